@@ -1,0 +1,272 @@
+//! One Engine.IO packet and its form as a WebSocket frame (PROTOCOL.md, "Engine.IO packets").
+
+use std::fmt;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::{Handshake, Revision};
+
+/// The application's data: what the layer above sends and receives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// UTF-8 text, possibly empty.
+    Text(ByteString),
+    /// Bytes.
+    Binary(Bytes),
+}
+
+impl Message {
+    /// The size of the data in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(data) => data.len(),
+        }
+    }
+
+    /// Whether there is no data at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A message ready to be sent: text already has its packet type in front, so that sending it copies nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing(Frame);
+
+impl Outgoing {
+    /// A text message.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self::text_with(text.len(), |packet| packet.push_str(text))
+    }
+
+    /// A text message that `write` appends in its final place; `capacity` is its size in bytes, as far as it is known.
+    #[must_use]
+    pub fn text_with(capacity: usize, write: impl FnOnce(&mut String)) -> Self {
+        let mut packet = String::with_capacity(1 + capacity);
+        packet.push('4');
+        write(&mut packet);
+        Self(Frame::Text(ByteString::from(packet)))
+    }
+
+    /// A binary message.
+    #[must_use]
+    pub fn binary(data: Bytes) -> Self {
+        Self(Frame::Binary(data))
+    }
+
+    /// The data as the receiver will see it.
+    #[must_use]
+    pub fn message(&self) -> Message {
+        match &self.0 {
+            Frame::Text(packet) => Message::Text(packet.slice_ref(&packet[1..])),
+            Frame::Binary(data) => Message::Binary(data.clone()),
+        }
+    }
+
+    /// The size in bytes on a WebSocket.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it carries nothing: binary without a byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn into_frame(self, revision: Revision) -> Frame {
+        match revision {
+            Revision::V4 => self.0,
+        }
+    }
+}
+
+impl From<&Message> for Outgoing {
+    fn from(message: &Message) -> Self {
+        match message {
+            Message::Text(text) => Self::text(text),
+            Message::Binary(data) => Self::binary(data.clone()),
+        }
+    }
+}
+
+/// What a client sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientPacket {
+    /// `1`: the client leaves.
+    Close,
+    /// `2`: the heartbeat of revision 3, or with `probe` the first frame of an upgrade.
+    Ping(Data),
+    /// `3`: the answer to the heartbeat of revision 4.
+    Pong,
+    /// `4`, or binary.
+    Message(Message),
+    /// `5`: the second frame of an upgrade.
+    Upgrade,
+    /// `0` or `6`, which only a server has a use for: accepted and ignored, as the reference does.
+    Ignored,
+}
+
+/// What a server sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerPacket {
+    /// `0`: the handshake, the first packet of a session.
+    Open(Handshake),
+    /// `1`: the session is over.
+    Close,
+    /// `2`: the heartbeat of revision 4.
+    Ping,
+    /// `3`: the answer to a ping.
+    Pong(Data),
+    /// `4`, or binary.
+    Message(Outgoing),
+    /// `6`: ends a poll that has nothing to carry.
+    Noop,
+}
+
+/// What follows the type of a ping or pong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Data {
+    /// Nothing, or what nobody has a use for.
+    None,
+    /// `probe`: the ping and pong of an upgrade.
+    Probe,
+}
+
+/// A WebSocket message, or one packet of a polling body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// A text message.
+    Text(ByteString),
+    /// A binary message.
+    Binary(Bytes),
+}
+
+/// Why bytes are not a packet. Always the peer's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecodeError {
+    /// A packet without even a type.
+    Empty,
+    /// A type that no packet has.
+    UnknownType(u8),
+    /// A `b` packet that is not base64.
+    InvalidBase64,
+    /// Text that is not UTF-8.
+    InvalidUtf8,
+    /// Binary where the revision has only text.
+    UnexpectedBinary,
+    /// More packets in one body than the limit.
+    TooManyPackets,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("an empty packet"),
+            Self::UnknownType(byte) => write!(f, "unknown packet type 0x{byte:02x}"),
+            Self::InvalidBase64 => f.write_str("invalid base64 in a binary packet"),
+            Self::InvalidUtf8 => f.write_str("text that is not UTF-8"),
+            Self::UnexpectedBinary => f.write_str("a binary body, which revision 4 does not have"),
+            Self::TooManyPackets => f.write_str("too many packets in one body"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+impl ClientPacket {
+    /// Reads the packet of one frame.
+    ///
+    /// # Errors
+    /// When the frame is not a packet of this revision.
+    pub fn decode(frame: Frame, revision: Revision) -> Result<Self, DecodeError> {
+        match frame {
+            // The whole frame is the data: revision 4 has no type byte in front of it.
+            Frame::Binary(data) => match revision {
+                Revision::V4 => Ok(Self::Message(Message::Binary(data))),
+            },
+            Frame::Text(text) => Self::decode_text(&text, revision),
+        }
+    }
+
+    fn decode_text(text: &ByteString, revision: Revision) -> Result<Self, DecodeError> {
+        let kind = *text.as_bytes().first().ok_or(DecodeError::Empty)?;
+        if !kind.is_ascii() {
+            return Err(DecodeError::UnknownType(kind));
+        }
+        let data = &text[1..];
+        match kind {
+            b'0' | b'6' => Ok(Self::Ignored),
+            b'1' => Ok(Self::Close),
+            b'2' => Ok(Self::Ping(if data == "probe" { Data::Probe } else { Data::None })),
+            b'3' => Ok(Self::Pong),
+            b'4' => Ok(Self::Message(Message::Text(text.slice_ref(data)))),
+            b'5' => Ok(Self::Upgrade),
+            b'b' => match revision {
+                Revision::V4 => super::payload::decode_base64(data.as_bytes())
+                    .map(|data| Self::Message(Message::Binary(data))),
+            },
+            other => Err(DecodeError::UnknownType(other)),
+        }
+    }
+
+    /// The frame of this packet: what a client would put on a WebSocket.
+    #[must_use]
+    pub fn encode(&self, revision: Revision) -> Frame {
+        match self {
+            Self::Close => Frame::Text(ByteString::from_static("1")),
+            Self::Ping(data) => Frame::Text(ping_pong('2', *data)),
+            Self::Pong => Frame::Text(ByteString::from_static("3")),
+            Self::Message(message) => Outgoing::from(message).into_frame(revision),
+            Self::Upgrade => Frame::Text(ByteString::from_static("5")),
+            Self::Ignored => Frame::Text(ByteString::from_static("6")),
+        }
+    }
+}
+
+impl ServerPacket {
+    /// The frame of this packet: what goes on a WebSocket as it stands, and into a polling body packed.
+    #[must_use]
+    pub fn encode(self, revision: Revision) -> Frame {
+        match self {
+            Self::Open(handshake) => Frame::Text(ByteString::from(format!("0{}", handshake.to_json()))),
+            Self::Close => Frame::Text(ByteString::from_static("1")),
+            Self::Ping => Frame::Text(ByteString::from_static("2")),
+            Self::Pong(data) => Frame::Text(ping_pong('3', data)),
+            Self::Message(message) => message.into_frame(revision),
+            Self::Noop => Frame::Text(ByteString::from_static("6")),
+        }
+    }
+}
+
+impl Frame {
+    /// The size in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(data) => data.len(),
+        }
+    }
+
+    /// Whether it carries nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+fn ping_pong(kind: char, data: Data) -> ByteString {
+    match (kind, data) {
+        ('2', Data::Probe) => ByteString::from_static("2probe"),
+        ('2', Data::None) => ByteString::from_static("2"),
+        (_, Data::Probe) => ByteString::from_static("3probe"),
+        (_, Data::None) => ByteString::from_static("3"),
+    }
+}

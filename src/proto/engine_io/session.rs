@@ -1,0 +1,574 @@
+//! The state machine of one session: transport, heartbeat, upgrade and close, without a socket or a clock.
+//!
+//! ```text
+//!                 reserve_upgrade              2probe                 5
+//!   ┌─────────┐ ────────────────► ┌─────────┐ ──────► ┌─────────┐ ────────► ┌───────────┐
+//!   │ Polling │                   │ Probing │         │ Probing │           │ WebSocket │
+//!   │  slot   │ ◄──────────────── │ Waiting │         │ Probed  │           │           │
+//!   └─────────┘   wrong frame,    └─────────┘         └─────────┘           └───────────┘
+//!        │        lost, too late ◄─────────────────────────┘                      │
+//!        ▼                                                                        ▼
+//!     Closed(reason): perhaps one last poll is answered, or the last frames leave; then it is finished
+//! ```
+//!
+//! `P` is whatever the caller answers a poll with; it is kept here, in the slot, so that nobody else has to know
+//! whether a poll waits. Feed events to the methods, then drain [`Session::next_output`] and, while the WebSocket takes
+//! more, [`Session::next_frame`]; sleep until [`Session::deadline`] and call [`Session::handle_timeout`].
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::packet::{ClientPacket, Data, Frame, Message, Outgoing, ServerPacket};
+use super::query::Rejection;
+use super::{Handshake, Revision, Settings, Sid, Transport};
+use crate::proto::time::{Instant, earliest};
+
+/// How long a poll that comes after the probe is held, so that the `5` on its way can overtake it.
+const RELEASE_DELAY: Duration = Duration::from_millis(10);
+
+/// How long an orderly close waits for the poll that takes it to the client.
+const FAREWELL: Duration = Duration::from_secs(30);
+
+/// How long a client that said goodbye may still collect the poll it had sent along.
+const LAST_NOOP: Duration = Duration::from_secs(1);
+
+/// Why a session ended: the reference's words, which applications know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The transport failed, or was used wrongly.
+    TransportError,
+    /// The client closed it.
+    TransportClose,
+    /// No answer to the heartbeat in time.
+    PingTimeout,
+    /// Bytes that are not a packet.
+    ParseError,
+    /// The server ended it in order.
+    ForcedServerClose,
+    /// The server process is stopping.
+    ServerShuttingDown,
+    /// More is waiting for this client than the limit.
+    Overflow,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TransportError => "transport error",
+            Self::TransportClose => "transport close",
+            Self::PingTimeout => "ping timeout",
+            Self::ParseError => "parse error",
+            Self::ForcedServerClose => "forced server close",
+            Self::ServerShuttingDown => "server shutting down",
+            Self::Overflow => "send buffer overflow",
+        })
+    }
+}
+
+/// What to do outside, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output<P> {
+    /// Answer a poll.
+    Poll {
+        /// Whom.
+        to: P,
+        /// With what.
+        answer: PollAnswer,
+    },
+    /// Send the probe's answer on the candidate WebSocket.
+    Candidate(Frame),
+    /// Close the candidate WebSocket; the session goes on polling.
+    DropCandidate,
+    /// The candidate WebSocket is the transport from now on.
+    AdoptCandidate,
+}
+
+/// The answer to a poll.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PollAnswer {
+    /// 200 with these packets.
+    Packets(Vec<Frame>),
+    /// The error with its code.
+    Rejected(Rejection),
+    /// 400 with an empty body: another poll was waiting.
+    Overlap,
+}
+
+/// Why a POST is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostError {
+    /// The error with its code.
+    Rejected(Rejection),
+    /// 400 with an empty body: another POST was being read, or the body is no payload.
+    Broken,
+}
+
+#[derive(Debug)]
+enum State<P> {
+    Polling(Slot<P>),
+    Probing { slot: Slot<P>, stage: Stage, until: Instant },
+    WebSocket,
+    Closed { reason: CloseReason, tail: Tail },
+}
+
+/// Where a poll waits.
+#[derive(Debug)]
+enum Slot<P> {
+    Empty,
+    Parked { to: P, release_at: Option<Instant> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The candidate has not said anything: long-polling goes on as if it were not there.
+    Waiting,
+    /// `2probe` was answered: polls are released, and `5` comes next.
+    Probed,
+}
+
+/// What a closed session still owes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    Nothing,
+    /// The outbox to the next poll, if it comes in time.
+    Poll { until: Instant },
+    /// The outbox to the WebSocket.
+    WebSocket,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Heartbeat {
+    Resting { ping_at: Instant },
+    AwaitingPong { dead_at: Instant, extended: bool },
+}
+
+/// One session. See the module's text for how to drive it.
+#[derive(Debug)]
+pub struct Session<P> {
+    sid: Sid,
+    revision: Revision,
+    settings: Arc<Settings>,
+    state: State<P>,
+    heartbeat: Heartbeat,
+    posting: bool,
+    outbox: Outbox,
+    outputs: VecDeque<Output<P>>,
+}
+
+impl<P> Session<P> {
+    /// Opens a session whose open packet waits to be collected, by the poll or on the WebSocket that asked for it.
+    #[must_use]
+    pub fn open(settings: Arc<Settings>, sid: Sid, revision: Revision, transport: Transport, now: Instant) -> Self {
+        let mut outbox = Outbox::default();
+        outbox.push(ServerPacket::Open(Handshake {
+            sid,
+            upgrades: transport == Transport::Polling,
+            ping_interval: settings.ping_interval,
+            ping_timeout: settings.ping_timeout,
+            max_payload: settings.max_payload,
+        }).encode(revision));
+        Self {
+            sid,
+            revision,
+            state: match transport {
+                Transport::Polling => State::Polling(Slot::Empty),
+                Transport::WebSocket => State::WebSocket,
+            },
+            // The first ping comes a whole interval after the handshake, never with it.
+            heartbeat: Heartbeat::Resting { ping_at: now + settings.ping_interval },
+            posting: false,
+            outbox,
+            outputs: VecDeque::new(),
+            settings,
+        }
+    }
+
+    /// The session's id.
+    #[must_use]
+    pub fn sid(&self) -> Sid {
+        self.sid
+    }
+
+    /// The revision it speaks.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Why it ended, once it has. Nothing may be sent or received any more.
+    #[must_use]
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        match &self.state {
+            State::Closed { reason, .. } => Some(*reason),
+            State::Polling(_) | State::Probing { .. } | State::WebSocket => None,
+        }
+    }
+
+    /// Whether it ended and owes nobody a last word: it can be dropped once the outputs are drained.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        matches!(self.state, State::Closed { tail: Tail::Nothing, .. })
+    }
+
+    /// Whether a message of this many bytes can be queued within the limits.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.outbox.bytes.saturating_add(bytes) <= self.settings.max_buffered_bytes
+            && self.outbox.frames.len() < self.settings.max_buffered_packets
+    }
+
+    /// The poll that waits, for its owner to watch whether its client is still there.
+    pub fn parked(&mut self) -> Option<&mut P> {
+        match &mut self.state {
+            State::Polling(Slot::Parked { to, .. }) | State::Probing { slot: Slot::Parked { to, .. }, .. } => Some(to),
+            State::Polling(Slot::Empty)
+            | State::Probing { slot: Slot::Empty, .. }
+            | State::WebSocket
+            | State::Closed { .. } => None,
+        }
+    }
+
+    /// Queues a message. Past the limits the session closes: its peer does not read.
+    pub fn send(&mut self, message: Outgoing, now: Instant) {
+        if self.close_reason().is_some() {
+            return;
+        }
+        if !self.has_room(message.len()) {
+            return self.close(CloseReason::Overflow, now);
+        }
+        self.outbox.push(ServerPacket::Message(message).encode(self.revision));
+    }
+
+    /// A poll has come.
+    pub fn poll(&mut self, to: P, revision: Option<Revision>, now: Instant) {
+        self.handle_timeout(now);
+        if let Err(rejection) = self.check_polling(revision) {
+            return match self.state {
+                State::Closed { tail: Tail::Poll { .. }, .. } if revision == Some(self.revision) => {
+                    self.finish();
+                    let packets = self.outbox.take();
+                    self.answer(to, PollAnswer::Packets(packets));
+                }
+                State::Closed { .. } | State::Polling(_) | State::Probing { .. } | State::WebSocket => {
+                    self.answer(to, PollAnswer::Rejected(rejection));
+                }
+            };
+        }
+        // Two polls at once: the reference closes the session, so that the client notices its fault.
+        if self.parked().is_some() {
+            self.close(CloseReason::TransportError, now);
+            return self.answer(to, PollAnswer::Overlap);
+        }
+        match &mut self.state {
+            State::Polling(slot) | State::Probing { slot, stage: Stage::Waiting, .. } => {
+                *slot = Slot::Parked { to, release_at: None };
+            }
+            State::Probing { slot, stage: Stage::Probed, .. } => {
+                *slot = Slot::Parked { to, release_at: Some(now + RELEASE_DELAY) };
+            }
+            State::WebSocket | State::Closed { .. } => (),
+        }
+    }
+
+    /// The client of the parked poll is gone, and whatever would have been its answer with it.
+    pub fn poll_lost(&mut self, now: Instant) {
+        self.take_parked();
+        self.close(CloseReason::TransportError, now);
+    }
+
+    /// A POST has come; its body is about to be read.
+    ///
+    /// # Errors
+    /// When there is no such session for it, or when another one is being read, which closes the session.
+    pub fn begin_post(&mut self, revision: Option<Revision>, now: Instant) -> Result<(), PostError> {
+        self.handle_timeout(now);
+        self.check_polling(revision).map_err(PostError::Rejected)?;
+        if self.posting {
+            self.close(CloseReason::TransportError, now);
+            return Err(PostError::Broken);
+        }
+        self.posting = true;
+        Ok(())
+    }
+
+    /// The POST is over, with or without its packets.
+    pub fn end_post(&mut self) {
+        self.posting = false;
+    }
+
+    /// A WebSocket asks to take over.
+    ///
+    /// # Errors
+    /// When the session does not exist any more, has another candidate, or is on a WebSocket already.
+    pub fn reserve_upgrade(&mut self, revision: Option<Revision>, now: Instant) -> Result<(), Rejection> {
+        self.handle_timeout(now);
+        self.check_polling(revision)?;
+        let State::Polling(slot) = &mut self.state else { return Err(Rejection::BadRequest) };
+        let slot = std::mem::replace(slot, Slot::Empty);
+        self.state = State::Probing { slot, stage: Stage::Waiting, until: now + self.settings.upgrade_timeout };
+        Ok(())
+    }
+
+    /// The candidate WebSocket said something.
+    pub fn candidate_frame(&mut self, frame: Frame, now: Instant) {
+        self.handle_timeout(now);
+        let packet = ClientPacket::decode(frame, self.revision);
+        let State::Probing { slot, stage, .. } = &mut self.state else { return };
+        match (*stage, packet) {
+            (Stage::Waiting, Ok(ClientPacket::Ping(Data::Probe))) => {
+                *stage = Stage::Probed;
+                if let Slot::Parked { release_at, .. } = slot {
+                    *release_at = Some(now);
+                }
+                let pong = ServerPacket::Pong(Data::Probe).encode(self.revision);
+                self.outputs.push_back(Output::Candidate(pong));
+            }
+            (Stage::Probed, Ok(ClientPacket::Upgrade)) => {
+                // A poll that still waits came after the client's last word on polling.
+                if let Some(to) = self.take_parked() {
+                    self.answer(to, PollAnswer::Rejected(Rejection::BadRequest));
+                }
+                self.state = State::WebSocket;
+                self.outputs.push_back(Output::AdoptCandidate);
+            }
+            (Stage::Waiting | Stage::Probed, Ok(_) | Err(_)) => self.drop_candidate(),
+        }
+    }
+
+    /// The candidate WebSocket is gone; polling goes on.
+    pub fn candidate_lost(&mut self) {
+        if let State::Probing { slot, .. } = &mut self.state {
+            let mut slot = std::mem::replace(slot, Slot::Empty);
+            if let Slot::Parked { release_at, .. } = &mut slot {
+                *release_at = None;
+            }
+            self.state = State::Polling(slot);
+        }
+    }
+
+    /// A packet came over the transport. Gives the application's data, if it carried some.
+    pub fn receive(&mut self, packet: ClientPacket, now: Instant) -> Option<Message> {
+        self.handle_timeout(now);
+        if self.close_reason().is_some() {
+            return None;
+        }
+        self.postpone_timeout(now);
+        match packet {
+            ClientPacket::Message(message) => return Some(message),
+            ClientPacket::Pong => self.heartbeat = Heartbeat::Resting { ping_at: now + self.settings.ping_interval },
+            // In revision 4 the server pings; a client that does has lost its way.
+            ClientPacket::Ping(_) => match self.revision {
+                Revision::V4 => self.close(CloseReason::TransportError, now),
+            },
+            ClientPacket::Close => self.closed_by_client(now),
+            ClientPacket::Upgrade | ClientPacket::Ignored => (),
+        }
+        None
+    }
+
+    /// Ends the session. In order, the client is told: by the poll that waits or the next one, or on its WebSocket.
+    pub fn close(&mut self, reason: CloseReason, now: Instant) {
+        if self.close_reason().is_some() {
+            return;
+        }
+        let orderly = matches!(reason, CloseReason::ForcedServerClose | CloseReason::ServerShuttingDown);
+        if !orderly {
+            self.outbox.take();
+        }
+        self.leave_probing();
+        let mut tail = Tail::Nothing;
+        if matches!(self.state, State::WebSocket) {
+            tail = if orderly { Tail::WebSocket } else { Tail::Nothing };
+        } else {
+            self.outbox.push(ServerPacket::Close.encode(self.revision));
+            match self.take_parked() {
+                Some(to) => {
+                    let packets = self.outbox.take();
+                    self.answer(to, PollAnswer::Packets(packets));
+                }
+                // Who is told to go because the server stops will find out by himself.
+                None if reason == CloseReason::ForcedServerClose => tail = Tail::Poll { until: now + FAREWELL },
+                None => (),
+            }
+        }
+        self.state = State::Closed { reason, tail };
+    }
+
+    /// The WebSocket is gone, or everything owed to it was sent.
+    pub fn websocket_lost(&mut self, reason: CloseReason, now: Instant) {
+        self.close(reason, now);
+        self.finish();
+        self.outbox.take();
+    }
+
+    /// The next thing to do, until `None`.
+    pub fn next_output(&mut self) -> Option<Output<P>> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        if self.outbox.frames.is_empty() {
+            return None;
+        }
+        let to = self.take_parked()?;
+        Some(Output::Poll { to, answer: PollAnswer::Packets(self.outbox.take()) })
+    }
+
+    /// The next frame for the WebSocket, if that is the transport. Call it when the WebSocket takes more.
+    pub fn next_frame(&mut self) -> Option<Frame> {
+        match self.state {
+            State::WebSocket | State::Closed { tail: Tail::WebSocket, .. } => self.outbox.pop(),
+            State::Polling(_) | State::Probing { .. } | State::Closed { .. } => None,
+        }
+    }
+
+    /// When [`Self::handle_timeout`] must be called at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let heartbeat = match self.heartbeat {
+            Heartbeat::Resting { ping_at } => ping_at,
+            Heartbeat::AwaitingPong { dead_at, .. } => dead_at,
+        };
+        match &self.state {
+            State::Polling(_) | State::WebSocket => Some(heartbeat),
+            State::Probing { slot, until, .. } => {
+                let release_at = match slot {
+                    Slot::Parked { release_at, .. } => *release_at,
+                    Slot::Empty => None,
+                };
+                earliest(Some(heartbeat.min(*until)), release_at)
+            }
+            State::Closed { tail: Tail::Poll { until }, .. } => Some(*until),
+            State::Closed { tail: Tail::Nothing | Tail::WebSocket, .. } => None,
+        }
+    }
+
+    /// Does what is due: the heartbeat, the end of an upgrade that takes too long, the release of a held poll.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Closed { tail: Tail::Poll { until }, .. } if *until <= now => {
+                self.outbox.take();
+                return self.finish();
+            }
+            State::Closed { .. } => return,
+            State::Probing { until, .. } if *until <= now => self.drop_candidate(),
+            State::Probing { slot: Slot::Parked { release_at, .. }, .. } if release_at.is_some_and(|at| at <= now) => {
+                if self.outbox.frames.is_empty() {
+                    self.outbox.push(ServerPacket::Noop.encode(self.revision));
+                }
+                *release_at = None;
+            }
+            State::Probing { .. } | State::Polling(_) | State::WebSocket => (),
+        }
+        match self.heartbeat {
+            Heartbeat::Resting { ping_at } if ping_at <= now => {
+                match self.revision {
+                    Revision::V4 => self.outbox.push(ServerPacket::Ping.encode(self.revision)),
+                }
+                // Counted from when the ping was due, so that a late timer does not give the peer more time.
+                let dead_at = ping_at + self.settings.ping_timeout;
+                self.heartbeat = Heartbeat::AwaitingPong { dead_at, extended: false };
+                if dead_at <= now {
+                    self.close(CloseReason::PingTimeout, now);
+                }
+            }
+            Heartbeat::AwaitingPong { dead_at, .. } if dead_at <= now => self.close(CloseReason::PingTimeout, now),
+            Heartbeat::Resting { .. } | Heartbeat::AwaitingPong { .. } => (),
+        }
+    }
+
+    /// Whether requests of the polling transport have a place here.
+    fn check_polling(&self, revision: Option<Revision>) -> Result<(), Rejection> {
+        match self.state {
+            State::Closed { .. } => Err(Rejection::SessionUnknown),
+            State::WebSocket => Err(Rejection::BadRequest),
+            State::Polling(_) | State::Probing { .. } if revision == Some(self.revision) => Ok(()),
+            State::Polling(_) | State::Probing { .. } => Err(Rejection::BadRequest),
+        }
+    }
+
+    /// Whoever sends something else while his pong is awaited is alive, only busy: he gets one more timeout.
+    fn postpone_timeout(&mut self, now: Instant) {
+        if let Heartbeat::AwaitingPong { dead_at, extended } = &mut self.heartbeat
+            && !*extended
+        {
+            *extended = true;
+            *dead_at = now + self.settings.ping_timeout;
+        }
+    }
+
+    fn closed_by_client(&mut self, now: Instant) {
+        self.outbox.take();
+        self.leave_probing();
+        let noop = ServerPacket::Noop.encode(self.revision);
+        let tail = if matches!(self.state, State::WebSocket) {
+            Tail::Nothing
+        } else if let Some(to) = self.take_parked() {
+            self.answer(to, PollAnswer::Packets(vec![noop]));
+            Tail::Nothing
+        } else {
+            // The poll that the client sent beside its goodbye may come after it.
+            self.outbox.push(noop);
+            Tail::Poll { until: now + LAST_NOOP }
+        };
+        self.state = State::Closed { reason: CloseReason::TransportClose, tail };
+    }
+
+    fn leave_probing(&mut self) {
+        if matches!(self.state, State::Probing { .. }) {
+            self.drop_candidate();
+        }
+    }
+
+    fn drop_candidate(&mut self) {
+        self.candidate_lost();
+        self.outputs.push_back(Output::DropCandidate);
+    }
+
+    fn finish(&mut self) {
+        if let State::Closed { tail, .. } = &mut self.state {
+            *tail = Tail::Nothing;
+        }
+    }
+
+    fn answer(&mut self, to: P, answer: PollAnswer) {
+        self.outputs.push_back(Output::Poll { to, answer });
+    }
+
+    fn take_parked(&mut self) -> Option<P> {
+        let slot = match &mut self.state {
+            State::Polling(slot) | State::Probing { slot, .. } => slot,
+            State::WebSocket | State::Closed { .. } => return None,
+        };
+        match std::mem::replace(slot, Slot::Empty) {
+            Slot::Parked { to, .. } => Some(to),
+            Slot::Empty => None,
+        }
+    }
+}
+
+/// What waits to be sent, and its size.
+#[derive(Debug, Default)]
+struct Outbox {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+}
+
+impl Outbox {
+    fn push(&mut self, frame: Frame) {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    fn pop(&mut self) -> Option<Frame> {
+        let frame = self.frames.pop_front()?;
+        self.bytes -= frame.len();
+        Some(frame)
+    }
+
+    fn take(&mut self) -> Vec<Frame> {
+        self.bytes = 0;
+        std::mem::take(&mut self.frames).into()
+    }
+}

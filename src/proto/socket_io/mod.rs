@@ -1,0 +1,14 @@
+//! Socket.IO: events and acks in namespaces, over any Engine.IO session (PROTOCOL.md, "Socket.IO").
+//!
+//! - [`packet`]: one packet
+//! - [`parser`]: its text form, in nom
+//! - [`attachments`]: a packet and its binary messages, put together
+//! - [`connection`]: the namespaces of one session, their pending acks, the connect deadline
+
+pub mod attachments;
+pub mod connection;
+pub mod packet;
+pub mod parser;
+
+pub use self::connection::{Connection, Event};
+pub use self::packet::{AckId, Namespace, Packet};

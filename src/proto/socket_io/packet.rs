@@ -1,0 +1,285 @@
+//! One Socket.IO packet (PROTOCOL.md, "Socket.IO packets").
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::proto::engine_io::Outgoing;
+use crate::proto::json::{self, Invalid};
+
+/// The longest namespace that can be joined, in bytes. A token's is 49.
+pub const MAX_NAMESPACE_LENGTH: usize = 256;
+
+/// The largest ack id: JavaScript's largest exact integer.
+pub const MAX_ACK_ID: u64 = (1 << 53) - 1;
+
+/// A namespace: `/` and whatever follows, exactly as the client wrote it. Nothing is decoded or normalised.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Namespace(ByteString);
+
+impl Namespace {
+    /// The default namespace, `/`.
+    #[must_use]
+    pub fn root() -> Self {
+        Self(ByteString::from_static("/"))
+    }
+
+    /// Takes a namespace from a packet: it starts with `/` and holds no comma.
+    #[must_use]
+    pub fn new(name: ByteString) -> Option<Self> {
+        (name.starts_with('/') && !name.contains(',')).then_some(Self(name))
+    }
+
+    /// The namespace as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether anybody could join it: not too long, and without characters that would break a payload or a log line.
+    #[must_use]
+    pub fn is_joinable(&self) -> bool {
+        self.0.len() <= MAX_NAMESPACE_LENGTH && !self.0.chars().any(char::is_control)
+    }
+
+    /// Its own copy of the text, which does not hold on to the packet it came in.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(ByteString::from(self.0.to_string()))
+    }
+
+    /// Its start, where the whole must not be repeated to the peer.
+    #[must_use]
+    pub fn truncated(&self) -> Self {
+        let end = (0..=MAX_NAMESPACE_LENGTH.min(self.0.len())).rev().find(|&at| self.0.is_char_boundary(at));
+        Self(self.0.slice_ref(&self.0[..end.unwrap_or(0)]))
+    }
+
+    /// Appends it as it stands in a packet: the default namespace is left out.
+    fn write(&self, out: &mut String) {
+        if self.as_str() != "/" {
+            out.push_str(&self.0);
+            out.push(',');
+        }
+    }
+}
+
+/// The number that joins an event to its ack. At most [`MAX_ACK_ID`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AckId(u64);
+
+impl AckId {
+    /// The id of this number, if it is in range.
+    #[must_use]
+    pub fn new(number: u64) -> Option<Self> {
+        (number <= MAX_ACK_ID).then_some(Self(number))
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for AckId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A JSON array, checked and cut into its elements, which stay as they were written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Args {
+    json: ByteString,
+    elements: Vec<Range<usize>>,
+}
+
+impl Args {
+    /// Checks that a text is a JSON array.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn parse(json: ByteString) -> Result<Self, Invalid> {
+        let elements = json::elements(&json)?;
+        Ok(Self { json, elements })
+    }
+
+    /// The array without elements.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { json: ByteString::from_static("[]"), elements: Vec::new() }
+    }
+
+    /// How many elements there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.elements.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.elements.is_empty()
+    }
+
+    /// The JSON of an element.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<ByteString> {
+        self.elements.get(index).map(|range| self.json.slice_ref(&self.json[range.clone()]))
+    }
+
+    /// The JSON of the whole array.
+    #[must_use]
+    pub fn json(&self) -> &ByteString {
+        &self.json
+    }
+}
+
+/// A packet. What a `Connect` or `ConnectError` carries is JSON text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Packet {
+    /// 0: a client asks to join, with `auth`; a server agrees, with the socket's id.
+    Connect {
+        /// Where.
+        namespace: Namespace,
+        /// A JSON object.
+        data: Option<ByteString>,
+    },
+    /// 1: leaves, or is made to.
+    Disconnect {
+        /// Where.
+        namespace: Namespace,
+    },
+    /// 2, or 5 with attachments.
+    Event {
+        /// Where.
+        namespace: Namespace,
+        /// Set when the sender wants an ack.
+        id: Option<AckId>,
+        /// The name and the arguments.
+        args: Args,
+        /// What the placeholders in the arguments stand for.
+        attachments: Vec<Bytes>,
+    },
+    /// 3, or 6 with attachments.
+    Ack {
+        /// Where.
+        namespace: Namespace,
+        /// Which event it answers. An ack without id or data answers nothing; the reference ignores it.
+        id: Option<AckId>,
+        /// The arguments.
+        args: Args,
+        /// What the placeholders in the arguments stand for.
+        attachments: Vec<Bytes>,
+    },
+    /// 4: the join is refused.
+    ConnectError {
+        /// Where.
+        namespace: Namespace,
+        /// `{"message":…}`.
+        data: Option<ByteString>,
+    },
+}
+
+impl Packet {
+    /// The namespace it belongs to.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        match self {
+            Self::Connect { namespace, .. }
+            | Self::Disconnect { namespace }
+            | Self::Event { namespace, .. }
+            | Self::Ack { namespace, .. }
+            | Self::ConnectError { namespace, .. } => namespace,
+        }
+    }
+
+    /// Its text and the binary messages that must follow at once.
+    #[must_use]
+    pub fn encode(&self) -> Encoded {
+        match self {
+            Self::Connect { namespace, data } => Encoded::plain('0', namespace, data.as_deref()),
+            Self::Disconnect { namespace } => Encoded::plain('1', namespace, None),
+            Self::Event { namespace, id, args, attachments } => {
+                Encoded::event(namespace, *id, attachments.clone(), args.json.len(), |out| out.push_str(&args.json))
+            }
+            Self::Ack { namespace, id, args, attachments } => Encoded::new(
+                if attachments.is_empty() { '3' } else { '6' },
+                namespace,
+                *id,
+                attachments.clone(),
+                args.json.len(),
+                |out| out.push_str(&args.json),
+            ),
+            Self::ConnectError { namespace, data } => Encoded::plain('4', namespace, data.as_deref()),
+        }
+    }
+}
+
+/// A packet in the form in which it is sent: one text message and its attachments, which belong together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The text message.
+    pub text: Outgoing,
+    /// The binary messages that follow it.
+    pub attachments: Vec<Bytes>,
+}
+
+impl Encoded {
+    /// An event whose arguments, a JSON array with the name in front, `write` puts straight into the packet.
+    #[must_use]
+    pub fn event(
+        namespace: &Namespace,
+        id: Option<AckId>,
+        attachments: Vec<Bytes>,
+        capacity: usize,
+        write: impl FnOnce(&mut String),
+    ) -> Self {
+        let kind = if attachments.is_empty() { '2' } else { '5' };
+        Self::new(kind, namespace, id, attachments, capacity, write)
+    }
+
+    /// The size of the whole in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.text.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Never: there is at least the packet's type.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    fn plain(kind: char, namespace: &Namespace, data: Option<&str>) -> Self {
+        let data = data.unwrap_or_default();
+        Self::new(kind, namespace, None, Vec::new(), data.len(), |out| out.push_str(data))
+    }
+
+    fn new(
+        kind: char,
+        namespace: &Namespace,
+        id: Option<AckId>,
+        attachments: Vec<Bytes>,
+        capacity: usize,
+        write: impl FnOnce(&mut String),
+    ) -> Self {
+        // The type, the attachments, the comma and the id take 1 + 4 + 1 + 16 bytes at the most.
+        let text = Outgoing::text_with(22 + namespace.as_str().len() + capacity, |out| {
+            out.push(kind);
+            if !attachments.is_empty() {
+                out.push_str(itoa::Buffer::new().format(attachments.len()));
+                out.push('-');
+            }
+            namespace.write(out);
+            if let Some(id) = id {
+                out.push_str(itoa::Buffer::new().format(id.0));
+            }
+            write(out);
+        });
+        Self { text, attachments }
+    }
+}
