@@ -1,1 +1,2 @@
-
+//! Socket2Me
+pub mod proto;

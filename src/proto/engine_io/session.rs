@@ -45,6 +45,8 @@ pub enum CloseReason {
     PingTimeout,
     /// Bytes that are not a packet.
     ParseError,
+    /// The server ended it because the client broke the rules of the layer above.
+    ForcedClose,
     /// The server ended it in order.
     ForcedServerClose,
     /// The server process is stopping.
@@ -60,6 +62,7 @@ impl fmt::Display for CloseReason {
             Self::TransportClose => "transport close",
             Self::PingTimeout => "ping timeout",
             Self::ParseError => "parse error",
+            Self::ForcedClose => "forced close",
             Self::ForcedServerClose => "forced server close",
             Self::ServerShuttingDown => "server shutting down",
             Self::Overflow => "send buffer overflow",

@@ -1,0 +1,221 @@
+//! A session and the layer above it, driven and drained together.
+//!
+//! Whatever comes from outside enters here: requests, frames, the time. Then the owner drains
+//! [`ServerLink::next_event`], [`ServerLink::next_output`] and [`ServerLink::next_frame`], and sleeps until
+//! [`ServerLink::deadline`].
+
+use bytes::Bytes;
+
+use super::engine_io::payload::Packets;
+use super::engine_io::session::{Output, PostError};
+use super::engine_io::{ClientPacket, CloseReason, Frame, Message, Rejection, Revision, Session};
+use super::time::{Instant, earliest};
+
+/// What stands on an Engine.IO session: Socket.IO ([`super::socket_io::Connection`]), or a protocol of one's own.
+pub trait Layer {
+    /// What it tells the application.
+    type Event;
+
+    /// A message has come.
+    fn message<P>(&mut self, message: Message, session: &mut Session<P>, now: Instant);
+
+    /// A message over the limit has come and was dropped; this much of its text was kept (of binary ones nothing).
+    fn oversized<P>(&mut self, start: Option<&str>, session: &mut Session<P>, now: Instant);
+
+    /// When [`Self::handle_timeout`] must be called at the latest.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Does what is due.
+    fn handle_timeout<P>(&mut self, session: &mut Session<P>, now: Instant);
+
+    /// The session has ended: said once, and nothing comes after it.
+    fn closed(&mut self, reason: CloseReason);
+
+    /// The next event for the application, until `None`.
+    fn next_event(&mut self) -> Option<Self::Event>;
+}
+
+/// The server's side of one session. `P` is what a poll is answered with, see [`Session`].
+#[derive(Debug)]
+pub struct ServerLink<L, P> {
+    session: Session<P>,
+    layer: L,
+    closed: bool,
+}
+
+impl<L: Layer, P> ServerLink<L, P> {
+    /// Puts a layer on a session that was just opened.
+    pub fn new(session: Session<P>, layer: L) -> Self {
+        Self { session, layer, closed: false }
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Session<P> {
+        &self.session
+    }
+
+    /// The poll that waits, see [`Session::parked`].
+    pub fn parked(&mut self) -> Option<&mut P> {
+        self.session.parked()
+    }
+
+    /// Lets the application act: on its layer, with the session to send on.
+    pub fn act<R>(&mut self, act: impl FnOnce(&mut L, &mut Session<P>) -> R) -> R {
+        let result = act(&mut self.layer, &mut self.session);
+        self.settle();
+        result
+    }
+
+    /// A poll has come.
+    pub fn poll(&mut self, to: P, revision: Option<Revision>, now: Instant) {
+        self.session.poll(to, revision, now);
+        self.settle();
+    }
+
+    /// The client of the parked poll is gone.
+    pub fn poll_lost(&mut self, now: Instant) {
+        self.session.poll_lost(now);
+        self.settle();
+    }
+
+    /// A POST has come; its body is about to be read.
+    ///
+    /// # Errors
+    /// See [`Session::begin_post`].
+    pub fn begin_post(&mut self, revision: Option<Revision>, now: Instant) -> Result<(), PostError> {
+        let result = self.session.begin_post(revision, now);
+        self.settle();
+        result
+    }
+
+    /// The body of the POST that was begun, or `None` when it could not be read.
+    ///
+    /// # Errors
+    /// When the session is gone meanwhile, or the body is not a payload, which closes the session.
+    pub fn end_post(&mut self, body: Option<Bytes>, now: Instant) -> Result<(), PostError> {
+        self.session.end_post();
+        let Some(body) = body else {
+            self.close(CloseReason::TransportError, now);
+            return Err(PostError::Broken);
+        };
+        if self.session.close_reason().is_some() {
+            return Err(PostError::Rejected(Rejection::SessionUnknown));
+        }
+        let Ok(packets) = Packets::new(body, self.session.revision()) else {
+            self.close(CloseReason::ParseError, now);
+            return Err(PostError::Broken);
+        };
+        for packet in packets {
+            let Ok(packet) = packet else {
+                self.close(CloseReason::ParseError, now);
+                return Err(PostError::Broken);
+            };
+            self.packet(packet, now);
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// A WebSocket asks to take over.
+    ///
+    /// # Errors
+    /// See [`Session::reserve_upgrade`].
+    pub fn reserve_upgrade(&mut self, revision: Option<Revision>, now: Instant) -> Result<(), Rejection> {
+        let result = self.session.reserve_upgrade(revision, now);
+        self.settle();
+        result
+    }
+
+    /// The candidate WebSocket said something.
+    pub fn candidate_frame(&mut self, frame: Frame, now: Instant) {
+        self.session.candidate_frame(frame, now);
+        self.settle();
+    }
+
+    /// The candidate WebSocket is gone.
+    pub fn candidate_lost(&mut self) {
+        self.session.candidate_lost();
+    }
+
+    /// A frame has come on the WebSocket.
+    pub fn websocket_frame(&mut self, frame: Frame, now: Instant) {
+        match ClientPacket::decode(frame, self.session.revision()) {
+            Ok(packet) => self.packet(packet, now),
+            Err(_) => self.session.close(CloseReason::ParseError, now),
+        }
+        self.settle();
+    }
+
+    /// A WebSocket message over the limit has come and was dropped; `start` is the beginning of its text.
+    pub fn websocket_oversized(&mut self, start: Option<&str>, now: Instant) {
+        match start.map(|text| text.strip_prefix('4')) {
+            None => self.layer.oversized(None, &mut self.session, now),
+            Some(Some(message)) => self.layer.oversized(Some(message), &mut self.session, now),
+            // Only a message may be large.
+            Some(None) => self.session.close(CloseReason::ParseError, now),
+        }
+        self.settle();
+    }
+
+    /// The WebSocket is gone.
+    pub fn websocket_lost(&mut self, reason: CloseReason, now: Instant) {
+        self.session.websocket_lost(reason, now);
+        self.settle();
+    }
+
+    /// Ends the session, see [`Session::close`].
+    pub fn close(&mut self, reason: CloseReason, now: Instant) {
+        self.session.close(reason, now);
+        self.settle();
+    }
+
+    /// When [`Self::handle_timeout`] must be called at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.closed {
+            return self.session.deadline();
+        }
+        earliest(self.session.deadline(), self.layer.deadline())
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.session.handle_timeout(now);
+        self.settle();
+        if !self.closed {
+            self.layer.handle_timeout(&mut self.session, now);
+            self.settle();
+        }
+    }
+
+    /// The next event for the application, until `None`.
+    pub fn next_event(&mut self) -> Option<L::Event> {
+        self.layer.next_event()
+    }
+
+    /// The next thing to do for the transport, until `None`.
+    pub fn next_output(&mut self) -> Option<Output<P>> {
+        self.session.next_output()
+    }
+
+    /// The next frame for the WebSocket.
+    pub fn next_frame(&mut self) -> Option<Frame> {
+        self.session.next_frame()
+    }
+
+    fn packet(&mut self, packet: ClientPacket, now: Instant) {
+        if let Some(message) = self.session.receive(packet, now) {
+            self.layer.message(message, &mut self.session, now);
+        }
+    }
+
+    /// Whatever ended the session, the layer hears of it, once.
+    fn settle(&mut self) {
+        if !self.closed
+            && let Some(reason) = self.session.close_reason()
+        {
+            self.closed = true;
+            self.layer.closed(reason);
+        }
+    }
+}

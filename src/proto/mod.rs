@@ -1,0 +1,24 @@
+//! Everything that can be known without a socket, a task, a lock, a clock or randomness.
+//!
+//! **The contract.** What stands below this module is plain values and `&mut self` state machines. They take bytes and
+//! `now`, and give bytes, events and the next deadline. Nothing here reads the time, draws a random number, waits, locks
+//! or does I/O; the test `purity` fails when a file so much as names something that could. So a heartbeat can be tested
+//! over a simulated day, sequences of operations can be fuzzed, and server, client and the tests' peers share one machine.
+//!
+//! In reading order:
+//!
+//! - [`time`]: a moment, as a value
+//! - [`token`]: the name in the public URL
+//! - [`json`]: JSON as text: checked, cut and spliced, never rebuilt
+//! - [`engine_io`]: packets, payloads, requests, and the session
+//! - [`socket_io`]: packets, attachments, and the connection
+//! - [`link`]: a session and the layer above it, drained together
+//! - [`exchange`]: a visitor's request as an event, an ack as a response
+
+pub mod engine_io;
+pub mod exchange;
+pub mod json;
+pub mod link;
+pub mod socket_io;
+pub mod time;
+pub mod token;

@@ -1,0 +1,561 @@
+//! The namespaces of one session: who has joined, which acks are awaited, what each packet leads to.
+//!
+//! ```text
+//!              Connect event          accept                 disconnect
+//!   (absent) ────────────────► Joining ──────► Joined ──────────────────► Left ── 30 s ──► (absent)
+//!       ▲                         │ refuse        │ DISCONNECT packet
+//!       └─────────────────────────┴───────────────┘
+//! ```
+//!
+//! `W` is whatever waits for an ack: it comes back in [`Event::Acked`] exactly once, whatever happens, unless its owner
+//! takes it back with [`Connection::cancel`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::attachments::{Assembly, Whole};
+use super::packet::{AckId, Args, Encoded, Namespace, Packet};
+use super::parser::{self, Head};
+use crate::proto::engine_io::{CloseReason, Message, Outgoing, Session};
+use crate::proto::json;
+use crate::proto::link::Layer;
+use crate::proto::time::{Instant, earliest};
+
+/// How long packets of a namespace that the server has left are expected and ignored: they crossed its goodbye.
+const LEFT_GRACE: Duration = Duration::from_secs(30);
+
+/// The times and limits of a connection.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long a client may take to join its first namespace.
+    pub connect_timeout: Duration,
+    /// How long an ack is awaited.
+    pub ack_timeout: Duration,
+    /// Attachments of one packet. The reference's default; more is a memory attack (CVE-2026-33151).
+    pub max_attachments: usize,
+    /// The attachments of one packet together, in bytes.
+    pub max_attachment_bytes: usize,
+    /// How long a packet may wait for its attachments.
+    pub attachment_timeout: Duration,
+    /// Namespaces of one connection, joined, joining or just left.
+    pub max_namespaces: usize,
+    /// Refused joins of one connection before it is closed: a namespace can be a secret, and joining a way to guess it.
+    pub max_refusals: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(45),
+            ack_timeout: Duration::from_secs(5),
+            max_attachments: 10,
+            max_attachment_bytes: 16 << 20,
+            attachment_timeout: Duration::from_secs(25),
+            max_namespaces: 100,
+            max_refusals: 20,
+        }
+    }
+}
+
+/// What the application is told.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<W> {
+    /// A client asks to join: answer with [`Connection::accept`] or [`Connection::refuse`].
+    Connect {
+        /// Where.
+        namespace: Namespace,
+        /// Its `auth`, a JSON object.
+        auth: Option<ByteString>,
+    },
+    /// A client emitted an event.
+    Received {
+        /// Where.
+        namespace: Namespace,
+        /// The name, a JSON string or number, and the arguments.
+        args: Args,
+        /// What the placeholders in the arguments stand for.
+        attachments: Vec<Bytes>,
+        /// Set when it wants an ack: answer with [`Connection::ack`].
+        id: Option<AckId>,
+    },
+    /// An awaited ack has come, or will not.
+    Acked {
+        /// Who waited for it.
+        waiter: W,
+        /// What came of it.
+        outcome: Result<Answer, AckError>,
+    },
+    /// A namespace was left, by whichever side. Said once for each that was joined.
+    Disconnected {
+        /// Which.
+        namespace: Namespace,
+        /// Why.
+        reason: DisconnectReason,
+    },
+}
+
+/// The content of an ack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its arguments.
+    pub args: Args,
+    /// What the placeholders in the arguments stand for.
+    pub attachments: Vec<Bytes>,
+}
+
+/// Why an ack will not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckError {
+    /// Nobody has joined the namespace.
+    NotJoined,
+    /// Too much waits to be sent already.
+    Overloaded,
+    /// It did not come in time.
+    TimedOut,
+    /// The client left, or was made to, or the connection is gone.
+    Disconnected,
+    /// It came, and was larger than the limit.
+    Oversized,
+}
+
+/// Why a namespace was left: the reference's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisconnectReason {
+    /// The client said so.
+    ClientLeft,
+    /// The server said so.
+    ServerLeft,
+    /// The session ended.
+    Closed(CloseReason),
+}
+
+impl fmt::Display for DisconnectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClientLeft => f.write_str("client namespace disconnect"),
+            Self::ServerLeft => f.write_str("server namespace disconnect"),
+            Self::Closed(reason) => reason.fmt(f),
+        }
+    }
+}
+
+/// The Socket.IO layer of one session.
+#[derive(Debug)]
+pub struct Connection<W> {
+    settings: Arc<Settings>,
+    members: Vec<Member<W>>,
+    assembly: Assembly,
+    attachments_due: Option<Instant>,
+    /// `None` once a namespace was joined.
+    connect_due: Option<Instant>,
+    refusals: usize,
+    events: VecDeque<Event<W>>,
+}
+
+#[derive(Debug)]
+struct Member<W> {
+    namespace: Namespace,
+    state: Membership<W>,
+}
+
+#[derive(Debug)]
+enum Membership<W> {
+    Joining,
+    Joined {
+        pending: BTreeMap<AckId, Pending<W>>,
+        /// Leaves once the last pending ack is settled.
+        retiring: bool,
+    },
+    Left {
+        until: Instant,
+    },
+}
+
+#[derive(Debug)]
+struct Pending<W> {
+    waiter: W,
+    due: Instant,
+}
+
+impl<W> Connection<W> {
+    /// The connection of a session that opens now.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, now: Instant) -> Self {
+        Self {
+            connect_due: Some(now + settings.connect_timeout),
+            settings,
+            members: Vec::new(),
+            assembly: Assembly::default(),
+            attachments_due: None,
+            refusals: 0,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Lets a client join. Nothing is sent on a namespace before this. `sid` is the socket's id for the client to see.
+    /// False when the client is not waiting for it any more.
+    pub fn accept<P>(&mut self, namespace: &Namespace, sid: &str, session: &mut Session<P>, now: Instant) -> bool {
+        let Some(member) = self.members.iter_mut().find(|member| member.namespace == *namespace) else { return false };
+        if !matches!(member.state, Membership::Joining) {
+            return false;
+        }
+        member.state = Membership::Joined { pending: BTreeMap::new(), retiring: false };
+        self.connect_due = None;
+        let data = ByteString::from(format!(r#"{{"sid":"{sid}"}}"#));
+        send(&Packet::Connect { namespace: namespace.clone(), data: Some(data) }, session, now);
+        true
+    }
+
+    /// Refuses a join, with a message for a person and `data`, JSON, for the program.
+    pub fn refuse<P>(
+        &mut self,
+        namespace: &Namespace,
+        message: &str,
+        data: Option<&str>,
+        session: &mut Session<P>,
+        now: Instant,
+    ) {
+        let waiting = |member: &Member<W>| member.namespace == *namespace && matches!(member.state, Membership::Joining);
+        let Some(index) = self.members.iter().position(waiting) else { return };
+        self.members.swap_remove(index);
+        self.send_refusal(namespace.clone(), message, data, session, now);
+    }
+
+    /// Emits an event; `id` is the one inside the packet. The waiter comes back in [`Event::Acked`].
+    pub fn emit<P>(
+        &mut self,
+        namespace: &Namespace,
+        packet: Encoded,
+        ack: Option<(AckId, W)>,
+        session: &mut Session<P>,
+        now: Instant,
+    ) {
+        let due = now + self.settings.ack_timeout;
+        let failure = match self.joined(namespace) {
+            None => AckError::NotJoined,
+            Some(_) if !session.has_room(packet.len()) => AckError::Overloaded,
+            Some(pending) => {
+                if let Some((id, waiter)) = ack {
+                    pending.insert(id, Pending { waiter, due });
+                }
+                return send_encoded(packet, session, now);
+            }
+        };
+        if let Some((_, waiter)) = ack {
+            self.events.push_back(Event::Acked { waiter, outcome: Err(failure) });
+        }
+    }
+
+    /// Answers an event of the client.
+    pub fn ack<P>(&mut self, namespace: &Namespace, id: AckId, answer: Answer, session: &mut Session<P>, now: Instant) {
+        if self.joined(namespace).is_some() {
+            let Answer { args, attachments } = answer;
+            send(&Packet::Ack { namespace: namespace.clone(), id: Some(id), args, attachments }, session, now);
+        }
+    }
+
+    /// Nobody waits for this ack any more. Gives the waiter back if it was still awaited.
+    pub fn cancel<P>(
+        &mut self,
+        namespace: &Namespace,
+        id: AckId,
+        session: &mut Session<P>,
+        now: Instant,
+    ) -> Option<W> {
+        let waiter = self.joined(namespace)?.remove(&id)?.waiter;
+        self.retire_if_idle(namespace, session, now);
+        Some(waiter)
+    }
+
+    /// Makes the client leave once the acks it owes have come: it gets no new events from its owner meanwhile.
+    pub fn retire<P>(&mut self, namespace: &Namespace, session: &mut Session<P>, now: Instant) {
+        if let Some(Membership::Joined { retiring, .. }) = self.membership(namespace) {
+            *retiring = true;
+            self.retire_if_idle(namespace, session, now);
+        }
+    }
+
+    /// Makes the client leave a namespace at once. It will not reconnect by itself.
+    pub fn disconnect<P>(&mut self, namespace: &Namespace, session: &mut Session<P>, now: Instant) {
+        let Some(state) = self.membership(namespace) else { return };
+        let left = Membership::Left { until: now + LEFT_GRACE };
+        match std::mem::replace(state, left) {
+            Membership::Joined { pending, .. } => {
+                send(&Packet::Disconnect { namespace: namespace.clone() }, session, now);
+                self.left(namespace.clone(), pending, DisconnectReason::ServerLeft);
+            }
+            // Not in yet: the refusal is the goodbye.
+            Membership::Joining => {
+                self.members.retain(|member| member.namespace != *namespace);
+                self.send_refusal(namespace.clone(), "disconnected", None, session, now);
+            }
+            unchanged @ Membership::Left { .. } => *state = unchanged,
+        }
+    }
+
+    /// The namespaces that are joined now.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
+        let joined = |member: &&Member<W>| matches!(member.state, Membership::Joined { .. });
+        self.members.iter().filter(joined).map(|member| &member.namespace)
+    }
+
+    /// How many acks are awaited, over all namespaces.
+    #[must_use]
+    pub fn pending_acks(&self) -> usize {
+        let count = |member: &Member<W>| match &member.state {
+            Membership::Joined { pending, .. } => pending.len(),
+            Membership::Joining | Membership::Left { .. } => 0,
+        };
+        self.members.iter().map(count).sum()
+    }
+
+    fn membership(&mut self, namespace: &Namespace) -> Option<&mut Membership<W>> {
+        self.members.iter_mut().find(|member| member.namespace == *namespace).map(|member| &mut member.state)
+    }
+
+    fn joined(&mut self, namespace: &Namespace) -> Option<&mut BTreeMap<AckId, Pending<W>>> {
+        match self.membership(namespace)? {
+            Membership::Joined { pending, .. } => Some(pending),
+            Membership::Joining | Membership::Left { .. } => None,
+        }
+    }
+
+    fn retire_if_idle<P>(&mut self, namespace: &Namespace, session: &mut Session<P>, now: Instant) {
+        if let Some(Membership::Joined { pending, retiring: true }) = self.membership(namespace)
+            && pending.is_empty()
+        {
+            self.disconnect(namespace, session, now);
+        }
+    }
+
+    fn left(&mut self, namespace: Namespace, pending: BTreeMap<AckId, Pending<W>>, reason: DisconnectReason) {
+        for Pending { waiter, .. } in pending.into_values() {
+            self.events.push_back(Event::Acked { waiter, outcome: Err(AckError::Disconnected) });
+        }
+        self.events.push_back(Event::Disconnected { namespace, reason });
+    }
+
+    fn packet<P>(&mut self, whole: Whole, session: &mut Session<P>, now: Instant) {
+        self.attachments_due = None;
+        let (packet, oversized) = match whole {
+            Whole::Packet(packet) => (packet, false),
+            Whole::Oversized(packet) => (packet, true),
+        };
+        if let Packet::Connect { namespace, data } = packet {
+            return self.connect(&namespace, data, session, now);
+        }
+        match self.membership(packet.namespace()) {
+            // They crossed our goodbye on the way.
+            Some(Membership::Left { .. }) => (),
+            Some(Membership::Joined { pending, .. }) => match packet {
+                Packet::Disconnect { namespace } => {
+                    let pending = std::mem::take(pending);
+                    self.members.retain(|member| member.namespace != namespace);
+                    self.left(namespace, pending, DisconnectReason::ClientLeft);
+                }
+                Packet::Event { namespace, id, args, attachments } => {
+                    if !oversized {
+                        self.events.push_back(Event::Received { namespace, args, attachments, id });
+                    }
+                }
+                Packet::Ack { namespace, id, args, attachments } => {
+                    let outcome = if oversized { Err(AckError::Oversized) } else { Ok(Answer { args, attachments }) };
+                    self.acked(&namespace, id, outcome, session, now);
+                }
+                Packet::ConnectError { .. } | Packet::Connect { .. } => session.close(CloseReason::ForcedClose, now),
+            },
+            // A packet for a namespace that was never joined ends the connection, as in the reference.
+            Some(Membership::Joining) | None => session.close(CloseReason::ForcedClose, now),
+        }
+    }
+
+    /// An ack for an unknown id, or a second one for the same, means nothing.
+    fn acked<P>(
+        &mut self,
+        namespace: &Namespace,
+        id: Option<AckId>,
+        outcome: Result<Answer, AckError>,
+        session: &mut Session<P>,
+        now: Instant,
+    ) {
+        let Some(id) = id else { return };
+        if let Some(Pending { waiter, .. }) = self.joined(namespace).and_then(|pending| pending.remove(&id)) {
+            self.events.push_back(Event::Acked { waiter, outcome });
+            self.retire_if_idle(namespace, session, now);
+        }
+    }
+
+    fn connect<P>(&mut self, namespace: &Namespace, auth: Option<ByteString>, session: &mut Session<P>, now: Instant) {
+        self.members.retain(|member| match member.state {
+            Membership::Left { until } => until > now && member.namespace != *namespace,
+            Membership::Joining | Membership::Joined { .. } => true,
+        });
+        if self.members.iter().any(|member| member.namespace == *namespace) {
+            return session.close(CloseReason::ForcedClose, now);
+        }
+        if !namespace.is_joinable() {
+            return self.send_refusal(namespace.truncated(), "Invalid namespace", None, session, now);
+        }
+        if self.members.len() >= self.settings.max_namespaces {
+            let message = "too many namespaces on one connection: connect with forceNew";
+            return self.send_refusal(namespace.clone(), message, None, session, now);
+        }
+        let namespace = namespace.detached();
+        self.members.push(Member { namespace: namespace.clone(), state: Membership::Joining });
+        self.events.push_back(Event::Connect { namespace, auth });
+    }
+
+    fn send_refusal<P>(
+        &mut self,
+        namespace: Namespace,
+        message: &str,
+        data: Option<&str>,
+        session: &mut Session<P>,
+        now: Instant,
+    ) {
+        let mut json = String::from(r#"{"message":"#);
+        json::write_string(message, &mut json);
+        if let Some(data) = data {
+            json.push_str(r#","data":"#);
+            json.push_str(data);
+        }
+        json.push('}');
+        send(&Packet::ConnectError { namespace, data: Some(ByteString::from(json)) }, session, now);
+        self.refusals += 1;
+        if self.refusals >= self.settings.max_refusals {
+            session.close(CloseReason::ForcedServerClose, now);
+        }
+    }
+
+    /// Acks of one namespace are due in the order of their ids, since all get the same time.
+    fn next_ack_due(&self) -> Option<Instant> {
+        let due = |member: &Member<W>| match &member.state {
+            Membership::Joined { pending, .. } => pending.first_key_value().map(|(_, pending)| pending.due),
+            Membership::Joining | Membership::Left { .. } => None,
+        };
+        self.members.iter().filter_map(due).min()
+    }
+
+    fn time_out_acks<P>(&mut self, session: &mut Session<P>, now: Instant) {
+        for index in 0..self.members.len() {
+            let member = &mut self.members[index];
+            let Membership::Joined { pending, .. } = &mut member.state else { continue };
+            let mut settled = false;
+            while let Some(entry) = pending.first_entry().filter(|entry| entry.get().due <= now) {
+                let waiter = entry.remove().waiter;
+                self.events.push_back(Event::Acked { waiter, outcome: Err(AckError::TimedOut) });
+                settled = true;
+            }
+            if settled {
+                let namespace = member.namespace.clone();
+                self.retire_if_idle(&namespace, session, now);
+            }
+        }
+    }
+}
+
+impl<W> Layer for Connection<W> {
+    type Event = Event<W>;
+
+    /// Any fault in a packet ends the connection, without an answer, as in the reference.
+    fn message<P>(&mut self, message: Message, session: &mut Session<P>, now: Instant) {
+        let whole = match message {
+            Message::Text(text) => match parser::parse(&text, self.settings.max_attachments) {
+                // Attachments are collected only for who has joined (CVE-2026-48804).
+                Ok(parsed) if parsed.missing > 0 && self.membership(parsed.packet.namespace()).is_none() => {
+                    return session.close(CloseReason::ForcedClose, now);
+                }
+                Ok(parsed) => self.assembly.begin(parsed),
+                Err(error) => Err(error),
+            },
+            Message::Binary(data) => self.assembly.attach(data, self.settings.max_attachment_bytes),
+        };
+        match whole {
+            Ok(Some(whole)) => self.packet(whole, session, now),
+            Ok(None) => {
+                self.attachments_due.get_or_insert(now + self.settings.attachment_timeout);
+            }
+            Err(_) => session.close(CloseReason::ParseError, now),
+        }
+    }
+
+    /// A too large ack costs its exchange and not the connection; a too large event is dropped.
+    fn oversized<P>(&mut self, start: Option<&str>, session: &mut Session<P>, now: Instant) {
+        let Some(start) = start else {
+            self.assembly.give_up();
+            return self.message(Message::Binary(Bytes::new()), session, now);
+        };
+        let packet = match Head::parse(start, self.settings.max_attachments) {
+            Ok(Head { kind: '2' | '3' | '5' | '6', attachments, namespace, id, .. }) => {
+                Namespace::new(ByteString::from(namespace)).map(|namespace| {
+                    let packet = Packet::Ack { namespace, id, args: Args::empty(), attachments: Vec::new() };
+                    (if matches!(start.as_bytes()[0], b'3' | b'6') { packet } else { without_id(packet) }, attachments)
+                })
+            }
+            Ok(Head { .. }) | Err(_) => None,
+        };
+        match packet {
+            Some((packet, 0)) if !self.assembly.is_waiting() => self.packet(Whole::Oversized(packet), session, now),
+            Some((packet, missing)) if !self.assembly.is_waiting() => {
+                let begun = self.assembly.begin(parser::Parsed { packet, missing });
+                debug_assert_eq!(begun, Ok(None));
+                self.assembly.give_up();
+                self.attachments_due = Some(now + self.settings.attachment_timeout);
+            }
+            Some(_) | None => session.close(CloseReason::ParseError, now),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        earliest(self.next_ack_due(), earliest(self.connect_due, self.attachments_due))
+    }
+
+    fn handle_timeout<P>(&mut self, session: &mut Session<P>, now: Instant) {
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+        if due(self.connect_due) || due(self.attachments_due) {
+            return session.close(CloseReason::ForcedClose, now);
+        }
+        self.time_out_acks(session, now);
+    }
+
+    fn closed(&mut self, reason: CloseReason) {
+        self.assembly = Assembly::default();
+        for Member { namespace, state } in std::mem::take(&mut self.members) {
+            if let Membership::Joined { pending, .. } = state {
+                self.left(namespace, pending, DisconnectReason::Closed(reason));
+            }
+        }
+    }
+
+    fn next_event(&mut self) -> Option<Event<W>> {
+        self.events.pop_front()
+    }
+}
+
+/// An event whose content was dropped, in the form of an ack that answers nothing.
+fn without_id(packet: Packet) -> Packet {
+    match packet {
+        Packet::Ack { namespace, args, attachments, .. } => Packet::Ack { namespace, id: None, args, attachments },
+        other @ (Packet::Connect { .. }
+        | Packet::Disconnect { .. }
+        | Packet::Event { .. }
+        | Packet::ConnectError { .. }) => other,
+    }
+}
+
+fn send<P>(packet: &Packet, session: &mut Session<P>, now: Instant) {
+    send_encoded(packet.encode(), session, now);
+}
+
+/// Text and attachments in one go: nothing may come between them.
+fn send_encoded<P>(packet: Encoded, session: &mut Session<P>, now: Instant) {
+    session.send(packet.text, now);
+    for data in packet.attachments {
+        session.send(Outgoing::binary(data), now);
+    }
+}
