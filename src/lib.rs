@@ -1,2 +1,21 @@
-//! Socket2Me
+//! Socket2Me: a public URL for an app behind NAT.
+//!
+//! A visitor's HTTP request to `/go/TOKEN/…` becomes the Socket.IO event `request` for whoever has joined the namespace
+//! `/TOKEN`, and the ack of that event becomes the HTTP response.
+//!
+//! In reading order:
+//!
+//! - [`proto`]: Engine.IO, Socket.IO and the exchange as plain values and state machines, without I/O
+//! - [`config`]: flags, environment, defaults
+//! - [`store`]: where tokens live
+//! - [`server`]: sockets, tasks and time around the machines
+//!
+//! The two protocol layers make a Socket.IO server of their own, with the relay as one host: `examples/echo.rs` is another.
+//!
+//! What is absent, on purpose: a task or timer per heartbeat, upgrade, ack or deadline (they are state); a lock held
+//! across an await; an unbounded channel or buffer; a JSON tree of anything that is only passed on; unsafe code.
+
+pub mod config;
 pub mod proto;
+pub mod server;
+pub mod store;

@@ -11,7 +11,7 @@ pub const TOKEN_LENGTH: usize = 48;
 /// A token: base64 of the text of a UUID v4, 48 letters and digits (`original.md`, "Routes").
 ///
 /// It is the public URL and, without a key, the end's only credential: `Debug` shows its first characters alone.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token([u8; TOKEN_LENGTH]);
 
 impl Token {

@@ -209,8 +209,9 @@ impl ClientPacket {
             b'4' => Ok(Self::Message(Message::Text(text.slice_ref(data)))),
             b'5' => Ok(Self::Upgrade),
             b'b' => match revision {
-                Revision::V4 => super::payload::decode_base64(data.as_bytes())
-                    .map(|data| Self::Message(Message::Binary(data))),
+                Revision::V4 => {
+                    super::payload::decode_base64(data.as_bytes()).map(|data| Self::Message(Message::Binary(data)))
+                }
             },
             other => Err(DecodeError::UnknownType(other)),
         }

@@ -136,7 +136,9 @@ enum Stage {
 enum Tail {
     Nothing,
     /// The outbox to the next poll, if it comes in time.
-    Poll { until: Instant },
+    Poll {
+        until: Instant,
+    },
     /// The outbox to the WebSocket.
     WebSocket,
 }
@@ -165,13 +167,16 @@ impl<P> Session<P> {
     #[must_use]
     pub fn open(settings: Arc<Settings>, sid: Sid, revision: Revision, transport: Transport, now: Instant) -> Self {
         let mut outbox = Outbox::default();
-        outbox.push(ServerPacket::Open(Handshake {
-            sid,
-            upgrades: transport == Transport::Polling,
-            ping_interval: settings.ping_interval,
-            ping_timeout: settings.ping_timeout,
-            max_payload: settings.max_payload,
-        }).encode(revision));
+        outbox.push(
+            ServerPacket::Open(Handshake {
+                sid,
+                upgrades: transport == Transport::Polling,
+                ping_interval: settings.ping_interval,
+                ping_timeout: settings.ping_timeout,
+                max_payload: settings.max_payload,
+            })
+            .encode(revision),
+        );
         Self {
             sid,
             revision,
@@ -213,6 +218,18 @@ impl<P> Session<P> {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Closed { tail: Tail::Nothing, .. })
+    }
+
+    /// Whether it ended on a WebSocket, and nothing is left to be written there.
+    #[must_use]
+    pub fn is_closed_and_sent(&self) -> bool {
+        matches!(self.state, State::Closed { tail: Tail::WebSocket, .. }) && self.outbox.frames.is_empty()
+    }
+
+    /// Whether a candidate WebSocket has a place.
+    #[must_use]
+    pub fn is_probing(&self) -> bool {
+        matches!(self.state, State::Probing { .. })
     }
 
     /// Whether a message of this many bytes can be queued within the limits.

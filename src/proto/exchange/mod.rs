@@ -1,1 +1,20 @@
-//! x
+//! One visitor's request and its response, as the end sees them (PROTOCOL.md, "The request event", "The ack").
+//!
+//! - [`options`]: what an end asked for when it connected
+//! - [`body`]: what a request's body is to the end
+//! - [`request`]: the event `request`
+//! - [`response`]: an ack as an HTTP response
+//! - [`headers`]: which headers pass, and how they are text
+//! - [`query`]: query strings and forms, as the npm package qs reads them
+
+pub mod body;
+pub mod headers;
+pub mod options;
+pub mod query;
+pub mod request;
+pub mod response;
+
+pub use self::body::{Body, InvalidBody};
+pub use self::options::EndOptions;
+pub use self::request::Visit;
+pub use self::response::{InvalidAnswer, Response};

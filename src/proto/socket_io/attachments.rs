@@ -198,7 +198,11 @@ mod tests {
             (r#"61-7[200,{"_placeholder":true,"num":0}]"#.to_owned(), vec![b"1"]),
             (format!(r#"2["a",{PH0}]"#), vec![]),
         ] {
-            assert_eq!(assemble(&text, &binaries), Ok(binaries.iter().map(|b| Bytes::from_static(b)).collect()), "{text}");
+            assert_eq!(
+                assemble(&text, &binaries),
+                Ok(binaries.iter().map(|b| Bytes::from_static(b)).collect()),
+                "{text}"
+            );
         }
         for number in ["1", "-1", "\"0\"", "0.5", "null", "1e0", "99999999999999999999999"] {
             let text = format!(r#"51-["a",{{"_placeholder":true,"num":{number}}}]"#);

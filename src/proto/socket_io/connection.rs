@@ -220,7 +220,8 @@ impl<W> Connection<W> {
         session: &mut Session<P>,
         now: Instant,
     ) {
-        let waiting = |member: &Member<W>| member.namespace == *namespace && matches!(member.state, Membership::Joining);
+        let waiting =
+            |member: &Member<W>| member.namespace == *namespace && matches!(member.state, Membership::Joining);
         let Some(index) = self.members.iter().position(waiting) else { return };
         self.members.swap_remove(index);
         self.send_refusal(namespace.clone(), message, data, session, now);
@@ -260,13 +261,7 @@ impl<W> Connection<W> {
     }
 
     /// Nobody waits for this ack any more. Gives the waiter back if it was still awaited.
-    pub fn cancel<P>(
-        &mut self,
-        namespace: &Namespace,
-        id: AckId,
-        session: &mut Session<P>,
-        now: Instant,
-    ) -> Option<W> {
+    pub fn cancel<P>(&mut self, namespace: &Namespace, id: AckId, session: &mut Session<P>, now: Instant) -> Option<W> {
         let waiter = self.joined(namespace)?.remove(&id)?.waiter;
         self.retire_if_idle(namespace, session, now);
         Some(waiter)

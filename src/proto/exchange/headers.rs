@@ -1,0 +1,99 @@
+//! Which headers pass the relay, and how their values are text (RFC 9110, sections 5.5 and 7.6.1).
+
+use std::borrow::Cow;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+/// Headers that belong to one connection and not to the message.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Decides for one message which of its headers end here.
+#[derive(Debug)]
+pub struct HopByHop<'m> {
+    connection: Vec<&'m HeaderValue>,
+}
+
+impl<'m> HopByHop<'m> {
+    /// Looks at the message's `Connection`, which may name more.
+    #[must_use]
+    pub fn of(headers: &'m HeaderMap) -> Self {
+        Self { connection: headers.get_all(header::CONNECTION).iter().collect() }
+    }
+
+    /// Whether this header ends here.
+    #[must_use]
+    pub fn contains(&self, name: &HeaderName) -> bool {
+        HOP_BY_HOP.contains(name) || self.connection.iter().any(|value| names(value.as_bytes(), name.as_str()))
+    }
+}
+
+/// Whether a comma-separated list holds a name, in any case.
+#[must_use]
+pub fn names(list: &[u8], name: &str) -> bool {
+    list.split(|&byte| byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// A value as text the way Node reads it: each byte a character of ISO 8859-1, so that no byte is lost.
+#[must_use]
+pub fn value_to_text(value: &HeaderValue) -> Cow<'_, str> {
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(text) if text.is_ascii() => Cow::Borrowed(text),
+        Ok(_) | Err(_) => Cow::Owned(value.as_bytes().iter().map(|&byte| char::from(byte)).collect()),
+    }
+}
+
+/// Text as a value, the way back. `None` for what HTTP cannot carry: other characters, line ends, NUL.
+#[must_use]
+pub fn text_to_value(text: &str) -> Option<HeaderValue> {
+    if text.is_ascii() {
+        return HeaderValue::from_str(text).ok();
+    }
+    let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
+    HeaderValue::from_bytes(&bytes.ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stops_what_belongs_to_the_connection() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::CONNECTION, HeaderValue::from_static("close, X-One"));
+        headers.append(header::CONNECTION, HeaderValue::from_static("x-two"));
+        let hop_by_hop = HopByHop::of(&headers);
+        for (name, stops) in [
+            ("connection", true),
+            ("te", true),
+            ("x-one", true),
+            ("x-two", true),
+            ("x-three", false),
+            ("host", false),
+            ("proxy-authorization", true),
+            ("upgrade", true),
+            ("content-type", false),
+        ] {
+            assert_eq!(hop_by_hop.contains(&HeaderName::from_static(name)), stops, "{name}");
+        }
+    }
+
+    #[test]
+    fn values_are_latin_1_both_ways() {
+        let bytes: Vec<u8> = (0x20..=0x7e).chain(0x80..=0xff).collect();
+        let value = HeaderValue::from_bytes(&bytes).unwrap();
+        assert_eq!(text_to_value(&value_to_text(&value)), Some(value));
+        for text in ["€", "a\r\nb: c", "\0", "日本"] {
+            assert_eq!(text_to_value(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! Query strings and `application/x-www-form-urlencoded` bodies as a tree.
+//!
+//! The tree is the one the npm package qs 6.13 gives express 4, with
+//! `qs.parse(text, { allowPrototypes: true })`; no difference is known. A form body is read under the same limits,
+//! where the body-parser of express allows more: a depth of 32 and list indexes up to 100 or beyond, and it refuses
+//! what goes over its limits. Bytes that are not UTF-8 become U+FFFD before anything else, as when Node.js decodes a
+//! body.
+//!
+//! Work and memory grow with the input: qs's own limits bound the number of parameters and the depth, containers
+//! are searched by bisection, and the holes of a sparse list take no room.
+
+use std::borrow::Cow;
+use std::mem;
+
+use crate::proto::json::write_string;
+
+/// Bracketed segments of a name that become levels; the rest of the name is one last key, as in qs.
+///
+/// It also bounds the recursion of everything here that walks a tree.
+const MAX_DEPTH: usize = 5;
+
+/// Parameters read from one query, empty ones included; qs ignores what follows.
+///
+/// It bounds the size of every container, so that bisection and insertion stay cheap on hostile input.
+const MAX_PARAMETERS: usize = 1000;
+
+/// The largest `N` for which `a[N]=x` makes a list; qs takes a larger one for a key of a map.
+///
+/// Without it a few bytes could ask for a list of millions of holes.
+const MAX_ARRAY_INDEX: u32 = 20;
+
+/// The one key that qs never sets, since in JavaScript it would replace the object's prototype.
+const PROTOTYPE: &str = "__proto__";
+
+/// A parsed query, or a part of one: text at the leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// A decoded value: `a=b`, and the empty text for `a` alone.
+    Text(String),
+    /// The JSON `true`: what qs makes of a plain value met by a map, with the value as its key. `a[b]=1&a=c` is
+    /// `{"a":{"b":"1","c":true}}`.
+    True,
+    /// A list: `a=1&a=2`, `a[]=1` or `a[0]=1`. Its holes are gone.
+    List(Vec<Self>),
+    /// A map: `a[b]=1`. Its keys are distinct and stand in the order of JavaScript: those that are array indexes
+    /// first, ascending, then the others as they came.
+    Map(Vec<(String, Self)>),
+}
+
+/// Parses a query without its leading `?`, or a form body, as the npm package qs 6.13 does for express 4.
+///
+/// It gives a [`Node::Map`] at the top for any input. A name or value whose percent escapes cannot be decoded stays
+/// as it was written, but for `+`, which is always a space.
+#[must_use]
+pub fn parse(query: &[u8]) -> Node {
+    let text = String::from_utf8_lossy(query);
+    let text = with_plain_brackets(&text);
+    let parameters = read_parameters(&text);
+    // Without a bracket every name is a key of the top map, and the parameters already are the answer.
+    if !text.contains('[') {
+        return parameters.into_node();
+    }
+    let mut root = Branch::map();
+    for (key, leaf) in parameters.into_ordered() {
+        let name = key.into_text();
+        let (parent, segments) = split_name(&name);
+        let value = segments.iter().rev().fold(leaf, |inner, segment| inner.nested_in(segment));
+        if !parent.is_empty() {
+            if parent != PROTOTYPE {
+                root.merge_at(Key::new(parent.to_owned()), value);
+            }
+        } else if let Draft::Branch(source) = value {
+            root.absorb(*source);
+        }
+    }
+    root.into_node()
+}
+
+impl Node {
+    /// Appends the node as compact JSON, which is what `JSON.stringify` gives for the tree of qs.
+    pub fn write_json(&self, out: &mut String) {
+        match self {
+            Self::Text(text) => write_string(text, out),
+            Self::True => out.push_str("true"),
+            Self::List(items) => {
+                out.push('[');
+                for (position, item) in items.iter().enumerate() {
+                    if position > 0 {
+                        out.push(',');
+                    }
+                    item.write_json(out);
+                }
+                out.push(']');
+            }
+            Self::Map(entries) => {
+                out.push('{');
+                for (position, (key, value)) in entries.iter().enumerate() {
+                    if position > 0 {
+                        out.push(',');
+                    }
+                    write_string(key, out);
+                    out.push(':');
+                    value.write_json(out);
+                }
+                out.push('}');
+            }
+        }
+    }
+}
+
+/// Undoes the escapes of brackets everywhere, values included: qs does so before it looks for any other structure.
+fn with_plain_brackets(text: &str) -> Cow<'_, str> {
+    if !text.contains("%5") {
+        return Cow::Borrowed(text);
+    }
+    let opened = text.replace("%5B", "[").replace("%5b", "[");
+    Cow::Owned(opened.replace("%5D", "]").replace("%5d", "]"))
+}
+
+/// Reads `name=value` pairs into a map of undivided names, each with its text or the list of its texts.
+fn read_parameters(text: &str) -> Branch {
+    let mut parameters = Branch::map();
+    for part in text.split('&').take(MAX_PARAMETERS) {
+        let (name, value) = split_part(part);
+        let name = decode(name);
+        // Neither name leads to anything: qs skips the first, and the second only makes an empty map.
+        if !name.is_empty() && name != PROTOTYPE {
+            parameters.combine_at(Key::new(name), Draft::Text(decode(value)));
+        }
+    }
+    parameters
+}
+
+/// Splits at the first `]=`, so that a segment may hold `=`, or else at the first `=`.
+fn split_part(part: &str) -> (&str, &str) {
+    let equals = part.find("]=").map(|bracket| bracket + 1).or_else(|| part.find('='));
+    match equals {
+        Some(position) => (&part[..position], &part[position + 1..]),
+        None => (part, ""),
+    }
+}
+
+/// Decodes a name or a value as `decodeURIComponent` does after `+` became a space; what it refuses stays as it is.
+fn decode(text: &str) -> String {
+    let spaced = text.replace('+', " ");
+    if !spaced.contains('%') {
+        return spaced;
+    }
+    unescape(&spaced).unwrap_or(spaced)
+}
+
+/// Decodes percent escapes; `None` if one is malformed or if they do not spell UTF-8.
+///
+/// It suffices to check the whole: the text around an escape is complete characters, which can neither complete a
+/// broken sequence nor be completed by one.
+fn unescape(text: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    loop {
+        rest = match rest {
+            [] => break,
+            [b'%', high, low, after @ ..] => {
+                decoded.push(hex_digit(*high)? << 4 | hex_digit(*low)?);
+                after
+            }
+            [b'%', ..] => return None,
+            [byte, after @ ..] => {
+                decoded.push(*byte);
+                after
+            }
+        };
+    }
+    String::from_utf8(decoded).ok()
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// Splits `a[b][c]` into `a` and its segments `b` and `c`.
+///
+/// A segment holds no bracket; what stands between two segments or after the last is dropped. After [`MAX_DEPTH`]
+/// segments all that remains from the next one on, brackets included, is one segment.
+fn split_name(name: &str) -> (&str, Vec<&str>) {
+    let mut parent = name;
+    let mut segments = Vec::new();
+    let mut opened = None;
+    for (position, byte) in name.bytes().enumerate() {
+        match (byte, opened) {
+            (b'[', _) => opened = Some(position),
+            (b']', Some(start)) => {
+                opened = None;
+                if segments.is_empty() {
+                    parent = &name[..start];
+                }
+                if segments.len() == MAX_DEPTH {
+                    segments.push(&name[start..]);
+                    break;
+                }
+                segments.push(&name[start + 1..position]);
+            }
+            _ => {}
+        }
+    }
+    (parent, segments)
+}
+
+/// A key of a JavaScript object. The order of the variants is that of `Object.keys`.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// An array index in its canonical form, less than `u32::MAX`: such keys come first, ascending.
+    Index(u32),
+    /// Any other text.
+    Name(String),
+}
+
+impl Key {
+    fn new(text: String) -> Self {
+        let canonical = text == "0" || text.starts_with(|first: char| matches!(first, '1'..='9'));
+        match text.parse() {
+            Ok(index) if canonical && index != u32::MAX => Self::Index(index),
+            _ => Self::Name(text),
+        }
+    }
+
+    fn into_text(self) -> String {
+        match self {
+            Self::Index(index) => index.to_string(),
+            Self::Name(name) => name,
+        }
+    }
+}
+
+/// A node while parameters are still merged into it.
+#[derive(Debug)]
+enum Draft {
+    Text(String),
+    True,
+    Branch(Box<Branch>),
+}
+
+impl Draft {
+    /// Puts the value under one bracketed segment: `[]`, `[3]` or `[name]`.
+    fn nested_in(self, segment: &str) -> Self {
+        let mut outer = Branch::map();
+        match (Key::new(segment.to_owned()), self) {
+            // `a[][0]` is no list in a list: qs joins the two.
+            (_, Self::Branch(inner)) if segment.is_empty() && inner.is_list => return Self::Branch(inner),
+            (_, inner) if segment.is_empty() => {
+                outer.is_list = true;
+                outer.push(inner);
+            }
+            (Key::Index(index), inner) if index <= MAX_ARRAY_INDEX => {
+                outer.is_list = true;
+                outer.set(Key::Index(index), inner);
+            }
+            // The map stays empty, but it is there, and a value that meets it is no longer plain.
+            _ if segment == PROTOTYPE => {}
+            (key, inner) => outer.set(key, inner),
+        }
+        Self::Branch(Box::new(outer))
+    }
+
+    /// Merges a later value for the same place: a text or a branch, never [`Draft::True`].
+    fn merge(&mut self, source: Self) {
+        match (self, source) {
+            (_, Self::Text(text)) if text.is_empty() => {}
+            (Self::Branch(target), Self::Branch(source)) => target.absorb(*source),
+            (Self::Branch(target), Self::Text(text)) if !target.is_list => {
+                if text != PROTOTYPE {
+                    target.set(Key::new(text), Self::True);
+                }
+            }
+            (Self::Branch(target), source) => target.push(source),
+            (plain, source) => plain.begin_list(source),
+        }
+    }
+
+    /// Makes a plain value the first item of a list; the source follows, item by item if it is a list itself.
+    fn begin_list(&mut self, source: Self) {
+        let mut list = Branch::list();
+        list.push(mem::replace(self, Self::True));
+        match source {
+            Self::Branch(tail) if tail.is_list => {
+                for (key, item) in tail.into_ordered() {
+                    // Holes keep their place, since later parameters are merged by index. A list has no other key.
+                    if let Key::Index(index) = key {
+                        list.set(Key::Index(index + 1), item);
+                    }
+                }
+            }
+            source => list.push(source),
+        }
+        *self = Self::Branch(Box::new(list));
+    }
+
+    fn into_node(self) -> Node {
+        match self {
+            Self::Text(text) => Node::Text(text),
+            Self::True => Node::True,
+            Self::Branch(branch) => branch.into_node(),
+        }
+    }
+}
+
+/// A list, possibly with holes, or a map. A list that has to become a map only changes its flag, as its indexes are
+/// keys already.
+#[derive(Debug)]
+struct Branch {
+    /// If set, all keys are [`Key::Index`].
+    is_list: bool,
+    /// In the order of insertion.
+    entries: Vec<(Key, Draft)>,
+    /// Positions in `entries`, by ascending key, for bisection. An insertion moves some of these small numbers, never
+    /// the entries.
+    sorted: Vec<usize>,
+}
+
+impl Branch {
+    fn map() -> Self {
+        Self { is_list: false, entries: Vec::new(), sorted: Vec::new() }
+    }
+
+    fn list() -> Self {
+        Self { is_list: true, ..Self::map() }
+    }
+
+    /// Where the key stands in `sorted`, or else where it would.
+    fn find(&self, key: &Key) -> Result<usize, usize> {
+        self.sorted.binary_search_by(|&position| self.entries[position].0.cmp(key))
+    }
+
+    fn get_mut(&mut self, key: &Key) -> Option<&mut Draft> {
+        let place = self.find(key).ok()?;
+        Some(&mut self.entries[self.sorted[place]].1)
+    }
+
+    fn set(&mut self, key: Key, value: Draft) {
+        match self.find(&key) {
+            Ok(place) => self.entries[self.sorted[place]].1 = value,
+            Err(place) => {
+                // Most branches of a hostile query have one entry; the usual growth would give them room for four.
+                if self.entries.is_empty() {
+                    self.entries.reserve_exact(1);
+                    self.sorted.reserve_exact(1);
+                }
+                self.sorted.insert(place, self.entries.len());
+                self.entries.push((key, value));
+            }
+        }
+    }
+
+    /// Sets the key that follows the greatest index.
+    fn push(&mut self, value: Draft) {
+        let next = match self.sorted.last().map(|&position| &self.entries[position].0) {
+            // Only a list is pushed to, and its indexes stay below MAX_PARAMETERS and MAX_ARRAY_INDEX together.
+            Some(Key::Index(last)) => last + 1,
+            _ => 0,
+        };
+        self.set(Key::Index(next), value);
+    }
+
+    /// Sets the key, or appends to the list of the values it already has: the same name once more.
+    fn combine_at(&mut self, key: Key, value: Draft) {
+        match self.get_mut(&key) {
+            None => self.set(key, value),
+            Some(Draft::Branch(list)) => list.push(value),
+            Some(plain) => plain.begin_list(value),
+        }
+    }
+
+    /// Sets the key, or merges into the value it already has: another name that leads to the same place.
+    fn merge_at(&mut self, key: Key, value: Draft) {
+        match self.get_mut(&key) {
+            None => self.set(key, value),
+            Some(existing) => existing.merge(value),
+        }
+    }
+
+    /// Merges a branch into this one. Two lists stay a list, with an item whose place is taken by a plain value at
+    /// the end; anything else is a map from then on.
+    fn absorb(&mut self, source: Self) {
+        self.is_list &= source.is_list;
+        for (key, value) in source.into_ordered() {
+            if !self.is_list {
+                self.merge_at(key, value);
+                continue;
+            }
+            match (self.get_mut(&key), value) {
+                (None, value) => self.set(key, value),
+                (Some(Draft::Branch(existing)), Draft::Branch(value)) => existing.absorb(*value),
+                (Some(_), value) => self.push(value),
+            }
+        }
+    }
+
+    /// The entries in the order of `Object.keys`.
+    fn into_ordered(self) -> Vec<(Key, Draft)> {
+        let mut entries = self.entries;
+        // The sort is stable, so names stay as they came; no index is u32::MAX.
+        entries.sort_by_key(|(key, _)| match key {
+            Key::Index(index) => *index,
+            Key::Name(_) => u32::MAX,
+        });
+        entries
+    }
+
+    fn into_node(self) -> Node {
+        if self.is_list {
+            return Node::List(self.into_ordered().into_iter().map(|(_, item)| item.into_node()).collect());
+        }
+        let entries = self.into_ordered().into_iter();
+        Node::Map(entries.map(|(key, value)| (key.into_text(), value.into_node())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::value::RawValue;
+    use std::collections::BTreeMap;
+
+    #[track_caller]
+    fn check(input: impl AsRef<[u8]>, expected: &str) {
+        let input = input.as_ref();
+        let mut json = String::new();
+        parse(input).write_json(&mut json);
+        assert_eq!(json, expected, "for {:?}", String::from_utf8_lossy(input));
+    }
+
+    fn entries(input: &str) -> Vec<(String, Node)> {
+        match parse(input.as_bytes()) {
+            Node::Map(entries) => entries,
+            other => panic!("not a map at the top: {other:?}"),
+        }
+    }
+
+    /// The expected texts were written by qs 6.13.0 itself, run over the inputs.
+    #[test]
+    fn gives_the_tree_of_qs() {
+        let groups: BTreeMap<String, Vec<(String, Box<RawValue>)>> =
+            serde_json::from_str(include_str!("query_cases.json")).unwrap();
+        let rows = groups.values().flatten().inspect(|(input, expected)| check(input, expected.get()));
+        assert!(rows.count() > 250);
+    }
+
+    #[test]
+    fn replaces_bytes_that_are_not_utf8() {
+        check(b"\xff", "{\"\u{fffd}\":\"\"}");
+        check(b"a=\xff%A", "{\"a\":\"\u{fffd}%A\"}");
+        check(b"a=\xc3%A9", "{\"a\":\"\u{fffd}%A9\"}");
+        check(b"a=\xe2\x82&b=\x82", "{\"a\":\"\u{fffd}\",\"b\":\"\u{fffd}\"}");
+        check(b"a\xff[b\xc3]=1", "{\"a\u{fffd}\":{\"b\u{fffd}\":\"1\"}}");
+    }
+
+    #[test]
+    fn ignores_what_follows_the_last_parameter_allowed() {
+        check("&".repeat(MAX_PARAMETERS - 1) + "a=1", r#"{"a":"1"}"#);
+        check("&".repeat(MAX_PARAMETERS) + "a=1", "{}");
+        let names: Vec<String> = (0..=MAX_PARAMETERS).map(|number| format!("k{number}")).collect();
+        assert_eq!(entries(&names.join("&")).len(), MAX_PARAMETERS);
+        for name in ["a=1&", "a[]=1&", "a%5B%5d=1&"] {
+            let top = entries(&name.repeat(MAX_PARAMETERS + 1));
+            assert_eq!(top, [("a".to_owned(), Node::List(vec![Node::Text("1".to_owned()); MAX_PARAMETERS]))]);
+        }
+    }
+
+    /// Each of these takes far too long to pass unnoticed if some step is quadratic in the length of the query.
+    #[test]
+    fn takes_long_hostile_queries() {
+        const LENGTH: usize = 2_000_000;
+        for unit in ["[", "]", "[]", "[a", "]=", "=", "%", "%5B", "%C3", "+", "[0]", "&[", "a[20]"] {
+            assert!(entries(&unit.repeat(LENGTH / unit.len())).len() <= 1, "{unit}");
+        }
+    }
+
+    #[test]
+    fn keeps_the_order_of_many_keys() {
+        let descending: Vec<String> = (0..MAX_PARAMETERS).rev().map(|number| format!("a[{number}]=")).collect();
+        let top = entries(&descending.join("&"));
+        let [(_, Node::Map(inner))] = top.as_slice() else { panic!("not one map: {top:?}") };
+        let ascending = (0..MAX_PARAMETERS).map(|number| number.to_string());
+        assert!(inner.iter().map(|(key, _)| key.clone()).eq(ascending));
+    }
+}

@@ -1,0 +1,273 @@
+//! The event `request`: a visitor's request as the end gets it (PROTOCOL.md, "The request event").
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName};
+
+use super::body::Body;
+use super::headers::{HopByHop, value_to_text};
+use super::options::EndOptions;
+use super::query;
+use crate::proto::json::write_string;
+use crate::proto::socket_io::packet::Encoded;
+use crate::proto::socket_io::{AckId, Namespace};
+
+/// A visitor's request, without its body.
+#[derive(Debug, Clone, Copy)]
+pub struct Visit<'a> {
+    /// The method as it was sent.
+    pub method: &'a str,
+    /// The path behind `/go/TOKEN`, not decoded; empty for `/go/TOKEN` itself.
+    pub path: &'a str,
+    /// The query behind the `?`, not decoded; `None` without a `?`.
+    pub query: Option<&'a str>,
+    /// `1.1`, say.
+    pub http_version: &'a str,
+    /// The headers as they came.
+    pub headers: &'a HeaderMap,
+    /// Who asks, as far as proxies are believed.
+    pub remote_address: &'a str,
+    /// `X-Forwarded-For` for the end.
+    pub forwarded_for: &'a str,
+    /// `X-Forwarded-Proto` for the end.
+    pub forwarded_proto: &'a str,
+    /// `X-Forwarded-Host` for the end.
+    pub forwarded_host: Option<&'a str>,
+    /// The exchange's id.
+    pub id: &'a str,
+}
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// The members beside headers, query and body take about this many bytes.
+const FIXED_SIZE: usize = 256;
+
+impl Visit<'_> {
+    /// The event, ready to be sent. `body_length` is the length the visitor's body had, if he announced one.
+    #[must_use]
+    pub fn encode(
+        &self,
+        namespace: &Namespace,
+        id: AckId,
+        body: &Body,
+        body_length: Option<usize>,
+        options: EndOptions,
+    ) -> Encoded {
+        let attachments = match body {
+            Body::Bytes(bytes) => vec![bytes.clone()],
+            Body::Absent | Body::Json(_) | Body::Form(_) | Body::Text(_) => Vec::new(),
+        };
+        let capacity = self.estimate(body);
+        Encoded::event(namespace, Some(id), attachments, capacity, |out| self.write(out, body, body_length, options))
+    }
+
+    fn write(&self, out: &mut String, body: &Body, body_length: Option<usize>, options: EndOptions) {
+        out.push_str(r#"["request",{"headers":"#);
+        self.write_headers(out, body_length);
+        if options.raw_headers {
+            out.push_str(r#","rawHeaders":"#);
+            self.write_raw_headers(out, body_length);
+        }
+        out.push_str(r#","method":"#);
+        write_string(self.method, out);
+        out.push_str(r#","url":"#);
+        // Always there, and always from the root.
+        write_string(if self.path.is_empty() { "/" } else { self.path }, out);
+        out.push_str(r#","query":"#);
+        query::parse(self.query.unwrap_or_default().as_bytes()).write_json(out);
+        out.push_str(r#","search":"#);
+        write_search(self.query, out);
+        out.push_str(r#","httpVersion":"#);
+        write_string(self.http_version, out);
+        out.push_str(r#","remoteAddress":"#);
+        write_string(self.remote_address, out);
+        out.push_str(r#","id":"#);
+        write_string(self.id, out);
+        out.push_str(r#","body":"#);
+        write_body(body, out);
+        out.push_str("}]");
+    }
+
+    /// An object as Node makes it: lower-case names, repeated ones joined.
+    fn write_headers(&self, out: &mut String, body_length: Option<usize>) {
+        let hop_by_hop = HopByHop::of(self.headers);
+        out.push('{');
+        for name in self.headers.keys().filter(|name| !is_replaced(name) && !hop_by_hop.contains(name)) {
+            write_key(name, out);
+            let mut values = self.headers.get_all(name).iter();
+            match (values.next(), values.next()) {
+                (Some(only), None) => write_string(&value_to_text(only), out),
+                (first, second) => {
+                    let separator = if name == header::COOKIE { "; " } else { ", " };
+                    let all: Vec<_> = first.into_iter().chain(second).chain(values).map(value_to_text).collect();
+                    write_string(&all.join(separator), out);
+                }
+            }
+            out.push(',');
+        }
+        for (name, value) in self.own_headers(body_length) {
+            write_key(&name, out);
+            write_string(&value, out);
+            out.push(',');
+        }
+        out.pop();
+        out.push('}');
+    }
+
+    /// A list of pairs, repeated names kept. Lines of one name stand together, where the first of them was.
+    fn write_raw_headers(&self, out: &mut String, body_length: Option<usize>) {
+        let hop_by_hop = HopByHop::of(self.headers);
+        let passed = self.headers.iter().filter(|(name, _)| !is_replaced(name) && !hop_by_hop.contains(name));
+        out.push('[');
+        for (name, value) in passed {
+            write_pair(name, &value_to_text(value), out);
+        }
+        for (name, value) in self.own_headers(body_length) {
+            write_pair(&name, &value, out);
+        }
+        out.pop();
+        out.push(']');
+    }
+
+    /// What the relay says in the place of what the visitor said.
+    fn own_headers(&self, body_length: Option<usize>) -> impl Iterator<Item = (HeaderName, String)> {
+        [
+            body_length.map(|length| (header::CONTENT_LENGTH, length.to_string())),
+            Some((FORWARDED_FOR, self.forwarded_for.to_owned())),
+            Some((FORWARDED_PROTO, self.forwarded_proto.to_owned())),
+            self.forwarded_host.map(|host| (FORWARDED_HOST, host.to_owned())),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// About the size of the JSON, so that it is written without moving.
+    fn estimate(&self, body: &Body) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 8).sum();
+        let body = match body {
+            Body::Absent | Body::Form(_) | Body::Bytes(_) => 64,
+            Body::Json(text) => text.len(),
+            Body::Text(text) => text.len() + text.len() / 16,
+        };
+        FIXED_SIZE + headers + self.path.len() + 3 * self.query.map_or(0, str::len) + body
+    }
+}
+
+/// Headers that end here because the relay has its own, or has already done what they ask.
+fn is_replaced(name: &HeaderName) -> bool {
+    [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST, header::CONTENT_LENGTH, header::EXPECT].contains(name)
+}
+
+/// A name holds nothing that JSON would escape (RFC 9110, section 5.6.2).
+fn write_key(name: &HeaderName, out: &mut String) {
+    out.push('"');
+    out.push_str(name.as_str());
+    out.push_str("\":");
+}
+
+fn write_pair(name: &HeaderName, value: &str, out: &mut String) {
+    out.push_str("[\"");
+    out.push_str(name.as_str());
+    out.push_str("\",");
+    write_string(value, out);
+    out.push_str("],");
+}
+
+fn write_search(query: Option<&str>, out: &mut String) {
+    match query {
+        None | Some("") => out.push_str("\"\""),
+        Some(query) => {
+            let start = out.len();
+            write_string(query, out);
+            out.insert(start + 1, '?');
+        }
+    }
+}
+
+fn write_body(body: &Body, out: &mut String) {
+    match body {
+        Body::Absent => out.push_str("{}"),
+        Body::Json(text) => out.push_str(text),
+        Body::Form(form) => form.write_json(out),
+        Body::Text(text) => write_string(text, out),
+        Body::Bytes(_) => out.push_str(r#"{"_placeholder":true,"num":0}"#),
+    }
+}
+
+/// The bytes of an attachment, for whoever looks at an encoded event.
+#[must_use]
+pub fn attachment(event: &Encoded) -> Option<&Bytes> {
+    event.attachments.first()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytestring::ByteString;
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::proto::engine_io::Message;
+
+    fn text(event: &Encoded) -> String {
+        match event.text.message() {
+            Message::Text(text) => text.to_string(),
+            Message::Binary(data) => panic!("{data:?}"),
+        }
+    }
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    fn visit(headers: &HeaderMap) -> Visit<'_> {
+        Visit {
+            method: "POST",
+            path: "/a//b/..%2F",
+            query: Some("x=1&y[z]=%20"),
+            http_version: "1.1",
+            headers,
+            remote_address: "192.0.2.1",
+            forwarded_for: "192.0.2.1",
+            forwarded_proto: "http",
+            forwarded_host: Some("relay.example"),
+            id: "k-1",
+        }
+    }
+
+    #[test]
+    fn is_the_documented_object() {
+        let headers =
+            headers(&[("host", "relay.example"), ("connection", "x-hop"), ("x-hop", "1"), ("content-length", "9")]);
+        let body = Body::Json(ByteString::from_static(r#"{"b":1.0,"a":[]}"#));
+        let id = AckId::new(7).unwrap();
+        let namespace = Namespace::new("/t".into()).unwrap();
+        let event = visit(&headers).encode(&namespace, id, &body, Some(16), EndOptions::default());
+        assert_eq!(
+            text(&event),
+            concat!(
+                r#"2/t,7["request",{"headers":{"host":"relay.example","content-length":"16","x-forwarded-for":"192.0.2.1","#,
+                r#""x-forwarded-proto":"http","x-forwarded-host":"relay.example"},"method":"POST","url":"/a//b/..%2F","#,
+                r#""query":{"x":"1","y":{"z":" "}},"search":"?x=1&y[z]=%20","httpVersion":"1.1","#,
+                r#""remoteAddress":"192.0.2.1","id":"k-1","body":{"b":1.0,"a":[]}}]"#,
+            )
+        );
+        assert_eq!(attachment(&event), None);
+    }
+
+    #[test]
+    fn joins_repeated_headers_and_keeps_them_raw() {
+        let headers = headers(&[("cookie", "a=1"), ("x-a", "1"), ("cookie", "b=2"), ("x-a", "2")]);
+        let options = EndOptions { raw_body: true, raw_headers: true };
+        let visit = Visit { query: None, path: "", forwarded_host: None, ..visit(&headers) };
+        let body = Body::Bytes(Bytes::from_static(b"\0"));
+        let event = visit.encode(&Namespace::root(), AckId::new(0).unwrap(), &body, None, options);
+        let text = text(&event);
+        assert!(text.starts_with("51-0[\"request\",{\"headers\":{\"cookie\":\"a=1; b=2\",\"x-a\":\"1, 2\","), "{text}");
+        let raw = r#""rawHeaders":[["cookie","a=1"],["cookie","b=2"],["x-a","1"],["x-a","2"],["x-forwarded-for","#;
+        assert!(text.contains(raw), "{text}");
+        assert!(text.contains(r#""url":"/","query":{},"search":"","#), "{text}");
+        assert!(text.ends_with(r#""body":{"_placeholder":true,"num":0}}]"#), "{text}");
+        assert_eq!(attachment(&event), Some(&Bytes::from_static(b"\0")));
+    }
+}

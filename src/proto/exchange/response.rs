@@ -1,0 +1,237 @@
+//! An ack as an HTTP response: `([status], [body], [headers])`, each optional (PROTOCOL.md, "The ack").
+
+use std::fmt::{self, Write as _};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::headers::{HopByHop, text_to_value};
+use crate::proto::json::{self, Kind};
+use crate::proto::socket_io::attachments::placeholders;
+use crate::proto::socket_io::connection::Answer;
+
+/// Headers with this prefix are the relay's own: an end cannot set them.
+pub const OWN_PREFIX: &str = "x-socket2me-";
+
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// What the visitor gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// The status, 200 to 999.
+    pub status: StatusCode,
+    /// The headers, without those that belong to a connection and without lengths.
+    pub headers: HeaderMap,
+    /// The body; empty where the status has none.
+    pub body: Bytes,
+    /// The length that the end gave itself: what a response to HEAD says about the body it does not carry.
+    pub declared_length: Option<u64>,
+}
+
+/// An answer that HTTP cannot carry. The end's fault, and the end of this exchange alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidAnswer(String);
+
+impl fmt::Display for InvalidAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidAnswer {}
+
+impl Response {
+    /// The answer of `respond()`, which the original gives for a handler that never calls it too.
+    #[must_use]
+    pub fn ok() -> Self {
+        let mut response = Self::new(StatusCode::OK);
+        response.default_body();
+        response
+    }
+
+    /// Reads the arguments of an ack.
+    ///
+    /// # Errors
+    /// With what was wrong when HTTP cannot carry the answer.
+    pub fn decode(answer: &Answer) -> Result<Self, InvalidAnswer> {
+        let args = &answer.args;
+        let kind_of = |index| args.get(index).map(|value: ByteString| Kind::of(&value));
+        let (status, rest) = match (kind_of(0), args.len()) {
+            (Some(Kind::Number), _) => (status(&args.get(0).unwrap_or_default())?, 1),
+            // `respond(undefined, body, headers)`, and `respond(undefined, body)` unless `body` can be headers.
+            (Some(Kind::Null), 3..) => (StatusCode::OK, 1),
+            (Some(Kind::Null), 2) if !matches!(kind_of(1), Some(Kind::Object | Kind::Null)) => (StatusCode::OK, 1),
+            (Some(_) | None, _) => (StatusCode::OK, 0),
+        };
+        let mut response = Self::new(status);
+        match args.get(rest) {
+            None => response.default_body(),
+            Some(body) => response.set_body(&body, &answer.attachments)?,
+        }
+        if let Some(headers) = args.get(rest + 1) {
+            response.set_headers(&headers)?;
+        }
+        if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            response.body = Bytes::new();
+        }
+        Ok(response)
+    }
+
+    fn new(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), body: Bytes::new(), declared_length: None }
+    }
+
+    /// The status in words, as express does it.
+    fn default_body(&mut self) {
+        self.body = match self.status.canonical_reason() {
+            Some(reason) => Bytes::from_static(reason.as_bytes()),
+            None => Bytes::from(self.status.as_str().to_owned()),
+        };
+        self.headers.insert(header::CONTENT_TYPE, HTML);
+    }
+
+    fn set_body(&mut self, body: &ByteString, attachments: &[Bytes]) -> Result<(), InvalidAnswer> {
+        let content_type = match Kind::of(body) {
+            Kind::Null => return Ok(()),
+            Kind::String => {
+                self.body = match json::unquote(body) {
+                    std::borrow::Cow::Borrowed(text) => body.slice_ref(text).into_bytes(),
+                    std::borrow::Cow::Owned(text) => Bytes::from(text),
+                };
+                HTML
+            }
+            Kind::Number => {
+                self.body = body.clone().into_bytes();
+                HTML
+            }
+            Kind::Bool => {
+                self.body = body.clone().into_bytes();
+                JSON
+            }
+            Kind::Object | Kind::Array => {
+                let found = placeholders(body, attachments.len())
+                    .map_err(|error| InvalidAnswer(format!("the body has {error}")))?;
+                if let [(range, number)] = found.as_slice()
+                    && range.len() == body.len()
+                {
+                    self.body = attachments[*number].clone();
+                    BINARY
+                } else {
+                    self.body = inline_attachments(body, &found, attachments);
+                    JSON
+                }
+            }
+        };
+        self.headers.insert(header::CONTENT_TYPE, content_type);
+        Ok(())
+    }
+
+    fn set_headers(&mut self, headers: &ByteString) -> Result<(), InvalidAnswer> {
+        match Kind::of(headers) {
+            Kind::Null => return Ok(()),
+            Kind::Object => (),
+            Kind::Array | Kind::String | Kind::Number | Kind::Bool => {
+                return Err(InvalidAnswer("the headers must be an object".to_owned()));
+            }
+        }
+        let members = json::members(headers).map_err(|error| InvalidAnswer(format!("the headers are {error}")))?;
+        let mut given = HeaderMap::with_capacity(members.len());
+        for (key, value) in members {
+            let key = json::unquote(&headers[key]);
+            let name = HeaderName::from_bytes(key.as_bytes())
+                .map_err(|_| InvalidAnswer(format!("{} is no header name", shown(&key))))?;
+            // As in Node, a later value replaces an earlier one of the same name; a list is several lines.
+            given.remove(&name);
+            for value in header_values(&name, &headers[value])? {
+                given.append(&name, value);
+            }
+        }
+        let hop_by_hop = HopByHop::of(&given);
+        let mut replaced = None;
+        for (name, value) in &given {
+            if *name == header::CONTENT_LENGTH {
+                self.declared_length = value.to_str().ok().and_then(|text| text.parse().ok());
+            } else if !hop_by_hop.contains(name) && !name.as_str().starts_with(OWN_PREFIX) {
+                if replaced.replace(name) != Some(name) {
+                    self.headers.remove(name);
+                }
+                self.headers.append(name, value.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A number as a status. 1xx are not answers: they come before one.
+fn status(number: &str) -> Result<StatusCode, InvalidAnswer> {
+    let status = number.parse().ok().and_then(|number: u16| StatusCode::from_u16(number).ok());
+    status.filter(|status| !status.is_informational()).ok_or_else(|| {
+        InvalidAnswer(format!("{} is no status: it must be a whole number from 200 to 999", shown(number)))
+    })
+}
+
+/// The lines of one header.
+fn header_values(name: &HeaderName, value: &str) -> Result<Vec<HeaderValue>, InvalidAnswer> {
+    match Kind::of(value) {
+        Kind::Array => {
+            let elements = json::elements(value).map_err(|error| InvalidAnswer(format!("the headers are {error}")))?;
+            let lines = elements.into_iter().map(|range| header_line(name, &value[range]));
+            lines.filter_map(Result::transpose).collect()
+        }
+        Kind::String | Kind::Number | Kind::Bool | Kind::Null | Kind::Object => {
+            Ok(header_line(name, value)?.into_iter().collect())
+        }
+    }
+}
+
+/// One line; none for `null`.
+fn header_line(name: &HeaderName, value: &str) -> Result<Option<HeaderValue>, InvalidAnswer> {
+    let text = match Kind::of(value) {
+        Kind::Null => return Ok(None),
+        Kind::String => json::unquote(value),
+        Kind::Number | Kind::Bool => value.into(),
+        Kind::Object | Kind::Array => {
+            return Err(InvalidAnswer(format!("the value of the header {name} must be a string or a list of strings")));
+        }
+    };
+    let value = text_to_value(&text).ok_or_else(|| {
+        InvalidAnswer(format!("the value of the header {name} has characters that HTTP cannot carry"))
+    })?;
+    Ok(Some(value))
+}
+
+/// Bytes inside a JSON body, written as Node's `JSON.stringify` writes a Buffer.
+fn inline_attachments(body: &ByteString, found: &[(std::ops::Range<usize>, usize)], attachments: &[Bytes]) -> Bytes {
+    if found.is_empty() {
+        return body.clone().into_bytes();
+    }
+    let mut out = String::with_capacity(body.len());
+    let mut at = 0;
+    for (range, number) in found {
+        out.push_str(&body[at..range.start]);
+        out.push_str(r#"{"type":"Buffer","data":["#);
+        for (index, byte) in attachments[*number].iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{comma}{byte}");
+        }
+        out.push_str("]}");
+        at = range.end;
+    }
+    out.push_str(&body[at..]);
+    Bytes::from(out)
+}
+
+/// What an end sent, short enough for a message.
+fn shown(text: &str) -> String {
+    const LIMIT: usize = 40;
+    let mut short: String = text.chars().take(LIMIT).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    format!("{short:?}")
+}

@@ -1,0 +1,316 @@
+//! The Engine.IO server: its sessions, and the HTTP requests that open, poll, feed and upgrade them.
+//!
+//! It knows nothing of tunnels. What stands on a session is an [`Application`]: Socket.IO with its hosts
+//! ([`super::socket_io`]), or a protocol of one's own.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method as HttpMethod, StatusCode};
+use hyper::Request;
+use hyper::body::Incoming;
+use rand::TryRngCore as _;
+use tokio::sync::{mpsc, oneshot};
+
+use super::clock::Clock;
+use super::link::{self, Command, Link};
+use super::polling;
+use super::reply::{self, Reply};
+use super::websocket;
+use crate::proto::engine_io::{CloseReason, Method, Rejection, Session, Settings, Sid, Transport};
+use crate::proto::engine_io::{Request as EngineRequest, query::Target};
+use crate::proto::link::{Layer, ServerLink};
+use crate::proto::time::Instant;
+
+/// What stands on the sessions of a server.
+pub trait Application: Send + Sync + 'static {
+    /// The protocol above Engine.IO; one value a session.
+    type Layer: Layer<Event: Send> + Send + 'static;
+    /// What the application itself keeps for a session.
+    type Session: Send + 'static;
+    /// What others in the process can ask of a session, through its [`Handle`].
+    type Command: Send + 'static;
+
+    /// A session opens.
+    fn open(&self, opening: &Opening, handle: Handle<Self::Command>, now: Instant) -> (Self::Layer, Self::Session);
+
+    /// The layer says something.
+    fn event(
+        &self,
+        session: &mut Self::Session,
+        event: <Self::Layer as Layer>::Event,
+        link: &mut Link<Self>,
+        now: Instant,
+    );
+
+    /// Somebody asks for something.
+    fn command(&self, session: &mut Self::Session, command: Self::Command, link: &mut Link<Self>, now: Instant);
+}
+
+/// What is known of a client when its session opens.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Where it connects from.
+    pub peer: SocketAddr,
+    /// The session's id.
+    pub sid: Sid,
+}
+
+/// The way to a session for others in the process: its mailbox, which is bounded.
+pub struct Handle<C> {
+    mailbox: mpsc::Sender<Command<C>>,
+}
+
+impl<C> Clone for Handle<C> {
+    fn clone(&self) -> Self {
+        Self { mailbox: self.mailbox.clone() }
+    }
+}
+
+impl<C> Handle<C> {
+    /// Asks for something. The command comes back when the mailbox is full or the session is gone.
+    ///
+    /// # Errors
+    /// With the reason.
+    pub fn try_send(&self, command: C) -> Result<(), Undelivered> {
+        self.mailbox.try_send(Command::Application(command)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Undelivered::Full,
+            mpsc::error::TrySendError::Closed(_) => Undelivered::Closed,
+        })
+    }
+
+    /// As [`Self::try_send`], but waits for room.
+    pub async fn send(&self, command: C) {
+        // A session that is gone needs no more commands.
+        let _ = self.mailbox.send(Command::Application(command)).await;
+    }
+}
+
+/// Why a command did not reach a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undelivered {
+    /// Too much waits in its mailbox.
+    Full,
+    /// It has ended.
+    Closed,
+}
+
+/// An Engine.IO server.
+pub struct Engine<A: Application> {
+    pub(super) shared: Arc<Shared<A>>,
+}
+
+/// What the tasks of all sessions share.
+pub(super) struct Shared<A: Application> {
+    pub(super) application: A,
+    pub(super) settings: Arc<Settings>,
+    pub(super) clock: Clock,
+    mailbox_capacity: usize,
+    sessions: Mutex<HashMap<Sid, mpsc::Sender<Command<A::Command>>>>,
+}
+
+impl<A: Application> Clone for Engine<A> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<A: Application> Engine<A> {
+    /// A server without sessions. `mailbox_capacity` bounds what waits for one session's task.
+    #[must_use]
+    pub fn new(application: A, settings: Settings, mailbox_capacity: usize) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                application,
+                settings: Arc::new(settings),
+                clock: Clock::start(),
+                mailbox_capacity,
+                sessions: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The application on its sessions.
+    #[must_use]
+    pub fn application(&self) -> &A {
+        &self.shared.application
+    }
+
+    /// How many sessions are open.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.shared.sessions().len()
+    }
+
+    /// Ends all sessions: their clients are told, and reconnect by themselves.
+    pub async fn close_all(&self, reason: CloseReason) {
+        let mailboxes: Vec<_> = self.shared.sessions().values().cloned().collect();
+        for mailbox in mailboxes {
+            // A session that is gone needs no closing.
+            let _ = mailbox.send(Command::Close(reason)).await;
+        }
+    }
+
+    /// Serves a request to the Engine.IO path.
+    pub async fn serve(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
+        let cors = cors_headers(request.headers());
+        let mut reply = if request.method() == HttpMethod::OPTIONS && request.headers().contains_key(header::ORIGIN) {
+            preflight(request.headers())
+        } else {
+            match self.dispatch(request, peer).await {
+                Ok(reply) => reply,
+                Err(rejection) => reply::rejection(rejection),
+            }
+        };
+        reply.headers_mut().extend(cors);
+        reply
+    }
+
+    async fn dispatch(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Reply, Rejection> {
+        let method = match *request.method() {
+            HttpMethod::GET => Method::Get,
+            HttpMethod::POST => Method::Post,
+            _ => Method::Other,
+        };
+        let upgrade = websocket::is_upgrade(request.headers());
+        let wanted = EngineRequest::parse(method, request.uri().query().unwrap_or_default(), upgrade)?;
+        match wanted {
+            EngineRequest::Open { revision, transport: Transport::Polling } => {
+                let session = self.session(revision, Transport::Polling)?;
+                let (mailbox, task) = link::prepare(&self.shared, session, peer, None);
+                tokio::spawn(task);
+                Ok(polling::poll(&mailbox, Some(revision)).await)
+            }
+            EngineRequest::Open { revision, transport: Transport::WebSocket } => {
+                let session = self.session(revision, Transport::WebSocket)?;
+                Ok(self.open_websocket(request, session, peer))
+            }
+            EngineRequest::Poll(target) => Ok(polling::poll(&self.mailbox(target)?, target.revision).await),
+            EngineRequest::Post(target) => {
+                let mailbox = self.mailbox(target)?;
+                Ok(polling::post(&mailbox, target.revision, request, self.shared.settings.max_payload).await)
+            }
+            EngineRequest::Attach(target) => self.attach(request, target).await,
+        }
+    }
+
+    /// Nothing is switched before everything was checked.
+    fn open_websocket(&self, request: Request<Incoming>, session: Session<link::Poller>, peer: SocketAddr) -> Reply {
+        let shared = Arc::clone(&self.shared);
+        let max_payload = self.shared.settings.max_payload;
+        websocket::accept(request, max_payload, move |websocket| async move {
+            if let Some(websocket) = websocket {
+                let (_, task) = link::prepare(&shared, session, peer, Some(websocket));
+                task.await;
+            }
+        })
+    }
+
+    async fn attach(&self, request: Request<Incoming>, target: Target) -> Result<Reply, Rejection> {
+        let mailbox = self.mailbox(target)?;
+        let (reply, reserved) = oneshot::channel();
+        let command = Command::Reserve { revision: target.revision, reply };
+        mailbox.send(command).await.map_err(|_| Rejection::SessionUnknown)?;
+        reserved.await.map_err(|_| Rejection::SessionUnknown)??;
+        Ok(websocket::accept(request, self.shared.settings.max_payload, move |websocket| async move {
+            let command = match websocket {
+                Some(websocket) => Command::Candidate(Box::new(websocket)),
+                None => Command::CandidateLost,
+            };
+            // A session that is gone has no use for a candidate.
+            let _ = mailbox.send(command).await;
+        }))
+    }
+
+    fn session(
+        &self,
+        revision: crate::proto::engine_io::Revision,
+        transport: Transport,
+    ) -> Result<Session<link::Poller>, Rejection> {
+        let mut random = [0; 15];
+        rand::rngs::OsRng.try_fill_bytes(&mut random).map_err(|error| {
+            tracing::error!(%error, "the system gives no random numbers: no session can be opened");
+            Rejection::Forbidden
+        })?;
+        let settings = Arc::clone(&self.shared.settings);
+        Ok(Session::open(settings, Sid::from_random(random), revision, transport, self.shared.clock.now()))
+    }
+
+    fn mailbox(&self, target: Target) -> Result<mpsc::Sender<Command<A::Command>>, Rejection> {
+        self.shared.sessions().get(&target.sid).cloned().ok_or(Rejection::SessionUnknown)
+    }
+}
+
+impl<A: Application> Shared<A> {
+    /// Makes a session's mailbox known, until the guard is dropped.
+    pub(super) fn register(self: &Arc<Self>, sid: Sid) -> (Registration<A>, mpsc::Receiver<Command<A::Command>>) {
+        let (sender, receiver) = mpsc::channel(self.mailbox_capacity);
+        self.sessions().insert(sid, sender.clone());
+        (Registration { shared: Arc::clone(self), sid, sender }, receiver)
+    }
+
+    fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<Sid, mpsc::Sender<Command<A::Command>>>> {
+        // Each change is one call of the map, so a panic elsewhere left it whole.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session's place in the table.
+pub(super) struct Registration<A: Application> {
+    pub(super) shared: Arc<Shared<A>>,
+    pub(super) sid: Sid,
+    sender: mpsc::Sender<Command<A::Command>>,
+}
+
+impl<A: Application> Registration<A> {
+    pub(super) fn handle(&self) -> Handle<A::Command> {
+        Handle { mailbox: self.sender.clone() }
+    }
+
+    pub(super) fn mailbox(&self) -> mpsc::Sender<Command<A::Command>> {
+        self.sender.clone()
+    }
+}
+
+impl<A: Application> Drop for Registration<A> {
+    fn drop(&mut self) {
+        self.shared.sessions().remove(&self.sid);
+    }
+}
+
+/// Builds the link of a session.
+pub(super) fn link_of<A: Application>(
+    registration: &Registration<A>,
+    session: Session<link::Poller>,
+    peer: SocketAddr,
+) -> (Link<A>, A::Session) {
+    let Shared { application, clock, .. } = &*registration.shared;
+    let opening = Opening { peer, sid: session.sid() };
+    let (layer, state) = application.open(&opening, registration.handle(), clock.now());
+    (ServerLink::new(session, layer), state)
+}
+
+/// Any origin may connect, as in the original: nothing here is authorised by a cookie, so there is nothing to abuse. The
+/// exact origin is repeated because browsers refuse `*` from clients that send credentials, as the old ones always do.
+fn cors_headers(request: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(origin) = request.get(header::ORIGIN) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
+    headers
+}
+
+fn preflight(request: &HeaderMap) -> Reply {
+    let mut reply = reply::empty(StatusCode::NO_CONTENT);
+    let headers = reply.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET,POST"));
+    if let Some(wanted) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    }
+    headers.append(header::VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
+    reply
+}

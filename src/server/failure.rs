@@ -1,0 +1,162 @@
+//! Why the relay, and not the end, answers a visitor: each failure with its status, its code and its words.
+
+use std::fmt;
+
+use http::StatusCode;
+use http::header::{self, HeaderValue};
+
+use super::reply::{self, Reply};
+use crate::config::ErrorStatus;
+use crate::proto::exchange::{InvalidAnswer, InvalidBody};
+use crate::proto::socket_io::connection::AckError;
+use crate::store::StoreError;
+
+/// A failure, by whose it is.
+#[derive(Debug)]
+pub(super) enum Failure {
+    // The visitor's.
+    /// No such path.
+    NotFound,
+    /// The path has other methods: these.
+    MethodNotAllowed(&'static str),
+    /// A body over the limit, in bytes.
+    BodyTooLarge(usize),
+    /// A body that ended before it should, or took too long.
+    BodyIncomplete,
+    /// A body that is not what its headers say.
+    InvalidBody(InvalidBody),
+    /// Too many requests.
+    Throttled,
+    // The end's, or its owner's.
+    /// The token is unknown or has expired.
+    TokenNotFound,
+    /// No end is connected.
+    NotConnected,
+    /// The end left before it answered.
+    Disconnected,
+    /// The end did not answer in time, and the operator wants this status for it.
+    TimedOut(StatusCode),
+    /// The end's answer is larger than the limit.
+    AnswerTooLarge,
+    /// The end's answer is nothing that HTTP can carry.
+    InvalidAnswer(InvalidAnswer),
+    // The operator's.
+    /// More is waiting for this end than the limit.
+    Overloaded,
+    /// The store of tokens fails.
+    Store,
+    /// The server is about to stop.
+    Stopping,
+}
+
+impl Failure {
+    /// The failure's name for programs: the value of the header `X-Socket2Me-Error`.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed(_) => "method-not-allowed",
+            Self::BodyTooLarge(_) => "body-too-large",
+            Self::BodyIncomplete => "body-incomplete",
+            Self::InvalidBody(_) => "invalid-body",
+            Self::Throttled => "throttled",
+            Self::TokenNotFound => "token-not-found",
+            Self::NotConnected => "client-not-connected",
+            Self::Disconnected => "client-disconnected",
+            Self::TimedOut(_) => "client-timed-out",
+            Self::AnswerTooLarge => "answer-too-large",
+            Self::InvalidAnswer(_) => "invalid-answer",
+            Self::Overloaded => "overloaded",
+            Self::Store => "store-unavailable",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    fn status(&self, statuses: ErrorStatus) -> StatusCode {
+        let standard = |status| match statuses {
+            ErrorStatus::Original => StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorStatus::Standard => status,
+        };
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyIncomplete | Self::InvalidBody(_) => StatusCode::BAD_REQUEST,
+            Self::Throttled => StatusCode::TOO_MANY_REQUESTS,
+            Self::TokenNotFound => standard(StatusCode::NOT_FOUND),
+            Self::NotConnected | Self::Disconnected => standard(StatusCode::BAD_GATEWAY),
+            Self::TimedOut(status) => *status,
+            Self::AnswerTooLarge | Self::InvalidAnswer(_) => StatusCode::BAD_GATEWAY,
+            Self::Overloaded | Self::Store | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The response. `statuses` says which statuses the operator wants.
+    pub(super) fn reply(&self, statuses: ErrorStatus) -> Reply {
+        let mut reply = reply::error(self.status(statuses), self.code(), &self.to_string());
+        let headers = reply.headers_mut();
+        match self {
+            Self::Overloaded | Self::Throttled | Self::Store | Self::Stopping => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            // The rest of the body is not read, so nothing more can come on this connection.
+            Self::BodyTooLarge(_) | Self::BodyIncomplete => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Self::MethodNotAllowed(methods) => {
+                headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+            }
+            Self::NotFound
+            | Self::InvalidBody(_)
+            | Self::TokenNotFound
+            | Self::NotConnected
+            | Self::Disconnected
+            | Self::TimedOut(_)
+            | Self::AnswerTooLarge
+            | Self::InvalidAnswer(_) => (),
+        }
+        reply
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound => f.write_str("not found: there are /new, /refresh/TOKEN and /go/TOKEN"),
+            Self::MethodNotAllowed(methods) => write!(f, "method not allowed: use {methods}"),
+            Self::BodyTooLarge(limit) => write!(f, "the body is over the limit of {limit} bytes"),
+            Self::BodyIncomplete => f.write_str("the body did not arrive whole"),
+            Self::InvalidBody(error) => error.fmt(f),
+            Self::Throttled => f.write_str("too many requests from this address, slow down"),
+            Self::TokenNotFound => f.write_str("token not found"),
+            Self::NotConnected => f.write_str("client not connected"),
+            Self::Disconnected => f.write_str("client disconnected before it answered"),
+            Self::TimedOut(_) => f.write_str("client did not answer in time"),
+            Self::AnswerTooLarge => f.write_str("the client's answer is over the limit of the server"),
+            Self::InvalidAnswer(error) => write!(f, "the client's answer cannot be sent: {error}"),
+            Self::Overloaded => f.write_str("too many requests are waiting for this client"),
+            Self::Store => f.write_str("the server cannot look tokens up now"),
+            Self::Stopping => f.write_str("the server is stopping"),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    /// What is wrong with the store is for the operator to read, and nobody else.
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store of tokens fails");
+        Self::Store
+    }
+}
+
+impl From<AckError> for Failure {
+    /// The timeout is not among them: its answer is the operator's choice.
+    fn from(error: AckError) -> Self {
+        match error {
+            AckError::NotJoined => Self::NotConnected,
+            AckError::Overloaded => Self::Overloaded,
+            AckError::TimedOut => Self::TimedOut(StatusCode::GATEWAY_TIMEOUT),
+            AckError::Disconnected => Self::Disconnected,
+            AckError::Oversized => Self::AnswerTooLarge,
+        }
+    }
+}

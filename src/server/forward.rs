@@ -1,0 +1,175 @@
+//! One exchange: a visitor's request to the end and its answer back.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Version};
+use http_body_util::Full;
+use hyper::Request;
+use hyper::body::Incoming;
+
+use super::engine::Undelivered;
+use super::failure::Failure;
+use super::forwarded::Forwarded;
+use super::polling::{BodyError, read_body};
+use super::reply::Reply;
+use super::tunnels::{End, Tunnels};
+use crate::config::ServeConfig;
+use crate::proto::exchange::{Body, Response, Visit};
+use crate::proto::socket_io::AckId;
+use crate::proto::socket_io::connection::AckError;
+use crate::proto::socket_io::packet::Encoded;
+use crate::proto::token::Token;
+use crate::store::Store;
+
+const PROVIDED_BY: HeaderName = HeaderName::from_static("x-provided-by");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Forwards visitors' requests.
+pub(super) struct Forwarder {
+    pub(super) tunnels: Arc<Tunnels>,
+    pub(super) store: Arc<Store>,
+    pub(super) config: Arc<ServeConfig>,
+    pub(super) ids: Ids,
+}
+
+/// Makes the ids of exchanges: a part that is this process's own, and a count.
+#[derive(Debug)]
+pub(super) struct Ids {
+    prefix: u32,
+    next: AtomicU64,
+}
+
+impl Ids {
+    pub(super) fn new(prefix: u32) -> Self {
+        Self { prefix, next: AtomicU64::new(1) }
+    }
+
+    fn next(&self) -> String {
+        let mut id = String::with_capacity(24);
+        // Writing to a String cannot fail.
+        let _ = write!(id, "{:08x}-{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed));
+        id
+    }
+}
+
+impl Forwarder {
+    /// Serves `/go/TOKEN…`.
+    pub(super) async fn forward(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
+        let id = self.ids.next();
+        let started = tokio::time::Instant::now();
+        let is_head = request.method() == Method::HEAD;
+        let mut reply = match self.exchange(request, peer, &id).await {
+            Ok(response) => {
+                let status = response.status.as_u16();
+                tracing::debug!(id, status, elapsed = ?started.elapsed(), "exchange answered");
+                visitor_reply(response, is_head)
+            }
+            Err(failure) => {
+                tracing::debug!(id, code = failure.code(), elapsed = ?started.elapsed(), "exchange failed: {failure}");
+                failure.reply(self.config.error_status)
+            }
+        };
+        if let Ok(id) = HeaderValue::try_from(id) {
+            reply.headers_mut().insert(REQUEST_ID, id);
+        }
+        reply
+    }
+
+    async fn exchange(&self, request: Request<Incoming>, peer: SocketAddr, id: &str) -> Result<Response, Failure> {
+        let (head, body) = request.into_parts();
+        let rest = head.uri.path().strip_prefix("/go/").unwrap_or_default();
+        let (token, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let token = Token::parse(token).ok_or(Failure::TokenNotFound)?;
+        let Some(end) = self.tunnels.end(&token) else { return Err(self.without_end(&token).await) };
+        let announced = has_body(&head.headers);
+        let bytes = read_body(body, self.config.max_body).await.map_err(|error| match error {
+            BodyError::TooLarge => Failure::BodyTooLarge(self.config.max_body),
+            BodyError::Incomplete => Failure::BodyIncomplete,
+        })?;
+        let length = announced.then_some(bytes.len());
+        let body = Body::detect(&head.headers, bytes, end.options).map_err(Failure::InvalidBody)?;
+        let forwarded = Forwarded::of(&head.headers, peer.ip(), &self.config.trust_proxy);
+        let visit = Visit {
+            method: head.method.as_str(),
+            path,
+            query: head.uri.query(),
+            http_version: if head.version == Version::HTTP_10 { "1.0" } else { "1.1" },
+            headers: &head.headers,
+            remote_address: &forwarded.client.to_string(),
+            forwarded_for: &forwarded.list,
+            forwarded_proto: &forwarded.proto,
+            forwarded_host: forwarded.host.as_deref(),
+            id,
+        };
+        let ack_id = end.next_ack();
+        let event = visit.encode(end.namespace(), ack_id, &body, length, end.options);
+        tracing::debug!(id, ?token, method = visit.method, bytes = event.len(), "exchange begun");
+        self.ask(&end, event, ack_id).await
+    }
+
+    async fn ask(&self, end: &Arc<End>, event: Encoded, id: AckId) -> Result<Response, Failure> {
+        let outcome = end.emit(event, id).map_err(|undelivered| match undelivered {
+            Undelivered::Full => Failure::Overloaded,
+            Undelivered::Closed => Failure::NotConnected,
+        })?;
+        // Dropped before its end: the visitor has hung up.
+        let mut hang_up = HangUp { end: Some(end), id };
+        let outcome = outcome.await;
+        hang_up.end = None;
+        match outcome {
+            Ok(Ok(answer)) => Response::decode(&answer).map_err(Failure::InvalidAnswer),
+            // Handlers that never call `respond()` rely on this answer of the original.
+            Ok(Err(AckError::TimedOut)) if self.config.timeout_status == StatusCode::OK => Ok(Response::ok()),
+            Ok(Err(AckError::TimedOut)) => Err(Failure::TimedOut(self.config.timeout_status)),
+            Ok(Err(error)) => Err(error.into()),
+            // The session's task is gone, and all that waited for it.
+            Err(_) => Err(Failure::Disconnected),
+        }
+    }
+
+    async fn without_end(&self, token: &Token) -> Failure {
+        match self.store.remaining(token).await {
+            Ok(Some(_)) => Failure::NotConnected,
+            Ok(None) => Failure::TokenNotFound,
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// Frees what waits for an answer that nobody will read.
+struct HangUp<'e> {
+    end: Option<&'e Arc<End>>,
+    id: AckId,
+}
+
+impl Drop for HangUp<'_> {
+    fn drop(&mut self) {
+        if let Some(end) = self.end {
+            end.cancel(self.id);
+        }
+    }
+}
+
+/// Whether the request says that it has a body, be it an empty one (RFC 9112, section 6.3).
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+fn visitor_reply(response: Response, is_head: bool) -> Reply {
+    let Response { status, headers, body, declared_length } = response;
+    // To HEAD, an end may tell the length of the body that GET would give.
+    let length = declared_length.filter(|_| is_head && body.is_empty());
+    let mut reply = Reply::new(Full::new(body));
+    *reply.status_mut() = status;
+    *reply.headers_mut() = headers;
+    let headers = reply.headers_mut();
+    headers.insert(PROVIDED_BY, HeaderValue::from_static("Socket2Me"));
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    reply
+}

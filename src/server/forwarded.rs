@@ -1,0 +1,113 @@
+//! Who a visitor is, when proxies stand between: `X-Forwarded-*`, believed only from those the operator trusts.
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use http::header::{self, HeaderName};
+use ipnet::IpNet;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// What is known of a visitor's way here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Forwarded {
+    /// The visitor, as far as proxies are believed.
+    pub(super) client: IpAddr,
+    /// Everybody on the way, the nearest last: what the request said, and who brought it.
+    pub(super) list: String,
+    /// `http` or `https`.
+    pub(super) proto: String,
+    /// The host that the visitor asked for.
+    pub(super) host: Option<String>,
+}
+
+impl Forwarded {
+    /// The visitor alone.
+    pub(super) fn client(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
+        let peer = peer.to_canonical();
+        if !is_trusted(peer, trusted) {
+            return peer;
+        }
+        first_untrusted(&text(headers, &FORWARDED_FOR), peer, trusted)
+    }
+
+    /// Looks at a request that `peer` brought.
+    pub(super) fn of(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Self {
+        // A socket for both families shows IPv4 peers in IPv6 clothes.
+        let peer = peer.to_canonical();
+        let believed = is_trusted(peer, trusted);
+        let said = text(headers, &FORWARDED_FOR);
+        let list = if said.is_empty() { peer.to_string() } else { format!("{said}, {peer}") };
+        let believed_text = |name| Some(text(headers, &name)).filter(|value| believed && !value.is_empty());
+        Self {
+            client: Self::client(headers, peer, trusted),
+            list,
+            proto: believed_text(FORWARDED_PROTO).unwrap_or_else(|| "http".to_owned()),
+            host: believed_text(FORWARDED_HOST)
+                .or_else(|| Some(text(headers, &header::HOST)).filter(|host| !host.is_empty())),
+        }
+    }
+}
+
+fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|network| network.contains(&address))
+}
+
+/// From the nearest on, the first who is no trusted proxy; if all are, or one is no address, the farthest that is known.
+fn first_untrusted(list: &str, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
+    let mut client = peer;
+    for entry in list.rsplit(',') {
+        let Ok(address) = entry.trim().parse::<IpAddr>() else { break };
+        client = address.to_canonical();
+        if !is_trusted(client, trusted) {
+            break;
+        }
+    }
+    client
+}
+
+fn text(headers: &HeaderMap, name: &HeaderName) -> String {
+    let values: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    values.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn believes_only_trusted_proxies() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        for (peer, said, client, list) in [
+            ("192.0.2.1", "", "192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1", "198.51.100.7", "192.0.2.1", "198.51.100.7, 192.0.2.1"),
+            ("10.0.0.1", "198.51.100.7", "198.51.100.7", "198.51.100.7, 10.0.0.1"),
+            (
+                "10.0.0.1",
+                "203.0.113.9, 198.51.100.7, 10.0.0.2",
+                "198.51.100.7",
+                "203.0.113.9, 198.51.100.7, 10.0.0.2, 10.0.0.1",
+            ),
+            ("10.0.0.1", "nonsense", "10.0.0.1", "nonsense, 10.0.0.1"),
+            ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3", "10.0.0.3, 10.0.0.2, 10.0.0.1"),
+            ("::ffff:10.0.0.1", "198.51.100.7", "198.51.100.7", "198.51.100.7, 10.0.0.1"),
+        ] {
+            let mut headers = HeaderMap::new();
+            if !said.is_empty() {
+                headers.insert(FORWARDED_FOR, HeaderValue::from_str(said).unwrap());
+            }
+            headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+            headers.insert(FORWARDED_HOST, HeaderValue::from_static("outside.example"));
+            headers.insert(header::HOST, HeaderValue::from_static("inside.example"));
+            let found = Forwarded::of(&headers, peer.parse().unwrap(), &trusted);
+            let believed = peer != "192.0.2.1";
+            assert_eq!((found.client.to_string(), found.list.as_str()), (client.to_owned(), list), "{peer} {said}");
+            assert_eq!(found.proto, if believed { "https" } else { "http" });
+            assert_eq!(found.host.as_deref(), Some(if believed { "outside.example" } else { "inside.example" }));
+        }
+    }
+}

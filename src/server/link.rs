@@ -1,0 +1,299 @@
+//! The one task that owns a session: its link, its WebSocket, its candidate, its mailbox and its timer.
+//!
+//! In each turn it takes everything that is ready, then lets the application act, then answers polls and writes frames, and
+//! flushes once. Nobody else touches any of it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
+
+use super::engine::{self, Application, Registration, Shared};
+use super::websocket::{self, Received, WebSocket};
+use crate::proto::engine_io::session::{Output, PollAnswer, PostError};
+use crate::proto::engine_io::{CloseReason, Frame, Rejection, Revision, Session};
+use crate::proto::link::ServerLink;
+use crate::proto::time::Instant;
+
+/// What a poll is answered with.
+pub type Poller = oneshot::Sender<PollAnswer>;
+
+/// The link of an application's session.
+pub type Link<A> = ServerLink<<A as Application>::Layer, Poller>;
+
+/// Turns that a busy session takes before others get theirs.
+const TURNS: usize = 32;
+
+/// What a session's task can be asked.
+pub(super) enum Command<C> {
+    Poll {
+        revision: Option<Revision>,
+        reply: Poller,
+    },
+    /// A POST whose body is here already.
+    Post {
+        revision: Option<Revision>,
+        body: Bytes,
+        reply: oneshot::Sender<Result<(), PostError>>,
+    },
+    BeginPost {
+        revision: Option<Revision>,
+        reply: oneshot::Sender<Result<(), PostError>>,
+    },
+    EndPost {
+        body: Option<Bytes>,
+        reply: oneshot::Sender<Result<(), PostError>>,
+    },
+    Reserve {
+        revision: Option<Revision>,
+        reply: oneshot::Sender<Result<(), Rejection>>,
+    },
+    Candidate(Box<WebSocket>),
+    CandidateLost,
+    Close(CloseReason),
+    Application(C),
+}
+
+/// Makes a session known and gives its mailbox, and the task that must be run.
+pub(super) fn prepare<A: Application>(
+    shared: &Arc<Shared<A>>,
+    session: Session<Poller>,
+    peer: SocketAddr,
+    websocket: Option<WebSocket>,
+) -> (mpsc::Sender<Command<A::Command>>, impl Future<Output = ()> + Send + 'static) {
+    let (registration, mailbox) = shared.register(session.sid());
+    let (link, state) = engine::link_of(&registration, session, peer);
+    let sender = registration.mailbox();
+    tracing::debug!(session = ?registration.sid, %peer, "session opened");
+    let task = Task { link, state, mailbox, websocket, candidate: None, timer: None, lost: None, registration };
+    (sender, task.run())
+}
+
+struct Task<A: Application> {
+    link: Link<A>,
+    state: A::Session,
+    mailbox: mpsc::Receiver<Command<A::Command>>,
+    websocket: Option<WebSocket>,
+    candidate: Option<WebSocket>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Why the WebSocket is no more, with what it is to be told.
+    lost: Option<(CloseReason, Option<tokio_tungstenite::tungstenite::protocol::CloseFrame>)>,
+    registration: Registration<A>,
+}
+
+impl<A: Application> Task<A> {
+    async fn run(mut self) {
+        std::future::poll_fn(|cx| self.poll(cx)).await;
+        let reason = self.link.session().close_reason().unwrap_or(CloseReason::TransportClose);
+        tracing::debug!(session = ?self.registration.sid, %reason, "session closed");
+        if let Some(websocket) = self.websocket.take() {
+            let frame = self.lost.take().and_then(|(_, frame)| frame).or_else(|| websocket::close_frame(reason));
+            websocket.farewell(frame);
+        }
+        if let Some(candidate) = self.candidate.take() {
+            candidate.farewell(None);
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.registration.shared.clock.now()
+    }
+
+    /// Ready once the session is finished.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURNS {
+            let now = self.now();
+            let mut busy = self.poll_mailbox(cx, now);
+            busy |= self.poll_websocket(cx, now);
+            busy |= self.poll_candidate(cx, now);
+            busy |= self.poll_parked(cx, now);
+            self.drain(cx, now);
+            if self.link.session().is_finished() || self.is_drained() {
+                return Poll::Ready(());
+            }
+            busy |= self.poll_timer(cx, now);
+            if !busy {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Takes all commands that wait. False when there were none.
+    fn poll_mailbox(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut any = false;
+        while let Poll::Ready(Some(command)) = self.mailbox.poll_recv(cx) {
+            any = true;
+            self.command(command, now);
+        }
+        any
+    }
+
+    fn command(&mut self, command: Command<A::Command>, now: Instant) {
+        // Whoever does not wait for his answer any more needs none.
+        match command {
+            Command::Poll { revision, reply } => self.link.poll(reply, revision, now),
+            Command::Post { revision, body, reply } => {
+                let result = self.link.begin_post(revision, now).and_then(|()| self.link.end_post(Some(body), now));
+                self.let_application_act(now);
+                let _ = reply.send(result);
+            }
+            Command::BeginPost { revision, reply } => {
+                let _ = reply.send(self.link.begin_post(revision, now));
+            }
+            Command::EndPost { body, reply } => {
+                let _ = reply.send(self.link.end_post(body, now));
+            }
+            Command::Reserve { revision, reply } => {
+                if reply.send(self.link.reserve_upgrade(revision, now)).is_err() {
+                    self.link.candidate_lost();
+                }
+            }
+            Command::Candidate(websocket) if self.link.session().is_probing() => self.candidate = Some(*websocket),
+            // It took too long, or the session is over.
+            Command::Candidate(websocket) => websocket.farewell(None),
+            Command::CandidateLost => self.link.candidate_lost(),
+            Command::Close(reason) => self.link.close(reason, now),
+            Command::Application(command) => {
+                self.registration.shared.application.command(&mut self.state, command, &mut self.link, now);
+            }
+        }
+    }
+
+    /// Takes all that the WebSocket has to say. False when that was nothing.
+    fn poll_websocket(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut any = false;
+        while self.lost.is_none()
+            && let Some(websocket) = &mut self.websocket
+            && let Poll::Ready(received) = websocket.poll_next(cx)
+        {
+            any = true;
+            match received {
+                Received::Frame(frame) => self.link.websocket_frame(frame, now),
+                Received::Oversized(start) => self.link.websocket_oversized(start.as_deref(), now),
+                Received::Ended(reason, frame) => {
+                    self.lost = Some((reason, frame));
+                    self.link.websocket_lost(reason, now);
+                }
+            }
+            self.let_application_act(now);
+        }
+        any
+    }
+
+    fn poll_candidate(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Some(candidate) = &mut self.candidate else { return false };
+        let Poll::Ready(received) = candidate.poll_next(cx) else { return false };
+        match received {
+            Received::Frame(frame) => self.link.candidate_frame(frame, now),
+            // No frame of an upgrade is large.
+            Received::Oversized(_) => self.link.candidate_frame(Frame::Binary(Bytes::new()), now),
+            Received::Ended(_, frame) => {
+                if let Some(candidate) = self.candidate.take() {
+                    candidate.farewell(frame);
+                }
+                self.link.candidate_lost();
+            }
+        }
+        true
+    }
+
+    /// Notices when the client of the poll that waits is gone.
+    fn poll_parked(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let gone = self.link.parked().is_some_and(|poller| poller.poll_closed(cx).is_ready());
+        if gone {
+            self.link.poll_lost(now);
+        }
+        gone
+    }
+
+    fn let_application_act(&mut self, now: Instant) {
+        while let Some(event) = self.link.next_event() {
+            self.registration.shared.application.event(&mut self.state, event, &mut self.link, now);
+        }
+    }
+
+    fn drain(&mut self, cx: &mut Context<'_>, now: Instant) {
+        self.let_application_act(now);
+        while let Some(output) = self.link.next_output() {
+            self.output(output);
+        }
+        if self.write(cx).is_err() && self.lost.is_none() {
+            self.lost = Some((CloseReason::TransportError, None));
+            self.link.websocket_lost(CloseReason::TransportError, now);
+            self.let_application_act(now);
+        }
+    }
+
+    fn output(&mut self, output: Output<Poller>) {
+        match output {
+            // A client that hung up meanwhile has lost these packets, as the rules of polling have it.
+            Output::Poll { to, answer } => drop(to.send(answer)),
+            Output::Candidate(frame) => {
+                if let Some(candidate) = &mut self.candidate
+                    && candidate.queue(frame).is_err()
+                {
+                    self.candidate = None;
+                    self.link.candidate_lost();
+                }
+            }
+            Output::DropCandidate => {
+                if let Some(candidate) = self.candidate.take() {
+                    candidate.farewell(None);
+                }
+            }
+            Output::AdoptCandidate => {
+                self.websocket = self.candidate.take();
+                tracing::debug!(session = ?self.registration.sid, "session upgraded");
+            }
+        }
+    }
+
+    /// Writes as many frames as the WebSockets take, and flushes once.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), ()> {
+        if let Some(candidate) = &mut self.candidate
+            && let Poll::Ready(Err(())) = candidate.poll_flush(cx)
+        {
+            self.candidate = None;
+            self.link.candidate_lost();
+        }
+        let Some(websocket) = self.websocket.as_mut().filter(|_| self.lost.is_none()) else { return Ok(()) };
+        while let Poll::Ready(taken) = websocket.poll_ready(cx) {
+            taken?;
+            match self.link.next_frame() {
+                Some(frame) => websocket.queue(frame)?,
+                None => break,
+            }
+        }
+        match websocket.poll_flush(cx) {
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Whether a closed session's last frames have left.
+    fn is_drained(&mut self) -> bool {
+        self.websocket.is_some() && self.link.session().is_closed_and_sent()
+    }
+
+    /// Sleeps until the next deadline; true when it has passed. The timer is only moved when it would ring too late.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Some(deadline) = self.link.deadline() else { return false };
+        if deadline <= now {
+            self.link.handle_timeout(now);
+            return true;
+        }
+        let at = self.registration.shared.clock.at(deadline);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if timer.deadline() > at || timer.is_elapsed() {
+            timer.as_mut().reset(at);
+        }
+        timer.as_mut().poll(cx).is_ready()
+    }
+}

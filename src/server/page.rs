@@ -1,0 +1,44 @@
+//! What a person sees who opens the server itself.
+
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderValue};
+
+use super::reply::{self, Reply};
+
+/// What this is and how to try it: as a page for a browser, as text for everybody else.
+pub(super) fn welcome(headers: &HeaderMap, url: &str) -> Reply {
+    let text = words(url);
+    let browser = headers.get(header::ACCEPT).map(HeaderValue::as_bytes);
+    if browser.is_some_and(|accept| memchr::memmem::find(accept, b"text/html").is_some()) {
+        reply::text(StatusCode::OK, "text/html; charset=utf-8", html(&text))
+    } else {
+        reply::text(StatusCode::OK, "text/plain; charset=utf-8", text)
+    }
+}
+
+fn words(url: &str) -> String {
+    format!(
+        "Socket2Me gives an app behind NAT a public URL.\n\
+         \n\
+         1. Ask for a token:\n\
+         \n    TOKEN=$(curl -s {url}/new)\n\
+         \n\
+         2. Connect with any socket.io client, and answer the event `request`:\n\
+         \n    io('{url}/TOKEN').on('request', (request, respond) => respond(200, 'Hello ' + request.url))\n\
+         \n\
+         3. Every HTTP request to the token's URL is answered by the app:\n\
+         \n    curl \"{url}/go/$TOKEN/hello?x=1\"\n\
+         \n\
+         A token lives six hours unless the operator says otherwise; keep it alive with:\n\
+         \n    curl {url}/refresh/$TOKEN\n"
+    )
+}
+
+fn html(text: &str) -> String {
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Socket2Me</title>\n\
+         <style>body{{margin:3rem auto;max-width:60rem;padding:0 1rem}}pre{{white-space:pre-wrap}}</style>\n\
+         <pre>{escaped}</pre></html>\n"
+    )
+}

@@ -1,0 +1,184 @@
+//! Which request goes where.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+use hyper::Request;
+use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
+
+use super::engine::Engine;
+use super::failure::Failure;
+use super::forward::Forwarder;
+use super::forwarded::Forwarded;
+use super::page;
+use super::reply::{self, Reply};
+use super::socket_io::SocketIo;
+use super::throttle::{Throttle, Verdict};
+use super::tunnels::Relay;
+use crate::config::ServeConfig;
+use crate::proto::exchange::headers::names;
+use crate::proto::token::Token;
+use crate::store::Store;
+
+/// The relay as a whole.
+pub(super) struct Router {
+    pub(super) engine: Engine<SocketIo<Relay>>,
+    pub(super) forwarder: Forwarder,
+    pub(super) store: Arc<Store>,
+    pub(super) config: Arc<ServeConfig>,
+    pub(super) throttle: Throttle,
+    /// Where this server is reached, for the page that says so.
+    pub(super) url: String,
+    /// Exchanges in flight, so that a stopping server can wait for them.
+    pub(super) exchanges: TaskTracker,
+    pub(super) draining: AtomicBool,
+}
+
+impl Router {
+    /// Serves a request.
+    pub(super) async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
+        // Ends must be able to answer, however busy or near its end the server is.
+        if matches!(request.uri().path(), "/socket.io/" | "/socket.io") {
+            return self.engine.serve(request, peer).await;
+        }
+        match self.serve(request, peer).await {
+            Ok(reply) => reply,
+            Err(failure) => failure.reply(self.config.error_status),
+        }
+    }
+
+    async fn serve(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Reply, Failure> {
+        let path = request.uri().path();
+        if path == "/healthz" {
+            return self.health();
+        }
+        self.throttle(&request, peer).await?;
+        if path.starts_with("/go/") {
+            if self.draining.load(Ordering::Relaxed) {
+                return Err(Failure::Stopping);
+            }
+            let _in_flight = self.exchanges.token();
+            return Ok(self.forwarder.forward(request, peer).await);
+        }
+        let reply = if path == "/" {
+            allow_get(request.method())?;
+            page::welcome(request.headers(), &self.url)
+        } else if path == "/new" {
+            allow_get(request.method())?;
+            self.new_token(&request).await?
+        } else if let Some(token) = path.strip_prefix("/refresh/") {
+            allow_get(request.method())?;
+            self.refresh(token).await?
+        } else {
+            return Err(Failure::NotFound);
+        };
+        Ok(readable_by_pages(reply))
+    }
+
+    fn health(&self) -> Result<Reply, Failure> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(Failure::Stopping);
+        }
+        Ok(reply::text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"))
+    }
+
+    async fn throttle(&self, request: &Request<Incoming>, peer: SocketAddr) -> Result<(), Failure> {
+        let client = Forwarded::client(request.headers(), peer.ip(), &self.config.trust_proxy);
+        match self.throttle.count(client) {
+            Verdict::Pass => Ok(()),
+            Verdict::Delay(until) => {
+                tokio::time::sleep_until(until).await;
+                Ok(())
+            }
+            Verdict::Refuse => Err(Failure::Throttled),
+        }
+    }
+
+    async fn new_token(&self, request: &Request<Incoming>) -> Result<Reply, Failure> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(Failure::Stopping);
+        }
+        let wants_json = accepts_json(request.headers());
+        // A HEAD makes nothing: its answer would be lost, and the token with it.
+        if request.method() == Method::HEAD {
+            return Ok(token_reply("", wants_json));
+        }
+        let token = Token::from_uuid(uuid::Uuid::new_v4());
+        self.store.create(token, self.lifetime()).await?;
+        tracing::info!(?token, "token made");
+        Ok(token_reply(token.as_str(), wants_json))
+    }
+
+    async fn refresh(&self, token: &str) -> Result<Reply, Failure> {
+        let token = Token::parse(token).ok_or(Failure::TokenNotFound)?;
+        if !self.store.refresh(&token, self.lifetime()).await? {
+            return Err(Failure::TokenNotFound);
+        }
+        tracing::info!(?token, "token refreshed");
+        Ok(reply::text(StatusCode::OK, "text/plain; charset=utf-8", "OK"))
+    }
+
+    fn lifetime(&self) -> Duration {
+        self.config.token_ttl + self.config.grace()
+    }
+}
+
+fn allow_get(method: &Method) -> Result<(), Failure> {
+    match *method {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(Failure::MethodNotAllowed("GET, HEAD")),
+    }
+}
+
+/// The original's client asks for JSON and parses it; curl, and a shell, want the bare token.
+fn token_reply(token: &str, as_json: bool) -> Reply {
+    if as_json {
+        reply::text(StatusCode::OK, "application/json; charset=utf-8", format!("\"{token}\""))
+    } else {
+        reply::text(StatusCode::OK, "text/plain; charset=utf-8", Bytes::copy_from_slice(token.as_bytes()))
+    }
+}
+
+fn accepts_json(headers: &HeaderMap) -> bool {
+    let media_types = |value: &HeaderValue| {
+        value.as_bytes().split(|&byte| byte == b',').any(|range| {
+            let name = range.split(|&byte| byte == b';').next().unwrap_or_default();
+            names(name, "application/json")
+        })
+    };
+    headers.get_all(header::ACCEPT).iter().any(media_types)
+}
+
+/// A page of any origin may be an end, so it may ask for a token.
+fn readable_by_pages(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_who_asks_for_json() {
+        for (accept, json) in [
+            ("application/json", true),
+            ("application/json, text/plain, */*", true),
+            ("text/html, Application/JSON;q=0.9", true),
+            ("*/*", false),
+            ("text/html", false),
+            ("application/jsonp", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            assert_eq!(accepts_json(&headers), json, "{accept}");
+        }
+        assert!(!accepts_json(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,306 @@
+//! The Socket.IO server: namespaces, events and acks for a [`Host`], on any [`Engine`](super::engine::Engine).
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use futures::FutureExt as _;
+use rand::RngCore as _;
+
+use super::engine::{Application, Handle, Opening, Undelivered};
+use super::link::Link;
+use crate::proto::engine_io::{CloseReason, Sid};
+use crate::proto::socket_io::connection::{AckError, Answer, DisconnectReason, Settings};
+use crate::proto::socket_io::packet::{Args, Encoded};
+use crate::proto::socket_io::{AckId, Connection, Event, Namespace};
+use crate::proto::time::Instant;
+
+/// An application of Socket.IO: it decides who may join which namespace, and hears what they say.
+pub trait Host: Send + Sync + Sized + 'static {
+    /// What it keeps for a client in a namespace.
+    type Member: Send + 'static;
+    /// What waits for an ack.
+    type Waiter: Send + 'static;
+
+    /// A client asks to join. Nothing is sent to it before this is decided, and other namespaces do not wait for it.
+    fn connect(&self, request: Connect) -> impl Future<Output = Result<Self::Member, Refusal>> + Send + 'static;
+
+    /// The client has joined and was told so.
+    fn connected(&self, member: &mut Self::Member, socket: &Socket<Self>);
+
+    /// The client emitted an event.
+    fn received(&self, member: &mut Self::Member, socket: &Socket<Self>, event: Received, reply: Reply<'_, Self>);
+
+    /// An ack has come, or will not.
+    fn acked(&self, waiter: Self::Waiter, outcome: Result<Answer, AckError>);
+
+    /// The client is gone from the namespace.
+    fn disconnected(&self, member: Self::Member, socket: &Socket<Self>, reason: DisconnectReason);
+}
+
+/// Who asks to join, and where.
+#[derive(Debug, Clone)]
+pub struct Connect {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The client's `auth`, a JSON object.
+    pub auth: Option<ByteString>,
+    /// Where the client connects from.
+    pub peer: SocketAddr,
+}
+
+/// Why a client may not join: what its `connect_error` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// For a person.
+    pub message: String,
+    /// For the program: JSON.
+    pub data: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal in words alone.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), data: None }
+    }
+}
+
+/// An event of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// The name, a JSON string or number, and the arguments.
+    pub args: Args,
+    /// What the placeholders in the arguments stand for.
+    pub attachments: Vec<bytes::Bytes>,
+    /// Set when the client wants an ack.
+    pub id: Option<AckId>,
+}
+
+/// A client in a namespace, for anybody in the process to send to.
+pub struct Socket<H: Host> {
+    namespace: Namespace,
+    handle: Handle<Command<H>>,
+}
+
+impl<H: Host> Clone for Socket<H> {
+    fn clone(&self) -> Self {
+        Self { namespace: self.namespace.clone(), handle: self.handle.clone() }
+    }
+}
+
+impl<H: Host> Socket<H> {
+    /// Its namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Emits an event; the waiter hears in [`Host::acked`] what comes of it.
+    ///
+    /// # Errors
+    /// When too much waits for this client's task, or it is gone. The waiter was dropped then.
+    pub fn emit(&self, packet: Encoded, ack: Option<(AckId, H::Waiter)>) -> Result<(), Undelivered> {
+        self.handle.try_send(Command::Emit { namespace: self.namespace.clone(), packet, ack })
+    }
+
+    /// Nobody waits for this ack any more. Best effort: a full mailbox leaves it to the ack's timeout.
+    pub fn cancel(&self, id: AckId) {
+        let _ = self.handle.try_send(Command::Cancel { namespace: self.namespace.clone(), id });
+    }
+
+    /// Makes the client leave once it has answered what it was asked. It must not be emitted to any more.
+    pub async fn retire(&self) {
+        self.handle.send(Command::Retire(self.namespace.clone())).await;
+    }
+
+    /// Makes the client leave at once. It will not reconnect by itself.
+    pub async fn disconnect(&self) {
+        self.handle.send(Command::Disconnect(self.namespace.clone())).await;
+    }
+}
+
+/// Sends to the client whose event is being handled, without a way through its mailbox.
+pub struct Reply<'l, H: Host> {
+    link: &'l mut Link<SocketIo<H>>,
+    namespace: &'l Namespace,
+    now: Instant,
+}
+
+impl<H: Host> Reply<'_, H> {
+    /// Answers an event.
+    pub fn ack(&mut self, id: AckId, answer: Answer) {
+        let (namespace, now) = (self.namespace, self.now);
+        self.link.act(|connection, session| connection.ack(namespace, id, answer, session, now));
+    }
+
+    /// Emits an event that wants no ack.
+    pub fn emit(&mut self, packet: Encoded) {
+        let (namespace, now) = (self.namespace, self.now);
+        self.link.act(|connection, session| connection.emit(namespace, packet, None, session, now));
+    }
+}
+
+/// Socket.IO as an application of Engine.IO.
+pub struct SocketIo<H: Host> {
+    host: H,
+    settings: Arc<Settings>,
+}
+
+impl<H: Host> SocketIo<H> {
+    /// Socket.IO with this host.
+    pub fn new(host: H, settings: Settings) -> Self {
+        Self { host, settings: Arc::new(settings) }
+    }
+
+    /// The host.
+    pub fn host(&self) -> &H {
+        &self.host
+    }
+}
+
+/// What a session's task can be asked by the host.
+pub enum Command<H: Host> {
+    /// A join was decided.
+    Decided(Namespace, Result<H::Member, Refusal>),
+    /// See [`Socket::emit`].
+    Emit {
+        /// Where.
+        namespace: Namespace,
+        /// What.
+        packet: Encoded,
+        /// Who waits for the ack.
+        ack: Option<(AckId, H::Waiter)>,
+    },
+    /// See [`Socket::cancel`].
+    Cancel {
+        /// Where.
+        namespace: Namespace,
+        /// Which.
+        id: AckId,
+    },
+    /// See [`Socket::retire`].
+    Retire(Namespace),
+    /// See [`Socket::disconnect`].
+    Disconnect(Namespace),
+}
+
+/// What is kept for a session.
+pub struct State<H: Host> {
+    peer: SocketAddr,
+    sid: Sid,
+    handle: Handle<Command<H>>,
+    members: Vec<(Socket<H>, H::Member)>,
+}
+
+impl<H: Host> State<H> {
+    fn socket(&self, namespace: &Namespace) -> Socket<H> {
+        Socket { namespace: namespace.clone(), handle: self.handle.clone() }
+    }
+}
+
+impl<H: Host> Application for SocketIo<H> {
+    type Layer = Connection<H::Waiter>;
+    type Session = State<H>;
+    type Command = Command<H>;
+
+    fn open(&self, opening: &Opening, handle: Handle<Command<H>>, now: Instant) -> (Self::Layer, State<H>) {
+        let connection = Connection::new(Arc::clone(&self.settings), now);
+        (connection, State { peer: opening.peer, sid: opening.sid, handle, members: Vec::new() })
+    }
+
+    fn event(&self, state: &mut State<H>, event: Event<H::Waiter>, link: &mut Link<Self>, now: Instant) {
+        match event {
+            Event::Connect { namespace, auth } => self.connect(state, namespace, auth, link, now),
+            Event::Received { namespace, args, attachments, id } => {
+                let found = state.members.iter_mut().find(|(socket, _)| socket.namespace == namespace);
+                if let Some((socket, member)) = found {
+                    let reply = Reply { link, namespace: &namespace, now };
+                    self.host.received(member, socket, Received { args, attachments, id }, reply);
+                }
+            }
+            Event::Acked { waiter, outcome } => self.host.acked(waiter, outcome),
+            Event::Disconnected { namespace, reason } => {
+                let index = state.members.iter().position(|(socket, _)| socket.namespace == namespace);
+                if let Some(index) = index {
+                    let (socket, member) = state.members.swap_remove(index);
+                    tracing::debug!(session = ?state.sid, %reason, "end left");
+                    self.host.disconnected(member, &socket, reason);
+                }
+            }
+        }
+    }
+
+    fn command(&self, state: &mut State<H>, command: Command<H>, link: &mut Link<Self>, now: Instant) {
+        match command {
+            Command::Decided(namespace, decision) => self.decided(state, &namespace, decision, link, now),
+            Command::Emit { namespace, packet, ack } => {
+                link.act(|connection, session| connection.emit(&namespace, packet, ack, session, now));
+            }
+            Command::Cancel { namespace, id } => {
+                link.act(|connection, session| drop(connection.cancel(&namespace, id, session, now)));
+            }
+            Command::Retire(namespace) => {
+                link.act(|connection, session| connection.retire(&namespace, session, now));
+            }
+            Command::Disconnect(namespace) => {
+                link.act(|connection, session| connection.disconnect(&namespace, session, now));
+            }
+        }
+    }
+}
+
+impl<H: Host> SocketIo<H> {
+    /// A decision that needs no waiting is taken on the spot; any other comes back through the mailbox.
+    fn connect(
+        &self,
+        state: &mut State<H>,
+        namespace: Namespace,
+        auth: Option<ByteString>,
+        link: &mut Link<Self>,
+        now: Instant,
+    ) {
+        let request = Connect { namespace: namespace.clone(), auth, peer: state.peer };
+        let mut decision = Box::pin(self.host.connect(request));
+        match decision.as_mut().now_or_never() {
+            Some(decision) => self.decided(state, &namespace, decision, link, now),
+            None => {
+                let handle = state.handle.clone();
+                tokio::spawn(async move { handle.send(Command::Decided(namespace, decision.await)).await });
+            }
+        }
+    }
+
+    fn decided(
+        &self,
+        state: &mut State<H>,
+        namespace: &Namespace,
+        decision: Result<H::Member, Refusal>,
+        link: &mut Link<Self>,
+        now: Instant,
+    ) {
+        match decision {
+            Ok(mut member) => {
+                // Other clients may see this id, so it tells nothing of the session's own.
+                let mut random = [0; 15];
+                rand::rng().fill_bytes(&mut random);
+                let sid = Sid::from_random(random);
+                let accept = |connection: &mut Connection<_>, session: &mut _| {
+                    connection.accept(namespace, sid.as_str(), session, now)
+                };
+                if link.act(accept) {
+                    let socket = state.socket(namespace);
+                    self.host.connected(&mut member, &socket);
+                    state.members.push((socket, member));
+                }
+            }
+            Err(Refusal { message, data }) => link.act(|connection, session| {
+                connection.refuse(namespace, &message, data.as_deref(), session, now);
+            }),
+        }
+    }
+}
+
+/// Why sessions are closed when the server stops.
+pub const SHUTDOWN: CloseReason = CloseReason::ServerShuttingDown;

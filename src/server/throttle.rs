@@ -1,0 +1,138 @@
+//! The original's rate limit: so many requests of one address in a window are free, so many more are delayed, and the rest
+//! is refused.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::ServeConfig;
+
+/// The original's `THROTTLE_INTERVAL_MAX`.
+const DEFAULT_MAX: u32 = 200;
+
+/// The original's `THROTTLE_INTERVAL_BURST_MAX`.
+const DEFAULT_BURST_MAX: u32 = 400;
+
+/// Addresses counted in one window. When there are more, those that come late share one count: memory stays bounded, and
+/// an attack from so many addresses is throttled as one.
+const MAX_ADDRESSES: usize = 100_000;
+
+/// Counts requests by address.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    interval: Duration,
+    max: u32,
+    burst_max: u32,
+    /// Unless the operator set a limit, this machine's own addresses have none: behind a proxy here they are everybody.
+    loopback_too: bool,
+    window: Mutex<Window>,
+}
+
+#[derive(Debug)]
+struct Window {
+    until: Instant,
+    counts: HashMap<IpAddr, u32>,
+}
+
+/// What is to be done with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Serve it.
+    Pass,
+    /// Serve it, but not before.
+    Delay(Instant),
+    /// Refuse it.
+    Refuse,
+}
+
+impl Throttle {
+    pub(super) fn new(config: &ServeConfig) -> Self {
+        let interval = Duration::from_millis(config.throttle_interval_ms);
+        Self {
+            interval,
+            max: config.throttle_interval_max.unwrap_or(DEFAULT_MAX),
+            burst_max: config.throttle_interval_burst_max.unwrap_or(DEFAULT_BURST_MAX),
+            loopback_too: config.throttle_interval_max.is_some() || config.throttle_interval_burst_max.is_some(),
+            window: Mutex::new(Window { until: Instant::now() + interval, counts: HashMap::new() }),
+        }
+    }
+
+    pub(super) fn count(&self, address: IpAddr) -> Verdict {
+        if address.is_loopback() && !self.loopback_too {
+            return Verdict::Pass;
+        }
+        let now = Instant::now();
+        // Nothing that is done under the lock can panic half-way.
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.until <= now {
+            window.until = now + self.interval;
+            window.counts.clear();
+        }
+        let mut key = network_of(address);
+        if window.counts.len() >= MAX_ADDRESSES && !window.counts.contains_key(&key) {
+            key = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        }
+        let count = window.counts.entry(key).or_insert(0);
+        *count = count.saturating_add(1);
+        match *count {
+            count if count > self.burst_max => Verdict::Refuse,
+            count if count > self.max => Verdict::Delay(window.until),
+            _ => Verdict::Pass,
+        }
+    }
+}
+
+/// One subscriber has a whole /64 of IPv6, and counts as one.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn throttle(max: Option<u32>, burst_max: Option<u32>) -> Throttle {
+        Throttle::new(&ServeConfig {
+            throttle_interval_max: max,
+            throttle_interval_burst_max: burst_max,
+            ..ServeConfig::defaults()
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn passes_then_delays_then_refuses() {
+        let throttle = throttle(Some(2), Some(3));
+        let end = Instant::now() + Duration::from_secs(1);
+        let address = "192.0.2.1".parse().unwrap();
+        let verdicts: Vec<_> = (0..4).map(|_| throttle.count(address)).collect();
+        assert_eq!(verdicts, [Verdict::Pass, Verdict::Pass, Verdict::Delay(end), Verdict::Refuse]);
+        assert_eq!(throttle.count("192.0.2.2".parse().unwrap()), Verdict::Pass, "another address is another count");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(throttle.count(address), Verdict::Pass, "another window");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn this_machine_is_limited_only_on_request() {
+        let home = "127.0.0.1".parse().unwrap();
+        let unset = throttle(None, None);
+        assert!((0..1_000).all(|_| unset.count(home) == Verdict::Pass));
+        let set = throttle(None, Some(0));
+        assert_eq!(set.count(home), Verdict::Refuse);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_network_of_ipv6_counts_as_one() {
+        let throttle = throttle(Some(1), Some(1));
+        assert_eq!(throttle.count("2001:db8::1".parse().unwrap()), Verdict::Pass);
+        assert_eq!(throttle.count("2001:db8::2".parse().unwrap()), Verdict::Refuse);
+    }
+}

@@ -1,0 +1,251 @@
+//! Which end holds which token: the host of the Socket.IO server that makes it a relay.
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::engine::Undelivered;
+use super::socket_io::{Connect, Host, Received, Refusal, Reply, Socket};
+use crate::proto::exchange::EndOptions;
+use crate::proto::socket_io::connection::{AckError, Answer, DisconnectReason};
+use crate::proto::socket_io::packet::Encoded;
+use crate::proto::socket_io::{AckId, Namespace};
+use crate::proto::token::Token;
+use crate::store::Store;
+
+/// The message of a `connect_error` for a token that is unknown or has expired, which nobody can tell apart.
+const TOKEN_NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";
+
+/// How soon the store is asked again after it failed.
+const STORE_RETRY: Duration = Duration::from_secs(5);
+
+/// The tunnels of this process.
+pub(super) struct Tunnels {
+    store: Arc<Store>,
+    ends: RwLock<Ends>,
+    /// Tells the sweeper of an end whose token expires before all others.
+    sooner: Notify,
+    next_end: AtomicU64,
+}
+
+#[derive(Default)]
+struct Ends {
+    by_token: HashMap<Token, (Arc<End>, Instant)>,
+    /// The same, in the order in which their tokens expire, as far as is known here.
+    by_expiry: BTreeSet<(Instant, Token)>,
+}
+
+impl Ends {
+    /// Puts an end in its place; gives the one it replaces.
+    fn insert(&mut self, token: Token, end: Arc<End>, expiry: Instant) -> Option<Arc<End>> {
+        let before = self.remove(&token);
+        self.by_token.insert(token, (end, expiry));
+        self.by_expiry.insert((expiry, token));
+        before
+    }
+
+    fn remove(&mut self, token: &Token) -> Option<Arc<End>> {
+        let (end, expiry) = self.by_token.remove(token)?;
+        self.by_expiry.remove(&(expiry, *token));
+        Some(end)
+    }
+
+    fn first_expiry(&self) -> Option<Instant> {
+        self.by_expiry.first().map(|&(expiry, _)| expiry)
+    }
+}
+
+/// The end of a tunnel.
+pub(super) struct End {
+    socket: Socket<Relay>,
+    pub(super) options: EndOptions,
+    number: u64,
+    next_ack: AtomicU64,
+}
+
+impl End {
+    /// The id of the next event.
+    pub(super) fn next_ack(&self) -> AckId {
+        let number = self.next_ack.fetch_add(1, Ordering::Relaxed);
+        // Nobody asks 2^53 times; if somebody did, the oldest ids would be long free.
+        AckId::new(number % (1 << 53)).expect("the remainder is in range")
+    }
+
+    pub(super) fn namespace(&self) -> &Namespace {
+        self.socket.namespace()
+    }
+
+    /// Sends an event and gives the way on which its ack will come.
+    pub(super) fn emit(&self, packet: Encoded, id: AckId) -> Result<oneshot::Receiver<Outcome>, Undelivered> {
+        let (waiter, outcome) = oneshot::channel();
+        self.socket.emit(packet, Some((id, waiter)))?;
+        Ok(outcome)
+    }
+
+    pub(super) fn cancel(&self, id: AckId) {
+        self.socket.cancel(id);
+    }
+}
+
+/// What comes of an event.
+pub(super) type Outcome = Result<Answer, AckError>;
+
+impl Tunnels {
+    pub(super) fn new(store: Arc<Store>) -> Arc<Self> {
+        Arc::new(Self { store, ends: RwLock::default(), sooner: Notify::new(), next_end: AtomicU64::new(0) })
+    }
+
+    /// The end of a token, while one is connected.
+    pub(super) fn end(&self, token: &Token) -> Option<Arc<End>> {
+        self.read().by_token.get(token).map(|(end, _)| Arc::clone(end))
+    }
+
+    /// How many ends are connected.
+    pub(super) fn count(&self) -> usize {
+        self.read().by_token.len()
+    }
+
+    /// Makes ends leave whose tokens have expired. Runs for ever.
+    pub(super) async fn sweep(self: Arc<Self>) {
+        loop {
+            let sooner = self.sooner.notified();
+            let first = self.read().first_expiry();
+            match first {
+                None => sooner.await,
+                Some(first) => tokio::select! {
+                    () = sooner => (),
+                    () = tokio::time::sleep_until(first) => self.expire(Instant::now()).await,
+                },
+            }
+        }
+    }
+
+    /// A token may have been refreshed since its end came, here or on another server: the store knows.
+    async fn expire(&self, now: Instant) {
+        loop {
+            let first = self.read().by_expiry.first().copied();
+            let Some((_, token)) = first.filter(|&(expiry, _)| expiry <= now) else { return };
+            let remaining = self.store.remaining(&token).await.unwrap_or_else(|error| {
+                tracing::error!(%error, "the store of tokens does not answer");
+                Some(STORE_RETRY)
+            });
+            let removed = self.write().remove(&token);
+            match (removed, remaining) {
+                (Some(end), Some(remaining)) => drop(self.write().insert(token, end, now + remaining)),
+                (Some(end), None) => {
+                    tracing::info!(?token, "token expired, its end is disconnected");
+                    end.socket.disconnect().await;
+                }
+                (None, _) => (),
+            }
+        }
+    }
+
+    /// Puts an end in its place; gives the one it replaces.
+    fn insert(&self, token: Token, end: Arc<End>, expiry: Instant) -> Option<Arc<End>> {
+        let mut ends = self.write();
+        let sooner = ends.first_expiry().is_none_or(|first| expiry < first);
+        let before = ends.insert(token, end, expiry);
+        drop(ends);
+        if sooner {
+            self.sooner.notify_one();
+        }
+        before
+    }
+
+    /// Removes an end, unless a newer one has taken its place.
+    fn remove(&self, token: &Token, number: u64) {
+        let mut ends = self.write();
+        if ends.by_token.get(token).is_some_and(|(end, _)| end.number == number) {
+            ends.remove(token);
+        }
+    }
+
+    // Nothing that is done under the lock can panic half-way, so a poisoned one is whole.
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Ends> {
+        self.ends.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Ends> {
+        self.ends.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The host that takes ends in.
+#[derive(Clone)]
+pub(super) struct Relay {
+    pub(super) tunnels: Arc<Tunnels>,
+}
+
+/// An end that may join.
+#[derive(Debug)]
+pub(super) struct Member {
+    token: Token,
+    options: EndOptions,
+    remaining: Duration,
+    number: u64,
+}
+
+impl Host for Relay {
+    type Member = Member;
+    type Waiter = oneshot::Sender<Outcome>;
+
+    fn connect(&self, request: Connect) -> impl Future<Output = Result<Member, Refusal>> + Send + 'static {
+        let tunnels = Arc::clone(&self.tunnels);
+        async move {
+            let Some(token) = Token::from_namespace(request.namespace.as_str()) else {
+                return Err(match request.namespace.as_str() {
+                    "/" => Refusal::new("connect to /TOKEN, with a token from GET /new"),
+                    _ => Refusal::new(TOKEN_NOT_FOUND),
+                });
+            };
+            let options = EndOptions::parse(request.auth.as_ref()).map_err(Refusal::new)?;
+            match tunnels.store.remaining(&token).await {
+                Ok(Some(remaining)) => Ok(Member { token, options, remaining, number: 0 }),
+                Ok(None) => Err(Refusal::new(TOKEN_NOT_FOUND)),
+                Err(error) => {
+                    tracing::error!(%error, "the store of tokens does not answer");
+                    Err(Refusal::new("the server cannot look tokens up now, try again later"))
+                }
+            }
+        }
+    }
+
+    fn connected(&self, member: &mut Member, socket: &Socket<Self>) {
+        member.number = self.tunnels.next_end.fetch_add(1, Ordering::Relaxed);
+        let end = Arc::new(End {
+            socket: socket.clone(),
+            options: member.options,
+            number: member.number,
+            next_ack: AtomicU64::new(0),
+        });
+        let expiry = Instant::now() + member.remaining;
+        tracing::info!(token = ?member.token, "end connected");
+        if let Some(before) = self.tunnels.insert(member.token, end, expiry) {
+            tracing::info!(token = ?member.token, "a newer end takes over");
+            // It finishes what it was asked before it goes.
+            tokio::spawn(async move { before.socket.retire().await });
+        }
+    }
+
+    /// An end has nothing to say but acks.
+    fn received(&self, member: &mut Member, _: &Socket<Self>, event: Received, _: Reply<'_, Self>) {
+        tracing::debug!(token = ?member.token, bytes = event.args.json().len(), "ignored an event of an end");
+    }
+
+    fn acked(&self, waiter: oneshot::Sender<Outcome>, outcome: Outcome) {
+        // A visitor who has hung up does not care any more.
+        let _ = waiter.send(outcome);
+    }
+
+    fn disconnected(&self, member: Member, _: &Socket<Self>, reason: DisconnectReason) {
+        tracing::info!(token = ?member.token, %reason, "end disconnected");
+        self.tunnels.remove(&member.token, member.number);
+    }
+}

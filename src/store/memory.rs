@@ -1,0 +1,115 @@
+//! Tokens in memory. Whoever comes by removes the expired ones, so there is no task and nothing grows.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::StoreError;
+use crate::proto::token::Token;
+
+/// The tokens of this process.
+#[derive(Debug)]
+pub struct Memory {
+    tokens: Mutex<Tokens>,
+    capacity: usize,
+}
+
+#[derive(Debug, Default)]
+struct Tokens {
+    expiry: HashMap<Token, Instant>,
+    /// The same, in the order of their ends.
+    order: BTreeSet<(Instant, Token)>,
+}
+
+impl Memory {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { tokens: Mutex::default(), capacity }
+    }
+
+    pub(super) fn create(&self, token: Token, ttl: Duration) -> Result<(), StoreError> {
+        let mut tokens = self.tokens();
+        if tokens.expiry.len() >= self.capacity {
+            return Err(StoreError(format!("all {} tokens are in use", self.capacity)));
+        }
+        tokens.set(token, Instant::now() + ttl);
+        Ok(())
+    }
+
+    pub(super) fn refresh(&self, token: &Token, ttl: Duration) -> bool {
+        let mut tokens = self.tokens();
+        let known = tokens.expiry.contains_key(token);
+        if known {
+            tokens.set(*token, Instant::now() + ttl);
+        }
+        known
+    }
+
+    pub(super) fn remaining(&self, token: &Token) -> Option<Duration> {
+        let expiry = *self.tokens().expiry.get(token)?;
+        Some(expiry.saturating_duration_since(Instant::now()))
+    }
+
+    /// The tokens that are still alive. A panic elsewhere while they were held left them whole: each change is one call.
+    fn tokens(&self) -> MutexGuard<'_, Tokens> {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.purge(Instant::now());
+        tokens
+    }
+}
+
+impl Tokens {
+    fn set(&mut self, token: Token, expiry: Instant) {
+        if let Some(before) = self.expiry.insert(token, expiry) {
+            self.order.remove(&(before, token));
+        }
+        self.order.insert((expiry, token));
+    }
+
+    fn purge(&mut self, now: Instant) {
+        while let Some(&(expiry, token)) = self.order.first()
+            && expiry <= now
+        {
+            self.order.pop_first();
+            self.expiry.remove(&token);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(number: u128) -> Token {
+        Token::from_uuid(uuid::Uuid::from_u128(number))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_lives_as_long_as_it_is_refreshed() {
+        let memory = Memory::new(2);
+        let ttl = Duration::from_secs(10);
+        memory.create(token(1), ttl).unwrap();
+        assert_eq!(memory.remaining(&token(1)), Some(ttl));
+        assert_eq!(memory.remaining(&token(2)), None);
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert!(memory.refresh(&token(1), ttl));
+        assert!(!memory.refresh(&token(2), ttl));
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert_eq!(memory.remaining(&token(1)), Some(Duration::from_secs(1)));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(memory.remaining(&token(1)), None);
+        assert!(!memory.refresh(&token(1), ttl));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn expired_tokens_make_room() {
+        let memory = Memory::new(2);
+        memory.create(token(1), Duration::from_secs(1)).unwrap();
+        memory.create(token(2), Duration::from_secs(9)).unwrap();
+        assert!(memory.create(token(3), Duration::from_secs(1)).is_err());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        memory.create(token(3), Duration::from_secs(1)).unwrap();
+        assert_eq!(memory.tokens().order.len(), 2);
+    }
+}
