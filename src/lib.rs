@@ -9,6 +9,7 @@
 //! - [`config`]: flags, environment, defaults
 //! - [`store`]: where tokens live
 //! - [`server`]: sockets, tasks and time around the machines
+//! - [`fuzzing`]: the bodies of the fuzz targets
 //!
 //! The two protocol layers make a Socket.IO server of their own, with the relay as one host: `examples/echo.rs` is another.
 //!
@@ -16,6 +17,7 @@
 //! across an await; an unbounded channel or buffer; a JSON tree of anything that is only passed on; unsafe code.
 
 pub mod config;
+pub mod fuzzing;
 pub mod proto;
 pub mod server;
 pub mod store;

@@ -98,11 +98,20 @@ pub fn elements(text: &str) -> Result<Vec<Range<usize>>, Invalid> {
     Ok(elements)
 }
 
-/// The members of an object: key with quotes, value.
+/// Where a member of an object stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its key, with the quotes.
+    pub key: Range<usize>,
+    /// Its value.
+    pub value: Range<usize>,
+}
+
+/// The members of an object, as they are written.
 ///
 /// # Errors
 /// As [`elements`].
-pub fn members(text: &str) -> Result<Vec<(Range<usize>, Range<usize>)>, Invalid> {
+pub fn members(text: &str) -> Result<Vec<Member>, Invalid> {
     let mut members = Vec::new();
     let (mut key, mut start) = (0..0, 0);
     let begin = text.len() - text.trim_ascii_start().len();
@@ -111,9 +120,9 @@ pub fn members(text: &str) -> Result<Vec<(Range<usize>, Range<usize>)>, Invalid>
     }
     scan(text, |depth, event| match event {
         Event::Key(range) if depth == 1 => key = range,
-        Event::Scalar(range) if depth == 1 => members.push((key.clone(), range)),
+        Event::Scalar(value) if depth == 1 => members.push(Member { key: key.clone(), value }),
         Event::Open(_, at) if depth == 1 => start = at,
-        Event::Close(end) if depth == 1 => members.push((key.clone(), start..end)),
+        Event::Close(end) if depth == 1 => members.push(Member { key: key.clone(), value: start..end }),
         Event::Scalar(_) | Event::Open(..) | Event::Close(_) | Event::Key(_) => (),
     })?;
     Ok(members)
@@ -123,8 +132,8 @@ pub fn members(text: &str) -> Result<Vec<(Range<usize>, Range<usize>)>, Invalid>
 #[must_use]
 pub fn member(object: &ByteString, name: &str) -> Option<ByteString> {
     let members = members(object).ok()?;
-    let (_, value) = members.into_iter().rev().find(|(key, _)| unquote(&object[key.clone()]) == name)?;
-    Some(object.slice_ref(&object[value]))
+    let member = members.into_iter().rev().find(|member| unquote(&object[member.key.clone()]) == name)?;
+    Some(object.slice_ref(&object[member.value]))
 }
 
 /// Walks through a text. `visit` gets each event with the depth it stands at: 0 for the value itself.

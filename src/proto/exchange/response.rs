@@ -140,7 +140,7 @@ impl Response {
         }
         let members = json::members(headers).map_err(|error| InvalidAnswer(format!("the headers are {error}")))?;
         let mut given = HeaderMap::with_capacity(members.len());
-        for (key, value) in members {
+        for json::Member { key, value } in members {
             let key = json::unquote(&headers[key]);
             let name = HeaderName::from_bytes(key.as_bytes())
                 .map_err(|_| InvalidAnswer(format!("{} is no header name", shown(&key))))?;
