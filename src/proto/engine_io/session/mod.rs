@@ -15,11 +15,15 @@
 //! whether a poll waits. Feed events to the methods, then drain [`Session::next_output`] and, while the WebSocket takes
 //! more, [`Session::next_frame`]; sleep until [`Session::deadline`] and call [`Session::handle_timeout`].
 
+mod outbox;
+mod output;
+
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::outbox::Outbox;
+pub use self::output::{CloseReason, Output, PollAnswer, PostError};
 use super::packet::{ClientPacket, Data, Frame, Message, Outgoing, ServerPacket};
 use super::query::Rejection;
 use super::{Handshake, Revision, Settings, Sid, Transport};
@@ -33,80 +37,6 @@ const FAREWELL: Duration = Duration::from_secs(30);
 
 /// How long a client that said goodbye may still collect the poll it had sent along.
 const LAST_NOOP: Duration = Duration::from_secs(1);
-
-/// Why a session ended: the reference's words, which applications know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The transport failed, or was used wrongly.
-    TransportError,
-    /// The client closed it.
-    TransportClose,
-    /// No answer to the heartbeat in time.
-    PingTimeout,
-    /// Bytes that are not a packet.
-    ParseError,
-    /// The server ended it because the client broke the rules of the layer above.
-    ForcedClose,
-    /// The server ended it in order.
-    ForcedServerClose,
-    /// The server process is stopping.
-    ServerShuttingDown,
-    /// More is waiting for this client than the limit.
-    Overflow,
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TransportError => "transport error",
-            Self::TransportClose => "transport close",
-            Self::PingTimeout => "ping timeout",
-            Self::ParseError => "parse error",
-            Self::ForcedClose => "forced close",
-            Self::ForcedServerClose => "forced server close",
-            Self::ServerShuttingDown => "server shutting down",
-            Self::Overflow => "send buffer overflow",
-        })
-    }
-}
-
-/// What to do outside, in order.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Output<P> {
-    /// Answer a poll.
-    Poll {
-        /// Whom.
-        to: P,
-        /// With what.
-        answer: PollAnswer,
-    },
-    /// Send the probe's answer on the candidate WebSocket.
-    Candidate(Frame),
-    /// Close the candidate WebSocket; the session goes on polling.
-    DropCandidate,
-    /// The candidate WebSocket is the transport from now on.
-    AdoptCandidate,
-}
-
-/// The answer to a poll.
-#[derive(Debug, PartialEq, Eq)]
-pub enum PollAnswer {
-    /// 200 with these packets.
-    Packets(Vec<Frame>),
-    /// The error with its code.
-    Rejected(Rejection),
-    /// 400 with an empty body: another poll was waiting.
-    Overlap,
-}
-
-/// Why a POST is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PostError {
-    /// The error with its code.
-    Rejected(Rejection),
-    /// 400 with an empty body: another POST was being read, or the body is no payload.
-    Broken,
-}
 
 #[derive(Debug)]
 enum State<P> {
@@ -223,7 +153,7 @@ impl<P> Session<P> {
     /// Whether it ended on a WebSocket, and nothing is left to be written there.
     #[must_use]
     pub fn is_closed_and_sent(&self) -> bool {
-        matches!(self.state, State::Closed { tail: Tail::WebSocket, .. }) && self.outbox.frames.is_empty()
+        matches!(self.state, State::Closed { tail: Tail::WebSocket, .. }) && self.outbox.is_empty()
     }
 
     /// Whether a candidate WebSocket has a place.
@@ -235,8 +165,7 @@ impl<P> Session<P> {
     /// Whether a message of this many bytes can be queued within the limits.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.outbox.bytes.saturating_add(bytes) <= self.settings.max_buffered_bytes
-            && self.outbox.frames.len() < self.settings.max_buffered_packets
+        self.outbox.has_room(bytes, &self.settings)
     }
 
     /// The poll that waits, for its owner to watch whether its client is still there.
@@ -428,7 +357,7 @@ impl<P> Session<P> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
-        if self.outbox.frames.is_empty() {
+        if self.outbox.is_empty() {
             return None;
         }
         let to = self.take_parked()?;
@@ -474,7 +403,7 @@ impl<P> Session<P> {
             State::Closed { .. } => return,
             State::Probing { until, .. } if *until <= now => self.drop_candidate(),
             State::Probing { slot: Slot::Parked { release_at, .. }, .. } if release_at.is_some_and(|at| at <= now) => {
-                if self.outbox.frames.is_empty() {
+                if self.outbox.is_empty() {
                     self.outbox.push(ServerPacket::Noop.encode(self.revision));
                 }
                 *release_at = None;
@@ -565,30 +494,5 @@ impl<P> Session<P> {
             Slot::Parked { to, .. } => Some(to),
             Slot::Empty => None,
         }
-    }
-}
-
-/// What waits to be sent, and its size.
-#[derive(Debug, Default)]
-struct Outbox {
-    frames: VecDeque<Frame>,
-    bytes: usize,
-}
-
-impl Outbox {
-    fn push(&mut self, frame: Frame) {
-        self.bytes += frame.len();
-        self.frames.push_back(frame);
-    }
-
-    fn pop(&mut self) -> Option<Frame> {
-        let frame = self.frames.pop_front()?;
-        self.bytes -= frame.len();
-        Some(frame)
-    }
-
-    fn take(&mut self) -> Vec<Frame> {
-        self.bytes = 0;
-        std::mem::take(&mut self.frames).into()
     }
 }

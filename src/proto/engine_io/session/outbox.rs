@@ -1,0 +1,40 @@
+//! What waits to be sent.
+
+use std::collections::VecDeque;
+
+use crate::proto::engine_io::{Frame, Settings};
+
+/// What waits to be sent, and its size.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+}
+
+impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Whether this many bytes more stay within the limits.
+    pub(super) fn has_room(&self, bytes: usize, settings: &Settings) -> bool {
+        self.bytes.saturating_add(bytes) <= settings.max_buffered_bytes
+            && self.frames.len() < settings.max_buffered_packets
+    }
+
+    pub(super) fn push(&mut self, frame: Frame) {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Frame> {
+        let frame = self.frames.pop_front()?;
+        self.bytes -= frame.len();
+        Some(frame)
+    }
+
+    pub(super) fn take(&mut self) -> Vec<Frame> {
+        self.bytes = 0;
+        std::mem::take(&mut self.frames).into()
+    }
+}

@@ -1,0 +1,79 @@
+//! What a session tells its owner.
+
+use std::fmt;
+
+use crate::proto::engine_io::{Frame, Rejection};
+
+/// Why a session ended: the reference's words, which applications know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The transport failed, or was used wrongly.
+    TransportError,
+    /// The client closed it.
+    TransportClose,
+    /// No answer to the heartbeat in time.
+    PingTimeout,
+    /// Bytes that are not a packet.
+    ParseError,
+    /// The server ended it because the client broke the rules of the layer above.
+    ForcedClose,
+    /// The server ended it in order.
+    ForcedServerClose,
+    /// The server process is stopping.
+    ServerShuttingDown,
+    /// More is waiting for this client than the limit.
+    Overflow,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TransportError => "transport error",
+            Self::TransportClose => "transport close",
+            Self::PingTimeout => "ping timeout",
+            Self::ParseError => "parse error",
+            Self::ForcedClose => "forced close",
+            Self::ForcedServerClose => "forced server close",
+            Self::ServerShuttingDown => "server shutting down",
+            Self::Overflow => "send buffer overflow",
+        })
+    }
+}
+
+/// What to do outside, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output<P> {
+    /// Answer a poll.
+    Poll {
+        /// Whom.
+        to: P,
+        /// With what.
+        answer: PollAnswer,
+    },
+    /// Send the probe's answer on the candidate WebSocket.
+    Candidate(Frame),
+    /// Close the candidate WebSocket; the session goes on polling.
+    DropCandidate,
+    /// The candidate WebSocket is the transport from now on.
+    AdoptCandidate,
+}
+
+/// The answer to a poll.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PollAnswer {
+    /// 200 with these packets.
+    Packets(Vec<Frame>),
+    /// The error with its code.
+    Rejected(Rejection),
+    /// 400 with an empty body: another poll was waiting.
+    Overlap,
+}
+
+/// Why a POST is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostError {
+    /// The error with its code.
+    Rejected(Rejection),
+    /// 400 with an empty body: another POST was being read, or the body is no payload.
+    Broken,
+}

@@ -1,0 +1,247 @@
+//! JSON as text: checked, cut into its parts and spliced, but never made into a tree.
+//!
+//! What is only passed on keeps its numbers, key order, duplicate keys and odd strings to the byte. serde_json's `Value`
+//! refuses lone surrogates and `1e400`, rounds large numbers and recurses; none of that may cost anybody a message.
+//! The scanner is iterative: depth costs a bit, not a stack frame.
+
+mod scan;
+mod string;
+
+use std::fmt;
+use std::ops::Range;
+
+use bytestring::ByteString;
+
+pub use self::scan::scan;
+pub use self::string::{unquote, write_string};
+
+/// Where a text stops being JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Invalid {
+    /// The byte at which it does.
+    pub at: usize,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not JSON at byte {}", self.at)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// The kind of a value, known from its first byte once the text was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `{…}`
+    Object,
+    /// `[…]`
+    Array,
+    /// `"…"`
+    String,
+    /// A number.
+    Number,
+    /// `true` or `false`
+    Bool,
+    /// `null`
+    Null,
+}
+
+impl Kind {
+    /// The kind of a checked value without blanks around it.
+    #[must_use]
+    pub fn of(value: &str) -> Self {
+        match value.as_bytes().first() {
+            Some(b'{') => Self::Object,
+            Some(b'[') => Self::Array,
+            Some(b'"') => Self::String,
+            Some(b't' | b'f') => Self::Bool,
+            Some(b'n') => Self::Null,
+            Some(_) | None => Self::Number,
+        }
+    }
+}
+
+/// One step through a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// `{` or `[` at this byte.
+    Open(Kind, usize),
+    /// The end of an object or array, after its last byte.
+    Close(usize),
+    /// The key of a member, with its quotes.
+    Key(Range<usize>),
+    /// A string, number, bool or null.
+    Scalar(Range<usize>),
+}
+
+/// Checks that a text is one JSON value, with blanks around it or not.
+///
+/// # Errors
+/// With the place of the first byte that cannot be.
+pub fn check(text: &str) -> Result<(), Invalid> {
+    scan(text, |_, _| ())
+}
+
+/// The elements of an array, as they are written.
+///
+/// # Errors
+/// When the text is not JSON, or not an array (then `at` is where the array should start).
+pub fn elements(text: &str) -> Result<Vec<Range<usize>>, Invalid> {
+    let mut elements = Vec::new();
+    let mut start = 0;
+    let begin = text.len() - text.trim_ascii_start().len();
+    if text.as_bytes().get(begin) != Some(&b'[') {
+        return Err(Invalid { at: begin });
+    }
+    scan(text, |depth, event| match event {
+        Event::Scalar(range) if depth == 1 => elements.push(range),
+        Event::Open(_, at) if depth == 1 => start = at,
+        Event::Close(end) if depth == 1 => elements.push(start..end),
+        Event::Scalar(_) | Event::Open(..) | Event::Close(_) | Event::Key(_) => (),
+    })?;
+    Ok(elements)
+}
+
+/// Where a member of an object stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its key, with the quotes.
+    pub key: Range<usize>,
+    /// Its value.
+    pub value: Range<usize>,
+}
+
+/// The members of an object, as they are written.
+///
+/// # Errors
+/// As [`elements`].
+pub fn members(text: &str) -> Result<Vec<Member>, Invalid> {
+    let mut members = Vec::new();
+    let (mut key, mut start) = (0..0, 0);
+    let begin = text.len() - text.trim_ascii_start().len();
+    if text.as_bytes().get(begin) != Some(&b'{') {
+        return Err(Invalid { at: begin });
+    }
+    scan(text, |depth, event| match event {
+        Event::Key(range) if depth == 1 => key = range,
+        Event::Scalar(value) if depth == 1 => members.push(Member { key: key.clone(), value }),
+        Event::Open(_, at) if depth == 1 => start = at,
+        Event::Close(end) if depth == 1 => members.push(Member { key: key.clone(), value: start..end }),
+        Event::Scalar(_) | Event::Open(..) | Event::Close(_) | Event::Key(_) => (),
+    })?;
+    Ok(members)
+}
+
+/// The value of a member by its plain name, without blanks around it; the last one counts, as in JavaScript.
+#[must_use]
+pub fn member(object: &ByteString, name: &str) -> Option<ByteString> {
+    let members = members(object).ok()?;
+    let member = members.into_iter().rev().find(|member| unquote(&object[member.key.clone()]) == name)?;
+    Some(object.slice_ref(&object[member.value]))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    #[test]
+    fn accepts_json_and_nothing_else() {
+        for text in [
+            "null",
+            " true ",
+            "-0",
+            "1e400",
+            "0.5E-7",
+            "123456789012345678901234567890",
+            r#""\ud800""#,
+            "[]",
+            "[ ]",
+            "{}",
+            r#"{"a":1,"a":[{}, [ ]]}"#,
+            "\"\u{2028}é😀\"",
+            r#""\u0000\/\b""#,
+            "\t[1 ,\n2]\r",
+        ] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+        for (text, at) in [
+            ("", 0),
+            ("tru", 0),
+            ("01", 1),
+            ("-", 1),
+            ("1.", 2),
+            ("1e", 2),
+            ("+1", 0),
+            (".5", 0),
+            ("[1,]", 3),
+            ("[1", 2),
+            ("[1}", 2),
+            ("{\"a\"}", 4),
+            ("{\"a\":1,}", 7),
+            ("{a:1}", 1),
+            ("\"a", 2),
+            ("\"\n\"", 1),
+            (r#""\x""#, 2),
+            (r#""\u12g4""#, 2),
+            ("{}x", 2),
+            ("[]]", 2),
+            ("'a'", 0),
+            ("\u{feff}1", 0),
+        ] {
+            assert_eq!(check(text), Err(Invalid { at }), "{text}");
+        }
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        let deep = 1_000_000;
+        let text = "[".repeat(deep) + &"]".repeat(deep);
+        assert_eq!(check(&text), Ok(()));
+        assert_eq!(check(&text[1..]), Err(Invalid { at: text.len() - 2 }));
+    }
+
+    #[test]
+    fn cuts_arrays_and_objects() {
+        let text = r#" [1, "a,]" , {"b":[2]},[] ,null] "#;
+        let found: Vec<_> = elements(text).unwrap().into_iter().map(|range| &text[range]).collect();
+        assert_eq!(found, ["1", r#""a,]""#, r#"{"b":[2]}"#, "[]", "null"]);
+        assert_eq!(elements("{}"), Err(Invalid { at: 0 }));
+        let object = ByteString::from(r#"{"a":1,"b":{"a":2}, "a" : [3] }"#);
+        assert_eq!(member(&object, "a").as_deref(), Some("[3]"));
+        assert_eq!(member(&object, "b").as_deref(), Some(r#"{"a":2}"#));
+        assert_eq!(member(&object, "c"), None);
+    }
+
+    #[test]
+    fn a_lone_surrogate_becomes_the_replacement_character() {
+        for (quoted, text) in [
+            (r#""\ud83d\ude00""#, "😀"),
+            (r#""\ud800x""#, "\u{fffd}x"),
+            (r#""\ude00""#, "\u{fffd}"),
+            (r#""\ud800\u0041""#, "\u{fffd}A"),
+            (r#""a\n\"\\\/\b\f\t\r""#, "a\n\"\\/\u{8}\u{c}\t\r"),
+        ] {
+            assert_eq!(unquote(quoted), text, "{quoted}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_serde_json(text in r#"[\[\]{}",:\\u0-2eE.truefalsn+\- \x00-\x1fé]{0,24}"#) {
+            let theirs = serde_json::from_str::<&RawValue>(&text).is_ok();
+            prop_assert_eq!(check(&text).is_ok(), theirs, "{}", text);
+        }
+
+        #[test]
+        fn strings_round_trip(text in any::<String>()) {
+            let mut quoted = String::new();
+            write_string(&text, &mut quoted);
+            prop_assert_eq!(&serde_json::from_str::<String>(&quoted).unwrap(), &text);
+            prop_assert_eq!(unquote(&quoted), text);
+        }
+    }
+}
