@@ -102,7 +102,10 @@ pub(super) async fn post<C: Send + 'static>(
                 };
                 match body {
                     Ok(Ok(body)) => posting.finish(body).await,
-                    Ok(Err(BodyError::TooLarge)) => return too_large(posting).await,
+                    Ok(Err(BodyError::TooLarge)) => {
+                        tracing::warn!(limit, "a polling body is over --max-payload: its session is closed");
+                        return too_large(posting).await;
+                    }
                     Ok(Err(BodyError::Incomplete)) | Err(_) => posting.fail().await,
                 }
             }

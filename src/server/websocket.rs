@@ -230,7 +230,10 @@ fn close(code: CloseCode) -> CloseFrame {
 fn ended(error: &Error) -> Received {
     let (reason, code) = match error {
         Error::ConnectionClosed | Error::AlreadyClosed => (CloseReason::TransportClose, None),
-        Error::Capacity(_) => (CloseReason::TransportError, Some(CloseCode::Size)),
+        Error::Capacity(error) => {
+            tracing::warn!(%error, "a message is far over --max-payload: its session is closed");
+            (CloseReason::TransportError, Some(CloseCode::Size))
+        }
         Error::Utf8(_) => (CloseReason::TransportError, Some(CloseCode::Invalid)),
         Error::Protocol(_) => (CloseReason::TransportError, Some(CloseCode::Protocol)),
         _ => (CloseReason::TransportError, None),

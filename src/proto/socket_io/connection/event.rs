@@ -11,7 +11,7 @@ use crate::proto::socket_io::packet::{AckId, Args, Namespace};
 /// What the application is told.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<W> {
-    /// A client asks to join: answer with [`Connection::accept`] or [`Connection::refuse`].
+    /// A client asks to join: answer with [`super::Connection::accept`] or [`super::Connection::refuse`].
     Connect {
         /// Where.
         namespace: Namespace,
@@ -26,7 +26,7 @@ pub enum Event<W> {
         args: Args,
         /// What the placeholders in the arguments stand for.
         attachments: Vec<Bytes>,
-        /// Set when it wants an ack: answer with [`Connection::ack`].
+        /// Set when it wants an ack: answer with [`super::Connection::ack`].
         id: Option<AckId>,
     },
     /// An awaited ack has come, or will not.
