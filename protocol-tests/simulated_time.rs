@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use socket2me::proto::engine_io::session::{Output, PollAnswer, PostError};
 use socket2me::proto::engine_io::{
-    CloseReason, Frame, Rejection, Revision, Session, Settings as EngineSettings, Sid, Transport,
+    BinaryAs, CloseReason, Frame, Rejection, Revision, Session, Settings as EngineSettings, Sid, Transport,
 };
 use socket2me::proto::link::ServerLink;
 use socket2me::proto::socket_io::connection::{AckError, DisconnectReason, Settings};
@@ -116,7 +116,7 @@ impl World {
     }
 
     fn probe(&mut self) {
-        self.link.reserve_upgrade(V4, self.now).unwrap();
+        self.link.reserve_upgrade(V4, BinaryAs::Frames, self.now).unwrap();
         self.link.candidate_frame(Frame::Text("2probe".into()), self.now);
         assert_eq!(self.link.next_output(), Some(Output::Candidate(Frame::Text("3probe".into()))));
     }
@@ -220,7 +220,9 @@ fn an_upgrade_releases_the_poll_and_moves_what_waits() {
     let mut world = World::joined(Transport::Polling);
     assert_eq!(world.poll(2), None);
     world.probe();
-    world.pass(Duration::ZERO);
+    world.pass(ms(1));
+    assert_eq!(world.answer(), None, "a `5` sent with the probe may still overtake it");
+    world.pass(ms(1));
     assert_eq!(world.answer(), Some((2, "6".to_owned())));
     world.emit(0, "a");
     world.link.candidate_frame(Frame::Text("5".into()), world.now);
@@ -228,14 +230,28 @@ fn an_upgrade_releases_the_poll_and_moves_what_waits() {
     assert_eq!(world.frames(), [r#"42/t,0["request"]"#], "what was not collected goes over the WebSocket, once");
     assert_eq!(world.poll(3), Some((3, "BadRequest".to_owned())));
     assert_eq!(world.link.begin_post(V4, world.now), Err(PostError::Rejected(Rejection::BadRequest)));
-    assert_eq!(world.link.reserve_upgrade(V4, world.now), Err(Rejection::BadRequest));
+    assert_eq!(world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now), Err(Rejection::BadRequest));
+}
+
+#[test]
+fn r_a15_a_noop_never_goes_over_the_websocket() {
+    let mut world = World::joined(Transport::Polling);
+    assert_eq!(world.poll(2), None);
+    world.probe();
+    // The release is due and done, but not collected, when the upgrade is finished.
+    world.now = world.now + ms(2);
+    world.link.handle_timeout(world.now);
+    world.link.candidate_frame(Frame::Text("5".into()), world.now);
+    assert_eq!(world.answer(), Some((2, "6".to_owned())));
+    assert_eq!(world.link.next_output(), Some(Output::AdoptCandidate));
+    assert!(world.frames().is_empty());
 }
 
 #[test]
 fn before_the_probe_polling_goes_on_as_if_nothing_were() {
     let mut world = World::joined(Transport::Polling);
     assert_eq!(world.poll(2), None);
-    world.link.reserve_upgrade(V4, world.now).unwrap();
+    world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now).unwrap();
     world.pass(ms(100));
     assert_eq!(world.answer(), None, "a WebSocket that is silent frees no poll");
     world.emit(0, "a");
@@ -263,11 +279,11 @@ fn a_poll_after_the_probe_waits_a_moment_for_the_upgrade_to_overtake_it() {
 fn an_upgrade_that_fails_leaves_polling_alive() {
     for frame in ["", "2", "3probe", "5", "4hello", "x"] {
         let mut world = World::joined(Transport::Polling);
-        world.link.reserve_upgrade(V4, world.now).unwrap();
+        world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now).unwrap();
         world.link.candidate_frame(Frame::Text(frame.into()), world.now);
         assert_eq!(world.link.next_output(), Some(Output::DropCandidate), "{frame:?}");
         assert_eq!(world.poll(2), None, "{frame:?}");
-        world.link.reserve_upgrade(V4, world.now).unwrap();
+        world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now).unwrap();
     }
     let mut world = World::joined(Transport::Polling);
     world.probe();
@@ -279,7 +295,7 @@ fn an_upgrade_that_fails_leaves_polling_alive() {
 #[test]
 fn an_upgrade_that_takes_too_long_ends_and_the_heartbeat_goes_on_meanwhile() {
     let mut world = World::joined(Transport::Polling);
-    world.link.reserve_upgrade(V4, world.now).unwrap();
+    world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now).unwrap();
     for _ in 0..3 {
         world.pass(ms(300));
         assert_eq!(world.poll(9), Some((9, "2".to_owned())));
@@ -295,7 +311,7 @@ fn an_upgrade_that_takes_too_long_ends_and_the_heartbeat_goes_on_meanwhile() {
 #[test]
 fn a_session_that_dies_takes_its_candidate_along() {
     let mut world = World::joined(Transport::Polling);
-    world.link.reserve_upgrade(V4, world.now).unwrap();
+    world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now).unwrap();
     world.pass(ms(500));
     assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
     assert_eq!(world.link.next_output(), Some(Output::DropCandidate));
@@ -364,11 +380,14 @@ fn every_waiter_hears_exactly_once_what_came_of_it() {
             heard.push((waiter, outcome.map(|answer| answer.args.json().to_string())));
         }
     }
-    assert_eq!(heard, [
-        ("answered", Ok("[200]".to_owned())),
-        ("late", Err(AckError::TimedOut)),
-        ("cut off", Err(AckError::Disconnected)),
-    ]);
+    assert_eq!(
+        heard,
+        [
+            ("answered", Ok("[200]".to_owned())),
+            ("late", Err(AckError::TimedOut)),
+            ("cut off", Err(AckError::Disconnected)),
+        ]
+    );
 }
 
 #[test]

@@ -10,9 +10,30 @@ const MAX_LINES: usize = 600;
 
 /// What `proto` must not name: nothing that reads the time, waits, locks, draws, or does I/O.
 const IMPURE: [&str; 24] = [
-    "tokio", "hyper", "std::net", "std::io", "std::fs", "std::env", "std::thread", "std::sync::mpsc", "TcpStream",
-    "UdpSocket", "SystemTime", "time::Instant::now", "Instant::now", "async ", ".await", "Mutex", "RwLock", "Condvar",
-    "Atomic", "OnceLock", "thread_rng", "rand::", "tracing", "println!",
+    "tokio",
+    "hyper",
+    "std::net",
+    "std::io",
+    "std::fs",
+    "std::env",
+    "std::thread",
+    "std::sync::mpsc",
+    "TcpStream",
+    "UdpSocket",
+    "SystemTime",
+    "time::Instant::now",
+    "Instant::now",
+    "async ",
+    ".await",
+    "Mutex",
+    "RwLock",
+    "Condvar",
+    "Atomic",
+    "OnceLock",
+    "thread_rng",
+    "rand::",
+    "tracing",
+    "println!",
 ];
 
 fn files(folder: &str) -> Vec<(PathBuf, String)> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::engine_io::payload::Packets;
 use super::engine_io::session::{Output, PostError};
-use super::engine_io::{ClientPacket, CloseReason, Frame, Message, Rejection, Revision, Session};
+use super::engine_io::{BinaryAs, ClientPacket, CloseReason, Frame, Message, Rejection, Revision, Session};
 use super::time::{Instant, earliest};
 
 /// What stands on an Engine.IO session: Socket.IO ([`super::socket_io::Connection`]), or a protocol of one's own.
@@ -120,8 +120,13 @@ impl<L: Layer, P> ServerLink<L, P> {
     ///
     /// # Errors
     /// See [`Session::reserve_upgrade`].
-    pub fn reserve_upgrade(&mut self, revision: Option<Revision>, now: Instant) -> Result<(), Rejection> {
-        let result = self.session.reserve_upgrade(revision, now);
+    pub fn reserve_upgrade(
+        &mut self,
+        revision: Option<Revision>,
+        binary: BinaryAs,
+        now: Instant,
+    ) -> Result<(), Rejection> {
+        let result = self.session.reserve_upgrade(revision, binary, now);
         self.settle();
         result
     }

@@ -19,7 +19,7 @@ use super::link::{self, Command, Link};
 use super::polling;
 use super::reply::{self, Reply};
 use super::websocket;
-use crate::proto::engine_io::{CloseReason, Method, Rejection, Session, Settings, Sid, Transport};
+use crate::proto::engine_io::{BinaryAs, CloseReason, Method, Rejection, Revision, Session, Settings, Sid, Transport};
 use crate::proto::engine_io::{Request as EngineRequest, query::Target};
 use crate::proto::link::{Layer, ServerLink};
 use crate::proto::time::Instant;
@@ -177,14 +177,14 @@ impl<A: Application> Engine<A> {
         let upgrade = websocket::is_upgrade(request.headers());
         let wanted = EngineRequest::parse(method, request.uri().query().unwrap_or_default(), upgrade)?;
         match wanted {
-            EngineRequest::Open { revision, transport: Transport::Polling } => {
+            EngineRequest::Open { revision, transport: Transport::Polling, .. } => {
                 let session = self.session(revision, Transport::Polling)?;
                 let (mailbox, task) = link::prepare(&self.shared, session, peer, None);
                 tokio::spawn(task);
                 Ok(polling::poll(&mailbox, Some(revision)).await)
             }
-            EngineRequest::Open { revision, transport: Transport::WebSocket } => {
-                let session = self.session(revision, Transport::WebSocket)?;
+            EngineRequest::Open { revision, transport: Transport::WebSocket, binary } => {
+                let session = self.session(revision, Transport::WebSocket)?.with_binary_as(binary);
                 Ok(self.open_websocket(request, session, peer))
             }
             EngineRequest::Poll(target) => Ok(polling::poll(&self.mailbox(target)?, target.revision).await),
@@ -192,7 +192,8 @@ impl<A: Application> Engine<A> {
                 let mailbox = self.mailbox(target)?;
                 Ok(polling::post(&mailbox, target.revision, request, self.shared.settings.max_payload).await)
             }
-            EngineRequest::Attach(target) => self.attach(request, target).await,
+            EngineRequest::Attach(target, binary) => self.attach(request, target, binary).await,
+            EngineRequest::Misfit(target, rejection) => self.mailbox(target).and(Err(rejection)),
         }
     }
 
@@ -208,10 +209,10 @@ impl<A: Application> Engine<A> {
         })
     }
 
-    async fn attach(&self, request: Request<Incoming>, target: Target) -> Result<Reply, Rejection> {
+    async fn attach(&self, request: Request<Incoming>, target: Target, binary: BinaryAs) -> Result<Reply, Rejection> {
         let mailbox = self.mailbox(target)?;
         let (reply, reserved) = oneshot::channel();
-        let command = Command::Reserve { revision: target.revision, reply };
+        let command = Command::Reserve { revision: target.revision, binary, reply };
         mailbox.send(command).await.map_err(|_| Rejection::SessionUnknown)?;
         reserved.await.map_err(|_| Rejection::SessionUnknown)??;
         Ok(websocket::accept(request, self.shared.settings.max_payload, move |websocket| async move {
@@ -224,11 +225,7 @@ impl<A: Application> Engine<A> {
         }))
     }
 
-    fn session(
-        &self,
-        revision: crate::proto::engine_io::Revision,
-        transport: Transport,
-    ) -> Result<Session<link::Poller>, Rejection> {
+    fn session(&self, revision: Revision, transport: Transport) -> Result<Session<link::Poller>, Rejection> {
         let mut random = [0; 15];
         rand::rngs::OsRng.try_fill_bytes(&mut random).map_err(|error| {
             tracing::error!(%error, "the system gives no random numbers: no session can be opened");

@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 use super::engine::{self, Application, Registration, Shared};
 use super::websocket::{self, Received, WebSocket};
 use crate::proto::engine_io::session::{Output, PollAnswer, PostError};
-use crate::proto::engine_io::{CloseReason, Frame, Rejection, Revision, Session};
+use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Rejection, Revision, Session};
 use crate::proto::link::ServerLink;
 use crate::proto::time::Instant;
 
@@ -51,6 +51,7 @@ pub(super) enum Command<C> {
     },
     Reserve {
         revision: Option<Revision>,
+        binary: BinaryAs,
         reply: oneshot::Sender<Result<(), Rejection>>,
     },
     Candidate(Box<WebSocket>),
@@ -150,8 +151,8 @@ impl<A: Application> Task<A> {
             Command::EndPost { body, reply } => {
                 let _ = reply.send(self.link.end_post(body, now));
             }
-            Command::Reserve { revision, reply } => {
-                if reply.send(self.link.reserve_upgrade(revision, now)).is_err() {
+            Command::Reserve { revision, binary, reply } => {
+                if reply.send(self.link.reserve_upgrade(revision, binary, now)).is_err() {
                     self.link.candidate_lost();
                 }
             }
@@ -188,20 +189,26 @@ impl<A: Application> Task<A> {
     }
 
     fn poll_candidate(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Some(candidate) = &mut self.candidate else { return false };
-        let Poll::Ready(received) = candidate.poll_next(cx) else { return false };
-        match received {
-            Received::Frame(frame) => self.link.candidate_frame(frame, now),
-            // No frame of an upgrade is large.
-            Received::Oversized(_) => self.link.candidate_frame(Frame::Binary(Bytes::new()), now),
-            Received::Ended(_, frame) => {
-                if let Some(candidate) = self.candidate.take() {
-                    candidate.farewell(frame);
+        let mut any = false;
+        // Once it is adopted or dropped, its frames are no longer those of a candidate.
+        while self.link.session().is_probing()
+            && let Some(candidate) = &mut self.candidate
+            && let Poll::Ready(received) = candidate.poll_next(cx)
+        {
+            any = true;
+            match received {
+                Received::Frame(frame) => self.link.candidate_frame(frame, now),
+                // No frame of an upgrade is large.
+                Received::Oversized(_) => self.link.candidate_frame(Frame::Binary(Bytes::new()), now),
+                Received::Ended(_, frame) => {
+                    if let Some(candidate) = self.candidate.take() {
+                        candidate.farewell(frame);
+                    }
+                    self.link.candidate_lost();
                 }
-                self.link.candidate_lost();
             }
         }
-        true
+        any
     }
 
     /// Notices when the client of the poll that waits is gone.

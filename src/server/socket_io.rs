@@ -27,7 +27,7 @@ pub trait Host: Send + Sync + Sized + 'static {
     fn connect(&self, request: Connect) -> impl Future<Output = Result<Self::Member, Refusal>> + Send + 'static;
 
     /// The client has joined and was told so.
-    fn connected(&self, member: &mut Self::Member, socket: &Socket<Self>);
+    fn connected(&self, member: &mut Self::Member, socket: &Socket<Self>, reply: Reply<'_, Self>);
 
     /// The client emitted an event.
     fn received(&self, member: &mut Self::Member, socket: &Socket<Self>, event: Received, reply: Reply<'_, Self>);
@@ -291,7 +291,8 @@ impl<H: Host> SocketIo<H> {
                 };
                 if link.act(accept) {
                     let socket = state.socket(namespace);
-                    self.host.connected(&mut member, &socket);
+                    let reply = Reply { link, namespace, now };
+                    self.host.connected(&mut member, &socket, reply);
                     state.members.push((socket, member));
                 }
             }

@@ -217,7 +217,7 @@ impl Host for Relay {
         }
     }
 
-    fn connected(&self, member: &mut Member, socket: &Socket<Self>) {
+    fn connected(&self, member: &mut Member, socket: &Socket<Self>, _: Reply<'_, Self>) {
         member.number = self.tunnels.next_end.fetch_add(1, Ordering::Relaxed);
         let end = Arc::new(End {
             socket: socket.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use bytes::Bytes;
 use bytestring::ByteString;
-use futures::{Sink as _, StreamExt as _};
+use futures::{Sink as _, SinkExt as _, StreamExt as _};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use hyper::Request;
@@ -197,6 +197,8 @@ impl WebSocket {
             let goodbye = async {
                 // Whatever goes wrong now, it is over.
                 let _ = self.stream.close(frame).await;
+                // When the peer closed first there is nothing to send but the answer that is queued already.
+                let _ = self.stream.flush().await;
                 // Closing with bytes unread would reset the connection, and the peer might lose our last words.
                 let mut rest = [0; 1024];
                 let socket = self.stream.get_mut();

@@ -14,7 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use self::packet::{ClientPacket, DecodeError, Frame, Message, Outgoing, ServerPacket};
-pub use self::query::{Method, Rejection, Request};
+pub use self::query::{BinaryAs, Method, Rejection, Request};
 pub use self::session::{CloseReason, Session};
 
 /// The revision of the protocol: what `EIO=` says.

@@ -102,6 +102,14 @@ fn encode_separated(frames: &[Frame]) -> Bytes {
     Bytes::from(body)
 }
 
+/// A binary message as text, for a WebSocket whose client wants no binary frames.
+pub(super) fn base64_frame(data: &[u8]) -> Frame {
+    let mut text = String::with_capacity(1 + data.len().div_ceil(3) * 4);
+    text.push('b');
+    STANDARD.encode_string(data, &mut text);
+    Frame::Text(ByteString::from(text))
+}
+
 /// The size of a frame in a polling body, with its separator.
 fn encoded_len(frame: &Frame) -> usize {
     match frame {

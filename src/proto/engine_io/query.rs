@@ -25,13 +25,26 @@ pub enum Request {
         revision: Revision,
         /// The transport it starts on.
         transport: Transport,
+        /// How binary messages are to travel on it.
+        binary: BinaryAs,
     },
     /// Waits for packets.
     Poll(Target),
     /// Brings packets.
     Post(Target),
     /// Brings a WebSocket to a session that polls.
-    Attach(Target),
+    Attach(Target, BinaryAs),
+    /// Fits no session, for this reason; which a session that does not exist comes before.
+    Misfit(Target, Rejection),
+}
+
+/// How binary messages travel on a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BinaryAs {
+    /// As binary frames.
+    Frames,
+    /// As text, `b` and base64, for a client that said `b64=1`.
+    Base64,
 }
 
 /// The session that a request names.
@@ -96,8 +109,8 @@ impl Request {
     /// Reads a request; `upgrade` says whether it asks for a WebSocket.
     ///
     /// # Errors
-    /// In the order of the reference: transport (0), session id (1), transport against method (3); without an id the
-    /// method (2), a WebSocket without upgrade (3), and last the revision (5).
+    /// In the order of the reference: transport (0), session id (1); without an id the method (2), a WebSocket without
+    /// upgrade (3), and last the revision (5).
     pub fn parse(method: Method, query: &str, upgrade: bool) -> Result<Self, Rejection> {
         let words = Words::parse(query);
         let transport = match words.transport.as_deref() {
@@ -110,17 +123,23 @@ impl Request {
             Some(_) | None => None,
         };
         // An empty `sid` is none, as in the reference; a malformed one is a session that nobody has.
+        let binary = match words.base64.as_deref() {
+            Some("1" | "true") => BinaryAs::Base64,
+            Some(_) | None => BinaryAs::Frames,
+        };
         let Some(sid) = words.sid.filter(|sid| !sid.is_empty()) else {
-            return Self::parse_open(method, transport, upgrade, revision);
+            return Self::parse_open(method, transport, upgrade, revision, binary);
         };
         let sid = Sid::parse(&sid).ok_or(Rejection::SessionUnknown)?;
         let target = Target { sid, revision };
         match (transport, method, upgrade) {
-            (Transport::WebSocket, Method::Get, true) => Ok(Self::Attach(target)),
+            (Transport::WebSocket, Method::Get, true) => Ok(Self::Attach(target, binary)),
             (Transport::Polling, Method::Get, false) => Ok(Self::Poll(target)),
             (Transport::Polling, Method::Post, false) => Ok(Self::Post(target)),
-            (_, Method::Other, _) => Err(Rejection::MethodNotAllowed),
-            (Transport::WebSocket | Transport::Polling, Method::Get | Method::Post, _) => Err(Rejection::BadRequest),
+            (_, Method::Other, _) => Ok(Self::Misfit(target, Rejection::MethodNotAllowed)),
+            (Transport::WebSocket | Transport::Polling, Method::Get | Method::Post, _) => {
+                Ok(Self::Misfit(target, Rejection::BadRequest))
+            }
         }
     }
 
@@ -129,6 +148,7 @@ impl Request {
         transport: Transport,
         upgrade: bool,
         revision: Option<Revision>,
+        binary: BinaryAs,
     ) -> Result<Self, Rejection> {
         if method != Method::Get {
             return Err(Rejection::BadHandshakeMethod);
@@ -137,7 +157,7 @@ impl Request {
             return Err(Rejection::BadRequest);
         }
         let revision = revision.ok_or(Rejection::UnsupportedRevision)?;
-        Ok(Self::Open { revision, transport })
+        Ok(Self::Open { revision, transport, binary })
     }
 }
 
@@ -147,6 +167,7 @@ struct Words<'q> {
     transport: Option<Cow<'q, str>>,
     revision: Option<Cow<'q, str>>,
     sid: Option<Cow<'q, str>>,
+    base64: Option<Cow<'q, str>>,
 }
 
 impl<'q> Words<'q> {
@@ -158,6 +179,7 @@ impl<'q> Words<'q> {
                 "transport" => &mut words.transport,
                 "EIO" => &mut words.revision,
                 "sid" => &mut words.sid,
+                "b64" => &mut words.base64,
                 _ => continue,
             };
             *slot = Some(percent_decode(value));
@@ -203,7 +225,10 @@ mod tests {
                 Request::Open { transport: Transport::WebSocket, .. } => "open ws",
                 Request::Poll(_) => "poll",
                 Request::Post(_) => "post",
-                Request::Attach(_) => "attach",
+                Request::Attach(_, BinaryAs::Frames) => "attach",
+                Request::Attach(_, BinaryAs::Base64) => "attach b64",
+                Request::Misfit(_, Rejection::BadRequest) => "bad request",
+                Request::Misfit(..) => "method not allowed",
             });
             assert_eq!(found, expected, "{method:?} ?{query} upgrade {upgrade}");
         };
@@ -221,10 +246,11 @@ mod tests {
         check(Get, "EIO=4&transport=constructor", true, Err(R::TransportUnknown));
         check(Get, "EIO=4&transport=polling&sid=__proto__", false, Err(R::SessionUnknown));
         check(Get, "transport=polling&sid=x", false, Err(R::SessionUnknown));
-        check(Get, "EIO=4&transport=websocket&sid=SID", false, Err(R::BadRequest));
-        check(Get, "EIO=4&transport=polling&sid=SID", true, Err(R::BadRequest));
-        check(Post, "EIO=4&transport=websocket&sid=SID", false, Err(R::BadRequest));
-        check(Other, "EIO=4&transport=polling&sid=SID", false, Err(R::MethodNotAllowed));
+        check(Get, "EIO=4&transport=websocket&sid=SID&b64=1", true, Ok("attach b64"));
+        check(Get, "EIO=4&transport=websocket&sid=SID", false, Ok("bad request"));
+        check(Get, "EIO=4&transport=polling&sid=SID", true, Ok("bad request"));
+        check(Post, "EIO=4&transport=websocket&sid=SID", false, Ok("bad request"));
+        check(Other, "EIO=4&transport=polling&sid=SID", false, Ok("method not allowed"));
         check(Post, "EIO=4&transport=polling", false, Err(R::BadHandshakeMethod));
         check(Other, "transport=polling", false, Err(R::BadHandshakeMethod));
         check(Get, "EIO=4&transport=websocket", false, Err(R::BadRequest));

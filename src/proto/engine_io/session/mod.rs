@@ -25,12 +25,16 @@ use std::time::Duration;
 use self::outbox::Outbox;
 pub use self::output::{CloseReason, Output, PollAnswer, PostError};
 use super::packet::{ClientPacket, Data, Frame, Message, Outgoing, ServerPacket};
-use super::query::Rejection;
-use super::{Handshake, Revision, Settings, Sid, Transport};
+use super::query::{BinaryAs, Rejection};
+use super::{Handshake, Revision, Settings, Sid, Transport, payload};
 use crate::proto::time::{Instant, earliest};
 
 /// How long a poll that comes after the probe is held, so that the `5` on its way can overtake it.
 const RELEASE_DELAY: Duration = Duration::from_millis(10);
+
+/// How long a poll that waits already is held after the probe: a `5` sent with the probe overtakes its release, which
+/// would be the answer to a question that nobody asks any more.
+const PARKED_RELEASE_DELAY: Duration = Duration::from_millis(2);
 
 /// How long an orderly close waits for the poll that takes it to the client.
 const FAREWELL: Duration = Duration::from_secs(30);
@@ -88,6 +92,7 @@ pub struct Session<P> {
     state: State<P>,
     heartbeat: Heartbeat,
     posting: bool,
+    binary: BinaryAs,
     outbox: Outbox,
     outputs: VecDeque<Output<P>>,
 }
@@ -117,10 +122,17 @@ impl<P> Session<P> {
             // The first ping comes a whole interval after the handshake, never with it.
             heartbeat: Heartbeat::Resting { ping_at: now + settings.ping_interval },
             posting: false,
+            binary: BinaryAs::Frames,
             outbox,
             outputs: VecDeque::new(),
             settings,
         }
+    }
+
+    /// The same session, whose WebSocket carries binary messages in this way.
+    #[must_use]
+    pub fn with_binary_as(self, binary: BinaryAs) -> Self {
+        Self { binary, ..self }
     }
 
     /// The session's id.
@@ -247,15 +259,21 @@ impl<P> Session<P> {
         self.posting = false;
     }
 
-    /// A WebSocket asks to take over.
+    /// A WebSocket asks to take over, on which binary messages are to travel in this way.
     ///
     /// # Errors
     /// When the session does not exist any more, has another candidate, or is on a WebSocket already.
-    pub fn reserve_upgrade(&mut self, revision: Option<Revision>, now: Instant) -> Result<(), Rejection> {
+    pub fn reserve_upgrade(
+        &mut self,
+        revision: Option<Revision>,
+        binary: BinaryAs,
+        now: Instant,
+    ) -> Result<(), Rejection> {
         self.handle_timeout(now);
         self.check_polling(revision)?;
         let State::Polling(slot) = &mut self.state else { return Err(Rejection::BadRequest) };
         let slot = std::mem::replace(slot, Slot::Empty);
+        self.binary = binary;
         self.state = State::Probing { slot, stage: Stage::Waiting, until: now + self.settings.upgrade_timeout };
         Ok(())
     }
@@ -269,7 +287,7 @@ impl<P> Session<P> {
             (Stage::Waiting, Ok(ClientPacket::Ping(Data::Probe))) => {
                 *stage = Stage::Probed;
                 if let Slot::Parked { release_at, .. } = slot {
-                    *release_at = Some(now);
+                    *release_at = Some(now + PARKED_RELEASE_DELAY);
                 }
                 let pong = ServerPacket::Pong(Data::Probe).encode(self.revision);
                 self.outputs.push_back(Output::Candidate(pong));
@@ -366,9 +384,13 @@ impl<P> Session<P> {
 
     /// The next frame for the WebSocket, if that is the transport. Call it when the WebSocket takes more.
     pub fn next_frame(&mut self) -> Option<Frame> {
-        match self.state {
-            State::WebSocket | State::Closed { tail: Tail::WebSocket, .. } => self.outbox.pop(),
-            State::Polling(_) | State::Probing { .. } | State::Closed { .. } => None,
+        let frame = match self.state {
+            State::WebSocket | State::Closed { tail: Tail::WebSocket, .. } => self.outbox.pop()?,
+            State::Polling(_) | State::Probing { .. } | State::Closed { .. } => return None,
+        };
+        match (frame, self.binary) {
+            (Frame::Binary(data), BinaryAs::Base64) => Some(payload::base64_frame(&data)),
+            (frame, BinaryAs::Base64 | BinaryAs::Frames) => Some(frame),
         }
     }
 
@@ -403,10 +425,14 @@ impl<P> Session<P> {
             State::Closed { .. } => return,
             State::Probing { until, .. } if *until <= now => self.drop_candidate(),
             State::Probing { slot: Slot::Parked { release_at, .. }, .. } if release_at.is_some_and(|at| at <= now) => {
-                if self.outbox.is_empty() {
-                    self.outbox.push(ServerPacket::Noop.encode(self.revision));
-                }
                 *release_at = None;
+                // Answered here: left in the outbox, the noop could still end up on the WebSocket.
+                if self.outbox.is_empty()
+                    && let Some(to) = self.take_parked()
+                {
+                    let noop = ServerPacket::Noop.encode(self.revision);
+                    self.answer(to, PollAnswer::Packets(vec![noop]));
+                }
             }
             State::Probing { .. } | State::Polling(_) | State::WebSocket => (),
         }

@@ -1,0 +1,249 @@
+//! A server of one's own on the two protocol layers: everything a client sends comes back.
+//!
+//! ```text
+//! cargo run --example echo                          # Socket.IO at http://127.0.0.1:3001/socket.io/
+//! cargo run --example echo -- --protocol engine.io  # Engine.IO at http://127.0.0.1:3001/engine.io/
+//! ```
+//!
+//! In reading order: [`Echo`] is a host of Socket.IO, [`RawEcho`] an application of Engine.IO below it, [`serve`] puts
+//! either of them on a listener. With its default times it is the server that the published conformance suites expect;
+//! `protocol-tests/node` runs their cases against it.
+
+use std::convert::Infallible;
+use std::future::{Future, ready};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytestring::ByteString;
+use clap::{Parser, ValueEnum};
+use http::{Response, StatusCode};
+use socket2me::proto::engine_io::{self, CloseReason, Message, Outgoing, Session};
+use socket2me::proto::json;
+use socket2me::proto::link::Layer;
+use socket2me::proto::socket_io::connection::{self, AckError, Answer, DisconnectReason};
+use socket2me::proto::socket_io::packet::{Args, Encoded};
+use socket2me::proto::time::Instant;
+use socket2me::server::engine::{Application, Engine, Handle, Opening};
+use socket2me::server::http as server;
+use socket2me::server::link::Link;
+use socket2me::server::socket_io::{Connect, Host, Received, Refusal, Reply, Socket, SocketIo};
+use tokio::net::TcpListener;
+
+/// What waits for one session's task at the most.
+const MAILBOX: usize = 1024;
+
+/// Sends back whatever it is sent
+#[derive(Debug, Parser)]
+struct Flags {
+    /// Where to listen; port 0 takes any that is free
+    #[arg(long, default_value = "127.0.0.1:3001", value_name = "ADDR:PORT")]
+    listen: SocketAddr,
+    /// Which of the two layers echoes
+    #[arg(long, value_enum, default_value_t = Protocol::SocketIo)]
+    protocol: Protocol,
+    /// The path of requests [default: /socket.io/ or /engine.io/]
+    #[arg(long)]
+    path: Option<String>,
+    /// From one heartbeat to the next
+    #[arg(long, default_value_t = 300, value_name = "MS")]
+    ping_interval: u64,
+    /// How long the answer to a heartbeat may take
+    #[arg(long, default_value_t = 200, value_name = "MS")]
+    ping_timeout: u64,
+    /// How long a client may take to join its first namespace
+    #[arg(long, default_value_t = 1000, value_name = "MS")]
+    connect_timeout: u64,
+    /// How long the upgrade to a WebSocket may take
+    #[arg(long, default_value_t = 10_000, value_name = "MS")]
+    upgrade_timeout: u64,
+    /// The largest message or polling body
+    #[arg(long, default_value_t = 1_000_000, value_name = "BYTES")]
+    max_payload: usize,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Protocol {
+    #[value(name = "socket.io")]
+    SocketIo,
+    #[value(name = "engine.io")]
+    EngineIo,
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let flags = Flags::parse();
+    let listener = TcpListener::bind(flags.listen).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    match flags.protocol {
+        Protocol::SocketIo => {
+            let settings = connection::Settings {
+                connect_timeout: Duration::from_millis(flags.connect_timeout),
+                max_attachment_bytes: flags.max_payload,
+                ..connection::Settings::default()
+            };
+            serve(listener, SocketIo::new(Echo, settings), "/socket.io/", &flags).await;
+        }
+        Protocol::EngineIo => serve(listener, RawEcho, "/engine.io/", &flags).await,
+    }
+    Ok(())
+}
+
+/// Puts an application on a listener, until Ctrl-C.
+async fn serve<A: Application>(listener: TcpListener, application: A, default_path: &str, flags: &Flags) {
+    let settings = engine_io::Settings {
+        ping_interval: Duration::from_millis(flags.ping_interval),
+        ping_timeout: Duration::from_millis(flags.ping_timeout),
+        upgrade_timeout: Duration::from_millis(flags.upgrade_timeout),
+        max_payload: flags.max_payload,
+        ..engine_io::Settings::default()
+    };
+    let engine = Engine::new(application, settings, MAILBOX);
+    let path = ByteString::from(flags.path.as_deref().unwrap_or(default_path));
+    let handler = {
+        let engine = engine.clone();
+        move |request: http::Request<hyper::body::Incoming>, peer| {
+            let (engine, path) = (engine.clone(), path.clone());
+            async move {
+                if path == request.uri().path() {
+                    return engine.serve(request, peer).await;
+                }
+                let mut reply = Response::new("not here\n".into());
+                *reply.status_mut() = StatusCode::NOT_FOUND;
+                reply
+            }
+        }
+    };
+    let stop = async {
+        // Where there is no such signal, the process is just killed.
+        let _ = tokio::signal::ctrl_c().await;
+        engine.close_all(CloseReason::ServerShuttingDown).await;
+    };
+    server::serve(listener, handler, stop).await;
+}
+
+/// A host of Socket.IO with two namespaces, `/` and `/custom`. In both,
+///
+/// - a new client gets the event `auth` with the payload it joined with;
+/// - `message` comes back as `message-back`, with its arguments and attachments;
+/// - `message-with-ack` is acknowledged with its arguments and attachments.
+struct Echo;
+
+/// What [`Echo`] keeps for a client in a namespace.
+struct Member {
+    /// A JSON object.
+    auth: ByteString,
+}
+
+impl Host for Echo {
+    type Member = Member;
+    /// No event that the server emits asks for an ack, so nothing ever waits for one.
+    type Waiter = Infallible;
+
+    /// Deciding needs no waiting here, but it could: for a database, say.
+    fn connect(&self, request: Connect) -> impl Future<Output = Result<Member, Refusal>> + Send + 'static {
+        ready(match request.namespace.as_str() {
+            "/" | "/custom" => Ok(Member { auth: request.auth.unwrap_or(ByteString::from_static("{}")) }),
+            _ => Err(Refusal::new("Invalid namespace")),
+        })
+    }
+
+    fn connected(&self, member: &mut Member, socket: &Socket<Self>, mut reply: Reply<'_, Self>) {
+        let auth = &member.auth;
+        let event = Encoded::event(socket.namespace(), None, Vec::new(), auth.len() + 16, |json| {
+            json.extend([r#"["auth","#, auth, "]"]);
+        });
+        reply.emit(event);
+    }
+
+    fn received(&self, _: &mut Member, socket: &Socket<Self>, event: Received, mut reply: Reply<'_, Self>) {
+        let Received { args, attachments, id } = event;
+        let name = args.get(0).unwrap_or_default();
+        match (&*json::unquote(&name), id) {
+            ("message", _) => {
+                let capacity = args.json().len() + "-back".len();
+                reply.emit(Encoded::event(socket.namespace(), None, attachments, capacity, |json| {
+                    write_array(Some(r#""message-back""#), &args, json);
+                }));
+            }
+            ("message-with-ack", Some(id)) => {
+                let mut json = String::with_capacity(args.json().len());
+                write_array(None, &args, &mut json);
+                let args = Args::parse(json.into()).expect("elements of a JSON array, in a JSON array again");
+                reply.ack(id, Answer { args, attachments });
+            }
+            (_, _) => (),
+        }
+    }
+
+    fn acked(&self, waiter: Infallible, _: Result<Answer, AckError>) {
+        match waiter {}
+    }
+
+    fn disconnected(&self, _: Member, _: &Socket<Self>, _: DisconnectReason) {}
+}
+
+/// Appends an array of `first` and an event's arguments, which are all but its name. They stay as the client wrote them:
+/// they are text from beginning to end, and no number or odd string is changed by being read.
+fn write_array(first: Option<&str>, event: &Args, json: &mut String) {
+    json.push('[');
+    json.push_str(first.unwrap_or_default());
+    let arguments = (1..).map_while(|index| event.get(index));
+    for (index, argument) in arguments.enumerate() {
+        if index > 0 || first.is_some() {
+            json.push(',');
+        }
+        json.push_str(&argument);
+    }
+    json.push(']');
+}
+
+/// An application of Engine.IO itself: a protocol of one's own instead of Socket.IO. Its layer does all that it does, so
+/// it hears of no events, and nobody has commands for it.
+struct RawEcho;
+
+impl Application for RawEcho {
+    type Layer = EchoLayer;
+    type Session = ();
+    type Command = Infallible;
+
+    fn open(&self, _: &Opening, _: Handle<Infallible>, _: Instant) -> (EchoLayer, ()) {
+        (EchoLayer, ())
+    }
+
+    fn event(&self, (): &mut (), event: Infallible, _: &mut Link<Self>, _: Instant) {
+        match event {}
+    }
+
+    fn command(&self, (): &mut (), command: Infallible, _: &mut Link<Self>, _: Instant) {
+        match command {}
+    }
+}
+
+/// What stands on one session: each message is sent back, text as text and binary as binary. A pure state machine without
+/// state: the calls below are all that happens to it, and time is an argument.
+struct EchoLayer;
+
+impl Layer for EchoLayer {
+    type Event = Infallible;
+
+    fn message<P>(&mut self, message: Message, session: &mut Session<P>, now: Instant) {
+        session.send(Outgoing::from(&message), now);
+    }
+
+    /// Its content is lost, so there is nothing to send back.
+    fn oversized<P>(&mut self, _: Option<&str>, session: &mut Session<P>, now: Instant) {
+        session.close(CloseReason::TransportError, now);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn handle_timeout<P>(&mut self, _: &mut Session<P>, _: Instant) {}
+
+    fn closed(&mut self, _: CloseReason) {}
+
+    fn next_event(&mut self) -> Option<Infallible> {
+        None
+    }
+}

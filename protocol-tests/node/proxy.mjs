@@ -1,0 +1,38 @@
+// A TCP proxy between an end and the server, to cut connections and to hold them back.
+
+import { once } from 'node:events';
+import net from 'node:net';
+
+/** Starts a proxy to `port` that ends with the test. While `gate` is set, WebSocket handshakes wait for it. */
+export async function proxy(t, port, { gate } = {}) {
+  const sockets = new Set();
+  const listener = net.createServer((client) => {
+    keep(sockets, client);
+    client.once('data', async (first) => {
+      client.pause();
+      if (first.includes('transport=websocket')) await gate;
+      const server = keep(sockets, net.connect(port, '127.0.0.1'));
+      server.on('error', () => client.destroy());
+      server.write(first);
+      client.pipe(server).pipe(client);
+      client.on('close', () => server.destroy());
+      server.on('close', () => client.destroy());
+    });
+  });
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const cut = () => sockets.forEach((socket) => socket.destroy());
+  t.after(() => {
+    listener.close();
+    cut();
+  });
+  return { url: `http://127.0.0.1:${listener.address().port}`, cut };
+}
+
+function keep(sockets, socket) {
+  sockets.add(socket);
+  socket.on('close', () => sockets.delete(socket));
+  // A cut connection is what these tests are about.
+  socket.on('error', () => {});
+  return socket;
+}

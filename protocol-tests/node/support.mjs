@@ -1,0 +1,169 @@
+// The real binary, the official client and a plain HTTP visitor. Whatever is started here ends with its test.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import http from 'node:http';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { io } from 'socket.io-client';
+
+/** The transports of an end; the default one opens with polling and upgrades. */
+export const TRANSPORTS = {
+  polling: { transports: ['polling'] },
+  websocket: { transports: ['websocket'] },
+  upgrade: {},
+};
+
+const READY = /^Socket2Me is ready at (http:\/\/\S+) - get a token with: /;
+const STOP_LIMIT_MS = 15_000;
+
+function binary() {
+  const built = ['release', 'debug'].map((profile) =>
+    fileURLToPath(new URL(`../../target/${profile}/socket2me`, import.meta.url)));
+  const path = process.env.SOCKET2ME_BIN ?? built.find(existsSync);
+  if (path === undefined) throw new Error('no binary: run `cargo build --release`, or set SOCKET2ME_BIN');
+  return path;
+}
+
+/** Starts a server that stops, with its ends, when the test is over. */
+export async function serve(t, flags = [], { env = {}, port = 0 } = {}) {
+  const server = new Server(flags, env, port);
+  t.after(() => server.stop());
+  await server.ready();
+  return server;
+}
+
+class Server {
+  #child;
+  #log = '';
+  #ends = [];
+  #stopped;
+
+  constructor(flags, env, port) {
+    const args = ['--log', 'debug', 'serve', '--listen', `127.0.0.1:${port}`, ...flags];
+    // Not our own environment: PORT and its like are settings of the server.
+    this.#child = spawn(binary(), args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child.stderr.on('data', (text) => { this.#log += text; });
+    this.exited = once(this.#child, 'exit');
+  }
+
+  async ready() {
+    const lines = createInterface({ input: this.#child.stdout });
+    const line = await Promise.race([
+      once(lines, 'line').then(([line]) => line),
+      this.exited.then(([code]) => { throw new Error(`the server ended with ${code}:\n${this.#log}`); }),
+    ]);
+    this.url = READY.exec(line)?.[1];
+    if (this.url === undefined) throw new Error(`no start-up line but: ${line}`);
+    this.port = Number(new URL(this.url).port);
+  }
+
+  /** SIGTERM to a server whose ends have left. */
+  async stop() {
+    for (const end of this.#ends) end.disconnect();
+    return this.terminate();
+  }
+
+  /** SIGTERM to a server as it is. It must end properly, and soon. */
+  terminate() {
+    this.#stopped ??= this.#terminate();
+    return this.#stopped;
+  }
+
+  async #terminate() {
+    this.#child.kill('SIGTERM');
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_LIMIT_MS);
+    const [code, signal] = await this.exited;
+    clearTimeout(timer);
+    if (code !== 0) throw new Error(`after SIGTERM the server ended with ${signal ?? code}:\n${this.#log.slice(-4000)}`);
+  }
+
+  async token() {
+    const answer = await visit(`${this.url}/new`);
+    if (answer.status !== 200) throw new Error(`no token: ${answer.status} ${answer.text}`);
+    return answer.text;
+  }
+
+  /** An end that need not have connected yet; `via` is another way to this server. */
+  socket(token, options = {}, via = this.url) {
+    const end = io(`${via}/${token}`, { forceNew: true, reconnectionDelay: 20, reconnectionDelayMax: 50, ...options });
+    this.#ends.push(end);
+    return end;
+  }
+
+  /** A connected end that answers requests with `handler`. */
+  async end(token, options, handler, via) {
+    const end = this.socket(token, options, via);
+    if (handler) end.on('request', handler);
+    await connected(end);
+    return end;
+  }
+
+  visit(token, path = '', options) {
+    return visit(`${this.url}/go/${token}${path}`, options);
+  }
+}
+
+/** One HTTP request on a connection of its own: `answer` is a promise, `request` is there to be cut. */
+export function visitor(url, { body, ...options } = {}) {
+  const request = http.request(url, { agent: false, ...options });
+  const answer = new Promise((resolve, reject) => {
+    request.on('error', reject);
+    request.on('response', (response) => collect(response).then(resolve, reject));
+  });
+  // Whoever cuts the request does not wait for its answer.
+  answer.catch(() => {});
+  return { request, answer, end: () => request.end(body) };
+}
+
+export function visit(url, options) {
+  const { answer, end } = visitor(url, options);
+  end();
+  return answer;
+}
+
+async function collect(response) {
+  const chunks = [];
+  for await (const chunk of response) chunks.push(chunk);
+  const body = Buffer.concat(chunks);
+  const { statusCode: status, headers, rawHeaders } = response;
+  return { status, headers, rawHeaders, body, text: body.toString() };
+}
+
+/** The arguments of the next event of a socket.io emitter, when they please `accept`. */
+export function event(emitter, name, accept = () => true) {
+  return new Promise((resolve) => {
+    const listener = (...args) => {
+      if (!accept(...args)) return;
+      emitter.off(name, listener);
+      resolve(args);
+    };
+    emitter.on(name, listener);
+  });
+}
+
+export async function connected(end) {
+  if (end.connected) return;
+  await new Promise((resolve, reject) => {
+    end.once('connect', resolve);
+    end.once('connect_error', reject);
+  });
+}
+
+/** The requests that reach an end, one after another, for tests that answer them in their own time. */
+export function inbox(end) {
+  const arrived = [];
+  const waiting = [];
+  end.on('request', (request, respond) => {
+    const take = waiting.shift();
+    if (take) take({ request, respond });
+    else arrived.push({ request, respond });
+  });
+  return {
+    next: () => (arrived.length > 0
+      ? Promise.resolve(arrived.shift())
+      : new Promise((resolve) => waiting.push(resolve))),
+    get unread() { return arrived.length; },
+  };
+}

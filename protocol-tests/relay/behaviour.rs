@@ -1,0 +1,231 @@
+//! Who leaves, who is late, who takes over.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use socket2me::config::ServeConfig;
+
+use crate::end::{End, Heard, within};
+use crate::tunnel::{Tunnel, patient};
+use crate::visitor::{Visitor, get, request};
+
+#[tokio::test]
+async fn an_end_that_drops_is_an_error_at_once() {
+    // The ack would be awaited for two minutes, longer than anything here waits.
+    for way in ["connection", "close frame", "disconnect", "close packet", "nonsense"] {
+        let mut tunnel = Tunnel::patient().await;
+        let (mut visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
+        assert_eq!(asked.request.url, "/");
+        let Tunnel { server, token, mut end } = tunnel;
+        match way {
+            "connection" => drop(end),
+            "close frame" => end.close().await,
+            "disconnect" => end.send(&format!("41/{token},")).await,
+            "close packet" => end.send("1").await,
+            _ => end.send("4nonsense").await,
+        }
+        let answer = visitor.answer(false).await;
+        assert_eq!((answer.status, answer.code()), (500, Some("client-disconnected")), "{way}");
+        assert_eq!(answer.error(), "client disconnected before it answered", "{way}");
+        // Nor is it there for the next one.
+        let answer = get(server.address, &format!("/go/{token}")).await;
+        assert_eq!((answer.status, answer.error().as_str()), (500, "client not connected"), "{way}");
+        // And it may come back.
+        let mut tunnel = Tunnel { end: End::connect(server.address, &token).await, server, token };
+        tunnel.still_works().await;
+    }
+}
+
+#[tokio::test]
+async fn a_visitor_who_hangs_up_harms_nobody() {
+    let mut tunnel = Tunnel::patient().await;
+    let (visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
+    drop(visitor);
+    tunnel.still_works().await;
+    tunnel.end.answer(&asked, r#"["late"]"#, &[]).await;
+    tunnel.still_works().await;
+    // Twice is no worse, and an ack of nothing neither.
+    tunnel.end.answer(&asked, r#"["later"]"#, &[]).await;
+    tunnel.end.send(&format!("43/{},9007199254740991[]", tunnel.token)).await;
+    tunnel.still_works().await;
+}
+
+#[tokio::test]
+async fn a_visitor_who_hangs_up_frees_his_exchange() {
+    let mut tunnel = Tunnel::patient().await;
+    let (visitor, _) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
+    // The older end stays for the exchange it owes, and for nothing else.
+    let newer = End::connect(tunnel.server.address, &tunnel.token).await;
+    let mut older = std::mem::replace(&mut tunnel.end, newer);
+    tunnel.still_works().await;
+    drop(visitor);
+    assert_eq!(older.text().await, format!("41/{},", tunnel.token));
+    tunnel.still_works().await;
+}
+
+#[tokio::test]
+async fn acks_may_come_in_any_order() {
+    let mut tunnel = Tunnel::patient().await;
+    let (mut visitors, mut owed) = (Vec::new(), Vec::new());
+    for number in 0..50 {
+        let (visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(&format!("/{number}")), &[], b"")).await;
+        visitors.push(visitor);
+        owed.push(asked);
+    }
+    for asked in owed.iter().rev() {
+        tunnel.end.answer(asked, &format!("[200,{{\"url\":\"{}\"}}]", asked.request.url), &[]).await;
+    }
+    for (number, visitor) in visitors.iter_mut().enumerate() {
+        assert_eq!(visitor.answer(false).await.text(), format!("{{\"url\":\"/{number}\"}}"));
+    }
+}
+
+#[tokio::test]
+async fn concurrent_exchanges_are_neither_lost_nor_mixed() {
+    let tunnel = Tunnel::patient().await;
+    let Tunnel { server, token, mut end } = tunnel;
+    let visits = (0..200).map(|number| {
+        let ask = request("POST", &format!("/go/{token}/{number}"), &[], format!("body {number}").as_bytes());
+        async move { crate::visitor::visit(server.address, &ask).await.text() }
+    });
+    let answering = async {
+        let mut owed = Vec::new();
+        for _ in 0..200 {
+            owed.push(end.asked().await);
+        }
+        for asked in owed.iter().rev() {
+            let args = r#"[200,{"_placeholder":true,"num":0}]"#;
+            end.answer(asked, args, &[&asked.attachments[0]]).await;
+        }
+    };
+    let (answers, ()) = within("all exchanges", futures::future::join(join_all(visits), answering)).await;
+    for (number, answer) in answers.iter().enumerate() {
+        assert_eq!(*answer, format!("body {number}"));
+    }
+}
+
+#[tokio::test]
+async fn one_tunnels_ack_does_not_answer_anothers_exchange() {
+    let mut tunnel = Tunnel::patient().await;
+    let other = tunnel.server.token().await;
+    tunnel.end.join(&other, "").await.unwrap();
+    let (mut visitor, asked) = tunnel.ask(&request("GET", &tunnel.at("/mine"), &[], b"")).await;
+    let mut second = Visitor::connect(tunnel.server.address).await;
+    second.send(&request("GET", &format!("/go/{other}/other"), &[], b"")).await;
+    let asked_second = tunnel.end.asked().await;
+    assert_eq!((asked_second.namespace.as_str(), asked_second.request.url.as_str()), (&*format!("/{other}"), "/other"));
+    // Both tunnels count for themselves, so the ids are the same: what tells them apart is the namespace.
+    assert_eq!(asked.id, asked_second.id);
+    tunnel.end.answer(&asked_second, r#"["for the other"]"#, &[]).await;
+    assert_eq!(second.answer(false).await.text(), "for the other");
+    tunnel.end.answer(&asked_second, r#"["forged"]"#, &[]).await;
+    tunnel.end.send(&format!("43/{other},{}[\"forged\"]", asked.id)).await;
+    tunnel.end.answer(&asked, r#"["mine"]"#, &[]).await;
+    assert_eq!(visitor.answer(false).await.text(), "mine");
+
+    // One leaves, the other stays.
+    tunnel.end.send(&format!("41/{other},")).await;
+    tunnel.still_works().await;
+    assert_eq!(get(tunnel.server.address, &format!("/go/{other}")).await.error(), "client not connected");
+}
+
+#[tokio::test]
+async fn an_ack_from_another_session_answers_nothing() {
+    let mut tunnel = Tunnel::patient().await;
+    let (mut visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
+    let token = tunnel.server.token().await;
+    let mut stranger = End::connect(tunnel.server.address, &token).await;
+    // It never joined that namespace, which ends its connection.
+    stranger.answer(&asked, r#"["forged"]"#, &[]).await;
+    assert!(matches!(stranger.hear().await, Heard::Closed(_) | Heard::Lost | Heard::Text(_)));
+    tunnel.end.answer(&asked, r#"["genuine"]"#, &[]).await;
+    assert_eq!(visitor.answer(false).await.text(), "genuine");
+}
+
+#[tokio::test]
+async fn a_newer_end_takes_over_and_the_older_finishes_what_it_owes() {
+    let mut tunnel = Tunnel::patient().await;
+    let (mut first, owed) = tunnel.ask(&request("GET", &tunnel.at("/first"), &[], b"")).await;
+    let (mut second, owed_too) = tunnel.ask(&request("GET", &tunnel.at("/second"), &[], b"")).await;
+    let newer = End::connect(tunnel.server.address, &tunnel.token).await;
+    let mut older = std::mem::replace(&mut tunnel.end, newer);
+    tunnel.still_works().await;
+    older.answer(&owed, r#"["by the older"]"#, &[]).await;
+    assert_eq!(first.answer(false).await.text(), "by the older");
+    older.answer(&owed_too, r#"["by the older too"]"#, &[]).await;
+    assert_eq!(second.answer(false).await.text(), "by the older too");
+    assert_eq!(older.text().await, format!("41/{},", tunnel.token));
+    tunnel.still_works().await;
+    // What the older one still says crossed the goodbye, and is no reason to end its session.
+    older.answer(&owed, r#"["again"]"#, &[]).await;
+    let other = tunnel.server.token().await;
+    older.join(&other, "").await.unwrap();
+    drop(older);
+    tunnel.still_works().await;
+}
+
+#[tokio::test]
+async fn an_idle_older_end_leaves_at_once_and_its_going_does_not_touch_the_newer() {
+    let mut tunnel = Tunnel::patient().await;
+    for _ in 0..3 {
+        let newer = End::connect(tunnel.server.address, &tunnel.token).await;
+        let mut older = std::mem::replace(&mut tunnel.end, newer);
+        assert_eq!(older.text().await, format!("41/{},", tunnel.token));
+        older.close().await;
+        tunnel.still_works().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stopping_server_lets_exchanges_finish_and_says_goodbye() {
+    let mut tunnel = Tunnel::open(patient(), "").await;
+    let (mut visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
+    let Tunnel { server, token, mut end } = tunnel;
+    let address = server.address;
+    let stopping = server.stop();
+    // The server says itself that it has begun to stop.
+    while get(address, "/healthz").await.status != 503 {
+        tokio::task::yield_now().await;
+    }
+    for target in [format!("/go/{token}"), "/new".to_owned(), "/healthz".to_owned()] {
+        let answer = get(address, &target).await;
+        assert_eq!((answer.status, answer.code()), (503, Some("stopping")), "{target}");
+        assert_eq!(answer.header("retry-after"), Some("1"), "{target}");
+    }
+    end.answer(&asked, r#"["finished"]"#, &[]).await;
+    assert_eq!(visitor.answer(false).await.text(), "finished");
+    let closed = loop {
+        match end.hear().await {
+            Heard::Text(_) | Heard::Binary(_) => (),
+            over => break over,
+        }
+    };
+    assert_eq!(closed, Heard::Closed(Some(1001)));
+    stopping.stopped().await;
+}
+
+#[tokio::test]
+async fn a_stopping_server_does_not_wait_for_ever() {
+    let config = ServeConfig { drain_timeout: Duration::from_millis(50), ..patient() };
+    let mut tunnel = Tunnel::open(config, "").await;
+    let (mut visitor, _) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
+    let stopping = tunnel.server.stop();
+    let answer = visitor.answer(false).await;
+    assert_eq!((answer.status, answer.code()), (500, Some("client-disconnected")));
+    stopping.stopped().await;
+}
+
+#[tokio::test]
+async fn requests_of_one_connection_are_answered_in_order() {
+    let mut tunnel = Tunnel::patient().await;
+    let one = |rest: &str| format!("POST {} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", tunnel.at(rest));
+    let all = ["/1", "/2", "/3"].map(one).concat();
+    let mut visitor = Visitor::connect(tunnel.server.address).await;
+    visitor.send(all.as_bytes()).await;
+    for url in ["/1", "/2", "/3"] {
+        let asked = tunnel.end.asked().await;
+        assert_eq!(asked.request.url, url);
+        tunnel.end.answer(&asked, &format!("[{url:?}]"), &[]).await;
+        assert_eq!(visitor.answer(false).await.text(), url);
+    }
+}

@@ -1,0 +1,132 @@
+//! The rate limit, a full mailbox, answers that are too large.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use socket2me::config::ServeConfig;
+
+use crate::end::{End, within};
+use crate::tunnel::{Server, Tunnel, patient};
+use crate::visitor::{Answer, get, request, visit};
+
+#[tokio::test]
+async fn over_the_burst_is_429() {
+    let config = ServeConfig {
+        // A window that does not end while the test runs.
+        throttle_interval_ms: 3_600_000,
+        throttle_interval_max: Some(4),
+        throttle_interval_burst_max: Some(4),
+        ..patient()
+    };
+    let mut tunnel = Tunnel::open(config, "").await;
+    // The tunnel's token was the first.
+    tunnel.still_works().await;
+    assert_eq!(get(tunnel.server.address, &format!("/refresh/{}", tunnel.token)).await.status, 200);
+    assert_eq!(get(tunnel.server.address, "/nothing").await.status, 404);
+    for target in ["/new", "/", "/nothing", &tunnel.at("/x"), &format!("/refresh/{}", tunnel.token)] {
+        let answer = get(tunnel.server.address, target).await;
+        assert_eq!((answer.status, answer.code()), (429, Some("throttled")), "{target}");
+        assert_eq!(answer.error(), "too many requests from this address, slow down", "{target}");
+        assert_eq!(answer.header("retry-after"), Some("1"), "{target}");
+    }
+    // Who looks after the server is not counted, and neither are ends.
+    assert_eq!(get(tunnel.server.address, "/healthz").await.status, 200);
+    drop(End::connect(tunnel.server.address, &tunnel.token).await);
+}
+
+#[tokio::test]
+async fn visitors_are_counted_each_for_himself() {
+    let config = ServeConfig {
+        throttle_interval_ms: 3_600_000,
+        throttle_interval_max: Some(1),
+        throttle_interval_burst_max: Some(1),
+        trust_proxy: vec!["127.0.0.0/8".parse().unwrap()],
+        ..patient()
+    };
+    let server = Server::start(config).await;
+    for (visitor, status) in [("192.0.2.1", 200), ("192.0.2.1", 429), ("192.0.2.2", 200), ("192.0.2.2", 429)] {
+        let answer = visit(server.address, &request("GET", "/new", &[("X-Forwarded-For", visitor)], b"")).await;
+        assert_eq!(answer.status, status, "{visitor}");
+    }
+}
+
+#[tokio::test]
+async fn over_the_limit_is_delayed_to_the_next_window() {
+    let config = ServeConfig {
+        throttle_interval_ms: 300,
+        throttle_interval_max: Some(1),
+        throttle_interval_burst_max: Some(100),
+        ..patient()
+    };
+    let server = Server::start(config).await;
+    let begun = Instant::now();
+    // Each window passes one and holds one back to its end, so among four there is a whole window.
+    for _ in 0..4 {
+        assert_eq!(get(server.address, "/new").await.status, 200);
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn this_machine_is_not_limited_by_default() {
+    let server = Server::start(patient()).await;
+    for _ in 0..500 {
+        assert_eq!(get(server.address, "/nothing").await.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn too_much_for_an_end_that_does_not_read_is_503_for_the_rest() {
+    const BODY: usize = 1 << 20;
+    const VISITORS: usize = 40;
+    let config = ServeConfig { mailbox: 1, max_body: BODY, ..patient() };
+    let Tunnel { server, token, mut end } = Tunnel::open(config, "").await;
+    // As text, so that each request is one message: waiting for one may be given up without losing a half.
+    let ask = request("POST", &format!("/go/{token}"), &[("content-type", "text/plain")], &vec![b'x'; BODY]);
+    let mut visits: FuturesUnordered<_> = (0..VISITORS).map(|_| visit(server.address, &ask)).collect();
+    let overloaded = |answer: &Answer| {
+        assert_eq!((answer.status, answer.code()), (503, Some("overloaded")));
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    };
+    // Nobody answers, so who has an answer was refused.
+    overloaded(&within("a refusal", visits.next()).await.unwrap());
+    let mut served = 0;
+    while !visits.is_empty() {
+        tokio::select! {
+            answer = visits.next() => {
+                let answer = answer.unwrap();
+                if answer.status == 200 { served += 1 } else { overloaded(&answer) }
+            }
+            asked = end.asked() => end.answer(&asked, r#"["read"]"#, &[]).await,
+        }
+    }
+    assert!(served > 0, "those who were there before are served");
+    Tunnel { server, token, end }.still_works().await;
+}
+
+#[tokio::test]
+async fn an_answer_over_the_limit_costs_its_exchange_alone() {
+    let config = ServeConfig { max_payload: Some(1_000), ..patient() };
+    let mut tunnel = Tunnel::open(config, "").await;
+    let ask = request("GET", &tunnel.at(""), &[], b"");
+    let large = vec![b'x'; 1_500];
+    let text = format!("[{:?}]", String::from_utf8_lossy(&large));
+    let placeholder = r#"[{"_placeholder":true,"num":0}]"#;
+    for (args, attachments) in [(text.as_str(), &[][..]), (placeholder, &[large.as_slice()])] {
+        let (_, answer) = tunnel.exchange(&ask, args, attachments).await;
+        assert_eq!((answer.status, answer.code()), (502, Some("answer-too-large")), "{args}");
+        assert_eq!(answer.error(), "the client's answer is over the limit of the server", "{args}");
+        tunnel.still_works().await;
+    }
+}
+
+#[tokio::test]
+async fn by_default_an_answer_of_the_largest_body_fits() {
+    let config = ServeConfig { max_body: 100_000, ..patient() };
+    let mut tunnel = Tunnel::open(config, "").await;
+    let ask = request("GET", &tunnel.at(""), &[], b"");
+    let body = vec![0xa5; 100_000];
+    let (_, answer) = tunnel.exchange(&ask, r#"[200,{"_placeholder":true,"num":0}]"#, &[&body]).await;
+    assert!(answer.status == 200 && answer.body == body, "{}", answer.status);
+}

@@ -1,0 +1,193 @@
+//! `original.md`, "Routes".
+
+use std::time::Duration;
+
+use http::StatusCode;
+use socket2me::config::{ErrorStatus, ServeConfig};
+
+use crate::tunnel::{Server, Tunnel, patient};
+use crate::visitor::{get, request, visit};
+
+/// Of the right form, and never handed out.
+const UNKNOWN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";
+
+fn is_token(text: &str) -> bool {
+    text.len() == 48 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+#[tokio::test]
+async fn new_gives_a_token_in_the_form_that_is_asked_for() {
+    let server = Server::start(patient()).await;
+    for (accept, content_type, quoted) in [
+        (None, "text/plain; charset=utf-8", false),
+        (Some("*/*"), "text/plain; charset=utf-8", false),
+        (Some("text/html"), "text/plain; charset=utf-8", false),
+        (Some("application/json"), "application/json; charset=utf-8", true),
+        (Some("application/json, text/plain, */*"), "application/json; charset=utf-8", true),
+        (Some("text/html, Application/JSON;q=0.9"), "application/json; charset=utf-8", true),
+    ] {
+        let headers: Vec<_> = accept.map(|accept| ("Accept", accept)).into_iter().collect();
+        let answer = visit(server.address, &request("GET", "/new", &headers, b"")).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(content_type)), "{accept:?}");
+        let text = answer.text();
+        let token = if quoted { serde_json::from_str(&text).unwrap() } else { text };
+        assert!(is_token(&token), "{accept:?}: {token}");
+        assert_eq!(get(server.address, &format!("/refresh/{token}")).await.text(), "OK", "{accept:?}");
+    }
+    assert_ne!(server.token().await, server.token().await);
+}
+
+#[tokio::test]
+async fn the_relays_own_answers() {
+    let server = Server::start(patient()).await;
+    let token = server.token().await;
+    let not_found = (500, "token-not-found", "token not found");
+    let nowhere = (404, "not-found", "not found: there are /new, /refresh/TOKEN and /go/TOKEN");
+    let not_allowed = (405, "method-not-allowed", "method not allowed: use GET, HEAD");
+    for (method, target, (status, code, message)) in [
+        ("GET", format!("/refresh/{UNKNOWN}"), not_found),
+        ("GET", "/refresh/nonsense".to_owned(), not_found),
+        ("GET", "/refresh/".to_owned(), not_found),
+        ("GET", format!("/go/{UNKNOWN}"), not_found),
+        ("POST", format!("/go/{UNKNOWN}/a?b=c"), not_found),
+        ("GET", "/go/nonsense".to_owned(), not_found),
+        ("GET", format!("/go/{token}x"), not_found),
+        ("GET", format!("/go/{token}"), (500, "client-not-connected", "client not connected")),
+        ("BREW", format!("/go/{token}/a"), (500, "client-not-connected", "client not connected")),
+        ("GET", "/nothing".to_owned(), nowhere),
+        ("POST", "/nothing".to_owned(), nowhere),
+        ("GET", "/go".to_owned(), nowhere),
+        ("GET", "/refresh".to_owned(), nowhere),
+        ("GET", "/new/more".to_owned(), nowhere),
+        ("GET", "/socket.iox".to_owned(), nowhere),
+        ("POST", "/new".to_owned(), not_allowed),
+        ("DELETE", format!("/refresh/{token}"), not_allowed),
+        ("PUT", "/".to_owned(), not_allowed),
+    ] {
+        let answer = visit(server.address, &request(method, &target, &[], b"")).await;
+        assert_eq!((answer.status, answer.code()), (status, Some(code)), "{method} {target}: {answer:?}");
+        assert_eq!(answer.error(), message, "{method} {target}");
+        assert_eq!(answer.header("allow"), (status == 405).then_some("GET, HEAD"), "{method} {target}");
+    }
+}
+
+#[tokio::test]
+async fn refresh_says_ok() {
+    let server = Server::start(patient()).await;
+    let token = server.token().await;
+    for _ in 0..2 {
+        let answer = get(server.address, &format!("/refresh/{token}")).await;
+        assert_eq!((answer.status, answer.text().as_str(), answer.code()), (200, "OK", None));
+    }
+}
+
+#[tokio::test]
+async fn error_status_standard_is_that_of_other_relays() {
+    let config = ServeConfig { error_status: ErrorStatus::Standard, ..patient() };
+    let mut tunnel = Tunnel::open(config, "").await;
+    let idle = tunnel.server.token().await;
+    for (target, status, message) in [
+        (format!("/go/{UNKNOWN}"), 404, "token not found"),
+        (format!("/refresh/{UNKNOWN}"), 404, "token not found"),
+        (format!("/go/{idle}"), 502, "client not connected"),
+    ] {
+        let answer = get(tunnel.server.address, &target).await;
+        assert_eq!((answer.status, answer.error().as_str()), (status, message), "{target}");
+    }
+    let (mut visitor, _) = tunnel.ask(&request("GET", &tunnel.at("/"), &[], b"")).await;
+    tunnel.end.close().await;
+    let answer = visitor.answer(false).await;
+    assert_eq!((answer.status, answer.code()), (502, Some("client-disconnected")));
+}
+
+#[tokio::test]
+async fn every_method_is_forwarded() {
+    let mut tunnel = Tunnel::patient().await;
+    for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE", "PROPFIND", "BREW", "get"] {
+        for rest in ["", "/", "/some/where"] {
+            let ask = request(method, &tunnel.at(rest), &[], b"");
+            let (asked, answer) = tunnel.exchange(&ask, r#"[207,"tea",{"allow":"BREW"}]"#, &[]).await;
+            assert_eq!(asked.request.method, method);
+            assert_eq!(answer.status, 207, "{method} {rest}");
+            assert_eq!(answer.header("allow"), Some("BREW"), "{method} {rest}");
+            assert_eq!(answer.header("x-provided-by"), Some("Socket2Me"), "{method} {rest}");
+            assert_eq!(answer.header("content-length"), Some("3"), "{method} {rest}");
+            assert_eq!(answer.text(), if method == "HEAD" { "" } else { "tea" }, "{method} {rest}");
+            assert_eq!(answer.code(), None, "{method} {rest}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_never_answers_gives_ok_or_what_the_operator_wants() {
+    for (timeout_status, code) in [(200, None), (504, Some("client-timed-out")), (503, Some("client-timed-out"))] {
+        let config = ServeConfig {
+            response_timeout: Duration::from_millis(100),
+            timeout_status: StatusCode::from_u16(timeout_status).unwrap(),
+            ..ServeConfig::defaults()
+        };
+        let mut tunnel = Tunnel::open(config, "").await;
+        let (mut visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
+        let answer = visitor.answer(false).await;
+        assert_eq!((answer.status, answer.code()), (timeout_status, code));
+        if timeout_status == 200 {
+            assert_eq!(answer.text(), "OK");
+            assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+            assert_eq!(answer.header("x-provided-by"), Some("Socket2Me"));
+        } else {
+            assert_eq!(answer.error(), "client did not answer in time");
+        }
+        // Too late, and nobody's harm.
+        tunnel.end.answer(&asked, r#"["late"]"#, &[]).await;
+        assert_eq!(get(tunnel.server.address, "/healthz").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn an_end_cannot_pass_for_the_relay() {
+    let mut tunnel = Tunnel::patient().await;
+    let ask = request("GET", &tunnel.at(""), &[], b"");
+    let headers =
+        r#"{"X-Socket2Me-Error":"throttled","x-socket2me-more":"1","X-Provided-By":"me","X-Request-Id":"mine"}"#;
+    let (asked, answer) = tunnel.exchange(&ask, &format!(r#"[500,"x",{headers}]"#), &[]).await;
+    assert_eq!((answer.status, answer.code(), answer.header("x-socket2me-more")), (500, None, None));
+    assert_eq!(answer.header("x-provided-by"), Some("Socket2Me"));
+    assert_eq!(answer.header("x-request-id"), Some(asked.request.id.as_str()));
+}
+
+#[tokio::test]
+async fn head_makes_no_token_and_shows_no_body() {
+    let server = Server::start(patient()).await;
+    let token = server.token().await;
+    for target in ["/new", "/", "/healthz", "/nothing", &format!("/refresh/{token}"), &format!("/go/{token}")] {
+        // That no byte of a body follows is what `visit` looks at.
+        let as_head = visit(server.address, &request("HEAD", target, &[], b"")).await;
+        let as_get = get(server.address, target).await;
+        assert_eq!(as_head.status, as_get.status, "{target}");
+        assert_eq!(as_head.header("content-type"), as_get.header("content-type"), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn the_servers_own_page_and_its_health() {
+    let server = Server::start(patient()).await;
+    let url = format!("http://{}", server.address);
+    let token_line = format!("TOKEN=$(curl -s {url}/new)");
+    for (accept, content_type, starts) in [
+        ("*/*", "text/plain; charset=utf-8", "Socket2Me"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8", "<!doctype html>"),
+    ] {
+        let answer = visit(server.address, &request("GET", "/", &[("Accept", accept)], b"")).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(content_type)), "{accept}");
+        assert!(answer.text().starts_with(starts), "{accept}");
+        assert!(answer.text().contains(&token_line), "{accept}: {}", answer.text());
+        assert!(answer.text().contains(&format!("{url}/go/$TOKEN")), "{accept}");
+    }
+    let answer = get(server.address, "/healthz").await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok\n"));
+
+    let config = ServeConfig { public_url: Some("https://relay.example/".to_owned()), ..patient() };
+    let server = Server::start(config).await;
+    let page = get(server.address, "/").await.text();
+    assert!(page.contains("curl -s https://relay.example/new"), "{page}");
+}

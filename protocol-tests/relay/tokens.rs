@@ -1,0 +1,89 @@
+//! How tokens live and die, and who may connect.
+
+use std::time::Duration;
+
+use socket2me::config::ServeConfig;
+
+use crate::end::{End, Heard};
+use crate::tunnel::{Server, Tunnel, patient};
+use crate::visitor::{Visitor, get};
+
+const UNKNOWN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";
+const NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";
+
+#[tokio::test]
+async fn an_expired_token_disconnects_its_end_and_is_like_one_that_never_was() {
+    let config = ServeConfig { token_ttl: Duration::from_secs(1), token_grace: Some(Duration::ZERO), ..patient() };
+    let Tunnel { server, token, mut end } = Tunnel::open(config, "").await;
+    assert_eq!(end.text().await, format!("41/{token},"));
+    for target in [format!("/go/{token}"), format!("/refresh/{token}")] {
+        let answer = get(server.address, &target).await;
+        assert_eq!((answer.status, answer.error().as_str()), (500, "token not found"), "{target}");
+    }
+    // On the same session and on a new one; and an unknown one cannot be told apart.
+    assert_eq!(end.join(&token, "").await, Err(NOT_FOUND.to_owned()));
+    let mut end = End::open(server.address).await;
+    assert_eq!(end.join(&token, "").await, Err(NOT_FOUND.to_owned()));
+    assert_eq!(end.join(UNKNOWN, "").await, Err(NOT_FOUND.to_owned()));
+    assert_eq!(end.join("nonsense", "").await, Err(NOT_FOUND.to_owned()));
+}
+
+#[tokio::test]
+async fn a_refused_end_may_try_again_on_the_same_session() {
+    let server = Server::start(patient()).await;
+    let token = server.token().await;
+    let mut end = End::open(server.address).await;
+    assert_eq!(end.join(UNKNOWN, "").await, Err(NOT_FOUND.to_owned()));
+    end.join(&token, "").await.unwrap();
+    Tunnel { server, token, end }.still_works().await;
+}
+
+#[tokio::test]
+async fn the_root_namespace_is_nobodys() {
+    let server = Server::start(patient()).await;
+    let mut end = End::open(server.address).await;
+    end.send("40").await;
+    assert_eq!(end.text().await, r#"44{"message":"connect to /TOKEN, with a token from GET /new"}"#);
+}
+
+#[tokio::test]
+async fn the_grace_wins_the_race_of_a_late_refresh() {
+    let config =
+        ServeConfig { token_ttl: Duration::from_millis(1), token_grace: Some(Duration::from_secs(600)), ..patient() };
+    let mut tunnel = Tunnel::open(config, "").await;
+    assert_eq!(get(tunnel.server.address, &format!("/refresh/{}", tunnel.token)).await.text(), "OK");
+    tunnel.still_works().await;
+}
+
+#[tokio::test]
+async fn a_refreshed_token_outlives_others() {
+    let config = ServeConfig { token_ttl: Duration::from_secs(1), token_grace: Some(Duration::ZERO), ..patient() };
+    let mut tunnel = Tunnel::open(config, "").await;
+    let refresh = format!("GET /refresh/{} HTTP/1.1\r\nHost: a\r\n\r\n", tunnel.token);
+    let mut owner = Visitor::connect(tunnel.server.address).await;
+    // Two lives of others, one after the other, are longer than one of its own: their ends' goodbyes are the clock.
+    for _ in 0..2 {
+        let other = tunnel.server.token().await;
+        let mut end = End::connect(tunnel.server.address, &other).await;
+        let refreshing = async {
+            loop {
+                owner.send(refresh.as_bytes()).await;
+                assert_eq!(owner.answer(false).await.text(), "OK");
+            }
+        };
+        tokio::select! {
+            () = refreshing => unreachable!("it refreshes for ever"),
+            heard = end.hear() => assert_eq!(heard, Heard::Text(format!("41/{other},"))),
+        }
+        owner = Visitor::connect(tunnel.server.address).await;
+    }
+    tunnel.still_works().await;
+}
+
+#[tokio::test]
+async fn an_end_that_says_events_is_not_harmed() {
+    let mut tunnel = Tunnel::patient().await;
+    tunnel.end.send(&format!("42/{},[\"hello\",1]", tunnel.token)).await;
+    tunnel.end.send(&format!("42/{},7[\"hello\",1]", tunnel.token)).await;
+    tunnel.still_works().await;
+}

@@ -1,0 +1,195 @@
+//! An end: a small Socket.IO client on a WebSocket, which shows every packet and sends whatever it is told to.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{SinkExt as _, StreamExt as _};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+/// How long anything may take that is waited for: enough for a machine with better things to do.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for an event, but not for ever.
+pub(crate) async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, event).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited in vain for {what}"),
+    }
+}
+
+/// One connection, with any number of tokens.
+pub(crate) struct End {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+/// What the server says, but for its heartbeat.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Text(String),
+    Binary(Bytes),
+    /// The WebSocket is closed, with this code.
+    Closed(Option<u16>),
+    /// The connection is gone without a word.
+    Lost,
+}
+
+/// A request that waits for its ack.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) namespace: String,
+    pub(crate) id: String,
+    pub(crate) request: RequestObject,
+    pub(crate) attachments: Vec<Bytes>,
+}
+
+/// The argument of the event `request`: these members and no others.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RequestObject {
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) raw_headers: Option<Vec<(String, String)>>,
+    pub(crate) method: String,
+    pub(crate) url: String,
+    /// As it was written.
+    pub(crate) query: Box<RawValue>,
+    pub(crate) search: String,
+    pub(crate) http_version: String,
+    pub(crate) remote_address: String,
+    pub(crate) id: String,
+    /// As it was written.
+    pub(crate) body: Box<RawValue>,
+}
+
+/// A request's body, as a program with socket.io-client would see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Body {
+    Json(String),
+    Buffer(Vec<u8>),
+}
+
+impl Asked {
+    pub(crate) fn body(&self) -> Body {
+        match (self.request.body.get(), self.attachments.as_slice()) {
+            (r#"{"_placeholder":true,"num":0}"#, [buffer]) => Body::Buffer(buffer.to_vec()),
+            (json, []) => Body::Json(json.to_owned()),
+            other => panic!("a body and its attachments do not fit: {other:?}"),
+        }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.request.headers.get(name).map(String::as_str)
+    }
+}
+
+impl End {
+    /// Opens a session and joins nothing yet.
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+        let (socket, _) = within("the WebSocket", connect_async(url)).await.unwrap();
+        let mut end = Self { socket };
+        let handshake = end.text().await;
+        assert!(handshake.starts_with("0{"), "no handshake: {handshake}");
+        end
+    }
+
+    /// Opens a session for one token.
+    pub(crate) async fn connect(address: SocketAddr, token: &str) -> Self {
+        let mut end = Self::open(address).await;
+        end.join(token, "").await.unwrap();
+        end
+    }
+
+    /// Joins a token's namespace, or gives the message of the refusal.
+    pub(crate) async fn join(&mut self, token: &str, auth: &str) -> Result<(), String> {
+        #[derive(Deserialize)]
+        struct Refusal {
+            message: String,
+        }
+        self.send(&format!("40/{token},{auth}")).await;
+        let text = self.text().await;
+        if let Some(refusal) = text.strip_prefix(&format!("44/{token},")) {
+            return Err(serde_json::from_str::<Refusal>(refusal).unwrap().message);
+        }
+        assert!(text.starts_with(&format!("40/{token},{{\"sid\":\"")), "no CONNECT: {text}");
+        Ok(())
+    }
+
+    /// The next thing the server says. Pings are answered and not shown.
+    pub(crate) async fn hear(&mut self) -> Heard {
+        loop {
+            return match within("the server to say something", self.socket.next()).await {
+                Some(Ok(Message::Text(text))) if text.as_str() == "2" => {
+                    self.send("3").await;
+                    continue;
+                }
+                Some(Ok(Message::Text(text))) => Heard::Text(text.to_string()),
+                Some(Ok(Message::Binary(data))) => Heard::Binary(data),
+                Some(Ok(Message::Close(frame))) => Heard::Closed(frame.map(|frame| frame.code.into())),
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
+                Some(Err(_)) | None => Heard::Lost,
+            };
+        }
+    }
+
+    /// The next thing the server says, which must be text.
+    pub(crate) async fn text(&mut self) -> String {
+        match self.hear().await {
+            Heard::Text(text) => text,
+            other => panic!("no text: {:.300}", format!("{other:?}")),
+        }
+    }
+
+    /// The next request.
+    pub(crate) async fn asked(&mut self) -> Asked {
+        let text = self.text().await;
+        let (count, rest) = if let Some(rest) = text.strip_prefix("42") {
+            (0, rest)
+        } else if let Some((count, rest)) = text.strip_prefix("45").and_then(|rest| rest.split_once('-')) {
+            (count.parse().unwrap(), rest)
+        } else {
+            panic!("no event: {text:.300}");
+        };
+        let (namespace, rest) = rest.split_once(',').unwrap();
+        let (id, args) = rest.split_at(rest.find('[').unwrap());
+        let (event, request): (String, RequestObject) = serde_json::from_str(args).unwrap();
+        assert_eq!(event, "request");
+        let mut attachments = Vec::new();
+        for _ in 0..count {
+            match self.hear().await {
+                Heard::Binary(data) => attachments.push(data),
+                other => panic!("no attachment: {:.300}", format!("{other:?}")),
+            }
+        }
+        Asked { namespace: namespace.to_owned(), id: id.to_owned(), request, attachments }
+    }
+
+    /// Answers a request: `args` is the JSON array of what `respond` was called with.
+    pub(crate) async fn answer(&mut self, asked: &Asked, args: &str, attachments: &[&[u8]]) {
+        let Asked { namespace, id, .. } = asked;
+        if attachments.is_empty() {
+            return self.send(&format!("43{namespace},{id}{args}")).await;
+        }
+        self.send(&format!("46{}-{namespace},{id}{args}", attachments.len())).await;
+        for attachment in attachments {
+            let message = Message::binary(attachment.to_vec());
+            within("an attachment to leave", self.socket.send(message)).await.unwrap();
+        }
+    }
+
+    /// Sends a packet as it is.
+    pub(crate) async fn send(&mut self, text: &str) {
+        within("a packet to leave", self.socket.send(Message::text(text))).await.unwrap();
+    }
+
+    /// Closes the WebSocket in order.
+    pub(crate) async fn close(&mut self) {
+        within("the WebSocket to close", self.socket.close(None)).await.unwrap();
+    }
+}
