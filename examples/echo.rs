@@ -1,22 +1,21 @@
 //! A server of one's own on the two protocol layers: everything a client sends comes back.
 //!
 //! ```text
-//! cargo run --example echo                          # Socket.IO at http://127.0.0.1:3001/socket.io/
-//! cargo run --example echo -- --protocol engine.io  # Engine.IO at http://127.0.0.1:3001/engine.io/
+//! cargo run --example echo    # Socket.IO at http://127.0.0.1:3000/socket.io/, Engine.IO at http://127.0.0.1:3000/engine.io/
 //! ```
 //!
-//! In reading order: [`Echo`] is a host of Socket.IO, [`RawEcho`] an application of Engine.IO below it, [`serve`] puts
-//! either of them on a listener. With its default times it is the server that the published conformance suites expect;
-//! `protocol-tests/node` runs their cases against it.
+//! In reading order: [`main`] puts both servers on one listener, [`Echo`] is a host of Socket.IO, [`RawEcho`] an
+//! application of Engine.IO below it. With its default times it is the server that the published conformance suites
+//! expect; `protocol-tests/node` runs their cases against it.
 
 use std::convert::Infallible;
 use std::future::{Future, ready};
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytestring::ByteString;
-use clap::{Parser, ValueEnum};
-use http::{Response, StatusCode};
+use clap::Parser;
+use http::StatusCode;
 use socket2me::proto::engine_io::{self, CloseReason, Message, Outgoing, Session};
 use socket2me::proto::json;
 use socket2me::proto::link::Layer;
@@ -26,6 +25,7 @@ use socket2me::proto::time::Instant;
 use socket2me::server::engine::{Application, Engine, Handle, Opening};
 use socket2me::server::http as server;
 use socket2me::server::link::Link;
+use socket2me::server::reply::Reply as HttpReply;
 use socket2me::server::socket_io::{Connect, Host, Received, Refusal, Reply, Socket, SocketIo};
 use tokio::net::TcpListener;
 
@@ -35,15 +35,12 @@ const MAILBOX: usize = 1024;
 /// Sends back whatever it is sent
 #[derive(Debug, Parser)]
 struct Flags {
-    /// Where to listen; port 0 takes any that is free
-    #[arg(long, default_value = "127.0.0.1:3001", value_name = "ADDR:PORT")]
-    listen: SocketAddr,
-    /// Which of the two layers echoes
-    #[arg(long, value_enum, default_value_t = Protocol::SocketIo)]
-    protocol: Protocol,
-    /// The path of requests [default: /socket.io/ or /engine.io/]
-    #[arg(long)]
-    path: Option<String>,
+    /// The address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// The port to listen on; 0 takes any that is free
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
     /// From one heartbeat to the next
     #[arg(long, default_value_t = 300, value_name = "MS")]
     ping_interval: u64,
@@ -61,35 +58,11 @@ struct Flags {
     max_payload: usize,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Protocol {
-    #[value(name = "socket.io")]
-    SocketIo,
-    #[value(name = "engine.io")]
-    EngineIo,
-}
-
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let flags = Flags::parse();
-    let listener = TcpListener::bind(flags.listen).await?;
+    let listener = TcpListener::bind((flags.host, flags.port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    match flags.protocol {
-        Protocol::SocketIo => {
-            let settings = connection::Settings {
-                connect_timeout: Duration::from_millis(flags.connect_timeout),
-                max_attachment_bytes: flags.max_payload,
-                ..connection::Settings::default()
-            };
-            serve(listener, SocketIo::new(Echo, settings), "/socket.io/", &flags).await;
-        }
-        Protocol::EngineIo => serve(listener, RawEcho, "/engine.io/", &flags).await,
-    }
-    Ok(())
-}
-
-/// Puts an application on a listener, until Ctrl-C.
-async fn serve<A: Application>(listener: TcpListener, application: A, default_path: &str, flags: &Flags) {
     let settings = engine_io::Settings {
         ping_interval: Duration::from_millis(flags.ping_interval),
         ping_timeout: Duration::from_millis(flags.ping_timeout),
@@ -97,28 +70,40 @@ async fn serve<A: Application>(listener: TcpListener, application: A, default_pa
         max_payload: flags.max_payload,
         ..engine_io::Settings::default()
     };
-    let engine = Engine::new(application, settings, MAILBOX);
-    let path = ByteString::from(flags.path.as_deref().unwrap_or(default_path));
+    let connection_settings = connection::Settings {
+        connect_timeout: Duration::from_millis(flags.connect_timeout),
+        max_attachment_bytes: flags.max_payload,
+        ..connection::Settings::default()
+    };
+    let socket_io = Engine::new(SocketIo::new(Echo, connection_settings), settings.clone(), MAILBOX);
+    let engine_io = Engine::new(RawEcho, settings, MAILBOX);
     let handler = {
-        let engine = engine.clone();
+        let (socket_io, engine_io) = (socket_io.clone(), engine_io.clone());
         move |request: http::Request<hyper::body::Incoming>, peer| {
-            let (engine, path) = (engine.clone(), path.clone());
+            let (socket_io, engine_io) = (socket_io.clone(), engine_io.clone());
             async move {
-                if path == request.uri().path() {
-                    return engine.serve(request, peer).await;
+                match request.uri().path() {
+                    "/socket.io/" => socket_io.serve(request, peer).await,
+                    "/engine.io/" => engine_io.serve(request, peer).await,
+                    _ => not_found(),
                 }
-                let mut reply = Response::new("not here\n".into());
-                *reply.status_mut() = StatusCode::NOT_FOUND;
-                reply
             }
         }
     };
     let stop = async {
         // Where there is no such signal, the process is just killed.
         let _ = tokio::signal::ctrl_c().await;
-        engine.close_all(CloseReason::ServerShuttingDown).await;
+        socket_io.close_all(CloseReason::ServerShuttingDown).await;
+        engine_io.close_all(CloseReason::ServerShuttingDown).await;
     };
     server::serve(listener, handler, stop).await;
+    Ok(())
+}
+
+fn not_found() -> HttpReply {
+    let mut reply = HttpReply::new("there are /socket.io/ and /engine.io/\n".into());
+    *reply.status_mut() = StatusCode::NOT_FOUND;
+    reply
 }
 
 /// A host of Socket.IO with two namespaces, `/` and `/custom`. In both,

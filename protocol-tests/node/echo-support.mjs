@@ -36,7 +36,7 @@ async function within(promise, what) {
 export class Echo {
   /** `protocol` is `socket.io` or `engine.io`. */
   static async start(protocol) {
-    const child = spawn(BINARY, ['--listen', '127.0.0.1:0', '--protocol', protocol], {
+    const child = spawn(BINARY, ['--port', '0'], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     const failed = once(child, 'error').then(([error]) => {
