@@ -1,0 +1,276 @@
+//! Payloads, polls, POSTs and the heartbeat: parts A.2, A.5, A.7, A.8.
+
+use std::time::Instant;
+
+use crate::wire::{Server, refusal, within};
+use crate::{E1, beating, ms, small};
+
+// A.2: payloads
+
+#[tokio::test]
+async fn r_a2_packets_are_separated_and_in_order() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    session.post("40/a,\x1e0{}\x1e40/b\x1e5\x1e6\x1e3\x1e40/c,{}").await.is(200, "ok");
+    session.poll().await.is(200, &[refusal("/a"), refusal("/b"), refusal("/c")].join("\x1e"));
+}
+
+#[tokio::test]
+async fn r_a2_binary_is_base64_both_ways() {
+    let server = Server::start().await;
+    let (session, token) = (server.open().await, server.token().await);
+    session.post(format!("40/{token},")).await.is(200, "ok");
+    assert!(session.poll().await.text().starts_with("40/"));
+    let rows: [(&str, &[u8]); 4] = [("AQIDBA==", &[1, 2, 3, 4]), ("AQI", &[1, 2]), ("4AQID", &[0xe0, 4, 8]), ("", &[])];
+    for (id, (base64, bytes)) in rows.into_iter().enumerate() {
+        let mut visitor = server.visit(&token, &[1, 2, 3, 4]).await;
+        let text = session.poll().await.text();
+        assert!(text.starts_with(&format!(r#"451-/{token},{id}["request",{{"#)), "{text}");
+        assert!(text.ends_with("}]\x1ebAQIDBA=="), "{text}");
+        let ack = format!("461-/{token},{id}[200,{{\"_placeholder\":true,\"num\":0}}]\x1eb{base64}");
+        session.post(ack).await.is(200, "ok");
+        assert_eq!(visitor.answer().await.body, bytes, "b{base64}");
+    }
+}
+
+#[tokio::test]
+async fn a2_packets_before_a_fault_are_delivered() {
+    let server = Server::start().await;
+    let (session, token) = (server.open().await, server.token().await);
+    session.post(format!("40/{token},")).await.is(200, "ok");
+    assert_eq!(session.poll().await.status, 200);
+    let mut visitor = server.visit(&token, b"x").await;
+    assert_eq!(session.poll().await.status, 200);
+    session.post(format!("43/{token},0[201,\"yes\"]\x1e9")).await.is(400, "");
+    visitor.answer().await.is(201, "yes");
+    session.is_gone().await;
+}
+
+#[tokio::test]
+async fn r_a11_undecodable_post_closes() {
+    let server = Server::start().await;
+    let bodies: [&[u8]; 9] =
+        [b"", b"9", b"a", b"abc", b"40/a,\x1e", b"\x1e40/a,", b"40/a,\x1e\x1e40/b,", b"b!!!!", b"4\xff"];
+    for body in bodies {
+        let session = server.open().await;
+        let mut held = session.held_poll().await;
+        let shown = String::from_utf8_lossy(body);
+        assert_eq!(session.post(body).await.parts(), (400, String::new()), "{shown:?}");
+        assert_eq!(held.answer().await.parts(), (200, "1".to_owned()), "{shown:?}");
+        session.is_gone().await;
+    }
+}
+
+#[tokio::test]
+async fn a6_octet_stream_post_closes() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    session.post_as("application/octet-stream", "40/a,").await.is(400, "");
+    session.is_gone().await;
+}
+
+// A.7: polling
+
+#[tokio::test]
+async fn r_a5_get_waits_for_the_first_packet() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    let mut held = session.held_poll().await;
+    let answer = session.post("40/a,").await;
+    answer.is(200, "ok");
+    assert_eq!(answer.header("content-type"), Some("text/html"), "R-A8");
+    assert_eq!(answer.header("cache-control"), Some("no-store"), "R-A8");
+    let answer = held.answer().await;
+    answer.is(200, &refusal("/a"));
+    assert_eq!(answer.header("content-type"), Some("text/plain; charset=UTF-8"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+}
+
+#[tokio::test]
+async fn r_a6_get_while_a_get_is_pending() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    let mut first = session.held_poll().await;
+    session.poll().await.is(400, "");
+    first.answer().await.is(200, "1");
+    session.is_gone().await;
+}
+
+#[tokio::test]
+async fn r_a7_aborted_get_closes() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    drop(session.held_poll().await);
+    within("the session to end", async { while session.post("6").await.status == 200 {} }).await;
+    session.is_gone().await;
+}
+
+#[tokio::test]
+async fn r_a9_post_while_a_post_is_read() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    let mut held = session.held_poll().await;
+    let mut first = session.begun_post("Content-Length: 5", b"40").await;
+    server.settle().await;
+    session.post("40/b,").await.is(400, "");
+    held.answer().await.is(200, "1");
+    first.send(b"/a,").await;
+    assert_eq!(first.answer().await.status, 400);
+    session.is_gone().await;
+}
+
+#[tokio::test]
+async fn a7_aborted_post_closes() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    let mut held = session.held_poll().await;
+    let first = session.begun_post("Content-Length: 5", b"40").await;
+    server.settle().await;
+    drop(first);
+    held.answer().await.is(200, "1");
+    session.is_gone().await;
+}
+
+#[tokio::test]
+async fn r_a10_post_too_large() {
+    let server = small().await;
+    let session = server.open().await;
+    session.post(format!("{:>1000}", "").replacen(' ', "6", 1)).await.is(200, "ok");
+    let chunk = [&b"258\r\n"[..], &[b'6'; 0x258], b"\r\n"].concat();
+    for (framing, start) in
+        [("Content-Length: 1001", vec![]), ("Transfer-Encoding: chunked", [&chunk[..], &chunk].concat())]
+    {
+        let session = server.open().await;
+        let mut held = session.held_poll().await;
+        let mut post = session.begun_post(framing, &start).await;
+        let answer = post.answer().await;
+        assert_eq!(answer.parts(), (413, String::new()), "{framing}");
+        assert_eq!(answer.header("connection"), Some("close"), "{framing}");
+        held.answer().await.is(200, "1");
+        session.is_gone().await;
+    }
+}
+
+#[tokio::test]
+async fn r_a12_client_close_releases_the_get() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    let mut held = session.held_poll().await;
+    session.post("1").await.is(200, "ok");
+    held.answer().await.is(200, "6");
+    session.is_gone().await;
+}
+
+#[tokio::test]
+async fn r_a12_one_get_after_a_client_close_is_released_too() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    session.post("40/a,\x1e1").await.is(200, "ok");
+    session.poll().await.is(200, "6");
+    session.is_gone().await;
+    session.post("6").await.is(400, E1);
+}
+
+#[tokio::test]
+async fn r_a13_server_close_reaches_the_next_get() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    // Twenty refusals end a session in order.
+    let names: Vec<_> = (0..20).map(|number| format!("/{number}")).collect();
+    session.post(names.iter().map(|name| format!("40{name}")).collect::<Vec<_>>().join("\x1e")).await.is(200, "ok");
+    let expected: String = names.iter().map(|name| refusal(name) + "\x1e").collect();
+    session.poll().await.is(200, &format!("{expected}1"));
+    session.is_gone().await;
+}
+
+#[tokio::test]
+async fn r_a13_shutdown_tells_everybody() {
+    let server = Server::start().await;
+    let mut ws = server.open_ws().await;
+    let mut held = server.open().await.held_poll().await;
+    server.stop();
+    held.answer().await.is(200, "1");
+    ws.closes(Some(1001), "shutdown").await;
+}
+
+// A.8: heartbeat
+
+#[tokio::test]
+async fn r_a14_polling_pings_after_each_interval() {
+    let server = beating(ms(150), ms(5000)).await;
+    let mut before = Instant::now();
+    let session = server.open().await;
+    for _ in 0..3 {
+        session.poll().await.is(200, "2");
+        assert!(before.elapsed() >= ms(150), "a ping after {:?}", before.elapsed());
+        before = Instant::now();
+        session.post("3").await.is(200, "ok");
+    }
+    session.post("3\x1e3").await.is(200, "ok");
+    session.is_alive().await;
+}
+
+#[tokio::test]
+async fn r_a14_websocket_pings_after_each_interval() {
+    let server = beating(ms(150), ms(5000)).await;
+    let mut before = Instant::now();
+    let mut ws = server.open_ws().await;
+    for _ in 0..3 {
+        ws.expect("2").await;
+        assert!(before.elapsed() >= ms(150), "a ping after {:?}", before.elapsed());
+        before = Instant::now();
+        ws.text("3").await;
+    }
+    ws.text("3").await;
+    ws.is_alive().await;
+}
+
+#[tokio::test]
+async fn a8_no_pong_closes() {
+    let server = beating(ms(150), ms(100)).await;
+    let start = Instant::now();
+    let session = server.open().await;
+    session.poll().await.is(200, "2");
+    session.poll().await.is(200, "1");
+    assert!(start.elapsed() >= ms(250));
+    session.is_gone().await;
+    let start = Instant::now();
+    let mut ws = server.open_ws().await;
+    ws.expect("2").await;
+    ws.closes(None, "no pong").await;
+    assert!(start.elapsed() >= ms(250));
+}
+
+#[tokio::test]
+async fn a8_who_never_polls_is_gone_when_the_time_is_over() {
+    let server = beating(ms(150), ms(100)).await;
+    let session = server.open().await;
+    // The rule is a duration: the suites sleep exactly this long.
+    tokio::time::sleep(ms(250)).await;
+    session.is_gone().await;
+}
+
+#[tokio::test]
+async fn a8_another_packet_gives_the_pong_more_time() {
+    let server = beating(ms(100), ms(600)).await;
+    let mut ws = server.open_ws().await;
+    ws.expect("2").await;
+    tokio::time::sleep(ms(250)).await;
+    let sent = Instant::now();
+    ws.text("6").await;
+    ws.closes(None, "no pong").await;
+    assert!(sent.elapsed() >= ms(600), "closed after {:?}", sent.elapsed());
+}
+
+#[tokio::test]
+async fn a8_ping_of_a_client_closes() {
+    let server = Server::start().await;
+    for ping in ["2", "2probe"] {
+        let session = server.open().await;
+        session.post(ping).await.is(200, "ok");
+        session.is_gone().await;
+        let mut ws = server.open_ws().await;
+        ws.text(ping).await;
+        ws.closes(None, ping).await;
+    }
+}

@@ -1,0 +1,201 @@
+//! Handshakes, refusals and CORS: parts A.3, A.4, A.6, A.10.
+
+use crate::wire::{KEY, Server, UPGRADE, sid_of};
+use crate::{E0, E1, E2, E3, E5, NOBODY, ms, small};
+
+// A.3, A.4: handshake
+
+#[tokio::test]
+async fn a4_handshake_over_polling() {
+    let server = Server::with(|config| {
+        (config.ping_interval, config.ping_timeout, config.max_payload) = (ms(300), ms(200), Some(1_000_000));
+    });
+    let server = server.await;
+    let mut sids = Vec::new();
+    for target in ["/socket.io/?EIO=4&transport=polling", "/socket.io?t=x&EIO=4&transport=polling&token=y&sid="] {
+        let answer = server.ask("GET", target, &[], b"").await;
+        let sid = answer.sid();
+        let rest = r#""upgrades":["websocket"],"pingInterval":300,"pingTimeout":200,"maxPayload":1000000}"#;
+        answer.is(200, &format!(r#"0{{"sid":"{sid}",{rest}"#));
+        assert_eq!(answer.header("content-type"), Some("text/plain; charset=UTF-8"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
+        assert!(sid.len() == 20 && sid.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)), "{sid}");
+        sids.push(sid);
+    }
+    assert_ne!(sids[0], sids[1]);
+}
+
+#[tokio::test]
+async fn a4_handshake_over_websocket() {
+    let server = small().await;
+    let text = server.ws("EIO=4&transport=websocket").await.next_text().await;
+    let rest = r#""upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000}"#;
+    assert_eq!(text, format!(r#"0{{"sid":"{}",{rest}"#, sid_of(&text)));
+}
+
+#[tokio::test]
+async fn a3_no_other_path() {
+    let server = Server::start().await;
+    for path in ["/socket.io/x", "/socket.io//", "/engine.io/", "/socket.iox"] {
+        assert_eq!(server.ask("GET", &format!("{path}?EIO=4&transport=polling"), &[], b"").await.status, 404, "{path}");
+        let target = format!("{path}?EIO=4&transport=websocket");
+        assert_eq!(server.ask("GET", &target, UPGRADE, b"").await.status, 404, "{path}");
+    }
+}
+
+// A.6: errors
+
+#[tokio::test]
+async fn a6_every_code_in_the_order_of_checks() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    for (body, requests) in [
+        (
+            E0,
+            "GET  | GET EIO=4 | POST EIO=4&sid=SID | GET EIO=4&transport=webtransport | \
+             GET EIO=4&transport=constructor | GET EIO=4&transport=Polling",
+        ),
+        (
+            E1,
+            "GET EIO=4&transport=polling&sid=NOBODY | POST EIO=4&transport=polling&sid=NOBODY | \
+             GET EIO=4&transport=polling&sid=__proto__ | GET EIO=4&transport=polling&sid=%ff%00 | \
+             GET EIO=4&transport=polling&sid=SIDx | GET transport=polling&sid=NOBODY",
+        ),
+        (
+            E2,
+            "POST EIO=4&transport=polling | PUT EIO=4&transport=polling | OPTIONS EIO=4&transport=polling | \
+             POST transport=websocket",
+        ),
+        (
+            E3,
+            "GET EIO=4&transport=websocket | GET transport=websocket | \
+             GET EIO=4&transport=websocket&sid=SID | POST EIO=4&transport=websocket&sid=SID",
+        ),
+        (
+            E5,
+            "GET transport=polling | GET EIO=abc&transport=polling | GET EIO=5&transport=polling | \
+             GET EIO=04&transport=polling",
+        ),
+    ] {
+        for (method, query) in requests.split(" | ").filter_map(|request| request.split_once(' ')) {
+            let target = format!("/socket.io/?{query}").replace("SID", &session.sid).replace("NOBODY", NOBODY);
+            let answer = server.ask(method, &target, &[], b"").await;
+            assert_eq!(answer.parts(), (400, body.to_owned()), "{method} {query}");
+            assert_eq!(answer.header("content-type"), Some("application/json"), "{method} {query}");
+        }
+    }
+    let head = server.ask("HEAD", "/socket.io/?EIO=4&transport=polling", &[], b"").await;
+    assert_eq!((head.status, head.header("content-length")), (400, Some(E2.len().to_string().as_str())));
+    session.is_alive().await;
+}
+
+#[tokio::test]
+async fn a6_an_unknown_sid_is_said_before_the_wrong_transport() {
+    let server = Server::start().await;
+    for (method, transport) in [("GET", "websocket"), ("POST", "websocket"), ("PUT", "polling")] {
+        let target = format!("/socket.io/?EIO=4&transport={transport}&sid={NOBODY}");
+        assert_eq!(server.ask(method, &target, &[], b"").await.parts(), (400, E1.to_owned()), "{method} {transport}");
+    }
+}
+
+#[tokio::test]
+async fn r_a4_eio_differs_from_the_sessions() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    for query in ["EIO=3&transport=polling", "transport=polling", "EIO=x&transport=polling"] {
+        let target = format!("/socket.io/?{query}&sid={}", session.sid);
+        server.ask("GET", &target, &[], b"").await.is(400, E3);
+        server.ask("POST", &target, &[], b"40/a,").await.is(400, E3);
+    }
+    server.no_ws(&format!("EIO=3&transport=websocket&sid={}", session.sid)).await.is(400, E3);
+    session.is_alive().await;
+}
+
+#[tokio::test]
+async fn a6_other_methods_of_a_session() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    for method in ["PUT", "DELETE", "PATCH", "OPTIONS"] {
+        let target = format!("/socket.io/?{}", session.query("polling"));
+        server.ask(method, &target, &[], b"").await.is(405, "");
+    }
+    session.is_alive().await;
+}
+
+#[tokio::test]
+async fn a6_websocket_handshakes_that_are_refused_before_the_101() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    server.no_ws("EIO=4").await.is(400, E0);
+    server.no_ws(&format!("EIO=4&transport=websocket&sid={NOBODY}")).await.is(400, E1);
+    server.no_ws("EIO=5&transport=websocket").await.is(400, E5);
+    server.no_ws("transport=websocket").await.is(400, E5);
+    server.no_ws(&session.query("polling")).await.is(400, E3);
+    for target in ["EIO=4&transport=websocket".to_owned(), session.query("websocket")] {
+        let target = format!("/socket.io/?{target}");
+        for (name, value) in [
+            ("Sec-WebSocket-Key", "short"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ"),
+            ("Sec-WebSocket-Key", ""),
+            ("Sec-WebSocket-Version", "12"),
+            ("Sec-WebSocket-Version", ""),
+            ("Connection", "keep-alive"),
+            ("Upgrade", "h2c"),
+        ] {
+            let change = |&(n, v): &(&'static str, &'static str)| (n, if n == name { value } else { v });
+            let headers: Vec<_> = UPGRADE.iter().map(change).filter(|(_, value)| !value.is_empty()).collect();
+            let answer = server.ask("GET", &target, &headers, b"").await;
+            assert_eq!(answer.status, 400, "{name}: {value}");
+            if name == "Sec-WebSocket-Version" {
+                assert_eq!(answer.header(name), Some("13"), "{value}");
+            }
+        }
+        assert_eq!(server.ask("POST", &target, UPGRADE, b"").await.status, 400);
+    }
+    session.is_alive().await;
+    session.candidate().await.text("2probe").await;
+}
+
+#[tokio::test]
+async fn a11_the_101_offers_no_extension() {
+    let server = Server::start().await;
+    let deflate = ("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits");
+    let asked = [("upgrade", "WebSocket"), ("connection", "keep-alive, upgrade"), UPGRADE[2], UPGRADE[3], deflate];
+    let answer = server.send("GET", "/socket.io/?EIO=4&transport=websocket", &asked, b"").await.answer().await;
+    assert_eq!((answer.status, answer.header("sec-websocket-extensions")), (101, None), "{KEY}");
+    assert_eq!(answer.header("upgrade"), Some("websocket"));
+    assert!(answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade")));
+}
+
+// A.10: CORS
+
+#[tokio::test]
+async fn r_a16_origin_is_echoed() {
+    let server = Server::start().await;
+    for (query, status) in [("EIO=4&transport=polling", 200), ("", 400)] {
+        let target = format!("/socket.io/?{query}");
+        let answer = server.ask("GET", &target, &[("Origin", "http://a.b")], b"").await;
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("access-control-allow-origin"), Some("http://a.b"));
+        assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
+        assert_eq!(answer.header("vary"), Some("Origin"));
+        let answer = server.ask("GET", &target, &[], b"").await;
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+        assert_eq!(answer.header("access-control-allow-credentials"), None);
+    }
+}
+
+#[tokio::test]
+async fn a10_preflight() {
+    let server = Server::start().await;
+    let asked = [("Origin", "http://a.b"), ("Access-Control-Request-Headers", "content-type,x-mine")];
+    for query in ["", "?EIO=4&transport=polling&sid=x"] {
+        let answer = server.ask("OPTIONS", &format!("/socket.io/{query}"), &asked, b"").await;
+        assert_eq!(answer.status, 204);
+        assert_eq!(answer.header("access-control-allow-origin"), Some("http://a.b"));
+        assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
+        assert_eq!(answer.header("access-control-allow-methods"), Some("GET,POST"));
+        assert_eq!(answer.header("access-control-allow-headers"), Some("content-type,x-mine"));
+    }
+}

@@ -1,0 +1,207 @@
+//! The upgrade and the WebSocket itself: parts A.1, A.9, A.11.
+
+use std::time::Instant;
+
+use crate::wire::{Frame, Server, refusal};
+use crate::{E3, ms, small};
+
+// A.9: upgrade
+
+#[tokio::test]
+async fn r_a15_upgrade() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    let mut ws = session.candidate().await;
+    // A silent candidate changes nothing.
+    let mut held = session.held_poll().await;
+    session.post("40/a,").await.is(200, "ok");
+    held.answer().await.is(200, &refusal("/a"));
+    // The probe frees the poll that waits, and those that come after it.
+    let mut held = session.held_poll().await;
+    ws.text("2probe").await;
+    ws.expect("3probe").await;
+    held.answer().await.is(200, "6");
+    session.poll().await.is(200, "6");
+    // Data before the 5 goes over polling, what waits then over the WebSocket, which never sees a noop.
+    session.is_alive().await;
+    session.post("40/b,").await.is(200, "ok");
+    ws.text("5").await;
+    ws.expect(&refusal("/b")).await;
+    ws.is_alive().await;
+    session.poll().await.is(400, E3);
+    session.post("40/c,").await.is(400, E3);
+    server.no_ws(&session.query("websocket")).await.is(400, E3);
+    ws.is_alive().await;
+}
+
+#[tokio::test]
+async fn a9_get_that_races_the_5_is_rejected() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    let mut ws = session.probed().await;
+    let mut poll = server.send("GET", &format!("/socket.io/?{}", session.query("polling")), &[], b"").await;
+    ws.text("5").await;
+    poll.answer().await.is(400, E3);
+    ws.is_alive().await;
+}
+
+#[tokio::test]
+async fn a9_wrong_frames_drop_the_candidate() {
+    let server = Server::start().await;
+    for frames in [&["40/a,"][..], &["2"], &["5"], &["x"], &[""], &["2probe", "40/a,"], &["2probe", "2probe"]] {
+        let session = server.open().await;
+        let mut ws = session.candidate().await;
+        for frame in frames {
+            ws.text(frame).await;
+        }
+        if frames.len() == 2 {
+            ws.expect("3probe").await;
+        }
+        ws.closes(None, &format!("{frames:?}")).await;
+        session.is_alive().await;
+    }
+}
+
+#[tokio::test]
+async fn a9_upgrade_timeout_drops_the_candidate() {
+    let server = Server::with(|config| config.upgrade_timeout = ms(100)).await;
+    for probed in [false, true] {
+        let session = server.open().await;
+        let start = Instant::now();
+        let mut ws = session.candidate().await;
+        if probed {
+            ws.text("2probe").await;
+            ws.expect("3probe").await;
+        }
+        ws.closes(None, "timeout").await;
+        assert!(start.elapsed() >= ms(100));
+        session.is_alive().await;
+    }
+}
+
+#[tokio::test]
+async fn a9_second_candidate_is_refused_and_the_first_goes_on() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    let mut ws = session.candidate().await;
+    server.no_ws(&session.query("websocket")).await.is(400, E3);
+    ws.text("2probe").await;
+    ws.expect("3probe").await;
+    server.no_ws(&session.query("websocket")).await.is(400, E3);
+    ws.text("5").await;
+    ws.is_alive().await;
+}
+
+#[tokio::test]
+async fn a9_candidate_dies_and_polling_lives() {
+    let server = Server::start().await;
+    let session = server.open().await;
+    let mut ws = session.candidate().await;
+    ws.frame(0x88, &[]).await;
+    server.settle().await;
+    session.is_alive().await;
+    drop(session.probed().await);
+    server.settle().await;
+    session.is_alive().await;
+    // A poll is held again as if there had been no candidate, and another candidate has a place.
+    let mut held = session.held_poll().await;
+    let _candidate = session.probed().await;
+    held.answer().await.is(200, "6");
+}
+
+#[tokio::test]
+async fn a9_session_dies_and_so_does_the_candidate() {
+    let server = Server::start().await;
+    for body in ["1", "9"] {
+        let session = server.open().await;
+        let mut ws = session.probed().await;
+        session.post(body).await;
+        ws.closes(None, body).await;
+    }
+}
+
+// A.1, A.11: WebSocket
+
+#[tokio::test]
+async fn r_a1_text_b_is_binary() {
+    let server = Server::start().await;
+    let (mut ws, token) = (server.open_ws().await, server.token().await);
+    ws.join(&token).await;
+    let mut visitor = server.visit(&token, &[9]).await;
+    ws.request(&token, 0).await;
+    assert_eq!(ws.next().await, Frame::Binary(vec![9]), "binary has no type byte");
+    ws.text(&format!(r#"461-/{token},0[200,{{"_placeholder":true,"num":0}}]"#)).await;
+    ws.text("bAQIDBA==").await;
+    assert_eq!(visitor.answer().await.body, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn r_a1_b64_on_the_websocket_request_asks_for_base64() {
+    let server = Server::start().await;
+    let token = server.token().await;
+    let mut ws = server.ws("EIO=4&transport=websocket&b64=1").await;
+    ws.next_text().await;
+    ws.join(&token).await;
+    let _visitor = server.visit(&token, &[1, 2, 3, 4]).await;
+    ws.request(&token, 0).await;
+    ws.expect("bAQIDBA==").await;
+}
+
+#[tokio::test]
+async fn a11_frames_that_break_the_protocol() {
+    let server = small().await;
+    for (first, payload, code) in [
+        (0x82, &[0; 4001][..], 1009),
+        (0x81, b"4\xff", 1007),
+        (0xc1, b"40/a,", 1002),
+        (0x83, b"40/a,", 1002),
+        (0x80, b"40/a,", 1002),
+        (0x09, b"fragmented ping", 1002),
+    ] {
+        let mut ws = server.open_ws().await;
+        ws.frame(first, payload).await;
+        ws.closes(Some(code), &format!("{first:#x}")).await;
+    }
+    let mut ws = server.open_ws().await;
+    ws.peer.send(b"\x81\x0540/a,").await;
+    ws.closes(Some(1002), "no mask").await;
+}
+
+#[tokio::test]
+async fn a11_packets_that_close() {
+    let server = Server::start().await;
+    for text in ["1", "", "4", "abc", "7", "b!!!!"] {
+        let mut ws = server.open_ws().await;
+        ws.text(text).await;
+        ws.closes(None, text).await;
+    }
+}
+
+#[tokio::test]
+async fn a11_packets_that_are_ignored_and_frames_that_are_fine() {
+    let server = Server::start().await;
+    let mut ws = server.open_ws().await;
+    for text in ["0", "0{}", "3", "5", "6"] {
+        ws.text(text).await;
+    }
+    ws.is_alive().await;
+    ws.frame(0x89, b"are you there").await;
+    assert_eq!(ws.next().await, Frame::Pong(b"are you there".to_vec()));
+    ws.frame(0x8a, b"nobody asked").await;
+    ws.frame(0x01, b"40/").await;
+    ws.frame(0x89, b"between").await;
+    ws.frame(0x80, b"a,").await;
+    assert_eq!(ws.next().await, Frame::Pong(b"between".to_vec()));
+    ws.expect(&refusal("/a")).await;
+}
+
+#[tokio::test]
+async fn a11_close_frame_is_echoed() {
+    let server = Server::start().await;
+    let mut ws = server.open_ws().await;
+    ws.frame(0x88, &1000_u16.to_be_bytes()).await;
+    ws.closes(Some(1000), "with a code").await;
+    let mut candidate = server.open().await.candidate().await;
+    candidate.frame(0x88, &[]).await;
+    candidate.closes(None, "without one").await;
+}
