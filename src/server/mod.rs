@@ -94,7 +94,7 @@ async fn drain(router: &Router) {
     let ends = router.forwarder.tunnels.count();
     let sessions = router.engine.session_count();
     tracing::info!(ends, sessions, "closing sessions: their clients will reconnect");
-    router.engine.close_all(socket_io::SHUTDOWN).await;
+    router.engine.close_all(engine_io::CloseReason::ServerShuttingDown).await;
 }
 
 fn router(config: ServeConfig, listener: &TcpListener) -> std::io::Result<Router> {

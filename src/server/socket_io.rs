@@ -10,7 +10,7 @@ use rand::RngCore as _;
 
 use super::engine::{Application, Handle, Opening, Undelivered};
 use super::link::Link;
-use crate::proto::engine_io::{CloseReason, Sid};
+use crate::proto::engine_io::Sid;
 use crate::proto::socket_io::connection::{AckError, Answer, DisconnectReason, Settings};
 use crate::proto::socket_io::packet::{Args, Encoded};
 use crate::proto::socket_io::{AckId, Connection, Event, Namespace};
@@ -302,6 +302,3 @@ impl<H: Host> SocketIo<H> {
         }
     }
 }
-
-/// Why sessions are closed when the server stops.
-pub const SHUTDOWN: CloseReason = CloseReason::ServerShuttingDown;

@@ -1,6 +1,5 @@
 //! The event `request`: a visitor's request as the end gets it (PROTOCOL.md, "The request event").
 
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::body::Body;
@@ -195,14 +194,9 @@ fn write_body(body: &Body, out: &mut String) {
     }
 }
 
-/// The bytes of an attachment, for whoever looks at an encoded event.
-#[must_use]
-pub fn attachment(event: &Encoded) -> Option<&Bytes> {
-    event.attachments.first()
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use bytestring::ByteString;
     use http::HeaderValue;
 
@@ -252,7 +246,7 @@ mod tests {
                 r#""remoteAddress":"192.0.2.1","id":"k-1","body":{"b":1.0,"a":[]}}]"#,
             )
         );
-        assert_eq!(attachment(&event), None);
+        assert!(event.attachments.is_empty());
     }
 
     #[test]
@@ -268,6 +262,6 @@ mod tests {
         assert!(text.contains(raw), "{text}");
         assert!(text.contains(r#""url":"/","query":{},"search":"","#), "{text}");
         assert!(text.ends_with(r#""body":{"_placeholder":true,"num":0}}]"#), "{text}");
-        assert_eq!(attachment(&event), Some(&Bytes::from_static(b"\0")));
+        assert_eq!(event.attachments, [Bytes::from_static(b"\0")]);
     }
 }

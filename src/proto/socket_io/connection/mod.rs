@@ -213,22 +213,6 @@ impl<W> Connection<W> {
         }
     }
 
-    /// The namespaces that are joined now.
-    pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
-        let joined = |member: &&Member<W>| matches!(member.state, Membership::Joined { .. });
-        self.members.iter().filter(joined).map(|member| &member.namespace)
-    }
-
-    /// How many acks are awaited, over all namespaces.
-    #[must_use]
-    pub fn pending_acks(&self) -> usize {
-        let count = |member: &Member<W>| match &member.state {
-            Membership::Joined { pending, .. } => pending.len(),
-            Membership::Joining | Membership::Left { .. } => 0,
-        };
-        self.members.iter().map(count).sum()
-    }
-
     fn membership(&mut self, namespace: &Namespace) -> Option<&mut Membership<W>> {
         self.members.iter_mut().find(|member| member.namespace == *namespace).map(|member| &mut member.state)
     }
