@@ -229,3 +229,19 @@ async fn requests_of_one_connection_are_answered_in_order() {
         assert_eq!(visitor.answer(false).await.text(), url);
     }
 }
+
+#[tokio::test]
+async fn a_body_that_was_on_its_way_when_a_newer_end_came_goes_to_the_newer() {
+    let mut tunnel = Tunnel::patient().await;
+    let mut visitor = Visitor::connect(tunnel.server.address).await;
+    let head = "Host: a\r\nExpect: 100-continue\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\n";
+    visitor.send(format!("POST {} HTTP/1.1\r\n{head}", tunnel.at("")).as_bytes()).await;
+    assert_eq!(visitor.answer(false).await.status, 100, "the body is awaited");
+    let newer = End::connect(tunnel.server.address, &tunnel.token).await;
+    let mut older = std::mem::replace(&mut tunnel.end, newer);
+    assert_eq!(older.text().await, format!("41/{},", tunnel.token));
+    visitor.send(b"body").await;
+    let asked = tunnel.end.asked().await;
+    tunnel.end.answer(&asked, r#"["by the newer"]"#, &[]).await;
+    assert_eq!(visitor.answer(false).await.text(), "by the newer");
+}

@@ -84,13 +84,18 @@ impl Forwarder {
         let rest = head.uri.path().strip_prefix("/go/").unwrap_or_default();
         let (token, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let token = Token::parse(token).ok_or(Failure::TokenNotFound)?;
-        let Some(end) = self.tunnels.end(&token) else { return Err(self.without_end(&token).await) };
+        // Nobody is asked for a body that has nowhere to go.
+        if self.tunnels.end(&token).is_none() {
+            return Err(self.without_end(&token).await);
+        }
         let announced = has_body(&head.headers);
         let bytes = read_body(body, self.config.max_body).await.map_err(|error| match error {
             BodyError::TooLarge => Failure::BodyTooLarge(self.config.max_body),
             BodyError::Incomplete => Failure::BodyIncomplete,
         })?;
         let length = announced.then_some(bytes.len());
+        // Looked up only now: while a slow body came, another end may have taken over.
+        let Some(end) = self.tunnels.end(&token) else { return Err(self.without_end(&token).await) };
         let body = Body::detect(&head.headers, bytes, end.options).map_err(Failure::InvalidBody)?;
         let forwarded = Forwarded::of(&head.headers, peer.ip(), &self.config.trust_proxy);
         let visit = Visit {

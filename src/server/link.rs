@@ -71,7 +71,7 @@ pub(super) fn prepare<A: Application>(
     let (link, state) = engine::link_of(&registration, session, peer);
     let sender = registration.mailbox();
     tracing::debug!(session = ?registration.sid, %peer, "session opened");
-    let task = Task { link, state, mailbox, websocket, candidate: None, timer: None, lost: None, registration };
+    let task = Task { link, state, mailbox, websocket, candidate: None, timer: None, registration };
     (sender, task.run())
 }
 
@@ -82,8 +82,6 @@ struct Task<A: Application> {
     websocket: Option<WebSocket>,
     candidate: Option<WebSocket>,
     timer: Option<Pin<Box<Sleep>>>,
-    /// Why the WebSocket is no more, with what it is to be told.
-    lost: Option<(CloseReason, Option<tokio_tungstenite::tungstenite::protocol::CloseFrame>)>,
     registration: Registration<A>,
 }
 
@@ -93,8 +91,7 @@ impl<A: Application> Task<A> {
         let reason = self.link.session().close_reason().unwrap_or(CloseReason::TransportClose);
         tracing::debug!(session = ?self.registration.sid, %reason, "session closed");
         if let Some(websocket) = self.websocket.take() {
-            let frame = self.lost.take().and_then(|(_, frame)| frame).or_else(|| websocket::close_frame(reason));
-            websocket.farewell(frame);
+            websocket.farewell(websocket::close_frame(reason));
         }
         if let Some(candidate) = self.candidate.take() {
             candidate.farewell(None);
@@ -170,8 +167,7 @@ impl<A: Application> Task<A> {
     /// Takes all that the WebSocket has to say. False when that was nothing.
     fn poll_websocket(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut any = false;
-        while self.lost.is_none()
-            && let Some(websocket) = &mut self.websocket
+        while let Some(websocket) = &mut self.websocket
             && let Poll::Ready(received) = websocket.poll_next(cx)
         {
             any = true;
@@ -179,7 +175,9 @@ impl<A: Application> Task<A> {
                 Received::Frame(frame) => self.link.websocket_frame(frame, now),
                 Received::Oversized(start) => self.link.websocket_oversized(start.as_deref(), now),
                 Received::Ended(reason, frame) => {
-                    self.lost = Some((reason, frame));
+                    if let Some(websocket) = self.websocket.take() {
+                        websocket.farewell(frame);
+                    }
                     self.link.websocket_lost(reason, now);
                 }
             }
@@ -231,8 +229,8 @@ impl<A: Application> Task<A> {
         while let Some(output) = self.link.next_output() {
             self.output(output);
         }
-        if self.write(cx).is_err() && self.lost.is_none() {
-            self.lost = Some((CloseReason::TransportError, None));
+        if self.write(cx).is_err() {
+            self.websocket = None;
             self.link.websocket_lost(CloseReason::TransportError, now);
             self.let_application_act(now);
         }
@@ -270,7 +268,7 @@ impl<A: Application> Task<A> {
             self.candidate = None;
             self.link.candidate_lost();
         }
-        let Some(websocket) = self.websocket.as_mut().filter(|_| self.lost.is_none()) else { return Ok(()) };
+        let Some(websocket) = &mut self.websocket else { return Ok(()) };
         while let Poll::Ready(taken) = websocket.poll_ready(cx) {
             taken?;
             match self.link.next_frame() {
