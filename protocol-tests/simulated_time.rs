@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use socket2me::proto::engine_io::payload::Body;
 use socket2me::proto::engine_io::session::{Output, PollAnswer, PostError};
 use socket2me::proto::engine_io::{
     BinaryAs, CloseReason, Frame, Rejection, Revision, Session, Settings as EngineSettings, Sid, Transport,
@@ -38,7 +38,8 @@ impl World {
         let settings = Settings { connect_timeout: ms(2000), ack_timeout: ms(500), ..Settings::default() };
         let now = Instant::ORIGIN;
         let session = Session::open(Arc::new(engine), Sid::from_random([7; 15]), Revision::V4, transport, now);
-        let mut world = Self { link: ServerLink::new(session, Connection::new(Arc::new(settings), now)), now };
+        let mut world =
+            Self { link: ServerLink::new(session, Connection::new(Arc::new(settings), Revision::V4, now)), now };
         match transport {
             Transport::Polling => {
                 let (to, body) = world.poll(0).unwrap();
@@ -77,7 +78,7 @@ impl World {
     /// A packet from the client, on whichever transport there is.
     fn say(&mut self, packet: &str) {
         if self.link.begin_post(V4, self.now).is_ok() {
-            let _ = self.link.end_post(Some(Bytes::from(packet.to_owned())), self.now);
+            let _ = self.link.end_post(Ok(Body::Text(packet.into())), self.now);
         } else {
             self.link.websocket_frame(Frame::Text(packet.into()), self.now);
         }
@@ -92,8 +93,8 @@ impl World {
     /// The next answer to a poll.
     fn answer(&mut self) -> Option<(u32, String)> {
         match self.link.next_output()? {
-            Output::Poll { to, answer: PollAnswer::Packets(frames) } => {
-                Some((to, frames.iter().map(text).collect::<Vec<_>>().join("|")))
+            Output::Poll { to, answer: PollAnswer::Packets(batch) } => {
+                Some((to, batch.frames.iter().map(text).collect::<Vec<_>>().join("|")))
             }
             Output::Poll { to, answer: PollAnswer::Rejected(rejection) } => Some((to, format!("{rejection:?}"))),
             Output::Poll { to, answer: PollAnswer::Overlap } => Some((to, "overlap".to_owned())),

@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use http::StatusCode;
 use ipnet::IpNet;
 
+use crate::proto::engine_io::Revision;
+
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -103,6 +105,9 @@ pub struct ServeConfig {
     #[arg(long, env = "THROTTLE_INTERVAL_BURST_MAX", value_name = "COUNT")]
     pub throttle_interval_burst_max: Option<u32>,
 
+    /// The revisions of Engine.IO that ends may speak: 3 is socket.io-client 1.x and 2.x, 4 is 3.x and 4.x
+    #[arg(long, env = "SOCKET2ME_ENGINE_IO", default_value = "3,4", value_delimiter = ',', value_parser = revision, value_name = "REVISIONS")]
+    pub engine_io: Vec<Revision>,
     /// The heartbeat of ends: how often
     #[arg(long, env = "SOCKET2ME_PING_INTERVAL", default_value = "25s", value_parser = duration, value_name = "TIME")]
     pub ping_interval: Duration,
@@ -213,6 +218,10 @@ fn network(text: &str) -> Result<IpNet, String> {
         .map_err(|_| format!("`{text}` is no network: write 10.0.0.0/8 or 192.0.2.1"))
 }
 
+fn revision(text: &str) -> Result<Revision, String> {
+    Revision::parse(text.trim()).ok_or_else(|| format!("`{text}` is no revision of Engine.IO: there are 3 and 4"))
+}
+
 fn timeout_status(text: &str) -> Result<StatusCode, String> {
     let status = text.parse().ok().filter(|status: &StatusCode| !status.is_informational());
     status.ok_or_else(|| format!("`{text}` is no status of an answer: use 200 or 504, say"))
@@ -257,5 +266,7 @@ mod tests {
         assert_eq!(network("192.0.2.1"), network("192.0.2.1/32"));
         assert!(network("localhost").is_err());
         assert!(timeout_status("100").is_err());
+        assert_eq!(revision("3"), Ok(Revision::V3));
+        assert!(revision("5").is_err());
     }
 }

@@ -6,18 +6,20 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::proto::engine_io::payload::{self, Packets};
-use crate::proto::engine_io::{ClientPacket, Frame, Message, Revision};
+use crate::proto::engine_io::payload::{Batch, Body, Packets, TextKind};
+use crate::proto::engine_io::{BinaryAs, ClientPacket, Frame, Message, Revision};
 use crate::proto::socket_io::attachments::{Assembly, Whole};
 use crate::proto::socket_io::parser;
 
 /// The limit of attachments in the targets: the server's default.
 const MAX_ATTACHMENTS: usize = 10;
 
-/// A Socket.IO packet that is accepted, written and read again, is the same packet.
+/// A Socket.IO packet that is accepted, written and read again, is the same packet. The first byte chooses the revision.
 pub fn socket_io_packet(data: &[u8]) {
+    let Some((&choice, data)) = data.split_first() else { return };
+    let revision = revision(choice);
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let Ok(parsed) = parser::parse(&ByteString::from(text), MAX_ATTACHMENTS) else { return };
+    let Ok(parsed) = parser::parse(&ByteString::from(text), MAX_ATTACHMENTS, revision) else { return };
     assert!(parsed.missing <= MAX_ATTACHMENTS);
     let mut assembly = Assembly::default();
     let mut whole = assembly.begin(parsed.clone());
@@ -31,14 +33,22 @@ pub fn socket_io_packet(data: &[u8]) {
     let encoded = packet.encode();
     assert_eq!(encoded.attachments.len(), parsed.missing);
     let Message::Text(again) = encoded.text.message() else { panic!("a packet is text") };
-    assert_eq!(parser::parse(&again, MAX_ATTACHMENTS), Ok(parsed));
+    assert_eq!(parser::parse(&again, MAX_ATTACHMENTS, revision), Ok(parsed));
 }
 
-/// The packets of an Engine.IO payload, written and read again, are the same packets.
+/// The packets of an Engine.IO payload, written and read again, are the same packets. The first byte chooses the revision,
+/// the form of the body, and whether the answer may be binary.
 pub fn engine_io_payload(data: &[u8]) {
-    let revision = Revision::V4;
-    let Ok(packets) = Packets::new(Bytes::copy_from_slice(data), revision) else { return };
-    let packets: Vec<ClientPacket> = packets.map_while(Result::ok).collect();
+    let Some((&choice, data)) = data.split_first() else { return };
+    let revision = revision(choice);
+    let body = Bytes::copy_from_slice(data);
+    let body = if choice & 2 == 0 {
+        let Ok(text) = ByteString::try_from(body) else { return };
+        Body::Text(text)
+    } else {
+        Body::Binary(body)
+    };
+    let packets: Vec<ClientPacket> = Packets::new(body, revision).map_while(Result::ok).collect();
     let frames: Vec<Frame> = packets.iter().map(|packet| packet.encode(revision)).collect();
     for (packet, frame) in packets.iter().zip(&frames) {
         assert_eq!(ClientPacket::decode(frame.clone(), revision).as_ref(), Ok(packet));
@@ -46,9 +56,14 @@ pub fn engine_io_payload(data: &[u8]) {
     if packets.is_empty() {
         return;
     }
-    let body = payload::encode(&frames, revision);
-    let again: Result<Vec<_>, _> = Packets::new(body, revision).expect("what we write is UTF-8").collect();
+    let binary = if choice & 4 == 0 { BinaryAs::Frames } else { BinaryAs::Base64 };
+    let body = Batch { frames, revision, binary }.encode(TextKind::Any);
+    let again: Result<Vec<_>, _> = Packets::new(body, revision).collect();
     assert_eq!(again, Ok(packets));
+}
+
+fn revision(choice: u8) -> Revision {
+    if choice & 1 == 0 { Revision::V4 } else { Revision::V3 }
 }
 
 #[cfg(test)]

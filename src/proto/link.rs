@@ -4,9 +4,9 @@
 //! [`ServerLink::next_event`], [`ServerLink::next_output`] and [`ServerLink::next_frame`], and sleeps until
 //! [`ServerLink::deadline`].
 
-use bytes::Bytes;
+use bytestring::ByteString;
 
-use super::engine_io::payload::Packets;
+use super::engine_io::payload::{Body, Packets, TextKind};
 use super::engine_io::session::{Output, PostError};
 use super::engine_io::{BinaryAs, ClientPacket, CloseReason, Frame, Message, Rejection, Revision, Session};
 use super::time::{Instant, earliest};
@@ -16,8 +16,16 @@ pub trait Layer {
     /// What it tells the application.
     type Event;
 
+    /// What its text messages are.
+    const TEXT: TextKind = TextKind::Any;
+
     /// A message has come.
     fn message<P>(&mut self, message: Message, session: &mut Session<P>, now: Instant);
+
+    /// Text has come in the polling body of a revision 3 client: gives what was meant by it. See [`TextKind`].
+    fn polled_text(&mut self, text: ByteString) -> ByteString {
+        text
+    }
 
     /// A message over the limit has come and was dropped; this much of its text was kept (of binary ones nothing).
     fn oversized<P>(&mut self, start: Option<&str>, session: &mut Session<P>, now: Instant);
@@ -88,27 +96,34 @@ impl<L: Layer, P> ServerLink<L, P> {
         result
     }
 
-    /// The body of the POST that was begun, or `None` when it could not be read.
+    /// The body of the POST that was begun, or what its lack is for the session.
     ///
     /// # Errors
     /// When the session is gone meanwhile, or the body is not a payload, which closes the session.
-    pub fn end_post(&mut self, body: Option<Bytes>, now: Instant) -> Result<(), PostError> {
+    pub fn end_post(&mut self, body: Result<Body, CloseReason>, now: Instant) -> Result<(), PostError> {
         self.session.end_post();
-        let Some(body) = body else {
-            self.close(CloseReason::TransportError, now);
-            return Err(PostError::Broken);
+        let body = match body {
+            Ok(body) => body,
+            Err(reason) => {
+                self.close(reason, now);
+                return Err(PostError::Broken);
+            }
         };
         if self.session.close_reason().is_some() {
             return Err(PostError::Rejected(Rejection::SessionUnknown));
         }
-        let Ok(packets) = Packets::new(body, self.session.revision()) else {
-            self.close(CloseReason::ParseError, now);
-            return Err(PostError::Broken);
-        };
-        for packet in packets {
-            let Ok(packet) = packet else {
-                self.close(CloseReason::ParseError, now);
-                return Err(PostError::Broken);
+        let revision = self.session.revision();
+        let perhaps_encoded_twice = revision == Revision::V3 && matches!(body, Body::Text(_));
+        for packet in Packets::new(body, revision) {
+            let packet = match packet {
+                Ok(ClientPacket::Message(Message::Text(text))) if perhaps_encoded_twice => {
+                    ClientPacket::Message(Message::Text(self.layer.polled_text(text)))
+                }
+                Ok(packet) => packet,
+                Err(_) => {
+                    self.close(CloseReason::ParseError, now);
+                    return Err(PostError::Broken);
+                }
             };
             self.packet(packet, now);
         }

@@ -56,6 +56,10 @@ pub struct Opening {
     pub peer: SocketAddr,
     /// The session's id.
     pub sid: Sid,
+    /// What it speaks.
+    pub revision: Revision,
+    /// The query of its first request: our words, and beside them whatever the client's author wrote.
+    pub query: String,
 }
 
 /// The way to a session for others in the process: its mailbox, which is bounded.
@@ -175,22 +179,27 @@ impl<A: Application> Engine<A> {
             _ => Method::Other,
         };
         let upgrade = websocket::is_upgrade(request.headers());
-        let wanted = EngineRequest::parse(method, request.uri().query().unwrap_or_default(), upgrade)?;
-        match wanted {
-            EngineRequest::Open { revision, transport: Transport::Polling, .. } => {
-                let session = self.session(revision, Transport::Polling)?;
-                let (mailbox, task) = link::prepare(&self.shared, session, peer, None);
-                tokio::spawn(task);
-                Ok(polling::poll(&mailbox, Some(revision)).await)
+        let query = request.uri().query().unwrap_or_default();
+        match EngineRequest::parse(method, query, upgrade)? {
+            EngineRequest::Open { revision, transport, binary, jsonp } => {
+                let session = self.session(revision, transport)?.with_binary_as(binary);
+                let opening = Opening { peer, sid: session.sid(), revision, query: query.to_owned() };
+                match transport {
+                    Transport::Polling => {
+                        let (mailbox, task) = link::prepare(&self.shared, session, &opening, None);
+                        tokio::spawn(task);
+                        Ok(polling::poll(&mailbox, Some(revision), jsonp, A::Layer::TEXT).await)
+                    }
+                    Transport::WebSocket => Ok(self.open_websocket(request, session, opening)),
+                }
             }
-            EngineRequest::Open { revision, transport: Transport::WebSocket, binary } => {
-                let session = self.session(revision, Transport::WebSocket)?.with_binary_as(binary);
-                Ok(self.open_websocket(request, session, peer))
+            EngineRequest::Poll(target) => {
+                let mailbox = self.mailbox(target)?;
+                Ok(polling::poll(&mailbox, target.revision, target.jsonp, A::Layer::TEXT).await)
             }
-            EngineRequest::Poll(target) => Ok(polling::poll(&self.mailbox(target)?, target.revision).await),
             EngineRequest::Post(target) => {
                 let mailbox = self.mailbox(target)?;
-                Ok(polling::post(&mailbox, target.revision, request, self.shared.settings.max_payload).await)
+                Ok(polling::post(&mailbox, target, request, self.shared.settings.max_payload).await)
             }
             EngineRequest::Attach(target, binary) => self.attach(request, target, binary).await,
             EngineRequest::Misfit(target, rejection) => self.mailbox(target).and(Err(rejection)),
@@ -198,12 +207,12 @@ impl<A: Application> Engine<A> {
     }
 
     /// Nothing is switched before everything was checked.
-    fn open_websocket(&self, request: Request<Incoming>, session: Session<link::Poller>, peer: SocketAddr) -> Reply {
+    fn open_websocket(&self, request: Request<Incoming>, session: Session<link::Poller>, opening: Opening) -> Reply {
         let shared = Arc::clone(&self.shared);
         let max_payload = self.shared.settings.max_payload;
         websocket::accept(request, max_payload, move |websocket| async move {
             if let Some(websocket) = websocket {
-                let (_, task) = link::prepare(&shared, session, peer, Some(websocket));
+                let (_, task) = link::prepare(&shared, session, &opening, Some(websocket));
                 task.await;
             }
         })
@@ -226,6 +235,9 @@ impl<A: Application> Engine<A> {
     }
 
     fn session(&self, revision: Revision, transport: Transport) -> Result<Session<link::Poller>, Rejection> {
+        if !self.shared.settings.revisions.contains(&revision) {
+            return Err(Rejection::UnsupportedRevision);
+        }
         let mut random = [0; 15];
         rand::rngs::OsRng.try_fill_bytes(&mut random).map_err(|error| {
             tracing::error!(%error, "the system gives no random numbers: no session can be opened");
@@ -281,11 +293,10 @@ impl<A: Application> Drop for Registration<A> {
 pub(super) fn link_of<A: Application>(
     registration: &Registration<A>,
     session: Session<link::Poller>,
-    peer: SocketAddr,
+    opening: &Opening,
 ) -> (Link<A>, A::Session) {
     let Shared { application, clock, .. } = &*registration.shared;
-    let opening = Opening { peer, sid: session.sid() };
-    let (layer, state) = application.open(&opening, registration.handle(), clock.now());
+    let (layer, state) = application.open(opening, registration.handle(), clock.now());
     (ServerLink::new(session, layer), state)
 }
 

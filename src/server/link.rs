@@ -4,17 +4,16 @@
 //! flushes once. Nobody else touches any of it.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
-use super::engine::{self, Application, Registration, Shared};
+use super::engine::{self, Application, Opening, Registration, Shared};
 use super::websocket::{self, Received, WebSocket};
+use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PollAnswer, PostError};
 use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Rejection, Revision, Session};
 use crate::proto::link::ServerLink;
@@ -38,7 +37,7 @@ pub(super) enum Command<C> {
     /// A POST whose body is here already.
     Post {
         revision: Option<Revision>,
-        body: Bytes,
+        body: Result<Body, CloseReason>,
         reply: oneshot::Sender<Result<(), PostError>>,
     },
     BeginPost {
@@ -46,7 +45,7 @@ pub(super) enum Command<C> {
         reply: oneshot::Sender<Result<(), PostError>>,
     },
     EndPost {
-        body: Option<Bytes>,
+        body: Result<Body, CloseReason>,
         reply: oneshot::Sender<Result<(), PostError>>,
     },
     Reserve {
@@ -64,13 +63,14 @@ pub(super) enum Command<C> {
 pub(super) fn prepare<A: Application>(
     shared: &Arc<Shared<A>>,
     session: Session<Poller>,
-    peer: SocketAddr,
+    opening: &Opening,
     websocket: Option<WebSocket>,
 ) -> (mpsc::Sender<Command<A::Command>>, impl Future<Output = ()> + Send + 'static) {
     let (registration, mailbox) = shared.register(session.sid());
-    let (link, state) = engine::link_of(&registration, session, peer);
+    let (link, state) = engine::link_of(&registration, session, opening);
     let sender = registration.mailbox();
-    tracing::debug!(session = ?registration.sid, %peer, "session opened");
+    let Opening { peer, revision, .. } = opening;
+    tracing::debug!(session = ?registration.sid, %peer, ?revision, "session opened");
     let task = Task { link, state, mailbox, websocket, candidate: None, timer: None, registration };
     (sender, task.run())
 }
@@ -138,7 +138,7 @@ impl<A: Application> Task<A> {
         match command {
             Command::Poll { revision, reply } => self.link.poll(reply, revision, now),
             Command::Post { revision, body, reply } => {
-                let result = self.link.begin_post(revision, now).and_then(|()| self.link.end_post(Some(body), now));
+                let result = self.link.begin_post(revision, now).and_then(|()| self.link.end_post(body, now));
                 self.let_application_act(now);
                 let _ = reply.send(result);
             }
@@ -197,7 +197,7 @@ impl<A: Application> Task<A> {
             match received {
                 Received::Frame(frame) => self.link.candidate_frame(frame, now),
                 // No frame of an upgrade is large.
-                Received::Oversized(_) => self.link.candidate_frame(Frame::Binary(Bytes::new()), now),
+                Received::Oversized(_) => self.link.candidate_frame(Frame::Binary(bytes::Bytes::new()), now),
                 Received::Ended(_, frame) => {
                     if let Some(candidate) = self.candidate.take() {
                         candidate.farewell(frame);

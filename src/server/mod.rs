@@ -110,6 +110,7 @@ fn router(config: ServeConfig, listener: &TcpListener) -> std::io::Result<Router
     let tunnels = Tunnels::new(Arc::clone(&store));
     let max_payload = config.payload_limit();
     let engine_settings = engine_io::Settings {
+        revisions: config.engine_io.clone(),
         ping_interval: config.ping_interval,
         ping_timeout: config.ping_timeout,
         upgrade_timeout: config.upgrade_timeout,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
 use futures::FutureExt as _;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
@@ -13,8 +14,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::link::Command;
 use super::reply::{self, Reply};
+use crate::proto::engine_io::jsonp::{Jsonp, payload_of_form};
+use crate::proto::engine_io::payload::{Batch, Body, TextKind};
+use crate::proto::engine_io::query::Target;
 use crate::proto::engine_io::session::{PollAnswer, PostError};
-use crate::proto::engine_io::{Rejection, Revision, payload};
+use crate::proto::engine_io::{BinaryAs, CloseReason, Rejection, Revision};
+
+/// The types of polling answers, which clients of revision 3 compare whole.
+const TEXT: &str = "text/plain; charset=UTF-8";
+const BINARY: &str = "application/octet-stream";
 
 /// How long a body may take to arrive. Clients send one in one go.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,18 +66,29 @@ pub(super) async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, Bod
     Ok(rest.map_or(whole, BytesMut::freeze))
 }
 
-/// Waits for packets.
-pub(super) async fn poll<C>(mailbox: &mpsc::Sender<Command<C>>, revision: Option<Revision>) -> Reply {
+/// Waits for packets. `text` is what the session's layer sends.
+pub(super) async fn poll<C>(
+    mailbox: &mpsc::Sender<Command<C>>,
+    revision: Option<Revision>,
+    jsonp: Option<Jsonp>,
+    text: TextKind,
+) -> Reply {
     let (reply, answer) = oneshot::channel();
     if mailbox.send(Command::Poll { revision, reply }).await.is_err() {
         return reply::rejection(Rejection::SessionUnknown);
     }
     match answer.await {
-        Ok(PollAnswer::Packets(frames)) => {
-            // Only a session that exists answers with packets, and so the revision is one that exists.
-            let body = payload::encode(&frames, revision.unwrap_or(Revision::V4));
-            packets(body)
-        }
+        Ok(PollAnswer::Packets(batch)) => match jsonp {
+            // A script has no bytes, whatever was said when the session opened.
+            Some(jsonp) => match (Batch { binary: BinaryAs::Base64, ..batch }).encode(text) {
+                Body::Text(payload) => packets(TEXT, jsonp.script(&payload).into()),
+                Body::Binary(_) => reply::empty(StatusCode::INTERNAL_SERVER_ERROR),
+            },
+            None => match batch.encode(text) {
+                Body::Text(payload) => packets(TEXT, payload.into_bytes()),
+                Body::Binary(payload) => packets(BINARY, payload),
+            },
+        },
         Ok(PollAnswer::Rejected(rejection)) => reply::rejection(rejection),
         Ok(PollAnswer::Overlap) => reply::empty(StatusCode::BAD_REQUEST),
         Err(_) => reply::rejection(Rejection::SessionUnknown),
@@ -79,21 +98,19 @@ pub(super) async fn poll<C>(mailbox: &mpsc::Sender<Command<C>>, revision: Option
 /// Takes packets.
 pub(super) async fn post<C: Send + 'static>(
     mailbox: &mpsc::Sender<Command<C>>,
-    revision: Option<Revision>,
+    target: Target,
     request: Request<Incoming>,
     limit: usize,
 ) -> Reply {
-    if binary_content(&request) {
-        // Revision 4 has text only. The session is told, or it would wait for packets that are lost (CVE-2026-59725).
-        return match begin(mailbox, revision).await {
-            Ok(posting) => posting.fail().await.map_or_else(broken, |()| reply::empty(StatusCode::BAD_REQUEST)),
-            Err(error) => broken(error),
-        };
-    }
+    let Target { revision, .. } = target;
+    let content = content_of(&request, target);
     let mut reading = Box::pin(read_body(request.into_body(), limit));
     // A body that has arrived with its head needs one trip to the session's task, not two.
     let result = match reading.as_mut().now_or_never() {
-        Some(Ok(body)) => ask(mailbox, |reply| Command::Post { revision, body, reply }).await,
+        Some(Ok(body)) => {
+            let body = decode(body, content);
+            ask(mailbox, |reply| Command::Post { revision, body, reply }).await
+        }
         early => match begin(mailbox, revision).await {
             Ok(posting) => {
                 let body = match early {
@@ -101,12 +118,12 @@ pub(super) async fn post<C: Send + 'static>(
                     None => tokio::time::timeout(BODY_TIMEOUT, reading).await,
                 };
                 match body {
-                    Ok(Ok(body)) => posting.finish(body).await,
+                    Ok(Ok(body)) => posting.end(decode(body, content)).await,
                     Ok(Err(BodyError::TooLarge)) => {
                         tracing::warn!(limit, "a polling body is over --max-payload: its session is closed");
                         return too_large(posting).await;
                     }
-                    Ok(Err(BodyError::Incomplete)) | Err(_) => posting.fail().await,
+                    Ok(Err(BodyError::Incomplete)) | Err(_) => posting.end(Err(CloseReason::TransportError)).await,
                 }
             }
             Err(error) => Err(error),
@@ -118,14 +135,36 @@ pub(super) async fn post<C: Send + 'static>(
     }
 }
 
-fn binary_content(request: &Request<Incoming>) -> bool {
+/// What the body of a POST is.
+#[derive(Debug, Clone, Copy)]
+enum Content {
+    Text,
+    Binary,
+    Form,
+}
+
+fn content_of(request: &Request<Incoming>, target: Target) -> Content {
     let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    content_type.is_some_and(|value| value.starts_with(b"application/octet-stream"))
+    if target.jsonp.is_some() {
+        Content::Form
+    } else if content_type.is_some_and(|value| value.starts_with(b"application/octet-stream")) {
+        Content::Binary
+    } else {
+        Content::Text
+    }
+}
+
+fn decode(body: Bytes, content: Content) -> Result<Body, CloseReason> {
+    match content {
+        Content::Text => ByteString::try_from(body).map(Body::Text).map_err(|_| CloseReason::ParseError),
+        Content::Binary => Ok(Body::Binary(body)),
+        Content::Form => payload_of_form(&body).map(Body::Text).ok_or(CloseReason::ParseError),
+    }
 }
 
 async fn too_large<C: Send + 'static>(posting: Posting<C>) -> Reply {
     // The session ends whether or not it hears of it: the client takes every other status than 200 for the end.
-    let _ = posting.fail().await;
+    let _ = posting.end(Err(CloseReason::TransportError)).await;
     let mut reply = reply::empty(StatusCode::PAYLOAD_TOO_LARGE);
     reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     reply
@@ -156,15 +195,7 @@ async fn begin<C: Send + 'static>(
 }
 
 impl<C: Send + 'static> Posting<C> {
-    async fn finish(mut self, body: Bytes) -> Result<(), PostError> {
-        self.end(Some(body)).await
-    }
-
-    async fn fail(mut self) -> Result<(), PostError> {
-        self.end(None).await
-    }
-
-    async fn end(&mut self, body: Option<Bytes>) -> Result<(), PostError> {
+    async fn end(mut self, body: Result<Body, CloseReason>) -> Result<(), PostError> {
         let Some(mailbox) = self.mailbox.take() else { return Ok(()) };
         ask(&mailbox, |reply| Command::EndPost { body, reply }).await
     }
@@ -176,7 +207,7 @@ impl<C: Send + 'static> Drop for Posting<C> {
             tokio::spawn(async move {
                 let (reply, _) = oneshot::channel();
                 // A session that is gone needs not hear of it.
-                let _ = mailbox.send(Command::EndPost { body: None, reply }).await;
+                let _ = mailbox.send(Command::EndPost { body: Err(CloseReason::TransportError), reply }).await;
             });
         }
     }
@@ -192,10 +223,10 @@ async fn ask<C>(
     answer.await.map_err(|_| GONE)?
 }
 
-fn packets(body: Bytes) -> Reply {
+fn packets(content_type: &'static str, body: Bytes) -> Reply {
     let mut reply = Reply::new(body.into());
     let headers = reply.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }

@@ -10,7 +10,7 @@ use rand::RngCore as _;
 
 use super::engine::{Application, Handle, Opening, Undelivered};
 use super::link::Link;
-use crate::proto::engine_io::Sid;
+use crate::proto::engine_io::{Revision, Sid};
 use crate::proto::socket_io::connection::{AckError, Answer, DisconnectReason, Settings};
 use crate::proto::socket_io::packet::{Args, Encoded};
 use crate::proto::socket_io::{AckId, Connection, Event, Namespace};
@@ -44,8 +44,13 @@ pub trait Host: Send + Sync + Sized + 'static {
 pub struct Connect {
     /// The namespace.
     pub namespace: Namespace,
-    /// The client's `auth`, a JSON object.
+    /// The client's `auth`, a JSON object. Only revision 4 has it.
     pub auth: Option<ByteString>,
+    /// What clients of revision 3 say instead: the query of the namespace, or else that of the session's first request,
+    /// which has words of Engine.IO too.
+    pub query: Option<ByteString>,
+    /// What the client speaks.
+    pub revision: Revision,
     /// Where the client connects from.
     pub peer: SocketAddr,
 }
@@ -190,6 +195,8 @@ pub enum Command<H: Host> {
 pub struct State<H: Host> {
     peer: SocketAddr,
     sid: Sid,
+    revision: Revision,
+    query: Option<ByteString>,
     handle: Handle<Command<H>>,
     members: Vec<(Socket<H>, H::Member)>,
 }
@@ -206,13 +213,22 @@ impl<H: Host> Application for SocketIo<H> {
     type Command = Command<H>;
 
     fn open(&self, opening: &Opening, handle: Handle<Command<H>>, now: Instant) -> (Self::Layer, State<H>) {
-        let connection = Connection::new(Arc::clone(&self.settings), now);
-        (connection, State { peer: opening.peer, sid: opening.sid, handle, members: Vec::new() })
+        let Opening { peer, sid, revision, ref query } = *opening;
+        let connection = Connection::new(Arc::clone(&self.settings), revision, now);
+        let query = match revision {
+            Revision::V3 => Some(ByteString::from(query.as_str())),
+            Revision::V4 => None,
+        };
+        (connection, State { peer, sid, revision, query, handle, members: Vec::new() })
     }
 
     fn event(&self, state: &mut State<H>, event: Event<H::Waiter>, link: &mut Link<Self>, now: Instant) {
         match event {
-            Event::Connect { namespace, auth } => self.connect(state, namespace, auth, link, now),
+            Event::Connect { namespace, auth, query } => {
+                let query = query.or_else(|| state.query.clone());
+                let request = Connect { namespace, auth, query, revision: state.revision, peer: state.peer };
+                self.connect(state, request, link, now);
+            }
             Event::Received { namespace, args, attachments, id } => {
                 let found = state.members.iter_mut().find(|(socket, _)| socket.namespace == namespace);
                 if let Some((socket, member)) = found {
@@ -253,15 +269,8 @@ impl<H: Host> Application for SocketIo<H> {
 
 impl<H: Host> SocketIo<H> {
     /// A decision that needs no waiting is taken on the spot; any other comes back through the mailbox.
-    fn connect(
-        &self,
-        state: &mut State<H>,
-        namespace: Namespace,
-        auth: Option<ByteString>,
-        link: &mut Link<Self>,
-        now: Instant,
-    ) {
-        let request = Connect { namespace: namespace.clone(), auth, peer: state.peer };
+    fn connect(&self, state: &mut State<H>, request: Connect, link: &mut Link<Self>, now: Instant) {
+        let namespace = request.namespace.clone();
         let mut decision = Box::pin(self.host.connect(request));
         match decision.as_mut().now_or_never() {
             Some(decision) => self.decided(state, &namespace, decision, link, now),

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::engine::Undelivered;
 use super::socket_io::{Connect, Host, Received, Refusal, Reply, Socket};
+use crate::proto::engine_io::Revision;
 use crate::proto::exchange::EndOptions;
 use crate::proto::socket_io::connection::{AckError, Answer, DisconnectReason};
 use crate::proto::socket_io::packet::Encoded;
@@ -183,9 +184,18 @@ pub(super) struct Relay {
     pub(super) tunnels: Arc<Tunnels>,
 }
 
-/// An end that may join.
+/// Who may join.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(super) enum Member {
+    /// A client of revision 3 in the default namespace, where nothing happens.
+    Idle,
+    /// The end of a tunnel.
+    End(Held),
+}
+
+/// The place of an end.
+#[derive(Debug)]
+pub(super) struct Held {
     token: Token,
     options: EndOptions,
     remaining: Duration,
@@ -200,14 +210,20 @@ impl Host for Relay {
         let tunnels = Arc::clone(&self.tunnels);
         async move {
             let Some(token) = Token::from_namespace(request.namespace.as_str()) else {
-                return Err(match request.namespace.as_str() {
-                    "/" => Refusal::new("connect to /TOKEN, with a token from GET /new"),
-                    _ => Refusal::new(TOKEN_NOT_FOUND),
-                });
+                return match (request.namespace.as_str(), request.revision) {
+                    // Whoever connects is in it, and some are never anywhere else: useless, and no fault.
+                    ("/", Revision::V3) => Ok(Member::Idle),
+                    ("/", Revision::V4) => Err(Refusal::new("connect to /TOKEN, with a token from GET /new")),
+                    (_, Revision::V3 | Revision::V4) => Err(Refusal::new(TOKEN_NOT_FOUND)),
+                };
             };
-            let options = EndOptions::parse(request.auth.as_ref()).map_err(Refusal::new)?;
+            let options = match request.revision {
+                Revision::V3 => EndOptions::from_query(request.query.as_deref().unwrap_or_default()),
+                Revision::V4 => EndOptions::from_auth(request.auth.as_ref()),
+            };
+            let options = options.map_err(Refusal::new)?;
             match tunnels.store.remaining(&token).await {
-                Ok(Some(remaining)) => Ok(Member { token, options, remaining, number: 0 }),
+                Ok(Some(remaining)) => Ok(Member::End(Held { token, options, remaining, number: 0 })),
                 Ok(None) => Err(Refusal::new(TOKEN_NOT_FOUND)),
                 Err(error) => {
                     tracing::error!(%error, "the store of tokens does not answer");
@@ -218,25 +234,26 @@ impl Host for Relay {
     }
 
     fn connected(&self, member: &mut Member, socket: &Socket<Self>, _: Reply<'_, Self>) {
-        member.number = self.tunnels.next_end.fetch_add(1, Ordering::Relaxed);
+        let Member::End(held) = member else { return };
+        held.number = self.tunnels.next_end.fetch_add(1, Ordering::Relaxed);
         let end = Arc::new(End {
             socket: socket.clone(),
-            options: member.options,
-            number: member.number,
+            options: held.options,
+            number: held.number,
             next_ack: AtomicU64::new(0),
         });
-        let expiry = Instant::now() + member.remaining;
-        tracing::info!(token = ?member.token, "end connected");
-        if let Some(before) = self.tunnels.insert(member.token, end, expiry) {
-            tracing::info!(token = ?member.token, "a newer end takes over");
+        let expiry = Instant::now() + held.remaining;
+        tracing::info!(token = ?held.token, "end connected");
+        if let Some(before) = self.tunnels.insert(held.token, end, expiry) {
+            tracing::info!(token = ?held.token, "a newer end takes over");
             // It finishes what it was asked before it goes.
             tokio::spawn(async move { before.socket.retire().await });
         }
     }
 
     /// An end has nothing to say but acks.
-    fn received(&self, member: &mut Member, _: &Socket<Self>, event: Received, _: Reply<'_, Self>) {
-        tracing::debug!(token = ?member.token, bytes = event.args.json().len(), "ignored an event of an end");
+    fn received(&self, _: &mut Member, _: &Socket<Self>, event: Received, _: Reply<'_, Self>) {
+        tracing::debug!(bytes = event.args.json().len(), "ignored an event of an end");
     }
 
     fn acked(&self, waiter: oneshot::Sender<Outcome>, outcome: Outcome) {
@@ -245,7 +262,8 @@ impl Host for Relay {
     }
 
     fn disconnected(&self, member: Member, _: &Socket<Self>, reason: DisconnectReason) {
-        tracing::info!(token = ?member.token, %reason, "end disconnected");
-        self.tunnels.remove(&member.token, member.number);
+        let Member::End(held) = member else { return };
+        tracing::info!(token = ?held.token, %reason, "end disconnected");
+        self.tunnels.remove(&held.token, held.number);
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! - [`packet`]: one packet and its frame
 //! - [`payload`]: the packets of one polling body
+//! - [`jsonp`]: such a body as a script and as a form
 //! - [`query`]: what an HTTP request to the path wants
 //! - [`session`]: the state machine of one session
 
+pub mod jsonp;
 pub mod packet;
 pub mod payload;
 pub mod query;
@@ -17,11 +19,26 @@ pub use self::packet::{ClientPacket, DecodeError, Frame, Message, Outgoing, Serv
 pub use self::query::{BinaryAs, Method, Rejection, Request};
 pub use self::session::{CloseReason, Session};
 
-/// The revision of the protocol: what `EIO=` says.
+/// The revision of the protocol: what `EIO=` says. Socket.IO on it has the next number: its protocol 4 stands on revision
+/// 3, its protocol 5 on revision 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revision {
+    /// `EIO=3`: socket.io-client 1.x and 2.x.
+    V3,
     /// `EIO=4`: socket.io-client 3.x and 4.x.
     V4,
+}
+
+impl Revision {
+    /// The revision of this number.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "3" => Some(Self::V3),
+            "4" => Some(Self::V4),
+            _ => None,
+        }
+    }
 }
 
 /// How packets travel.
@@ -74,6 +91,8 @@ impl fmt::Debug for Sid {
 /// The times and sizes of a session. The defaults are the reference's, except the sizes.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The revisions that clients may speak.
+    pub revisions: Vec<Revision>,
     /// From one heartbeat to the next.
     pub ping_interval: Duration,
     /// How long a heartbeat may stay without an answer.
@@ -91,6 +110,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            revisions: vec![Revision::V3, Revision::V4],
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             upgrade_timeout: Duration::from_secs(10),
@@ -117,7 +137,8 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// The JSON of the open packet: five keys, in the reference's order; times in milliseconds, the size in bytes.
+    /// The JSON of the open packet: five keys, in the reference's order; times in milliseconds, the size in bytes. Clients
+    /// of revision 3 do not know the last one, and do not mind it.
     #[must_use]
     pub fn to_json(&self) -> String {
         format!(

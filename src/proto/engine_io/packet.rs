@@ -7,6 +7,9 @@ use bytestring::ByteString;
 
 use super::{Handshake, Revision};
 
+/// The type of a message, as the byte that stands in front of binary data in revision 3.
+const BINARY_MESSAGE: u8 = 4;
+
 /// The application's data: what the layer above sends and receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -81,8 +84,14 @@ impl Outgoing {
     }
 
     fn into_frame(self, revision: Revision) -> Frame {
-        match revision {
-            Revision::V4 => self.0,
+        match (self.0, revision) {
+            (Frame::Binary(data), Revision::V3) => {
+                let mut frame = Vec::with_capacity(1 + data.len());
+                frame.push(BINARY_MESSAGE);
+                frame.extend_from_slice(&data);
+                Frame::Binary(frame.into())
+            }
+            (frame, Revision::V3 | Revision::V4) => frame,
         }
     }
 }
@@ -139,7 +148,7 @@ pub enum Data {
     Probe,
 }
 
-/// A WebSocket message, or one packet of a polling body.
+/// A WebSocket message, or one packet of a polling body. In revision 3, binary ones have the packet's type in front.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// A text message.
@@ -161,6 +170,8 @@ pub enum DecodeError {
     InvalidUtf8,
     /// Binary where the revision has only text.
     UnexpectedBinary,
+    /// A length that is none, or that does not fit what follows it.
+    Framing,
     /// More packets in one body than the limit.
     TooManyPackets,
 }
@@ -173,6 +184,7 @@ impl fmt::Display for DecodeError {
             Self::InvalidBase64 => f.write_str("invalid base64 in a binary packet"),
             Self::InvalidUtf8 => f.write_str("text that is not UTF-8"),
             Self::UnexpectedBinary => f.write_str("a binary body, which revision 4 does not have"),
+            Self::Framing => f.write_str("lengths that do not fit the packets"),
             Self::TooManyPackets => f.write_str("too many packets in one body"),
         }
     }
@@ -187,8 +199,13 @@ impl ClientPacket {
     /// When the frame is not a packet of this revision.
     pub fn decode(frame: Frame, revision: Revision) -> Result<Self, DecodeError> {
         match frame {
-            // The whole frame is the data: revision 4 has no type byte in front of it.
             Frame::Binary(data) => match revision {
+                Revision::V3 => match data.first() {
+                    Some(&BINARY_MESSAGE) => Ok(Self::Message(Message::Binary(data.slice(1..)))),
+                    Some(&other) => Err(DecodeError::UnknownType(other)),
+                    None => Err(DecodeError::Empty),
+                },
+                // The whole frame is the data.
                 Revision::V4 => Ok(Self::Message(Message::Binary(data))),
             },
             Frame::Text(text) => Self::decode_text(&text, revision),
@@ -208,11 +225,13 @@ impl ClientPacket {
             b'3' => Ok(Self::Pong),
             b'4' => Ok(Self::Message(Message::Text(text.slice_ref(data)))),
             b'5' => Ok(Self::Upgrade),
-            b'b' => match revision {
-                Revision::V4 => {
-                    super::payload::decode_base64(data.as_bytes()).map(|data| Self::Message(Message::Binary(data)))
-                }
-            },
+            b'b' => {
+                let data = match revision {
+                    Revision::V3 => data.strip_prefix('4').ok_or(DecodeError::UnknownType(b'b'))?,
+                    Revision::V4 => data,
+                };
+                super::payload::decode_base64(data.as_bytes()).map(|data| Self::Message(Message::Binary(data)))
+            }
             other => Err(DecodeError::UnknownType(other)),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::jsonp::Jsonp;
 use super::{Revision, Sid, Transport};
 
 /// The methods that matter here.
@@ -27,6 +28,8 @@ pub enum Request {
         transport: Transport,
         /// How binary messages are to travel on it.
         binary: BinaryAs,
+        /// Set when the answer is to be a script.
+        jsonp: Option<Jsonp>,
     },
     /// Waits for packets.
     Poll(Target),
@@ -38,12 +41,12 @@ pub enum Request {
     Misfit(Target, Rejection),
 }
 
-/// How binary messages travel on a WebSocket.
+/// How binary messages travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BinaryAs {
-    /// As binary frames.
+    /// As binary frames on a WebSocket; in a polling body of revision 3 as bytes, of revision 4 always as text.
     Frames,
-    /// As text, `b` and base64, for a client that said `b64=1`.
+    /// As text, in base64, for a client that said `b64=1`, and in JSONP.
     Base64,
 }
 
@@ -52,8 +55,10 @@ pub enum BinaryAs {
 pub struct Target {
     /// Its id.
     pub sid: Sid,
-    /// The revision that the request claims; `None` when it claims one that does not exist, or none.
+    /// The revision that the request claims; `None` when it claims one that does not exist. Without a word it is 3.
     pub revision: Option<Revision>,
+    /// Set when a poll's answer is to be a script, and a POST's body is a form.
+    pub jsonp: Option<Jsonp>,
 }
 
 /// Why a request is refused: the codes of the reference.
@@ -109,8 +114,8 @@ impl Request {
     /// Reads a request; `upgrade` says whether it asks for a WebSocket.
     ///
     /// # Errors
-    /// In the order of the reference: transport (0), session id (1); without an id the method (2), a WebSocket without
-    /// upgrade (3), and last the revision (5).
+    /// In the order of the reference: transport (0), JSONP without a number (3), session id (1); without an id the method
+    /// (2), a WebSocket without upgrade (3), and last the revision (5).
     pub fn parse(method: Method, query: &str, upgrade: bool) -> Result<Self, Rejection> {
         let words = Words::parse(query);
         let transport = match words.transport.as_deref() {
@@ -118,20 +123,30 @@ impl Request {
             Some("websocket") => Transport::WebSocket,
             Some(_) | None => return Err(Rejection::TransportUnknown),
         };
-        let revision = match words.revision.as_deref() {
-            Some("4") => Some(Revision::V4),
-            Some(_) | None => None,
+        let jsonp = match (transport, words.jsonp.as_deref()) {
+            (Transport::Polling, Some(number)) => Some(Jsonp::parse(number).ok_or(Rejection::BadRequest)?),
+            (Transport::Polling | Transport::WebSocket, _) => None,
         };
-        // An empty `sid` is none, as in the reference; a malformed one is a session that nobody has.
         let binary = match words.base64.as_deref() {
             Some("1" | "true") => BinaryAs::Base64,
+            Some(_) | None if jsonp.is_some() => BinaryAs::Base64,
             Some(_) | None => BinaryAs::Frames,
         };
+        let revision = words.revision.as_deref();
+        // An empty `sid` is none, as in the reference; a malformed one is a session that nobody has.
         let Some(sid) = words.sid.filter(|sid| !sid.is_empty()) else {
-            return Self::parse_open(method, transport, upgrade, revision, binary);
+            if method != Method::Get {
+                return Err(Rejection::BadHandshakeMethod);
+            }
+            if upgrade != (transport == Transport::WebSocket) {
+                return Err(Rejection::BadRequest);
+            }
+            // A new client has to say what it speaks: the suites of both revisions ask for this.
+            let revision = revision.and_then(Revision::parse).ok_or(Rejection::UnsupportedRevision)?;
+            return Ok(Self::Open { revision, transport, binary, jsonp });
         };
         let sid = Sid::parse(&sid).ok_or(Rejection::SessionUnknown)?;
-        let target = Target { sid, revision };
+        let target = Target { sid, revision: Revision::parse(revision.unwrap_or("3")), jsonp };
         match (transport, method, upgrade) {
             (Transport::WebSocket, Method::Get, true) => Ok(Self::Attach(target, binary)),
             (Transport::Polling, Method::Get, false) => Ok(Self::Poll(target)),
@@ -142,23 +157,6 @@ impl Request {
             }
         }
     }
-
-    fn parse_open(
-        method: Method,
-        transport: Transport,
-        upgrade: bool,
-        revision: Option<Revision>,
-        binary: BinaryAs,
-    ) -> Result<Self, Rejection> {
-        if method != Method::Get {
-            return Err(Rejection::BadHandshakeMethod);
-        }
-        if upgrade != (transport == Transport::WebSocket) {
-            return Err(Rejection::BadRequest);
-        }
-        let revision = revision.ok_or(Rejection::UnsupportedRevision)?;
-        Ok(Self::Open { revision, transport, binary })
-    }
 }
 
 /// The parameters we know. Of a repeated one the last counts, as in Node; unknown ones are the application's.
@@ -168,44 +166,25 @@ struct Words<'q> {
     revision: Option<Cow<'q, str>>,
     sid: Option<Cow<'q, str>>,
     base64: Option<Cow<'q, str>>,
+    jsonp: Option<Cow<'q, str>>,
 }
 
 impl<'q> Words<'q> {
     fn parse(query: &'q str) -> Self {
         let mut words = Self::default();
-        for pair in query.split('&') {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let slot = match name {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let slot = match &*name {
                 "transport" => &mut words.transport,
                 "EIO" => &mut words.revision,
                 "sid" => &mut words.sid,
                 "b64" => &mut words.base64,
+                "j" => &mut words.jsonp,
                 _ => continue,
             };
-            *slot = Some(percent_decode(value));
+            *slot = Some(value);
         }
         words
     }
-}
-
-/// Undoes percent-encoding. What cannot be decoded stays as it is, and then equals nothing we know.
-fn percent_decode(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text);
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let decoded = (byte == b'%').then(|| tail.first_chunk::<2>().and_then(hex_byte)).flatten();
-        bytes.push(decoded.unwrap_or(byte));
-        rest = if decoded.is_some() { &tail[2..] } else { tail };
-    }
-    String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned)
-}
-
-fn hex_byte(digits: &[u8; 2]) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    Some(digit(digits[0])? << 4 | digit(digits[1])?)
 }
 
 #[cfg(test)]
@@ -221,9 +200,16 @@ mod tests {
         let check = |method, query: &str, upgrade, expected: Result<&str, Rejection>| {
             let query = query.replace("SID", SID);
             let found = Request::parse(method, &query, upgrade).map(|request| match request {
+                Request::Open { jsonp: Some(_), binary: BinaryAs::Base64, .. } => "open jsonp",
+                Request::Open { revision: Revision::V3, binary: BinaryAs::Base64, .. } => "open 3 b64",
+                Request::Open { revision: Revision::V3, .. } => "open 3",
                 Request::Open { transport: Transport::Polling, .. } => "open",
                 Request::Open { transport: Transport::WebSocket, .. } => "open ws",
+                Request::Poll(Target { revision: Some(Revision::V3), .. }) => "poll 3",
+                Request::Poll(Target { revision: None, .. }) => "poll ?",
+                Request::Poll(Target { jsonp: Some(_), .. }) => "poll jsonp",
                 Request::Poll(_) => "poll",
+                Request::Post(Target { jsonp: Some(_), .. }) => "post jsonp",
                 Request::Post(_) => "post",
                 Request::Attach(_, BinaryAs::Frames) => "attach",
                 Request::Attach(_, BinaryAs::Base64) => "attach b64",
@@ -237,6 +223,18 @@ mod tests {
         check(Get, "x=%zz&&=&EIO=%34&transport=polling&t=abc", false, Ok("open"));
         check(Get, "EIO=9&EIO=4&transport=x&transport=polling", false, Ok("open"));
         check(Get, "EIO=4&transport=websocket", true, Ok("open ws"));
+        check(Get, "EIO=3&transport=polling", false, Ok("open 3"));
+        check(Get, "EIO=3&transport=polling&b64=1", false, Ok("open 3 b64"));
+        check(Get, "EIO=3&transport=polling&b64=0", false, Ok("open 3"));
+        check(Get, "EIO=3&transport=polling&j=0", false, Ok("open jsonp"));
+        check(Get, "EIO=4&transport=polling&j=1", false, Ok("open jsonp"));
+        check(Get, "EIO=3&transport=polling&j=x", false, Err(R::BadRequest));
+        check(Get, "EIO=4&transport=websocket&j=x", true, Ok("open ws"));
+        check(Get, "EIO=3&transport=polling&sid=SID", false, Ok("poll 3"));
+        check(Get, "transport=polling&sid=SID", false, Ok("poll 3"));
+        check(Get, "EIO=5&transport=polling&sid=SID", false, Ok("poll ?"));
+        check(Get, "EIO=4&transport=polling&j=0&sid=SID", false, Ok("poll jsonp"));
+        check(Post, "EIO=4&transport=polling&j=0&sid=SID", false, Ok("post jsonp"));
         check(Get, "EIO=4&transport=polling&sid=SID", false, Ok("poll"));
         check(Post, "EIO=4&transport=polling&sid=SID", false, Ok("post"));
         check(Get, "EIO=4&transport=websocket&sid=SID", true, Ok("attach"));
@@ -256,6 +254,7 @@ mod tests {
         check(Get, "EIO=4&transport=websocket", false, Err(R::BadRequest));
         check(Get, "transport=polling", false, Err(R::UnsupportedRevision));
         check(Get, "EIO=abc&transport=polling", false, Err(R::UnsupportedRevision));
+        check(Get, "EIO=2&transport=polling", false, Err(R::UnsupportedRevision));
         check(Get, "EIO=5&transport=websocket", true, Err(R::UnsupportedRevision));
     }
 }

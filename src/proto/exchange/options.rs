@@ -1,4 +1,4 @@
-//! What an end asked for when it connected: its `auth` (PROTOCOL.md, "Options of an end").
+//! What an end asked for when it connected (PROTOCOL.md, "Connecting as an end").
 
 use bytestring::ByteString;
 
@@ -14,11 +14,11 @@ pub struct EndOptions {
 }
 
 impl EndOptions {
-    /// Reads the `auth` object. What it does not know is somebody else's.
+    /// Reads the JSON object `auth`, which ends of revision 4 send. What it does not know is somebody else's.
     ///
     /// # Errors
     /// With a message for the end's author when a known option has a value that means nothing.
-    pub fn parse(auth: Option<&ByteString>) -> Result<Self, String> {
+    pub fn from_auth(auth: Option<&ByteString>) -> Result<Self, String> {
         let Some(auth) = auth else { return Ok(Self::default()) };
         let raw_body = match json::member(auth, "body").as_deref() {
             Some(r#""raw""#) => true,
@@ -32,25 +32,64 @@ impl EndOptions {
         };
         Ok(Self { raw_body, raw_headers })
     }
+
+    /// Reads a query, which ends of revision 3 have instead. Of a repeated option the last counts.
+    ///
+    /// # Errors
+    /// As [`Self::from_auth`].
+    pub fn from_query(query: &str) -> Result<Self, String> {
+        let mut options = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match (&*name, &*value) {
+                ("body", "raw") => options.raw_body = true,
+                ("body", "parsed") => options.raw_body = false,
+                ("body", _) => return Err("body must be raw or parsed in the namespace's query".to_owned()),
+                ("rawHeaders", "true") => options.raw_headers = true,
+                ("rawHeaders", "false") => options.raw_headers = false,
+                ("rawHeaders", _) => return Err("rawHeaders must be true or false in the namespace's query".to_owned()),
+                _ => (),
+            }
+        }
+        Ok(options)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const fn options(raw_body: bool, raw_headers: bool) -> EndOptions {
+        EndOptions { raw_body, raw_headers }
+    }
+
     #[test]
     fn reads_what_an_end_asks_for() {
-        let options = |raw_body, raw_headers| Ok(EndOptions { raw_body, raw_headers });
         for (auth, expected) in [
-            (None, options(false, false)),
-            (Some("{}"), options(false, false)),
-            (Some(r#"{"token":"x","body":"raw"}"#), options(true, false)),
-            (Some(r#"{"body":"parsed","rawHeaders":true}"#), options(false, true)),
-            (Some(r#"{"body":null,"rawHeaders":false}"#), options(false, false)),
+            (None, Ok(options(false, false))),
+            (Some("{}"), Ok(options(false, false))),
+            (Some(r#"{"token":"x","body":"raw"}"#), Ok(options(true, false))),
+            (Some(r#"{"body":"parsed","rawHeaders":true}"#), Ok(options(false, true))),
+            (Some(r#"{"body":null,"rawHeaders":false}"#), Ok(options(false, false))),
             (Some(r#"{"body":"stream"}"#), Err("auth.body must be 'raw' or 'parsed'".to_owned())),
             (Some(r#"{"rawHeaders":"yes"}"#), Err("auth.rawHeaders must be true or false".to_owned())),
         ] {
-            assert_eq!(EndOptions::parse(auth.map(ByteString::from).as_ref()), expected, "{auth:?}");
+            assert_eq!(EndOptions::from_auth(auth.map(ByteString::from).as_ref()), expected, "{auth:?}");
+        }
+    }
+
+    #[test]
+    fn reads_what_an_older_end_asks_for() {
+        for (query, expected) in [
+            ("", Some(options(false, false))),
+            ("x=1&body=raw&EIO=3", Some(options(true, false))),
+            ("rawHeaders=true&body=parsed", Some(options(false, true))),
+            ("body=raw&body=parsed&rawHeaders=false", Some(options(false, false))),
+            ("body=r%61w", Some(options(true, false))),
+            ("body=stream", None),
+            ("body", None),
+            ("rawHeaders=1", None),
+        ] {
+            assert_eq!(EndOptions::from_query(query).ok(), expected, "{query}");
         }
     }
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use bytestring::ByteString;
 
 pub use self::scan::scan;
-pub use self::string::{unquote, write_string};
+pub use self::string::{to_ascii, unquote, write_string};
 
 /// Where a text stops being JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

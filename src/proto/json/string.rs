@@ -16,16 +16,43 @@ pub fn write_string(text: &str, out: &mut String) {
             b'\n' => out.push_str("\\n"),
             b'\r' => out.push_str("\\r"),
             b'\t' => out.push_str("\\t"),
-            other => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                out.push_str("\\u00");
-                out.push(char::from(HEX[usize::from(other >> 4)]));
-                out.push(char::from(HEX[usize::from(other & 15)]));
-            }
+            other => write_unicode_escape(u16::from(other), out),
         }
         rest = &rest[plain + 1..];
     }
     out.push('"');
+}
+
+/// The same JSON in ASCII: whatever is beyond it is escaped, from the first quote on. Outside of strings JSON has nothing
+/// that is not ASCII; what stands before the first string may be something else than JSON.
+#[must_use]
+pub fn to_ascii(text: &str) -> Cow<'_, str> {
+    let start = memchr::memchr(b'"', text.as_bytes()).unwrap_or(text.len());
+    let (head, json) = text.split_at(start);
+    if json.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() * 2);
+    out.push_str(head);
+    for character in json.chars() {
+        if character.is_ascii() {
+            out.push(character);
+        } else {
+            for &unit in &*character.encode_utf16(&mut [0; 2]) {
+                write_unicode_escape(unit, &mut out);
+            }
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Appends `\uXXXX`.
+fn write_unicode_escape(unit: u16, out: &mut String) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.push_str("\\u");
+    for shift in [12, 8, 4, 0] {
+        out.push(char::from(HEX[usize::from(unit >> shift & 15)]));
+    }
 }
 
 /// The text of a checked string, given with its quotes. A lone surrogate becomes U+FFFD, as where JavaScript encodes UTF-8.

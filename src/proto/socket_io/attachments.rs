@@ -166,6 +166,7 @@ mod tests {
 
     use super::super::parser::parse;
     use super::*;
+    use crate::proto::engine_io::Revision;
 
     const PH0: &str = r#"{"_placeholder":true,"num":0}"#;
     const PH1: &str = r#"{"_placeholder":true,"num":1}"#;
@@ -173,7 +174,7 @@ mod tests {
     /// Feeds a text and then binary messages; gives the attachments of the packet.
     fn assemble(text: &str, binaries: &[&'static [u8]]) -> Result<Vec<Bytes>, ParseError> {
         let mut assembly = Assembly::default();
-        let mut whole = assembly.begin(parse(&ByteString::from(text), 10)?)?;
+        let mut whole = assembly.begin(parse(&ByteString::from(text), 10, Revision::V4)?)?;
         for data in binaries {
             whole = assembly.attach(Bytes::from_static(data), 1_000)?;
         }
@@ -216,7 +217,7 @@ mod tests {
     #[test]
     fn no_text_comes_between() {
         let mut assembly = Assembly::default();
-        let text = |text: &str| parse(&ByteString::from(text), 10).unwrap();
+        let text = |text: &str| parse(&ByteString::from(text), 10, Revision::V4).unwrap();
         assert_eq!(assembly.begin(text(r#"51-["a"]"#)), Ok(None));
         assert_eq!(assembly.begin(text(r#"2["b"]"#)), Err(ParseError::Attachments));
     }
@@ -224,7 +225,7 @@ mod tests {
     #[test]
     fn drops_attachments_over_the_limit() {
         let mut assembly = Assembly::default();
-        let parsed = parse(&ByteString::from(r#"62-7["a"]"#), 10).unwrap();
+        let parsed = parse(&ByteString::from(r#"62-7["a"]"#), 10, Revision::V4).unwrap();
         assert_eq!(assembly.begin(parsed), Ok(None));
         assert_eq!(assembly.attach(Bytes::from_static(b"123"), 2), Ok(None));
         assert!(matches!(assembly.attach(Bytes::from_static(b"1"), 2), Ok(Some(Whole::Oversized(_)))));

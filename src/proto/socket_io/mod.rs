@@ -3,10 +3,12 @@
 //! - [`packet`]: one packet
 //! - [`parser`]: its text form, in nom
 //! - [`attachments`]: a packet and its binary messages, put together
+//! - [`doubled`]: text that an old client encoded twice
 //! - [`connection`]: the namespaces of one session, their pending acks, the connect deadline
 
 pub mod attachments;
 pub mod connection;
+pub mod doubled;
 pub mod packet;
 pub mod parser;
 

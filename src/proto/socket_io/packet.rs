@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::proto::engine_io::Outgoing;
+use crate::proto::engine_io::{Outgoing, Revision};
 use crate::proto::json::{self, Invalid};
 
 /// The longest namespace that can be joined, in bytes. A token's is 49.
@@ -38,10 +38,24 @@ impl Namespace {
         &self.0
     }
 
-    /// Whether anybody could join it: not too long, and without characters that would break a payload or a log line.
+    /// Whether anybody could join it: not too long, and without characters that would break a payload or a log line. In
+    /// revision 3 it is ASCII, which all clients encode alike.
     #[must_use]
-    pub fn is_joinable(&self) -> bool {
-        self.0.len() <= MAX_NAMESPACE_LENGTH && !self.0.chars().any(char::is_control)
+    pub fn is_joinable(&self, revision: Revision) -> bool {
+        let safe = match revision {
+            Revision::V3 => self.0.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_control()),
+            Revision::V4 => !self.0.chars().any(char::is_control),
+        };
+        safe && self.0.len() <= MAX_NAMESPACE_LENGTH
+    }
+
+    /// Cuts off what stands behind the first `?`, as revision 3 has it.
+    #[must_use]
+    pub fn split_query(&self) -> (Self, Option<ByteString>) {
+        match self.0.split_once('?') {
+            Some((name, query)) => (Self(self.0.slice_ref(name)), Some(self.0.slice_ref(query))),
+            None => (self.clone(), None),
+        }
     }
 
     /// Its own copy of the text, which does not hold on to the packet it came in.

@@ -20,6 +20,7 @@ use nom::combinator::{opt, recognize, rest};
 use nom::sequence::{preceded, terminated};
 
 use super::packet::{AckId, Args, Namespace, Packet};
+use crate::proto::engine_io::Revision;
 use crate::proto::json::{self, Kind};
 
 /// Digits of an attachment count. More is never right, and no number is made of them.
@@ -117,7 +118,7 @@ impl<'t> Head<'t> {
 ///
 /// # Errors
 /// When it is none. `max_attachments` is the limit of attachments.
-pub fn parse(text: &ByteString, max_attachments: usize) -> Result<Parsed, ParseError> {
+pub fn parse(text: &ByteString, max_attachments: usize, revision: Revision) -> Result<Parsed, ParseError> {
     let head = Head::parse(text, max_attachments)?;
     let namespace = Namespace::new(text.slice_ref_or_static(head.namespace)).ok_or(ParseError::Payload)?;
     let payload = (!head.payload.is_empty()).then(|| text.slice_ref(head.payload));
@@ -127,7 +128,7 @@ pub fn parse(text: &ByteString, max_attachments: usize) -> Result<Parsed, ParseE
         ('1', None) if id.is_none() => Packet::Disconnect { namespace },
         ('2' | '5', Some(json)) => {
             let args = Args::parse(json).map_err(|_| ParseError::Payload)?;
-            check_event_name(&args)?;
+            check_event_name(&args, revision)?;
             Packet::Event { namespace, id, args, attachments: Vec::new() }
         }
         ('3' | '6', Some(json)) => {
@@ -164,13 +165,17 @@ fn ack_id(text: &str) -> IResult<&str, Option<&str>> {
     Ok((payload, id))
 }
 
-fn check_event_name(args: &Args) -> Result<(), ParseError> {
+fn check_event_name(args: &Args, revision: Revision) -> Result<(), ParseError> {
     let name = args.get(0).ok_or(ParseError::Payload)?;
     match Kind::of(&name) {
         // A number is a legal name (CVE-2023-32695 is what came of everything else).
         Kind::Number => Ok(()),
-        Kind::String if RESERVED_EVENTS.contains(&&*json::unquote(&name)) => Err(ParseError::EventName),
-        Kind::String => Ok(()),
+        Kind::String => match revision {
+            // Its clients were free to emit them.
+            Revision::V3 => Ok(()),
+            Revision::V4 if RESERVED_EVENTS.contains(&&*json::unquote(&name)) => Err(ParseError::EventName),
+            Revision::V4 => Ok(()),
+        },
         Kind::Object | Kind::Array | Kind::Bool | Kind::Null => Err(ParseError::EventName),
     }
 }
@@ -207,7 +212,7 @@ mod tests {
     const MAX: usize = 10;
 
     fn shown(text: &str) -> Result<String, ParseError> {
-        let parsed = parse(&ByteString::from(text), MAX)?;
+        let parsed = parse(&ByteString::from(text), MAX, Revision::V4)?;
         let id = |id: Option<AckId>| id.map_or(String::new(), |id| format!(" id {id}"));
         let data = |data: Option<ByteString>| data.map_or(String::new(), |data| format!(" {data}"));
         let missing = if parsed.missing > 0 { format!(" +{}", parsed.missing) } else { String::new() };

@@ -25,6 +25,7 @@ use std::time::Duration;
 use self::outbox::Outbox;
 pub use self::output::{CloseReason, Output, PollAnswer, PostError};
 use super::packet::{ClientPacket, Data, Frame, Message, Outgoing, ServerPacket};
+use super::payload::Batch;
 use super::query::{BinaryAs, Rejection};
 use super::{Handshake, Revision, Settings, Sid, Transport, payload};
 use crate::proto::time::{Instant, earliest};
@@ -45,9 +46,18 @@ const LAST_NOOP: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 enum State<P> {
     Polling(Slot<P>),
-    Probing { slot: Slot<P>, stage: Stage, until: Instant },
+    /// `binary` is for the candidate, should it be adopted.
+    Probing {
+        slot: Slot<P>,
+        stage: Stage,
+        until: Instant,
+        binary: BinaryAs,
+    },
     WebSocket,
-    Closed { reason: CloseReason, tail: Tail },
+    Closed {
+        reason: CloseReason,
+        tail: Tail,
+    },
 }
 
 /// Where a poll waits.
@@ -77,10 +87,12 @@ enum Tail {
     WebSocket,
 }
 
+/// In revision 4 the server pings, in revision 3 the client. It belongs to the session: an upgrade changes nothing.
 #[derive(Debug, Clone, Copy)]
 enum Heartbeat {
     Resting { ping_at: Instant },
     AwaitingPong { dead_at: Instant, extended: bool },
+    AwaitingPing { dead_at: Instant },
 }
 
 /// One session. See the module's text for how to drive it.
@@ -92,7 +104,10 @@ pub struct Session<P> {
     state: State<P>,
     heartbeat: Heartbeat,
     posting: bool,
+    /// How binary messages travel on the transport of now.
     binary: BinaryAs,
+    /// The open packet was not sent yet. It is the whole answer to the first poll, which the suites of revision 3 check.
+    opening: bool,
     outbox: Outbox,
     outputs: VecDeque<Output<P>>,
 }
@@ -119,17 +134,23 @@ impl<P> Session<P> {
                 Transport::Polling => State::Polling(Slot::Empty),
                 Transport::WebSocket => State::WebSocket,
             },
-            // The first ping comes a whole interval after the handshake, never with it.
-            heartbeat: Heartbeat::Resting { ping_at: now + settings.ping_interval },
+            heartbeat: match revision {
+                Revision::V3 => {
+                    Heartbeat::AwaitingPing { dead_at: now + settings.ping_interval + settings.ping_timeout }
+                }
+                // The first ping comes a whole interval after the handshake, never with it.
+                Revision::V4 => Heartbeat::Resting { ping_at: now + settings.ping_interval },
+            },
             posting: false,
             binary: BinaryAs::Frames,
+            opening: true,
             outbox,
             outputs: VecDeque::new(),
             settings,
         }
     }
 
-    /// The same session, whose WebSocket carries binary messages in this way.
+    /// The same session, whose transport carries binary messages in this way.
     #[must_use]
     pub fn with_binary_as(self, binary: BinaryAs) -> Self {
         Self { binary, ..self }
@@ -196,10 +217,7 @@ impl<P> Session<P> {
         if self.close_reason().is_some() {
             return;
         }
-        if !self.has_room(message.len()) {
-            return self.close(CloseReason::Overflow, now);
-        }
-        self.outbox.push(ServerPacket::Message(message).encode(self.revision));
+        self.push(ServerPacket::Message(message), now);
     }
 
     /// A poll has come.
@@ -209,8 +227,7 @@ impl<P> Session<P> {
             return match self.state {
                 State::Closed { tail: Tail::Poll { .. }, .. } if revision == Some(self.revision) => {
                     self.finish();
-                    let packets = self.outbox.take();
-                    self.answer(to, PollAnswer::Packets(packets));
+                    self.answer_with_outbox(to);
                 }
                 State::Closed { .. } | State::Polling(_) | State::Probing { .. } | State::WebSocket => {
                     self.answer(to, PollAnswer::Rejected(rejection));
@@ -273,8 +290,8 @@ impl<P> Session<P> {
         self.check_polling(revision)?;
         let State::Polling(slot) = &mut self.state else { return Err(Rejection::BadRequest) };
         let slot = std::mem::replace(slot, Slot::Empty);
-        self.binary = binary;
-        self.state = State::Probing { slot, stage: Stage::Waiting, until: now + self.settings.upgrade_timeout };
+        let until = now + self.settings.upgrade_timeout;
+        self.state = State::Probing { slot, stage: Stage::Waiting, until, binary };
         Ok(())
     }
 
@@ -282,7 +299,7 @@ impl<P> Session<P> {
     pub fn candidate_frame(&mut self, frame: Frame, now: Instant) {
         self.handle_timeout(now);
         let packet = ClientPacket::decode(frame, self.revision);
-        let State::Probing { slot, stage, .. } = &mut self.state else { return };
+        let State::Probing { slot, stage, binary, .. } = &mut self.state else { return };
         match (*stage, packet) {
             (Stage::Waiting, Ok(ClientPacket::Ping(Data::Probe))) => {
                 *stage = Stage::Probed;
@@ -293,6 +310,7 @@ impl<P> Session<P> {
                 self.outputs.push_back(Output::Candidate(pong));
             }
             (Stage::Probed, Ok(ClientPacket::Upgrade)) => {
+                self.binary = *binary;
                 // A poll that still waits came after the client's last word on polling.
                 if let Some(to) = self.take_parked() {
                     self.answer(to, PollAnswer::Rejected(Rejection::BadRequest));
@@ -322,15 +340,19 @@ impl<P> Session<P> {
             return None;
         }
         self.postpone_timeout(now);
-        match packet {
-            ClientPacket::Message(message) => return Some(message),
-            ClientPacket::Pong => self.heartbeat = Heartbeat::Resting { ping_at: now + self.settings.ping_interval },
-            // In revision 4 the server pings; a client that does has lost its way.
-            ClientPacket::Ping(_) => match self.revision {
-                Revision::V4 => self.close(CloseReason::TransportError, now),
-            },
-            ClientPacket::Close => self.closed_by_client(now),
-            ClientPacket::Upgrade | ClientPacket::Ignored => (),
+        match (packet, self.revision) {
+            (ClientPacket::Message(message), Revision::V3 | Revision::V4) => return Some(message),
+            (ClientPacket::Pong, Revision::V4) => {
+                self.heartbeat = Heartbeat::Resting { ping_at: now + self.settings.ping_interval };
+            }
+            // What came with the ping is not sent back, as in the reference.
+            (ClientPacket::Ping(_), Revision::V3) => self.push(ServerPacket::Pong(Data::None), now),
+            // The other side's word: a client that says it has lost its way.
+            (ClientPacket::Ping(_), Revision::V4) | (ClientPacket::Pong, Revision::V3) => {
+                self.close(CloseReason::TransportError, now);
+            }
+            (ClientPacket::Close, Revision::V3 | Revision::V4) => self.closed_by_client(now),
+            (ClientPacket::Upgrade | ClientPacket::Ignored, Revision::V3 | Revision::V4) => (),
         }
         None
     }
@@ -351,10 +373,7 @@ impl<P> Session<P> {
         } else {
             self.outbox.push(ServerPacket::Close.encode(self.revision));
             match self.take_parked() {
-                Some(to) => {
-                    let packets = self.outbox.take();
-                    self.answer(to, PollAnswer::Packets(packets));
-                }
+                Some(to) => self.answer_with_outbox(to),
                 // Who is told to go because the server stops will find out by himself.
                 None if reason == CloseReason::ForcedServerClose => tail = Tail::Poll { until: now + FAREWELL },
                 None => (),
@@ -379,7 +398,12 @@ impl<P> Session<P> {
             return None;
         }
         let to = self.take_parked()?;
-        Some(Output::Poll { to, answer: PollAnswer::Packets(self.outbox.take()) })
+        let frames = if std::mem::take(&mut self.opening) {
+            self.outbox.pop().into_iter().collect()
+        } else {
+            self.outbox.take()
+        };
+        Some(Output::Poll { to, answer: self.packets(frames) })
     }
 
     /// The next frame for the WebSocket, if that is the transport. Call it when the WebSocket takes more.
@@ -389,7 +413,7 @@ impl<P> Session<P> {
             State::Polling(_) | State::Probing { .. } | State::Closed { .. } => return None,
         };
         match (frame, self.binary) {
-            (Frame::Binary(data), BinaryAs::Base64) => Some(payload::base64_frame(&data)),
+            (Frame::Binary(data), BinaryAs::Base64) => Some(payload::base64_frame(&data, self.revision)),
             (frame, BinaryAs::Base64 | BinaryAs::Frames) => Some(frame),
         }
     }
@@ -399,7 +423,7 @@ impl<P> Session<P> {
     pub fn deadline(&self) -> Option<Instant> {
         let heartbeat = match self.heartbeat {
             Heartbeat::Resting { ping_at } => ping_at,
-            Heartbeat::AwaitingPong { dead_at, .. } => dead_at,
+            Heartbeat::AwaitingPong { dead_at, .. } | Heartbeat::AwaitingPing { dead_at } => dead_at,
         };
         match &self.state {
             State::Polling(_) | State::WebSocket => Some(heartbeat),
@@ -430,17 +454,15 @@ impl<P> Session<P> {
                 if self.outbox.is_empty()
                     && let Some(to) = self.take_parked()
                 {
-                    let noop = ServerPacket::Noop.encode(self.revision);
-                    self.answer(to, PollAnswer::Packets(vec![noop]));
+                    let noop = self.packets(vec![ServerPacket::Noop.encode(self.revision)]);
+                    self.answer(to, noop);
                 }
             }
             State::Probing { .. } | State::Polling(_) | State::WebSocket => (),
         }
         match self.heartbeat {
             Heartbeat::Resting { ping_at } if ping_at <= now => {
-                match self.revision {
-                    Revision::V4 => self.outbox.push(ServerPacket::Ping.encode(self.revision)),
-                }
+                self.outbox.push(ServerPacket::Ping.encode(self.revision));
                 // Counted from when the ping was due, so that a late timer does not give the peer more time.
                 let dead_at = ping_at + self.settings.ping_timeout;
                 self.heartbeat = Heartbeat::AwaitingPong { dead_at, extended: false };
@@ -448,8 +470,10 @@ impl<P> Session<P> {
                     self.close(CloseReason::PingTimeout, now);
                 }
             }
-            Heartbeat::AwaitingPong { dead_at, .. } if dead_at <= now => self.close(CloseReason::PingTimeout, now),
-            Heartbeat::Resting { .. } | Heartbeat::AwaitingPong { .. } => (),
+            Heartbeat::AwaitingPong { dead_at, .. } | Heartbeat::AwaitingPing { dead_at } if dead_at <= now => {
+                self.close(CloseReason::PingTimeout, now);
+            }
+            Heartbeat::Resting { .. } | Heartbeat::AwaitingPong { .. } | Heartbeat::AwaitingPing { .. } => (),
         }
     }
 
@@ -463,14 +487,27 @@ impl<P> Session<P> {
         }
     }
 
-    /// Whoever sends something else while his pong is awaited is alive, only busy: he gets one more timeout.
+    /// Whoever sends something is alive. While his pong is awaited, that counts once: he gets one more timeout.
     fn postpone_timeout(&mut self, now: Instant) {
-        if let Heartbeat::AwaitingPong { dead_at, extended } = &mut self.heartbeat
-            && !*extended
-        {
-            *extended = true;
-            *dead_at = now + self.settings.ping_timeout;
+        match &mut self.heartbeat {
+            Heartbeat::AwaitingPong { dead_at, extended: extended @ false } => {
+                *extended = true;
+                *dead_at = now + self.settings.ping_timeout;
+            }
+            Heartbeat::AwaitingPing { dead_at } => {
+                *dead_at = now + self.settings.ping_interval + self.settings.ping_timeout;
+            }
+            Heartbeat::Resting { .. } | Heartbeat::AwaitingPong { extended: true, .. } => (),
         }
+    }
+
+    /// Queues a packet that a peer could make many of. Past the limits the session closes: its peer does not read.
+    fn push(&mut self, packet: ServerPacket, now: Instant) {
+        let frame = packet.encode(self.revision);
+        if !self.has_room(frame.len()) {
+            return self.close(CloseReason::Overflow, now);
+        }
+        self.outbox.push(frame);
     }
 
     fn closed_by_client(&mut self, now: Instant) {
@@ -480,7 +517,8 @@ impl<P> Session<P> {
         let tail = if matches!(self.state, State::WebSocket) {
             Tail::Nothing
         } else if let Some(to) = self.take_parked() {
-            self.answer(to, PollAnswer::Packets(vec![noop]));
+            let noop = self.packets(vec![noop]);
+            self.answer(to, noop);
             Tail::Nothing
         } else {
             // The poll that the client sent beside its goodbye may come after it.
@@ -509,6 +547,16 @@ impl<P> Session<P> {
 
     fn answer(&mut self, to: P, answer: PollAnswer) {
         self.outputs.push_back(Output::Poll { to, answer });
+    }
+
+    fn answer_with_outbox(&mut self, to: P) {
+        let frames = self.outbox.take();
+        let packets = self.packets(frames);
+        self.answer(to, packets);
+    }
+
+    fn packets(&self, frames: Vec<Frame>) -> PollAnswer {
+        PollAnswer::Packets(Batch { frames, revision: self.revision, binary: self.binary })
     }
 
     fn take_parked(&mut self) -> Option<P> {

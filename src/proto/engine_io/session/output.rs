@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::proto::engine_io::payload::Batch;
 use crate::proto::engine_io::{Frame, Rejection};
 
 /// Why a session ended: the reference's words, which applications know.
@@ -62,7 +63,7 @@ pub enum Output<P> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum PollAnswer {
     /// 200 with these packets.
-    Packets(Vec<Frame>),
+    Packets(Batch),
     /// The error with its code.
     Rejected(Rejection),
     /// 400 with an empty body: another poll was waiting.

@@ -15,8 +15,10 @@ pub enum Event<W> {
     Connect {
         /// Where.
         namespace: Namespace,
-        /// Its `auth`, a JSON object.
+        /// Its `auth`, a JSON object. Only revision 4 has it.
         auth: Option<ByteString>,
+        /// What stood behind the `?` of its namespace, as it was written. Only revision 3 has it.
+        query: Option<ByteString>,
     },
     /// A client emitted an event.
     Received {

@@ -21,9 +21,11 @@ use bytestring::ByteString;
 
 pub use self::event::{AckError, Answer, DisconnectReason, Event};
 use super::attachments::{Assembly, Whole};
+use super::doubled::Doubled;
 use super::packet::{AckId, Args, Encoded, Namespace, Packet};
 use super::parser::{self, Head};
-use crate::proto::engine_io::{CloseReason, Message, Outgoing, Session};
+use crate::proto::engine_io::payload::TextKind;
+use crate::proto::engine_io::{CloseReason, Message, Outgoing, Revision, Session};
 use crate::proto::json;
 use crate::proto::link::Layer;
 use crate::proto::time::{Instant, earliest};
@@ -74,6 +76,7 @@ pub struct Connection<W> {
     /// `None` once a namespace was joined.
     connect_due: Option<Instant>,
     refusals: usize,
+    doubled: Doubled,
     events: VecDeque<Event<W>>,
 }
 
@@ -105,16 +108,23 @@ struct Pending<W> {
 impl<W> Connection<W> {
     /// The connection of a session that opens now.
     #[must_use]
-    pub fn new(settings: Arc<Settings>, now: Instant) -> Self {
-        Self {
+    pub fn new(settings: Arc<Settings>, revision: Revision, now: Instant) -> Self {
+        let mut connection = Self {
             connect_due: Some(now + settings.connect_timeout),
             settings,
             members: Vec::new(),
             assembly: Assembly::default(),
             attachments_due: None,
             refusals: 0,
+            doubled: Doubled::default(),
             events: VecDeque::new(),
+        };
+        match revision {
+            // Such a client joins the default namespace by connecting.
+            Revision::V3 => connection.join(Namespace::root(), None, None),
+            Revision::V4 => (),
         }
+        connection
     }
 
     /// Lets a client join. Nothing is sent on a namespace before this. `sid` is the socket's id for the client to see.
@@ -126,8 +136,12 @@ impl<W> Connection<W> {
         }
         member.state = Membership::Joined { pending: BTreeMap::new(), retiring: false };
         self.connect_due = None;
-        let data = ByteString::from(format!(r#"{{"sid":"{sid}"}}"#));
-        send(&Packet::Connect { namespace: namespace.clone(), data: Some(data) }, session, now);
+        let data = match session.revision() {
+            // Its client makes up an id of its own from the session's.
+            Revision::V3 => None,
+            Revision::V4 => Some(ByteString::from(format!(r#"{{"sid":"{sid}"}}"#))),
+        };
+        send(&Packet::Connect { namespace: namespace.clone(), data }, session, now);
         true
     }
 
@@ -268,8 +282,11 @@ impl<W> Connection<W> {
                 }
                 Packet::ConnectError { .. } | Packet::Connect { .. } => session.close(CloseReason::ForcedClose, now),
             },
-            // A packet for a namespace that was never joined ends the connection, as in the reference.
-            Some(Membership::Joining) | None => session.close(CloseReason::ForcedClose, now),
+            // A packet for a namespace that was never joined: the servers of then passed over it, those of now do not.
+            Some(Membership::Joining) | None => match session.revision() {
+                Revision::V3 => (),
+                Revision::V4 => session.close(CloseReason::ForcedClose, now),
+            },
         }
     }
 
@@ -290,23 +307,38 @@ impl<W> Connection<W> {
     }
 
     fn connect<P>(&mut self, namespace: &Namespace, auth: Option<ByteString>, session: &mut Session<P>, now: Instant) {
+        let revision = session.revision();
+        let (namespace, query) = match revision {
+            Revision::V3 => namespace.split_query(),
+            Revision::V4 => (namespace.clone(), None),
+        };
         self.members.retain(|member| match member.state {
-            Membership::Left { until } => until > now && member.namespace != *namespace,
+            Membership::Left { until } => until > now && member.namespace != namespace,
             Membership::Joining | Membership::Joined { .. } => true,
         });
-        if self.members.iter().any(|member| member.namespace == *namespace) {
-            return session.close(CloseReason::ForcedClose, now);
+        if let Some(member) = self.members.iter().find(|member| member.namespace == namespace) {
+            return match (revision, &member.state) {
+                // Some of these clients join the default namespace in so many words, or join again when in doubt.
+                (Revision::V3, Membership::Joined { .. }) => {
+                    send(&Packet::Connect { namespace, data: None }, session, now);
+                }
+                (Revision::V3, Membership::Joining | Membership::Left { .. }) => (),
+                (Revision::V4, _) => session.close(CloseReason::ForcedClose, now),
+            };
         }
-        if !namespace.is_joinable() {
+        if !namespace.is_joinable(revision) {
             return self.send_refusal(namespace.truncated(), "Invalid namespace", None, session, now);
         }
         if self.members.len() >= self.settings.max_namespaces {
             let message = "too many namespaces on one connection: connect with forceNew";
-            return self.send_refusal(namespace.clone(), message, None, session, now);
+            return self.send_refusal(namespace, message, None, session, now);
         }
-        let namespace = namespace.detached();
+        self.join(namespace.detached(), auth, query);
+    }
+
+    fn join(&mut self, namespace: Namespace, auth: Option<ByteString>, query: Option<ByteString>) {
         self.members.push(Member { namespace: namespace.clone(), state: Membership::Joining });
-        self.events.push_back(Event::Connect { namespace, auth });
+        self.events.push_back(Event::Connect { namespace, auth, query });
     }
 
     fn send_refusal<P>(
@@ -317,13 +349,20 @@ impl<W> Connection<W> {
         session: &mut Session<P>,
         now: Instant,
     ) {
-        let mut json = String::from(r#"{"message":"#);
-        json::write_string(message, &mut json);
-        if let Some(data) = data {
-            json.push_str(r#","data":"#);
-            json.push_str(data);
+        let mut json = String::new();
+        match (session.revision(), data) {
+            (Revision::V3, Some(data)) => json.push_str(data),
+            (Revision::V3, None) => json::write_string(message, &mut json),
+            (Revision::V4, data) => {
+                json.push_str(r#"{"message":"#);
+                json::write_string(message, &mut json);
+                if let Some(data) = data {
+                    json.push_str(r#","data":"#);
+                    json.push_str(data);
+                }
+                json.push('}');
+            }
         }
-        json.push('}');
         send(&Packet::ConnectError { namespace, data: Some(ByteString::from(json)) }, session, now);
         self.refusals += 1;
         if self.refusals >= self.settings.max_refusals {
@@ -361,13 +400,27 @@ impl<W> Connection<W> {
 impl<W> Layer for Connection<W> {
     type Event = Event<W>;
 
+    /// Names of namespaces come before all JSON, and nobody joins one that is not ASCII in revision 3.
+    const TEXT: TextKind = TextKind::Json;
+
+    fn polled_text(&mut self, text: ByteString) -> ByteString {
+        self.doubled.read(text)
+    }
+
     /// Any fault in a packet ends the connection, without an answer, as in the reference.
     fn message<P>(&mut self, message: Message, session: &mut Session<P>, now: Instant) {
         let whole = match message {
-            Message::Text(text) => match parser::parse(&text, self.settings.max_attachments) {
+            Message::Text(text) => match parser::parse(&text, self.settings.max_attachments, session.revision()) {
                 // Attachments are collected only for who has joined (CVE-2026-48804).
                 Ok(parsed) if parsed.missing > 0 && self.membership(parsed.packet.namespace()).is_none() => {
-                    return session.close(CloseReason::ForcedClose, now);
+                    match session.revision() {
+                        Revision::V3 => {
+                            let begun = self.assembly.begin(parsed);
+                            self.assembly.give_up();
+                            begun
+                        }
+                        Revision::V4 => return session.close(CloseReason::ForcedClose, now),
+                    }
                 }
                 Ok(parsed) => self.assembly.begin(parsed),
                 Err(error) => Err(error),

@@ -1,0 +1,336 @@
+//! The body of a polling request: packets in a row (PROTOCOL.md, "Polling bodies").
+//!
+//! Revision 4 has a separator between them, revision 3 a length in front of each; revision 3 has a binary form too, for a
+//! batch with a binary packet in it, unless the client said that it wants text (`b64=1`).
+
+mod base64;
+mod counted;
+mod framed;
+mod separated;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+pub(super) use self::base64::decode as decode_base64;
+use super::packet::{ClientPacket, DecodeError, Frame};
+use super::{BinaryAs, Revision};
+
+/// Packets in one body. A client's batch holds what it queued during one request, hundreds at the most;
+/// this stops a body of a million two-byte packets from holding up the session's task.
+pub const MAX_PACKETS: usize = 65_536;
+
+/// A body, as its `Content-Type` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// `text/plain` and everything else.
+    Text(ByteString),
+    /// `application/octet-stream`.
+    Binary(Bytes),
+}
+
+/// What the text messages of a layer are.
+///
+/// It matters for revision 3 only. Clients of socket.io 1 and 2 both say `EIO=3`, but over polling those of 1 encode text
+/// as UTF-8 twice, and expect it so. ASCII is the same to both, and JSON can be written in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextKind {
+    /// Anything, sent as it is.
+    Any,
+    /// Beyond ASCII there are only strings of JSON, all behind the first `"`.
+    Json,
+}
+
+/// The packets of one polling answer, and what their form depends on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The packets, at least one.
+    pub frames: Vec<Frame>,
+    /// The session's revision.
+    pub revision: Revision,
+    /// Whether the client takes binary bodies.
+    pub binary: BinaryAs,
+}
+
+impl Batch {
+    /// Joins the packets into one body.
+    #[must_use]
+    pub fn encode(&self, kind: TextKind) -> Body {
+        match (self.revision, self.binary) {
+            (Revision::V4, BinaryAs::Frames | BinaryAs::Base64) => Body::Text(separated::encode(&self.frames)),
+            (Revision::V3, BinaryAs::Frames) if self.frames.iter().any(|frame| matches!(frame, Frame::Binary(_))) => {
+                Body::Binary(framed::encode(&self.frames))
+            }
+            (Revision::V3, BinaryAs::Frames | BinaryAs::Base64) => Body::Text(counted::encode(&self.frames, kind)),
+        }
+    }
+}
+
+/// The packets of a POST body, decoded one at a time: those before a fault are still delivered.
+#[derive(Debug)]
+pub struct Packets {
+    /// What is left to read; `None` once the last packet or a fault was returned.
+    rest: Option<Body>,
+    revision: Revision,
+    count: usize,
+}
+
+impl Packets {
+    /// Starts to read a body.
+    #[must_use]
+    pub fn new(body: Body, revision: Revision) -> Self {
+        Self { rest: Some(body), revision, count: 0 }
+    }
+
+    /// Cuts the first packet off. An empty one, which only revision 3 can skip, is `None`.
+    fn split(&mut self, body: Body) -> Result<Option<Frame>, DecodeError> {
+        match (body, self.revision) {
+            (Body::Text(text), Revision::V4) => {
+                let (packet, rest) = separated::split(text);
+                self.rest = rest.map(Body::Text);
+                Ok(Some(Frame::Text(packet)))
+            }
+            (Body::Binary(_), Revision::V4) => Err(DecodeError::UnexpectedBinary),
+            (Body::Text(text), Revision::V3) if text.is_empty() => Err(DecodeError::Empty),
+            (Body::Text(text), Revision::V3) => {
+                let (packet, rest) = counted::split(&text)?;
+                self.rest = (!rest.is_empty()).then_some(Body::Text(rest));
+                Ok((!packet.is_empty()).then_some(Frame::Text(packet)))
+            }
+            (Body::Binary(bytes), Revision::V3) => {
+                let (packet, rest) = framed::split(&bytes)?;
+                self.rest = (!rest.is_empty()).then_some(Body::Binary(rest));
+                Ok((!packet.is_empty()).then_some(packet))
+            }
+        }
+    }
+}
+
+impl Iterator for Packets {
+    type Item = Result<ClientPacket, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let body = self.rest.take()?;
+            self.count += 1;
+            if self.count > MAX_PACKETS {
+                return Some(Err(DecodeError::TooManyPackets));
+            }
+            let packet = match self.split(body) {
+                Ok(Some(frame)) => ClientPacket::decode(frame, self.revision),
+                Ok(None) => continue,
+                Err(error) => Err(error),
+            };
+            if packet.is_err() {
+                self.rest = None;
+            }
+            return Some(packet);
+        }
+    }
+}
+
+/// A binary frame as text, for a WebSocket whose client wants no binary frames.
+pub(super) fn base64_frame(data: &[u8], revision: Revision) -> Frame {
+    let (prefix, data) = match revision {
+        // Here the packet's type is a byte in front of the data, and there a character.
+        Revision::V3 => ("b4", data.get(1..).unwrap_or_default()),
+        Revision::V4 => ("b", data),
+    };
+    let mut packet = String::with_capacity(prefix.len() + base64::length(data.len()));
+    packet.push_str(prefix);
+    base64::write(data, &mut packet);
+    Frame::Text(packet.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::packet::{Data, Message};
+    use super::*;
+    use DecodeError::{Empty, Framing, InvalidBase64, InvalidUtf8, TooManyPackets, UnexpectedBinary, UnknownType};
+
+    const PING: ClientPacket = ClientPacket::Ping(Data::None);
+
+    fn text(data: &'static str) -> ClientPacket {
+        ClientPacket::Message(Message::Text(ByteString::from_static(data)))
+    }
+
+    fn binary(data: &'static [u8]) -> ClientPacket {
+        ClientPacket::Message(Message::Binary(Bytes::from_static(data)))
+    }
+
+    #[track_caller]
+    fn check(body: Body, revision: Revision, packets: &[ClientPacket], fault: Option<DecodeError>) {
+        let (mut good, mut bad) = (Vec::new(), None);
+        for packet in Packets::new(body.clone(), revision) {
+            match packet {
+                Ok(packet) => good.push(packet),
+                Err(error) => assert_eq!(bad.replace(error), None, "one fault ends {body:?}"),
+            }
+        }
+        assert_eq!((good.as_slice(), bad), (packets, fault), "{body:?}");
+    }
+
+    /// The decoding table of revision 4, row by row.
+    #[test]
+    fn decodes_revision_4_as_the_reference_does() {
+        let check = |body: &'static str, packets: &[ClientPacket], fault| {
+            check(Body::Text(ByteString::from_static(body)), Revision::V4, packets, fault);
+        };
+        check("", &[], Some(Empty));
+        check("4", &[text("")], None);
+        check("4a", &[text("a")], None);
+        check("4a\x1e", &[text("a")], Some(Empty));
+        check("\x1e4a", &[], Some(Empty));
+        check("4a\x1e\x1e4b", &[text("a")], Some(Empty));
+        check("2probe", &[ClientPacket::Ping(Data::Probe)], None);
+        check("9", &[], Some(UnknownType(b'9')));
+        check("a", &[], Some(UnknownType(b'a')));
+        check("abc", &[], Some(UnknownType(b'a')));
+        check("b", &[binary(b"")], None);
+        check("bAQID", &[binary(b"\x01\x02\x03")], None);
+        check("bAQI", &[binary(b"\x01\x02")], None);
+        check("b!!!!", &[], Some(InvalidBase64));
+        // The 4 is data here, not a type.
+        check("b4AQID", &[binary(b"\xe0\x04\x08")], None);
+        check("b4AQI", &[binary(b"\xe0\x04\x08")], None);
+        check("bAQJ", &[binary(b"\x01\x02")], None);
+        check("4hello\x1ebAQIDBA==", &[text("hello"), binary(b"\x01\x02\x03\x04")], None);
+        check("0{}", &[ClientPacket::Ignored], None);
+        check(
+            "5\x1e6\x1e3\x1e1",
+            &[ClientPacket::Upgrade, ClientPacket::Ignored, ClientPacket::Pong, ClientPacket::Close],
+            None,
+        );
+        check("é", &[], Some(UnknownType(0xc3)));
+    }
+
+    #[test]
+    fn revision_4_has_no_binary_bodies() {
+        check(Body::Binary(Bytes::from_static(b"4hello")), Revision::V4, &[], Some(UnexpectedBinary));
+    }
+
+    /// The decoding table of revision 3 for text, row by row.
+    #[test]
+    fn decodes_the_text_of_revision_3_as_the_reference_does() {
+        let check = |body: &'static str, packets: &[ClientPacket], fault| {
+            check(Body::Text(ByteString::from_static(body)), Revision::V3, packets, fault);
+        };
+        check("", &[], Some(Empty));
+        check("0:", &[], None);
+        check("0:1:2", &[PING], None);
+        check("1:2", &[PING], None);
+        check("1:2x", &[PING], Some(Framing));
+        check("2:4", &[], Some(Framing));
+        check("1:4", &[text("")], None);
+        check("3:4ab", &[text("ab")], None);
+        check("2:4ab", &[text("a")], Some(Framing));
+        check("6:4hello6:4world", &[text("hello"), text("world")], None);
+        check("2:4€", &[text("€")], None);
+        check("4:4€", &[], Some(Framing));
+        check("3:4😀", &[text("😀")], None);
+        check("2:4😀", &[], Some(Framing));
+        check("4:4é😀1:2", &[text("é😀"), PING], None);
+        check("10:b4AQIDBA==", &[binary(b"\x01\x02\x03\x04")], None);
+        check("2:b4", &[binary(b"")], None);
+        check("4:b4!!", &[], Some(InvalidBase64));
+        check("1:b", &[], Some(UnknownType(b'b')));
+        check("5:bAQID", &[], Some(UnknownType(b'b')));
+        check("1:9", &[], Some(UnknownType(b'9')));
+        check("01:2", &[PING], None);
+        for wrong in ["-1:4", "1.5:4a", ":4", "a:4", "abc", "4:4ab", "99999999999:4a", "9999999999:4a", " 1:4", "1e0:4"]
+        {
+            check(wrong, &[], Some(Framing));
+        }
+        check("4hello\x1e2", &[], Some(Framing));
+    }
+
+    /// The decoding table of revision 3 for bytes, row by row.
+    #[test]
+    fn decodes_the_bytes_of_revision_3_as_the_reference_does() {
+        let check = |body: &'static [u8], packets: &[ClientPacket], fault| {
+            check(Body::Binary(Bytes::from_static(body)), Revision::V3, packets, fault);
+        };
+        check(b"\x00\x06\xff4hello", &[text("hello")], None);
+        check(b"\x00\x04\xff4\xe2\x82\xac", &[text("€")], None);
+        check(b"\x00\x05\xff4\xf0\x9f\x98\x80", &[text("😀")], None);
+        check(b"\x01\x05\xff\x04\x01\x02\x03\x04", &[binary(b"\x01\x02\x03\x04")], None);
+        check(b"\x00\x01\xff2\x00\x02\xff4x", &[PING, text("x")], None);
+        check(b"\x00\x01\x01\xff40/abc123==", &[text("0/abc123==")], None);
+        check(b"\x00\x00\xff\x00\x01\xff2", &[PING], None);
+        check(b"\x00\x01\xff2\x01", &[PING], Some(Framing));
+        check(b"\x01\x01\xff\x09", &[], Some(UnknownType(9)));
+        check(b"\x00\x02\xff4\xff", &[], Some(InvalidUtf8));
+        for wrong in [
+            &b""[..],
+            b"\x00",
+            b"\x00\x01\xff",
+            b"\x00\xff",
+            b"\x00\x0a\xff4hello4hello",
+            b"\x00\x06\xff4hell",
+            b"\x02\x01\xff2",
+            b"4hello",
+            b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\xff2",
+            b"\x00\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\xff2",
+            b"\x00\x01\x02\x03",
+        ] {
+            check(wrong, &[], Some(Framing));
+        }
+    }
+
+    #[test]
+    fn bounds_the_packets_of_a_body() {
+        for (body, revision) in [("4\x1e", Revision::V4), ("1:4", Revision::V3), ("0:", Revision::V3)] {
+            let body = Body::Text(body.repeat(MAX_PACKETS + 1).into());
+            assert_eq!(Packets::new(body, revision).last(), Some(Err(TooManyPackets)));
+        }
+    }
+
+    fn encoded(frames: &[Frame], revision: Revision, binary: BinaryAs, kind: TextKind) -> Body {
+        Batch { frames: frames.to_vec(), revision, binary }.encode(kind)
+    }
+
+    #[test]
+    fn joins_with_the_separator() {
+        let frames = [Frame::Text("4hello".into()), Frame::Binary(Bytes::from_static(&[1, 2, 3, 4]))];
+        let check = |frames: &[Frame], body: &'static str| {
+            for binary in [BinaryAs::Frames, BinaryAs::Base64] {
+                assert_eq!(encoded(frames, Revision::V4, binary, TextKind::Json), Body::Text(body.into()));
+            }
+        };
+        check(&frames, "4hello\x1ebAQIDBA==");
+        check(&frames[..1], "4hello");
+    }
+
+    #[test]
+    fn joins_with_lengths() {
+        let frames = [Frame::Text("4hello".into()), Frame::Binary(Bytes::from_static(&[4, 1, 2, 3, 4]))];
+        let check = |frames: &[Frame], binary, expected| {
+            assert_eq!(encoded(frames, Revision::V3, binary, TextKind::Any), expected);
+        };
+        check(&frames, BinaryAs::Base64, Body::Text("6:4hello10:b4AQIDBA==".into()));
+        check(&frames[..1], BinaryAs::Frames, Body::Text("6:4hello".into()));
+        let bytes = b"\x00\x06\xff4hello\x01\x05\xff\x04\x01\x02\x03\x04";
+        check(&frames, BinaryAs::Frames, Body::Binary(Bytes::from_static(bytes)));
+        check(&[Frame::Text("4€😀".into())], BinaryAs::Base64, Body::Text("4:4€😀".into()));
+        let long = "x".repeat(100);
+        let mut body = b"\x00\x01\x00\x00\xff".to_vec();
+        body.extend(long.bytes());
+        body.extend(b"\x01\x01\xff\x04");
+        let frames = [Frame::Text(long.into()), Frame::Binary(Bytes::from_static(&[4]))];
+        check(&frames, BinaryAs::Frames, Body::Binary(body.into()));
+    }
+
+    #[test]
+    fn json_is_ascii_in_revision_3() {
+        for (packet, expected) in [
+            ("42/t,0[\"r\"]", "11:42/t,0[\"r\"]"),
+            ("42[\"é€\u{7f}😀\"]", "31:42[\"\\u00e9\\u20ac\u{7f}\\ud83d\\ude00\"]"),
+            // No string, so no JSON: a name that a client of socket.io 2 reads, and one of 1 does not.
+            ("41/é,", "5:41/é,"),
+            ("44/é,\"é\"", "13:44/é,\"\\u00e9\""),
+        ] {
+            let frames = [Frame::Text(packet.into())];
+            let body = encoded(&frames, Revision::V3, BinaryAs::Base64, TextKind::Json);
+            assert_eq!(body, Body::Text(expected.into()));
+        }
+    }
+}

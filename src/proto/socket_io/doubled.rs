@@ -1,0 +1,92 @@
+//! Text that was encoded as UTF-8 twice, and how to know it.
+//!
+//! Clients of socket.io 1 and 2 both say `EIO=3`. Over polling, those of 1 make bytes of a packet's text, take each byte for
+//! a character, and let HTTP make bytes of those: `é` arrives as `Ã©`. Most text shows which it is:
+//!
+//! - ASCII is the same either way.
+//! - A character beyond U+00FF, or bytes that are no UTF-8, cannot come from encoding twice; and then the client does not.
+//! - Only text like `Ã©` itself could be either. A client of 2 writes `40/ns,` when it joins, one of 1 `40/ns`, and both
+//!   join before they say anything else. So such text is decoded once more unless that comma, or other text, has shown
+//!   a client of 2.
+
+use bytestring::ByteString;
+
+/// What is known of one client.
+#[derive(Debug)]
+pub struct Doubled {
+    suspected: bool,
+}
+
+impl Default for Doubled {
+    fn default() -> Self {
+        Self { suspected: true }
+    }
+}
+
+impl Doubled {
+    /// Takes the text of a packet as it came, and gives what was meant.
+    pub fn read(&mut self, text: ByteString) -> ByteString {
+        if !self.suspected {
+            return text;
+        }
+        if text.is_ascii() {
+            self.suspected = !(text.starts_with("0/") && text.ends_with(','));
+            return text;
+        }
+        match undoubled(&text) {
+            Some(meant) => meant.into(),
+            None => {
+                self.suspected = false;
+                text
+            }
+        }
+    }
+}
+
+fn undoubled(text: &str) -> Option<String> {
+    let bytes = text.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect::<Option<Vec<u8>>>()?;
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a client of socket.io 1 makes of a text.
+    fn doubled(text: &str) -> String {
+        text.bytes().map(char::from).collect()
+    }
+
+    #[test]
+    fn knows_text_that_was_encoded_twice() {
+        for text in ["ascii", "é", "héllo €", "日本", "😀", "\u{80}\u{ff}", "\u{10ffff}", "Ã©"] {
+            let mut known = Doubled::default();
+            assert_eq!(known.read("0/ns".into()), "0/ns");
+            for _ in 0..2 {
+                assert_eq!(known.read(doubled(text).into()), text, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn leaves_the_text_of_socket_io_2_alone() {
+        for join in ["0/ns,", "0/ns?a=b,"] {
+            let mut known = Doubled::default();
+            assert_eq!(known.read(join.into()), join);
+            for text in ["é", "Ã©", "€", "Ã©"] {
+                assert_eq!(known.read(text.into()), text, "{join} {text}");
+            }
+        }
+    }
+
+    /// Without the comma, as from a client nobody has thought of: the first text that cannot be doubled tells.
+    #[test]
+    fn learns_from_text_that_cannot_be_doubled() {
+        for proof in ["é", "€", "Ã©€", "\u{ff}"] {
+            let mut known = Doubled::default();
+            assert_eq!(known.read("Ã©".into()), "é", "nothing is known yet");
+            assert_eq!(known.read(proof.into()), proof);
+            assert_eq!(known.read("Ã©".into()), "Ã©", "after {proof}");
+        }
+    }
+}
