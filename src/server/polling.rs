@@ -15,10 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::link::Command;
 use super::reply::{self, Reply};
 use crate::proto::engine_io::jsonp::{Jsonp, payload_of_form};
-use crate::proto::engine_io::payload::{Batch, Body, TextKind};
+use crate::proto::engine_io::payload::{Body, TextKind};
 use crate::proto::engine_io::query::Target;
 use crate::proto::engine_io::session::{PollAnswer, PostError};
-use crate::proto::engine_io::{BinaryAs, CloseReason, Rejection, Revision};
+use crate::proto::engine_io::{CloseReason, Rejection, Revision};
 
 /// The types of polling answers, which clients of revision 3 compare whole.
 const TEXT: &str = "text/plain; charset=UTF-8";
@@ -79,11 +79,7 @@ pub(super) async fn poll<C>(
     }
     match answer.await {
         Ok(PollAnswer::Packets(batch)) => match jsonp {
-            // A script has no bytes, whatever was said when the session opened.
-            Some(jsonp) => match (Batch { binary: BinaryAs::Base64, ..batch }).encode(text) {
-                Body::Text(payload) => packets(TEXT, jsonp.script(&payload).into()),
-                Body::Binary(_) => reply::empty(StatusCode::INTERNAL_SERVER_ERROR),
-            },
+            Some(jsonp) => packets(TEXT, jsonp.script(&batch.encode_as_text(text)).into()),
             None => match batch.encode(text) {
                 Body::Text(payload) => packets(TEXT, payload.into_bytes()),
                 Body::Binary(payload) => packets(BINARY, payload),

@@ -55,12 +55,19 @@ impl Batch {
     /// Joins the packets into one body.
     #[must_use]
     pub fn encode(&self, kind: TextKind) -> Body {
+        let has_binary = || self.frames.iter().any(|frame| matches!(frame, Frame::Binary(_)));
         match (self.revision, self.binary) {
-            (Revision::V4, BinaryAs::Frames | BinaryAs::Base64) => Body::Text(separated::encode(&self.frames)),
-            (Revision::V3, BinaryAs::Frames) if self.frames.iter().any(|frame| matches!(frame, Frame::Binary(_))) => {
-                Body::Binary(framed::encode(&self.frames))
-            }
-            (Revision::V3, BinaryAs::Frames | BinaryAs::Base64) => Body::Text(counted::encode(&self.frames, kind)),
+            (Revision::V3, BinaryAs::Frames) if has_binary() => Body::Binary(framed::encode(&self.frames)),
+            (Revision::V3 | Revision::V4, _) => Body::Text(self.encode_as_text(kind)),
+        }
+    }
+
+    /// Joins the packets into text, whatever they hold: JSONP carries nothing else.
+    #[must_use]
+    pub fn encode_as_text(&self, kind: TextKind) -> ByteString {
+        match self.revision {
+            Revision::V3 => counted::encode(&self.frames, kind),
+            Revision::V4 => separated::encode(&self.frames),
         }
     }
 }
