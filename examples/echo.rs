@@ -22,15 +22,12 @@ use socket2me::proto::link::Layer;
 use socket2me::proto::socket_io::connection::{self, AckError, Answer, DisconnectReason};
 use socket2me::proto::socket_io::packet::{Args, Encoded};
 use socket2me::proto::time::Instant;
-use socket2me::server::engine::{Application, Engine, Handle, Opening};
+use socket2me::server::engine::{Application, Engine, Handle, Limits, Opening};
 use socket2me::server::http as server;
 use socket2me::server::link::Link;
 use socket2me::server::reply::Reply as HttpReply;
 use socket2me::server::socket_io::{Connect, Host, Received, Refusal, Reply, Socket, SocketIo};
 use tokio::net::TcpListener;
-
-/// What waits for one session's task at the most.
-const MAILBOX: usize = 1024;
 
 /// Sends back whatever it is sent
 #[derive(Debug, Parser)]
@@ -75,8 +72,8 @@ async fn main() -> std::io::Result<()> {
         max_attachment_bytes: flags.max_payload,
         ..connection::Settings::default()
     };
-    let socket_io = Engine::new(SocketIo::new(Echo, connection_settings), settings.clone(), MAILBOX);
-    let engine_io = Engine::new(RawEcho, settings, MAILBOX);
+    let socket_io = Engine::new(SocketIo::new(Echo, connection_settings), settings.clone(), Limits::default());
+    let engine_io = Engine::new(RawEcho, settings, Limits::default());
     let handler = {
         let (socket_io, engine_io) = (socket_io.clone(), engine_io.clone());
         move |request: http::Request<hyper::body::Incoming>, peer| {
@@ -96,7 +93,7 @@ async fn main() -> std::io::Result<()> {
         socket_io.close_all(CloseReason::ServerShuttingDown).await;
         engine_io.close_all(CloseReason::ServerShuttingDown).await;
     };
-    server::serve(listener, handler, stop).await;
+    server::serve(listener, handler, server::Limits::default(), stop).await;
     Ok(())
 }
 

@@ -36,6 +36,11 @@ pub trait Layer {
     /// Does what is due.
     fn handle_timeout<P>(&mut self, session: &mut Session<P>, now: Instant);
 
+    /// What was received of messages that are not whole yet, in bytes.
+    fn buffered_bytes(&self) -> usize {
+        0
+    }
+
     /// The session has ended: said once, and nothing comes after it.
     fn closed(&mut self, reason: CloseReason);
 
@@ -60,6 +65,12 @@ impl<L: Layer, P> ServerLink<L, P> {
     /// The session.
     pub fn session(&self) -> &Session<P> {
         &self.session
+    }
+
+    /// What waits to be sent, and what was received of messages that are not whole, in bytes.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        self.session.buffered_bytes() + self.layer.buffered_bytes()
     }
 
     /// The poll that waits, see [`Session::parked`].

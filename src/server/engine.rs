@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method as HttpMethod, StatusCode};
@@ -14,6 +15,7 @@ use hyper::body::Incoming;
 use rand::TryRngCore as _;
 use tokio::sync::{mpsc, oneshot};
 
+use super::budget::{Budget, Held, PerAddress, Place};
 use super::clock::Clock;
 use super::link::{self, Command, Link};
 use super::polling;
@@ -101,6 +103,36 @@ pub enum Undelivered {
     Closed,
 }
 
+/// What the sessions of a server may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Commands that wait for one session's task.
+    pub mailbox: usize,
+    /// All sessions.
+    pub sessions: Arc<Budget>,
+    /// Those of one address.
+    pub per_address: Arc<PerAddress>,
+    /// The memory for bodies and messages, in bytes.
+    pub bytes: Arc<Budget>,
+    /// How long a client may stop sending a body.
+    pub stall_timeout: Duration,
+    /// The origins of pages that may connect, in lower case; `*` is any.
+    pub origins: Vec<String>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            mailbox: 4096,
+            sessions: Budget::new(20_000),
+            per_address: PerAddress::new(None, 500, Vec::new()),
+            bytes: Budget::new(256 << 20),
+            stall_timeout: Duration::from_secs(30),
+            origins: vec!["*".to_owned()],
+        }
+    }
+}
+
 /// An Engine.IO server.
 pub struct Engine<A: Application> {
     pub(super) shared: Arc<Shared<A>>,
@@ -111,7 +143,7 @@ pub(super) struct Shared<A: Application> {
     pub(super) application: A,
     pub(super) settings: Arc<Settings>,
     pub(super) clock: Clock,
-    mailbox_capacity: usize,
+    pub(super) limits: Limits,
     sessions: Mutex<HashMap<Sid, mpsc::Sender<Command<A::Command>>>>,
 }
 
@@ -122,15 +154,15 @@ impl<A: Application> Clone for Engine<A> {
 }
 
 impl<A: Application> Engine<A> {
-    /// A server without sessions. `mailbox_capacity` bounds what waits for one session's task.
+    /// A server without sessions.
     #[must_use]
-    pub fn new(application: A, settings: Settings, mailbox_capacity: usize) -> Self {
+    pub fn new(application: A, settings: Settings, limits: Limits) -> Self {
         Self {
             shared: Arc::new(Shared {
                 application,
                 settings: Arc::new(settings),
                 clock: Clock::start(),
-                mailbox_capacity,
+                limits,
                 sessions: Mutex::default(),
             }),
         }
@@ -159,7 +191,9 @@ impl<A: Application> Engine<A> {
 
     /// Serves a request to the Engine.IO path.
     pub async fn serve(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
-        let cors = cors_headers(request.headers());
+        let Ok(cors) = self.cors_headers(request.headers()) else {
+            return reply::text(StatusCode::FORBIDDEN, "application/json", ORIGIN_REFUSED);
+        };
         let mut reply = if request.method() == HttpMethod::OPTIONS && request.headers().contains_key(header::ORIGIN) {
             preflight(request.headers())
         } else {
@@ -183,14 +217,15 @@ impl<A: Application> Engine<A> {
         match EngineRequest::parse(method, query, upgrade)? {
             EngineRequest::Open { revision, transport, binary, jsonp } => {
                 let session = self.session(revision, transport)?.with_binary_as(binary);
+                let place = self.place(peer)?;
                 let opening = Opening { peer, sid: session.sid(), revision, query: query.to_owned() };
                 match transport {
                     Transport::Polling => {
-                        let (mailbox, task) = link::prepare(&self.shared, session, &opening, None);
+                        let (mailbox, task) = link::prepare(&self.shared, session, place, &opening, None);
                         tokio::spawn(task);
                         Ok(polling::poll(&mailbox, Some(revision), jsonp, A::Layer::TEXT).await)
                     }
-                    Transport::WebSocket => Ok(self.open_websocket(request, session, opening)),
+                    Transport::WebSocket => Ok(self.open_websocket(request, session, place, opening)),
                 }
             }
             EngineRequest::Poll(target) => {
@@ -199,7 +234,8 @@ impl<A: Application> Engine<A> {
             }
             EngineRequest::Post(target) => {
                 let mailbox = self.mailbox(target)?;
-                Ok(polling::post(&mailbox, target, request, self.shared.settings.max_payload).await)
+                let Shared { settings, limits, .. } = &*self.shared;
+                Ok(polling::post(&mailbox, target, request, settings.max_payload, limits).await)
             }
             EngineRequest::Attach(target, binary) => self.attach(request, target, binary).await,
             EngineRequest::Misfit(target, rejection) => self.mailbox(target).and(Err(rejection)),
@@ -207,12 +243,19 @@ impl<A: Application> Engine<A> {
     }
 
     /// Nothing is switched before everything was checked.
-    fn open_websocket(&self, request: Request<Incoming>, session: Session<link::Poller>, opening: Opening) -> Reply {
+    fn open_websocket(
+        &self,
+        request: Request<Incoming>,
+        session: Session<link::Poller>,
+        place: SessionPlace,
+        opening: Opening,
+    ) -> Reply {
         let shared = Arc::clone(&self.shared);
         let max_payload = self.shared.settings.max_payload;
-        websocket::accept(request, max_payload, move |websocket| async move {
+        let memory = Arc::clone(&self.shared.limits.bytes);
+        websocket::accept(request, max_payload, memory, move |websocket| async move {
             if let Some(websocket) = websocket {
-                let (_, task) = link::prepare(&shared, session, &opening, Some(websocket));
+                let (_, task) = link::prepare(&shared, session, place, &opening, Some(websocket));
                 task.await;
             }
         })
@@ -224,7 +267,8 @@ impl<A: Application> Engine<A> {
         let command = Command::Reserve { revision: target.revision, binary, reply };
         mailbox.send(command).await.map_err(|_| Rejection::SessionUnknown)?;
         reserved.await.map_err(|_| Rejection::SessionUnknown)??;
-        Ok(websocket::accept(request, self.shared.settings.max_payload, move |websocket| async move {
+        let memory = Arc::clone(&self.shared.limits.bytes);
+        Ok(websocket::accept(request, self.shared.settings.max_payload, memory, move |websocket| async move {
             let command = match websocket {
                 Some(websocket) => Command::Candidate(Box::new(websocket)),
                 None => Command::CandidateLost,
@@ -247,6 +291,30 @@ impl<A: Application> Engine<A> {
         Ok(Session::open(settings, Sid::from_random(random), revision, transport, self.shared.clock.now()))
     }
 
+    fn place(&self, peer: SocketAddr) -> Result<SessionPlace, Rejection> {
+        let Limits { sessions, per_address, .. } = &self.shared.limits;
+        let of_address = per_address.hold(peer.ip()).ok_or(Rejection::TooManySessions)?;
+        let session = sessions.hold(1).ok_or(Rejection::TooManySessions)?;
+        Ok(SessionPlace { _session: session, _of_address: of_address })
+    }
+
+    /// Unless the operator says otherwise any origin may connect, as in the original: nothing here is authorised by a
+    /// cookie, so there is nothing to abuse. The exact origin is repeated because browsers refuse `*` from clients that send
+    /// credentials, as the old ones always do. A client without an origin is no page.
+    fn cors_headers(&self, request: &HeaderMap) -> Result<HeaderMap, OriginRefused> {
+        let mut headers = HeaderMap::new();
+        if let Some(origin) = request.get(header::ORIGIN) {
+            let named = |allowed: &String| allowed == "*" || allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
+            if !self.shared.limits.origins.iter().any(named) {
+                return Err(OriginRefused);
+            }
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        Ok(headers)
+    }
+
     fn mailbox(&self, target: Target) -> Result<mpsc::Sender<Command<A::Command>>, Rejection> {
         self.shared.sessions().get(&target.sid).cloned().ok_or(Rejection::SessionUnknown)
     }
@@ -254,10 +322,14 @@ impl<A: Application> Engine<A> {
 
 impl<A: Application> Shared<A> {
     /// Makes a session's mailbox known, until the guard is dropped.
-    pub(super) fn register(self: &Arc<Self>, sid: Sid) -> (Registration<A>, mpsc::Receiver<Command<A::Command>>) {
-        let (sender, receiver) = mpsc::channel(self.mailbox_capacity);
+    pub(super) fn register(
+        self: &Arc<Self>,
+        sid: Sid,
+        place: SessionPlace,
+    ) -> (Registration<A>, mpsc::Receiver<Command<A::Command>>) {
+        let (sender, receiver) = mpsc::channel(self.limits.mailbox);
         self.sessions().insert(sid, sender.clone());
-        (Registration { shared: Arc::clone(self), sid, sender }, receiver)
+        (Registration { shared: Arc::clone(self), sid, sender, _place: place }, receiver)
     }
 
     fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<Sid, mpsc::Sender<Command<A::Command>>>> {
@@ -271,6 +343,13 @@ pub(super) struct Registration<A: Application> {
     pub(super) shared: Arc<Shared<A>>,
     pub(super) sid: Sid,
     sender: mpsc::Sender<Command<A::Command>>,
+    _place: SessionPlace,
+}
+
+/// A session's place among all sessions, and among those of its address.
+pub(super) struct SessionPlace {
+    _session: Held,
+    _of_address: Place,
 }
 
 impl<A: Application> Registration<A> {
@@ -300,17 +379,11 @@ pub(super) fn link_of<A: Application>(
     (ServerLink::new(session, layer), state)
 }
 
-/// Any origin may connect, as in the original: nothing here is authorised by a cookie, so there is nothing to abuse. The
-/// exact origin is repeated because browsers refuse `*` from clients that send credentials, as the old ones always do.
-fn cors_headers(request: &HeaderMap) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    if let Some(origin) = request.get(header::ORIGIN) {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-        headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    }
-    headers
-}
+/// The page may not connect from where it is.
+struct OriginRefused;
+
+/// In the form of the reference, code 4.
+const ORIGIN_REFUSED: &str = r#"{"code":4,"message":"Forbidden"}"#;
 
 fn preflight(request: &HeaderMap) -> Reply {
     let mut reply = reply::empty(StatusCode::NO_CONTENT);

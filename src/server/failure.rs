@@ -21,8 +21,12 @@ pub(super) enum Failure {
     MethodNotAllowed(&'static str),
     /// A body over the limit, in bytes.
     BodyTooLarge(usize),
-    /// A body that ended before it should, or took too long.
+    /// A body that came so slowly that it would never end.
+    BodyTooSlow,
+    /// A body that ended before it should.
     BodyIncomplete,
+    /// A head that HTTP does not allow, in this way.
+    InvalidHead(&'static str),
     /// A body that is not what its headers say.
     InvalidBody(InvalidBody),
     /// Too many requests.
@@ -43,11 +47,35 @@ pub(super) enum Failure {
     // The operator's.
     /// More is waiting for this end than the limit.
     Overloaded,
+    /// More is going on in all than the limit, or holds more memory.
+    Busy,
     /// The store of tokens fails.
     Store,
     /// The server is about to stop.
     Stopping,
 }
+
+/// All that [`Failure::code`] can be.
+pub(super) const CODES: [&str; 18] = [
+    "not-found",
+    "method-not-allowed",
+    "body-too-large",
+    "body-too-slow",
+    "body-incomplete",
+    "invalid-head",
+    "invalid-body",
+    "throttled",
+    "token-not-found",
+    "client-not-connected",
+    "client-disconnected",
+    "client-timed-out",
+    "answer-too-large",
+    "invalid-answer",
+    "overloaded",
+    "server-busy",
+    "store-unavailable",
+    "stopping",
+];
 
 impl Failure {
     /// The failure's name for programs: the value of the header `X-Socket2Me-Error`.
@@ -56,7 +84,9 @@ impl Failure {
             Self::NotFound => "not-found",
             Self::MethodNotAllowed(_) => "method-not-allowed",
             Self::BodyTooLarge(_) => "body-too-large",
+            Self::BodyTooSlow => "body-too-slow",
             Self::BodyIncomplete => "body-incomplete",
+            Self::InvalidHead(_) => "invalid-head",
             Self::InvalidBody(_) => "invalid-body",
             Self::Throttled => "throttled",
             Self::TokenNotFound => "token-not-found",
@@ -66,6 +96,7 @@ impl Failure {
             Self::AnswerTooLarge => "answer-too-large",
             Self::InvalidAnswer(_) => "invalid-answer",
             Self::Overloaded => "overloaded",
+            Self::Busy => "server-busy",
             Self::Store => "store-unavailable",
             Self::Stopping => "stopping",
         }
@@ -80,13 +111,14 @@ impl Failure {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyIncomplete | Self::InvalidBody(_) => StatusCode::BAD_REQUEST,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyIncomplete | Self::InvalidHead(_) | Self::InvalidBody(_) => StatusCode::BAD_REQUEST,
             Self::Throttled => StatusCode::TOO_MANY_REQUESTS,
             Self::TokenNotFound => standard(StatusCode::NOT_FOUND),
             Self::NotConnected | Self::Disconnected => standard(StatusCode::BAD_GATEWAY),
             Self::TimedOut(status) => *status,
             Self::AnswerTooLarge | Self::InvalidAnswer(_) => StatusCode::BAD_GATEWAY,
-            Self::Overloaded | Self::Store | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Busy | Self::Store | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -95,11 +127,11 @@ impl Failure {
         let mut reply = reply::error(self.status(statuses), self.code(), &self.to_string());
         let headers = reply.headers_mut();
         match self {
-            Self::Overloaded | Self::Throttled | Self::Store | Self::Stopping => {
+            Self::Overloaded | Self::Busy | Self::Throttled | Self::Store | Self::Stopping => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             // The rest of the body is not read, so nothing more can come on this connection.
-            Self::BodyTooLarge(_) | Self::BodyIncomplete => {
+            Self::BodyTooLarge(_) | Self::BodyTooSlow | Self::BodyIncomplete | Self::InvalidHead(_) => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Self::MethodNotAllowed(methods) => {
@@ -124,6 +156,8 @@ impl fmt::Display for Failure {
             Self::NotFound => f.write_str("not found: there are /new, /refresh/TOKEN and /go/TOKEN"),
             Self::MethodNotAllowed(methods) => write!(f, "method not allowed: use {methods}"),
             Self::BodyTooLarge(limit) => write!(f, "the body is over the limit of {limit} bytes"),
+            Self::BodyTooSlow => f.write_str("the body came too slowly"),
+            Self::InvalidHead(what) => write!(f, "the request is not valid HTTP: {what}"),
             Self::BodyIncomplete => f.write_str("the body did not arrive whole"),
             Self::InvalidBody(error) => error.fmt(f),
             Self::Throttled => f.write_str("too many requests from this address, slow down"),
@@ -133,6 +167,7 @@ impl fmt::Display for Failure {
             Self::TimedOut(_) => f.write_str("client did not answer in time"),
             Self::AnswerTooLarge => f.write_str("the client's answer is over the limit of the server"),
             Self::InvalidAnswer(error) => write!(f, "the client's answer cannot be sent: {error}"),
+            Self::Busy => f.write_str("the server has too much to do, try again in a moment"),
             Self::Overloaded => f.write_str("too many requests are waiting for this client"),
             Self::Store => f.write_str("the server cannot look tokens up now"),
             Self::Stopping => f.write_str("the server is stopping"),

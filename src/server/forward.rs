@@ -5,16 +5,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Incoming;
 
+use super::body::{self, BodyError, Kept, UNCOUNTED};
+use super::budget::Held;
 use super::engine::Undelivered;
 use super::failure::Failure;
 use super::forwarded::Forwarded;
-use super::polling::{BodyError, read_body};
+use super::metrics::{Exchanges, Outcome};
 use super::reply::Reply;
 use super::tunnels::{End, Tunnels};
 use crate::config::ServeConfig;
@@ -34,6 +37,7 @@ pub(super) struct Forwarder {
     pub(super) store: Arc<Store>,
     pub(super) config: Arc<ServeConfig>,
     pub(super) ids: Ids,
+    pub(super) exchanges: Exchanges,
 }
 
 /// Makes the ids of exchanges: a part that is this process's own, and a count.
@@ -62,14 +66,23 @@ impl Forwarder {
         let id = self.ids.next();
         let started = tokio::time::Instant::now();
         let is_head = request.method() == Method::HEAD;
+        let exchange = self.exchanges.begin();
         let mut reply = match self.exchange(request, peer, &id).await {
             Ok(response) => {
                 let status = response.status.as_u16();
                 tracing::debug!(id, status, elapsed = ?started.elapsed(), "exchange answered");
+                exchange.ended(Outcome::Answered);
                 visitor_reply(response, is_head)
+            }
+            // Handlers that never call `respond()` rely on this answer of the original.
+            Err(Failure::TimedOut(StatusCode::OK)) => {
+                tracing::debug!(id, elapsed = ?started.elapsed(), "exchange not answered in time");
+                exchange.ended(Outcome::TimedOut);
+                visitor_reply(Response::ok(), is_head)
             }
             Err(failure) => {
                 tracing::debug!(id, code = failure.code(), elapsed = ?started.elapsed(), "exchange failed: {failure}");
+                exchange.ended(Outcome::Failed(failure.code()));
                 failure.reply(self.config.error_status)
             }
         };
@@ -85,14 +98,18 @@ impl Forwarder {
         let (token, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let token = Token::parse(token).ok_or(Failure::TokenNotFound)?;
         // Nobody is asked for a body that has nowhere to go.
-        if self.tunnels.end(&token).is_none() {
-            return Err(self.without_end(&token).await);
-        }
+        let Some(end) = self.tunnels.end(&token) else { return Err(self.without_end(&token).await) };
+        let _in_flight = end.in_flight()?;
         let announced = has_body(&head.headers);
-        let bytes = read_body(body, self.config.max_body).await.map_err(|error| match error {
-            BodyError::TooLarge => Failure::BodyTooLarge(self.config.max_body),
-            BodyError::Incomplete => Failure::BodyIncomplete,
-        })?;
+        let Kept { bytes, mut held } =
+            body::read(body, self.config.max_body, self.config.limits.stall_timeout, &end.memory).await.map_err(
+                |error| match error {
+                    BodyError::TooLarge => Failure::BodyTooLarge(self.config.max_body),
+                    BodyError::Incomplete => Failure::BodyIncomplete,
+                    BodyError::TooSlow => Failure::BodyTooSlow,
+                    BodyError::NoMemory => Failure::Busy,
+                },
+            )?;
         let length = announced.then_some(bytes.len());
         // Looked up only now: while a slow body came, another end may have taken over.
         let Some(end) = self.tunnels.end(&token) else { return Err(self.without_end(&token).await) };
@@ -113,7 +130,17 @@ impl Forwarder {
         let ack_id = end.next_ack();
         let event = visit.encode(end.namespace(), ack_id, &body, length, end.options);
         tracing::debug!(id, ?token, method = visit.method, bytes = event.len(), "exchange begun");
-        self.ask(&end, event, ack_id).await
+        drop(body);
+        if !body::count(&mut held, event.len(), &end.memory) {
+            return Err(Failure::Busy);
+        }
+        let mut response = self.ask(&end, event, ack_id).await?;
+        drop(held);
+        if response.body.len() > UNCOUNTED {
+            let held = end.memory.hold(response.body.len()).ok_or(Failure::Busy)?;
+            response.body = Bytes::from_owner(Counted { bytes: response.body, _held: held });
+        }
+        Ok(response)
     }
 
     async fn ask(&self, end: &Arc<End>, event: Encoded, id: AckId) -> Result<Response, Failure> {
@@ -127,8 +154,6 @@ impl Forwarder {
         hang_up.end = None;
         match outcome {
             Ok(Ok(answer)) => Response::decode(&answer).map_err(Failure::InvalidAnswer),
-            // Handlers that never call `respond()` rely on this answer of the original.
-            Ok(Err(AckError::TimedOut)) if self.config.timeout_status == StatusCode::OK => Ok(Response::ok()),
             Ok(Err(AckError::TimedOut)) => Err(Failure::TimedOut(self.config.timeout_status)),
             Ok(Err(error)) => Err(error.into()),
             // The session's task is gone, and all that waited for it.
@@ -142,6 +167,18 @@ impl Forwarder {
             Ok(None) => Failure::TokenNotFound,
             Err(error) => error.into(),
         }
+    }
+}
+
+/// A response's body, whose memory is held until the visitor has read it.
+struct Counted {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

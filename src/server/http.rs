@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Request;
@@ -13,13 +14,45 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::budget::{Budget, PerAddress};
+use super::guard::Guarded;
 use super::reply::Reply;
 
-/// How long a client may take to send the head of a request. It bounds idle connections too.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// What connections may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// All of them.
+    pub connections: Arc<Budget>,
+    /// Those of one address.
+    pub per_address: Arc<PerAddress>,
+    /// How long a client may take to send the head of a request. It bounds idle connections too.
+    pub head_timeout: Duration,
+    /// The largest head of a request, in bytes.
+    pub max_head: usize,
+    /// The most headers of a request.
+    pub max_headers: usize,
+    /// How long a peer may stop reading.
+    pub stall_timeout: Duration,
+}
 
-/// The largest head of a request.
-const MAX_HEAD_BYTES: usize = 64 << 10;
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: Budget::new(20_000),
+            per_address: PerAddress::new(None, 1_000, Vec::new()),
+            head_timeout: Duration::from_secs(60),
+            max_head: 64 << 10,
+            max_headers: HEADERS_ON_STACK,
+            stall_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// So many headers hyper reads without memory of their own.
+const HEADERS_ON_STACK: usize = 100;
+
+/// hyper wants no less for a head.
+const SMALLEST_HEAD: usize = 8 << 10;
 
 /// How long open connections may take to finish once the server stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -28,7 +61,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves connections until `stop` is ready, then lets the open ones finish what they do, for a short time.
-pub async fn serve<H, F>(listener: TcpListener, handler: H, stop: impl Future<Output = ()>)
+pub async fn serve<H, F>(listener: TcpListener, handler: H, limits: Limits, stop: impl Future<Output = ()>)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Reply> + Send + 'static,
@@ -39,9 +72,10 @@ where
         tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    tokio::spawn(connection(stream, peer, handler.clone(), stopped.clone()));
-                }
+                Ok((stream, peer)) => match place(&limits, stream, peer) {
+                    Ok(stream) => drop(tokio::spawn(connection(stream, peer, handler.clone(), limits.clone(), stopped.clone()))),
+                    Err(stream) => refuse(&stream, peer),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "cannot take a connection in");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -55,23 +89,48 @@ where
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, stopping.closed()).await;
 }
 
-async fn connection<H, F>(stream: TcpStream, peer: SocketAddr, handler: H, mut stopped: watch::Receiver<bool>)
-where
+/// A place for a connection, or the connection back where there is none.
+fn place(limits: &Limits, stream: TcpStream, peer: SocketAddr) -> Result<Guarded, TcpStream> {
+    let Some(of_address) = limits.per_address.hold(peer.ip()) else { return Err(stream) };
+    let Some(connection) = limits.connections.hold(1) else { return Err(stream) };
+    // Answers are written whole, so waiting for more to send would only delay them.
+    let _ = stream.set_nodelay(true);
+    Ok(Guarded::new(stream, limits.stall_timeout, connection, of_address))
+}
+
+/// Says why, without waiting: whoever does not take it at once has lost it.
+fn refuse(stream: &TcpStream, peer: SocketAddr) {
+    const ANSWER: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n\
+        X-Socket2Me-Error: server-busy\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 52\r\n\r\n\
+        {\"Error\":\"too many connections, try again in a while\"}";
+    tracing::debug!(%peer, "too many connections: one more is refused");
+    let _ = stream.try_write(ANSWER.as_bytes());
+}
+
+async fn connection<H, F>(
+    stream: Guarded,
+    peer: SocketAddr,
+    handler: H,
+    limits: Limits,
+    mut stopped: watch::Receiver<bool>,
+) where
     H: Fn(Request<Incoming>, SocketAddr) -> F,
     F: Future<Output = Reply> + Send,
 {
-    // Answers are written whole, so waiting for more to send would only delay them.
-    let _ = stream.set_nodelay(true);
     let service = service_fn(|request| {
         let reply = handler(request, peer);
         async move { Ok::<_, Infallible>(reply.await) }
     });
-    let connection = http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(limits.max_head.max(SMALLEST_HEAD));
+    if limits.max_headers != HEADERS_ON_STACK {
+        builder.max_headers(limits.max_headers);
+    }
+    drop(limits);
+    let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,

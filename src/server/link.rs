@@ -11,7 +11,9 @@ use std::task::{Context, Poll};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
-use super::engine::{self, Application, Opening, Registration, Shared};
+use super::body::{self, UNCOUNTED};
+use super::budget::Held;
+use super::engine::{self, Application, Opening, Registration, SessionPlace, Shared};
 use super::websocket::{self, Received, WebSocket};
 use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PollAnswer, PostError};
@@ -63,15 +65,16 @@ pub(super) enum Command<C> {
 pub(super) fn prepare<A: Application>(
     shared: &Arc<Shared<A>>,
     session: Session<Poller>,
+    place: SessionPlace,
     opening: &Opening,
     websocket: Option<WebSocket>,
 ) -> (mpsc::Sender<Command<A::Command>>, impl Future<Output = ()> + Send + 'static) {
-    let (registration, mailbox) = shared.register(session.sid());
+    let (registration, mailbox) = shared.register(session.sid(), place);
     let (link, state) = engine::link_of(&registration, session, opening);
     let sender = registration.mailbox();
     let Opening { peer, revision, .. } = opening;
     tracing::debug!(session = ?registration.sid, %peer, ?revision, "session opened");
-    let task = Task { link, state, mailbox, websocket, candidate: None, timer: None, registration };
+    let task = Task { link, state, mailbox, websocket, candidate: None, timer: None, held: None, registration };
     (sender, task.run())
 }
 
@@ -82,6 +85,8 @@ struct Task<A: Application> {
     websocket: Option<WebSocket>,
     candidate: Option<WebSocket>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// The memory that waits here.
+    held: Option<Held>,
     registration: Registration<A>,
 }
 
@@ -232,6 +237,19 @@ impl<A: Application> Task<A> {
         if self.write(cx).is_err() {
             self.websocket = None;
             self.link.websocket_lost(CloseReason::TransportError, now);
+            self.let_application_act(now);
+        }
+        self.count_memory(now);
+    }
+
+    /// What waits here, for the peer to read it or to send the rest of it, is taken from the memory that all share.
+    fn count_memory(&mut self, now: Instant) {
+        let bytes = self.link.buffered_bytes();
+        if bytes <= UNCOUNTED {
+            self.held = None;
+        } else if !body::count(&mut self.held, bytes, &self.registration.shared.limits.bytes) {
+            tracing::warn!(session = ?self.registration.sid, bytes, "no memory for what waits for a client: its session is closed");
+            self.link.close(CloseReason::Overflow, now);
             self.let_application_act(now);
         }
     }

@@ -8,19 +8,25 @@
 //! - `forward`: one exchange; `forwarded`: who the visitor is; `throttle`: the rate limit
 //! - `tunnels`: which end holds which token
 //! - [`socket_io`]: the Socket.IO server, for any host; the relay is one
+//! - [`budget`]: what all share and nobody may use up; `guard` and `body`: connections and bodies that keep to it;
+//!   `metrics`: how much of it is taken
 //! - [`engine`]: the Engine.IO server, for any application; Socket.IO is one
 //! - [`link`]: the one task that owns a session; `polling` and `websocket`: its transports
 //!
 //! A session's task is the only one that touches its machine. Everybody else sends it commands through a bounded mailbox
 //! and gets answers through oneshots; a full mailbox is a 503. No lock is held across an await.
 
+mod body;
+pub mod budget;
 mod clock;
 pub mod engine;
 mod failure;
 mod forward;
 mod forwarded;
+mod guard;
 pub mod http;
 pub mod link;
+mod metrics;
 mod page;
 mod polling;
 pub mod reply;
@@ -34,12 +40,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ::http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use self::budget::{Budget, PerAddress};
 use self::engine::Engine;
 use self::forward::{Forwarder, Ids};
+use self::metrics::{Budgets, Exchanges};
 use self::route::Router;
 use self::socket_io::SocketIo;
 use self::throttle::Throttle;
@@ -48,20 +57,21 @@ use crate::config::ServeConfig;
 use crate::proto::{engine_io, socket_io as protocol};
 use crate::store::Store;
 
-/// Tokens in memory at most: 100 MB of them, more than six hours of one a second from fifty addresses.
-const MAX_TOKENS: usize = 1_000_000;
-
 /// Runs the relay on a listener until `shutdown` is ready; then lets exchanges in flight finish, within the drain timeout,
 /// tells the ends to reconnect elsewhere, and returns.
 ///
 /// # Errors
-/// When the listener does not know its own address.
+/// When the listener does not know its own address, or figures cannot be served where they should be.
 pub async fn run(
     listener: TcpListener,
     config: ServeConfig,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let router = Arc::new(router(config, &listener)?);
+    let figures = match router.config.metrics_listen {
+        Some(address) => Some(tokio::spawn(serve_metrics(metrics_listener(address).await?, Arc::clone(&router)))),
+        None => None,
+    };
     let sweeper = tokio::spawn(Arc::clone(&router.forwarder.tunnels).sweep());
     let (stop, stopped) = oneshot::channel::<()>();
     let handler = {
@@ -71,7 +81,7 @@ pub async fn run(
             async move { router.route(request, peer).await }
         }
     };
-    let serving = http::serve(listener, handler, async { drop(stopped.await) });
+    let serving = http::serve(listener, handler, router.connection_limits(), async { drop(stopped.await) });
     let stopping = async {
         shutdown.await;
         drain(&router).await;
@@ -79,7 +89,32 @@ pub async fn run(
     };
     tokio::join!(serving, stopping);
     sweeper.abort();
+    if let Some(figures) = figures {
+        figures.abort();
+    }
     Ok(())
+}
+
+async fn metrics_listener(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| std::io::Error::new(error.kind(), format!("cannot serve metrics on {address}: {error}")))?;
+    tracing::info!(address = %listener.local_addr()?, "metrics at /metrics");
+    Ok(listener)
+}
+
+/// Figures have a listener of their own: they are the operator's, and nobody else's.
+async fn serve_metrics(listener: TcpListener, router: Arc<Router>) {
+    let handler = move |request: hyper::Request<hyper::body::Incoming>, _| {
+        let router = Arc::clone(&router);
+        async move {
+            match request.uri().path() {
+                "/metrics" => router.metrics(),
+                _ => reply::text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "there is /metrics\n"),
+            }
+        }
+    };
+    http::serve(listener, handler, http::Limits::default(), std::future::pending()).await;
 }
 
 /// Ends on long-polling need requests of their own to answer, so the listener stays open until the exchanges are done.
@@ -106,8 +141,18 @@ fn router(config: ServeConfig, listener: &TcpListener) -> std::io::Result<Router
         tracing::warn!("REDIS_URL is set, but this version keeps tokens in memory: they are gone after a restart");
     }
     let config = Arc::new(config);
-    let store = Arc::new(Store::in_memory(MAX_TOKENS));
-    let tunnels = Tunnels::new(Arc::clone(&store));
+    let limits = &config.limits;
+    let store = Arc::new(Store::in_memory(limits.max_tokens));
+    let proxies = config.trust_proxy.clone();
+    let budgets = Budgets {
+        connections: Budget::new(limits.max_connections),
+        connections_per_address: PerAddress::new(limits.max_connections_per_address, 1_000, proxies.clone()),
+        sessions: Budget::new(limits.max_sessions),
+        sessions_per_address: PerAddress::new(limits.max_sessions_per_address, 500, proxies),
+        exchanges: Budget::new(limits.max_exchanges),
+        bytes: Budget::new(config.max_buffered()),
+    };
+    let tunnels = Tunnels::new(Arc::clone(&store), budgets.clone(), limits.max_exchanges_per_tunnel);
     let max_payload = config.payload_limit();
     let engine_settings = engine_io::Settings {
         revisions: config.engine_io.clone(),
@@ -121,20 +166,32 @@ fn router(config: ServeConfig, listener: &TcpListener) -> std::io::Result<Router
     let settings = protocol::connection::Settings {
         connect_timeout: config.connect_timeout,
         ack_timeout: config.response_timeout,
+        max_attachments: limits.max_attachments,
+        max_namespaces: limits.max_namespaces,
         max_attachment_bytes: max_payload,
         ..protocol::connection::Settings::default()
     };
+    let session_limits = engine::Limits {
+        mailbox: config.mailbox as usize,
+        sessions: Arc::clone(&budgets.sessions),
+        per_address: Arc::clone(&budgets.sessions_per_address),
+        bytes: Arc::clone(&budgets.bytes),
+        stall_timeout: limits.stall_timeout,
+        origins: config.allow_origin.clone(),
+    };
     let application = SocketIo::new(Relay { tunnels: Arc::clone(&tunnels) }, settings);
     Ok(Router {
-        engine: Engine::new(application, engine_settings, config.mailbox as usize),
+        engine: Engine::new(application, engine_settings, session_limits),
         forwarder: Forwarder {
             tunnels,
             store: Arc::clone(&store),
             config: Arc::clone(&config),
             ids: Ids::new(rand::random()),
+            exchanges: Exchanges::new(),
         },
         store,
         throttle: Throttle::new(&config),
+        budgets,
         config,
         url,
         exchanges: TaskTracker::new(),

@@ -1,17 +1,16 @@
 //! The long-polling transport: GETs that wait for packets, POSTs that bring them.
 
-use std::time::Duration;
-
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use bytestring::ByteString;
 use futures::FutureExt as _;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
-use http_body_util::BodyExt as _;
 use hyper::Request;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use tokio::sync::{mpsc, oneshot};
 
+use super::body::{self, BodyError, Kept};
+use super::engine::Limits;
 use super::link::Command;
 use super::reply::{self, Reply};
 use crate::proto::engine_io::jsonp::{Jsonp, payload_of_form};
@@ -23,48 +22,6 @@ use crate::proto::engine_io::{CloseReason, Rejection, Revision};
 /// The types of polling answers, which clients of revision 3 compare whole.
 const TEXT: &str = "text/plain; charset=UTF-8";
 const BINARY: &str = "application/octet-stream";
-
-/// How long a body may take to arrive. Clients send one in one go.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Why a body could not be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BodyError {
-    /// It is larger than the limit.
-    TooLarge,
-    /// It stopped before its end.
-    Incomplete,
-}
-
-/// Reads a body of at most `limit` bytes. Nothing past the limit is kept, and nothing is read when it is announced.
-pub(super) async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
-    let announced = body.size_hint().lower();
-    if usize::try_from(announced).map_or(true, |announced| announced > limit) {
-        return Err(BodyError::TooLarge);
-    }
-    let mut body = body;
-    let mut whole = Bytes::new();
-    let mut rest: Option<BytesMut> = None;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| BodyError::Incomplete)?.into_data() else { continue };
-        let so_far = rest.as_ref().map_or(whole.len(), BytesMut::len);
-        if data.len() > limit - so_far {
-            return Err(BodyError::TooLarge);
-        }
-        // A body that comes in one piece, the usual case, is not copied.
-        if whole.is_empty() && rest.is_none() {
-            whole = data;
-            continue;
-        }
-        let joined = rest.get_or_insert_with(|| {
-            let mut joined = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0).max(2 * whole.len()));
-            joined.extend_from_slice(&whole);
-            joined
-        });
-        joined.extend_from_slice(&data);
-    }
-    Ok(rest.map_or(whole, BytesMut::freeze))
-}
 
 /// Waits for packets. `text` is what the session's layer sends.
 pub(super) async fn poll<C>(
@@ -97,29 +54,36 @@ pub(super) async fn post<C: Send + 'static>(
     target: Target,
     request: Request<Incoming>,
     limit: usize,
+    limits: &Limits,
 ) -> Reply {
     let Target { revision, .. } = target;
     let content = content_of(&request, target);
-    let mut reading = Box::pin(read_body(request.into_body(), limit));
+    let mut reading = Box::pin(body::read(request.into_body(), limit, limits.stall_timeout, &limits.bytes));
     // A body that has arrived with its head needs one trip to the session's task, not two.
     let result = match reading.as_mut().now_or_never() {
-        Some(Ok(body)) => {
-            let body = decode(body, content);
+        Some(Ok(Kept { bytes, held: _held })) => {
+            let body = decode(bytes, content);
             ask(mailbox, |reply| Command::Post { revision, body, reply }).await
         }
         early => match begin(mailbox, revision).await {
             Ok(posting) => {
                 let body = match early {
-                    Some(body) => Ok(body),
-                    None => tokio::time::timeout(BODY_TIMEOUT, reading).await,
+                    Some(body) => body,
+                    None => reading.await,
                 };
                 match body {
-                    Ok(Ok(body)) => posting.end(decode(body, content)).await,
-                    Ok(Err(BodyError::TooLarge)) => {
+                    Ok(Kept { bytes, held: _held }) => posting.end(decode(bytes, content)).await,
+                    Err(BodyError::TooLarge) => {
                         tracing::warn!(limit, "a polling body is over --max-payload: its session is closed");
-                        return too_large(posting).await;
+                        return refused(posting, StatusCode::PAYLOAD_TOO_LARGE).await;
                     }
-                    Ok(Err(BodyError::Incomplete)) | Err(_) => posting.end(Err(CloseReason::TransportError)).await,
+                    Err(BodyError::NoMemory) => {
+                        tracing::warn!("no memory for a polling body: its session is closed");
+                        return refused(posting, StatusCode::SERVICE_UNAVAILABLE).await;
+                    }
+                    Err(BodyError::Incomplete | BodyError::TooSlow) => {
+                        posting.end(Err(CloseReason::TransportError)).await
+                    }
                 }
             }
             Err(error) => Err(error),
@@ -158,10 +122,10 @@ fn decode(body: Bytes, content: Content) -> Result<Body, CloseReason> {
     }
 }
 
-async fn too_large<C: Send + 'static>(posting: Posting<C>) -> Reply {
+async fn refused<C: Send + 'static>(posting: Posting<C>, status: StatusCode) -> Reply {
     // The session ends whether or not it hears of it: the client takes every other status than 200 for the end.
     let _ = posting.end(Err(CloseReason::TransportError)).await;
-    let mut reply = reply::empty(StatusCode::PAYLOAD_TOO_LARGE);
+    let mut reply = reply::empty(status);
     reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     reply
 }

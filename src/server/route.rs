@@ -16,6 +16,7 @@ use super::engine::Engine;
 use super::failure::Failure;
 use super::forward::Forwarder;
 use super::forwarded::Forwarded;
+use super::metrics::{self, Budgets};
 use super::page;
 use super::reply::{self, Reply};
 use super::socket_io::SocketIo;
@@ -33,6 +34,7 @@ pub(super) struct Router {
     pub(super) store: Arc<Store>,
     pub(super) config: Arc<ServeConfig>,
     pub(super) throttle: Throttle,
+    pub(super) budgets: Budgets,
     /// Where this server is reached, for the page that says so.
     pub(super) url: String,
     /// Exchanges in flight, so that a stopping server can wait for them.
@@ -45,7 +47,8 @@ impl Router {
     pub(super) async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
         // Ends must be able to answer, however busy or near its end the server is.
         if matches!(request.uri().path(), "/socket.io/" | "/socket.io") {
-            return self.engine.serve(request, peer).await;
+            let client = Forwarded::client(request.headers(), peer.ip(), &self.config.trust_proxy);
+            return self.engine.serve(request, SocketAddr::new(client, peer.port())).await;
         }
         match self.serve(request, peer).await {
             Ok(reply) => reply,
@@ -54,6 +57,10 @@ impl Router {
     }
 
     async fn serve(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Reply, Failure> {
+        // Two of them, and proxies before this may have believed the other one (RFC 9112, section 3.2).
+        if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
+            return Err(Failure::InvalidHead("it has more than one Host"));
+        }
         let path = request.uri().path();
         if path == "/healthz" {
             return self.health();
@@ -79,6 +86,26 @@ impl Router {
             return Err(Failure::NotFound);
         };
         Ok(readable_by_pages(reply))
+    }
+
+    /// What connections may take.
+    pub(super) fn connection_limits(&self) -> super::http::Limits {
+        let limits = &self.config.limits;
+        super::http::Limits {
+            connections: Arc::clone(&self.budgets.connections),
+            per_address: Arc::clone(&self.budgets.connections_per_address),
+            head_timeout: limits.head_timeout,
+            max_head: limits.max_head,
+            max_headers: limits.max_headers,
+            stall_timeout: limits.stall_timeout,
+        }
+    }
+
+    /// All figures, for an operator.
+    pub(super) fn metrics(&self) -> Reply {
+        let (tunnels, tokens) = (self.forwarder.tunnels.count(), self.store.count());
+        let text = metrics::render(&self.forwarder.exchanges, &self.budgets, tunnels, tokens);
+        reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
     }
 
     fn health(&self) -> Result<Reply, Failure> {

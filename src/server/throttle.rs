@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::budget::network_of;
 use crate::config::ServeConfig;
 
 /// The original's `THROTTLE_INTERVAL_MAX`.
@@ -81,17 +82,6 @@ impl Throttle {
             count if count > self.burst_max => Verdict::Refuse,
             count if count > self.max => Verdict::Delay(window.until),
             _ => Verdict::Pass,
-        }
-    }
-}
-
-/// One subscriber has a whole /64 of IPv6, and counts as one.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
         }
     }
 }

@@ -9,7 +9,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::budget::{Budget, Held};
 use super::engine::Undelivered;
+use super::failure::Failure;
+use super::metrics::Budgets;
 use super::socket_io::{Connect, Host, Received, Refusal, Reply, Socket};
 use crate::proto::engine_io::Revision;
 use crate::proto::exchange::EndOptions;
@@ -29,6 +32,8 @@ const STORE_RETRY: Duration = Duration::from_secs(5);
 pub(super) struct Tunnels {
     store: Arc<Store>,
     ends: RwLock<Ends>,
+    budgets: Budgets,
+    exchanges_per_tunnel: usize,
     /// Tells the sweeper of an end whose token expires before all others.
     sooner: Notify,
     next_end: AtomicU64,
@@ -65,6 +70,9 @@ impl Ends {
 pub(super) struct End {
     socket: Socket<Relay>,
     pub(super) options: EndOptions,
+    /// What its exchanges may hold of the memory for bodies.
+    pub(super) memory: Arc<Budget>,
+    exchanges: Arc<Budget>,
     number: u64,
     next_ack: AtomicU64,
 }
@@ -79,6 +87,13 @@ impl End {
 
     pub(super) fn namespace(&self) -> &Namespace {
         self.socket.namespace()
+    }
+
+    /// A place for one more exchange.
+    pub(super) fn in_flight(&self) -> Result<Held, Failure> {
+        self.exchanges.hold(1).ok_or_else(|| {
+            if self.exchanges.used() >= self.exchanges.limit() { Failure::Overloaded } else { Failure::Busy }
+        })
     }
 
     /// Sends an event and gives the way on which its ack will come.
@@ -97,8 +112,15 @@ impl End {
 pub(super) type Outcome = Result<Answer, AckError>;
 
 impl Tunnels {
-    pub(super) fn new(store: Arc<Store>) -> Arc<Self> {
-        Arc::new(Self { store, ends: RwLock::default(), sooner: Notify::new(), next_end: AtomicU64::new(0) })
+    pub(super) fn new(store: Arc<Store>, budgets: Budgets, exchanges_per_tunnel: usize) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            ends: RwLock::default(),
+            budgets,
+            exchanges_per_tunnel,
+            sooner: Notify::new(),
+            next_end: AtomicU64::new(0),
+        })
     }
 
     /// The end of a token, while one is connected.
@@ -190,12 +212,12 @@ pub(super) enum Member {
     /// A client of revision 3 in the default namespace, where nothing happens.
     Idle,
     /// The end of a tunnel.
-    End(Held),
+    End(Seat),
 }
 
 /// The place of an end.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Seat {
     token: Token,
     options: EndOptions,
     remaining: Duration,
@@ -223,7 +245,7 @@ impl Host for Relay {
             };
             let options = options.map_err(Refusal::new)?;
             match tunnels.store.remaining(&token).await {
-                Ok(Some(remaining)) => Ok(Member::End(Held { token, options, remaining, number: 0 })),
+                Ok(Some(remaining)) => Ok(Member::End(Seat { token, options, remaining, number: 0 })),
                 Ok(None) => Err(Refusal::new(TOKEN_NOT_FOUND)),
                 Err(error) => {
                     tracing::error!(%error, "the store of tokens does not answer");
@@ -234,18 +256,21 @@ impl Host for Relay {
     }
 
     fn connected(&self, member: &mut Member, socket: &Socket<Self>, _: Reply<'_, Self>) {
-        let Member::End(held) = member else { return };
-        held.number = self.tunnels.next_end.fetch_add(1, Ordering::Relaxed);
+        let Member::End(seat) = member else { return };
+        seat.number = self.tunnels.next_end.fetch_add(1, Ordering::Relaxed);
         let end = Arc::new(End {
             socket: socket.clone(),
-            options: held.options,
-            number: held.number,
+            options: seat.options,
+            // A quarter, so that one tunnel does not stop the others.
+            memory: self.tunnels.budgets.bytes.part(self.tunnels.budgets.bytes.limit() / 4),
+            exchanges: self.tunnels.budgets.exchanges.part(self.tunnels.exchanges_per_tunnel),
+            number: seat.number,
             next_ack: AtomicU64::new(0),
         });
-        let expiry = Instant::now() + held.remaining;
-        tracing::info!(token = ?held.token, "end connected");
-        if let Some(before) = self.tunnels.insert(held.token, end, expiry) {
-            tracing::info!(token = ?held.token, "a newer end takes over");
+        let expiry = Instant::now() + seat.remaining;
+        tracing::info!(token = ?seat.token, "end connected");
+        if let Some(before) = self.tunnels.insert(seat.token, end, expiry) {
+            tracing::info!(token = ?seat.token, "a newer end takes over");
             // It finishes what it was asked before it goes.
             tokio::spawn(async move { before.socket.retire().await });
         }
@@ -262,8 +287,8 @@ impl Host for Relay {
     }
 
     fn disconnected(&self, member: Member, _: &Socket<Self>, reason: DisconnectReason) {
-        let Member::End(held) = member else { return };
-        tracing::info!(token = ?held.token, %reason, "end disconnected");
-        self.tunnels.remove(&held.token, held.number);
+        let Member::End(seat) = member else { return };
+        tracing::info!(token = ?seat.token, %reason, "end disconnected");
+        self.tunnels.remove(&seat.token, seat.number);
     }
 }

@@ -1,6 +1,7 @@
 //! The WebSocket transport: the HTTP upgrade, frames in and out, and a proper end.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,13 +15,14 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 
+use super::budget::Budget;
+use super::guard::Guarded;
 use super::reply::{self, Reply};
 use crate::proto::engine_io::{CloseReason, Frame};
 use crate::proto::exchange::headers::names;
@@ -54,7 +56,7 @@ pub(super) enum Received {
 /// A WebSocket of the server's side.
 #[derive(Debug)]
 pub(super) struct WebSocket {
-    stream: WebSocketStream<TcpStream>,
+    stream: WebSocketStream<Guarded>,
     max_payload: usize,
     /// Frames were written and perhaps not sent.
     dirty: bool,
@@ -67,7 +69,7 @@ pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
 
 /// Answers a request for a WebSocket: 101, or what is wrong with it. `then` runs in a task of its own once the connection
 /// has changed hands, or with `None` when it never did.
-pub(super) fn accept<T, F>(mut request: Request<Incoming>, max_payload: usize, then: T) -> Reply
+pub(super) fn accept<T, F>(mut request: Request<Incoming>, max_payload: usize, memory: Arc<Budget>, then: T) -> Reply
 where
     T: FnOnce(Option<WebSocket>) -> F + Send + 'static,
     F: Future<Output = ()> + Send,
@@ -84,7 +86,7 @@ where
         // What the connection's task would keep alive beside its socket is let go here.
         drop(request);
         let websocket = match upgrade.await {
-            Ok(upgraded) => WebSocket::from_upgraded(upgraded, max_payload).await,
+            Ok(upgraded) => WebSocket::from_upgraded(upgraded, max_payload, memory).await,
             // The peer was gone before the 101 reached it.
             Err(_) => None,
         };
@@ -123,9 +125,13 @@ fn accept_key(request: &Request<Incoming>) -> Result<HeaderValue, Box<Reply>> {
 }
 
 impl WebSocket {
-    async fn from_upgraded(upgraded: hyper::upgrade::Upgraded, max_payload: usize) -> Option<Self> {
+    async fn from_upgraded(
+        upgraded: hyper::upgrade::Upgraded,
+        max_payload: usize,
+        memory: Arc<Budget>,
+    ) -> Option<Self> {
         // The only kind of connection the server makes; see `http`.
-        let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+        let parts = upgraded.downcast::<TokioIo<Guarded>>().ok()?;
         let largest = max_payload.saturating_mul(OVERSIZE_FACTOR);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -133,7 +139,8 @@ impl WebSocket {
             .max_message_size(Some(largest))
             .max_frame_size(Some(largest));
         let early = parts.read_buf.to_vec();
-        let stream = parts.io.into_inner();
+        let mut stream = parts.io.into_inner();
+        stream.gather(memory);
         let stream = WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await;
         Some(Self { stream, max_payload, dirty: false })
     }
@@ -146,6 +153,7 @@ impl WebSocket {
                 Some(Err(error)) => return Poll::Ready(ended(&error)),
                 None => return Poll::Ready(Received::Ended(CloseReason::TransportClose, None)),
             };
+            self.stream.get_mut().took_message();
             let oversized = message.len() > self.max_payload;
             return Poll::Ready(match message {
                 Message::Text(text) if oversized => Received::Oversized(Some(start(&text))),
@@ -238,6 +246,10 @@ fn ended(error: &Error) -> Received {
         }
         Error::Utf8(_) => (CloseReason::TransportError, Some(CloseCode::Invalid)),
         Error::Protocol(_) => (CloseReason::TransportError, Some(CloseCode::Protocol)),
+        Error::Io(error) if error.kind() == std::io::ErrorKind::OutOfMemory => {
+            tracing::warn!(%error, "no memory for a message: its session is closed");
+            (CloseReason::TransportError, Some(CloseCode::Again))
+        }
         _ => (CloseReason::TransportError, None),
     };
     Received::Ended(reason, code.map(close))

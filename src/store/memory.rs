@@ -28,6 +28,10 @@ impl Memory {
         Self { tokens: Mutex::default(), capacity }
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.tokens().expiry.len()
+    }
+
     pub(super) fn create(&self, token: Token, ttl: Duration) -> Result<(), StoreError> {
         let mut tokens = self.tokens();
         if tokens.expiry.len() >= self.capacity {

@@ -37,6 +37,14 @@ impl Store {
         Self::Memory(Memory::new(capacity))
     }
 
+    /// How many tokens there are, as far as this process knows.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Memory(memory) => memory.count(),
+        }
+    }
+
     /// Keeps a new token for `ttl`.
     ///
     /// # Errors

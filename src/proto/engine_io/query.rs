@@ -76,6 +76,8 @@ pub enum Rejection {
     Forbidden,
     /// 5: the revision is missing, unknown or turned off.
     UnsupportedRevision,
+    /// There are as many sessions as there may be, of all or of this address. Not in the reference.
+    TooManySessions,
     /// A method that a session's URL does not have. Not in the reference, which answers 500.
     MethodNotAllowed,
 }
@@ -87,6 +89,7 @@ impl Rejection {
         match self {
             Self::Forbidden => 403,
             Self::MethodNotAllowed => 405,
+            Self::TooManySessions => 503,
             Self::TransportUnknown
             | Self::SessionUnknown
             | Self::BadHandshakeMethod
@@ -105,6 +108,7 @@ impl Rejection {
             Self::BadRequest => Some((3, "Bad request")),
             Self::Forbidden => Some((4, "Forbidden")),
             Self::UnsupportedRevision => Some((5, "Unsupported protocol version")),
+            Self::TooManySessions => Some((4, "Too many sessions, try again later")),
             Self::MethodNotAllowed => None,
         }
     }

@@ -43,6 +43,12 @@ impl Assembly {
         self.0.is_some()
     }
 
+    /// What was collected of the packet's attachments, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.as_ref().filter(|partial| !partial.oversized).map_or(0, |partial| partial.bytes)
+    }
+
     /// Takes a packet's text; gives it back at once when nothing is missing.
     ///
     /// # Errors

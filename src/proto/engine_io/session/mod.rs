@@ -201,6 +201,12 @@ impl<P> Session<P> {
         self.outbox.has_room(bytes, &self.settings)
     }
 
+    /// What waits to be sent, in bytes.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        self.outbox.bytes()
+    }
+
     /// The poll that waits, for its owner to watch whether its client is still there.
     pub fn parked(&mut self) -> Option<&mut P> {
         match &mut self.state {

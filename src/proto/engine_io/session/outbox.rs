@@ -12,6 +12,10 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }

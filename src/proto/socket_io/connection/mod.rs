@@ -475,6 +475,10 @@ impl<W> Layer for Connection<W> {
         self.time_out_acks(session, now);
     }
 
+    fn buffered_bytes(&self) -> usize {
+        self.assembly.bytes()
+    }
+
     fn closed(&mut self, reason: CloseReason) {
         self.assembly = Assembly::default();
         for Member { namespace, state } in std::mem::take(&mut self.members) {

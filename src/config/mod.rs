@@ -1,5 +1,8 @@
 //! Flags and environment: every setting, its default and the reason for it. Flag beats environment beats default.
 
+mod limits;
+mod units;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -7,6 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use http::StatusCode;
 use ipnet::IpNet;
 
+pub use self::limits::LimitConfig;
+use self::units::{duration, network, origin, revision, size, timeout_status};
 use crate::proto::engine_io::Revision;
 
 /// The command line.
@@ -127,6 +132,15 @@ pub struct ServeConfig {
     /// Requests waiting for one connection's task before further ones are answered 503
     #[arg(long, env = "SOCKET2ME_MAILBOX", default_value = "4096", value_parser = clap::value_parser!(u32).range(1..=65536), value_name = "COUNT")]
     pub mailbox: u32,
+    /// Origins of pages that may connect as ends, separated by commas; `*` is any
+    #[arg(long, env = "SOCKET2ME_ALLOW_ORIGIN", default_value = "*", value_delimiter = ',', value_parser = origin, value_name = "ORIGIN")]
+    pub allow_origin: Vec<String>,
+    /// Where figures for an operator are served, in the form that Prometheus reads. Without it: nowhere
+    #[arg(long, env = "SOCKET2ME_METRICS_LISTEN", value_name = "ADDR:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// What there is of everything, and how long peers are waited for.
+    #[command(flatten)]
+    pub limits: LimitConfig,
     /// How long a stopping server lets requests finish
     #[arg(long, env = "SOCKET2ME_DRAIN_TIMEOUT", default_value = "10s", value_parser = duration, value_name = "TIME")]
     pub drain_timeout: Duration,
@@ -149,6 +163,14 @@ impl ServeConfig {
         let command = Alone::command().mut_args(|arg| arg.env(None));
         let matches = command.get_matches_from(["socket2me"]);
         Alone::from_arg_matches(&matches).expect("every setting has a default or is optional").config
+    }
+
+    /// The memory for bodies and messages, in bytes: room for several of the largest, however large they may be.
+    #[must_use]
+    pub fn max_buffered(&self) -> usize {
+        /// Enough for a hundred uploads of two megabytes at once, and no strain on a small machine.
+        const DEFAULT: usize = 256 << 20;
+        self.limits.max_buffered.unwrap_or_else(|| DEFAULT.max(self.payload_limit().saturating_mul(8)))
     }
 
     /// Where to listen.
@@ -175,58 +197,6 @@ impl ServeConfig {
     }
 }
 
-/// Reads a time: `5` and `5s` are seconds, `300ms`, `2m`, `6h`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| format!("`{text}` is no time: write 5s, 300ms, 2m or 6h"))?;
-    let milliseconds = match unit.trim() {
-        "ms" => Some(number),
-        "" | "s" => number.checked_mul(1_000),
-        "m" => number.checked_mul(60_000),
-        "h" => number.checked_mul(3_600_000),
-        _ => return Err(format!("`{unit}` is no unit of time: use ms, s, m or h")),
-    };
-    /// A hundred years: more is a typing error, and sums of times must not overflow.
-    const LONGEST: u64 = 100 * 365 * 24 * 3_600_000;
-    let milliseconds = milliseconds.filter(|&milliseconds| milliseconds <= LONGEST);
-    milliseconds.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is too long"))
-}
-
-/// Reads a size in bytes: `1000`, `64KiB`, `10MiB`.
-fn size(text: &str) -> Result<usize, String> {
-    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: usize = number.parse().map_err(|_| format!("`{text}` is no size: write 1000, 64KiB or 10MiB"))?;
-    let factor = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        _ => return Err(format!("`{unit}` is no unit of size: use KiB or MiB")),
-    };
-    /// A message is held in memory whole, so more than this is a mistake.
-    const LARGEST: usize = 1 << 30;
-    let size = number.checked_mul(factor).filter(|&size| size <= LARGEST);
-    size.ok_or_else(|| format!("`{text}` is over 1024MiB"))
-}
-
-/// A network, or a single address.
-fn network(text: &str) -> Result<IpNet, String> {
-    let text = text.trim();
-    text.parse()
-        .or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address)))
-        .map_err(|_| format!("`{text}` is no network: write 10.0.0.0/8 or 192.0.2.1"))
-}
-
-fn revision(text: &str) -> Result<Revision, String> {
-    Revision::parse(text.trim()).ok_or_else(|| format!("`{text}` is no revision of Engine.IO: there are 3 and 4"))
-}
-
-fn timeout_status(text: &str) -> Result<StatusCode, String> {
-    let status = text.parse().ok().filter(|status: &StatusCode| !status.is_informational());
-    status.ok_or_else(|| format!("`{text}` is no status of an answer: use 200 or 504, say"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,23 +220,5 @@ mod tests {
         assert_eq!(config.address(), "[::]:8080".parse().unwrap());
         let config = ServeConfig { listen: Some("127.0.0.1:1".parse().unwrap()), ..config };
         assert_eq!(config.address(), "127.0.0.1:1".parse().unwrap());
-    }
-
-    #[test]
-    fn reads_times_sizes_and_networks() {
-        assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
-        assert_eq!(duration("6h"), duration("21600"));
-        assert_eq!(size("10MiB"), Ok(10_485_760));
-        for wrong in ["", "s", "5 weeks", "-1", "99999999999999999999", "999999999999h"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
-        for wrong in ["", "x", "1GB", "2000MiB", "99999999999999999999"] {
-            assert!(size(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!(network("192.0.2.1"), network("192.0.2.1/32"));
-        assert!(network("localhost").is_err());
-        assert!(timeout_status("100").is_err());
-        assert_eq!(revision("3"), Ok(Revision::V3));
-        assert!(revision("5").is_err());
     }
 }

@@ -1,0 +1,58 @@
+//! What there is of everything that a peer can ask for, and how long peers are waited for.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::units::{duration, memory, size};
+
+/// The limits of `socket2me serve`. Each keeps one peer, or all of them together, from taking what others need.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitConfig {
+    /// Open connections of all kinds. An idle one takes about 15 kB
+    #[arg(long, env = "SOCKET2ME_MAX_CONNECTIONS", default_value = "20000", value_name = "COUNT")]
+    pub max_connections: usize,
+    /// Open connections of one address, but for trusted proxies
+    /// [default: 1000, which a company behind one address does not reach, and none for this machine's own addresses]
+    #[arg(long, env = "SOCKET2ME_MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT")]
+    pub max_connections_per_address: Option<usize>,
+    /// Engine.IO sessions of all ends; polling ones live without a connection
+    #[arg(long, env = "SOCKET2ME_MAX_SESSIONS", default_value = "20000", value_name = "COUNT")]
+    pub max_sessions: usize,
+    /// Engine.IO sessions of one address, as trusted proxies tell it
+    /// [default: 500, and none for this machine's own addresses]
+    #[arg(long, env = "SOCKET2ME_MAX_SESSIONS_PER_ADDRESS", value_name = "COUNT")]
+    pub max_sessions_per_address: Option<usize>,
+    /// Tokens that are kept in memory, about 100 bytes each
+    #[arg(long, env = "SOCKET2ME_MAX_TOKENS", default_value = "1000000", value_name = "COUNT")]
+    pub max_tokens: usize,
+    /// Exchanges in flight of all tunnels
+    #[arg(long, env = "SOCKET2ME_MAX_EXCHANGES", default_value = "10000", value_name = "COUNT")]
+    pub max_exchanges: usize,
+    /// Exchanges in flight of one tunnel: a tenth of all, so that one slow end does not stop the others
+    #[arg(long, env = "SOCKET2ME_MAX_EXCHANGES_PER_TUNNEL", default_value = "1000", value_name = "COUNT")]
+    pub max_exchanges_per_tunnel: usize,
+    /// Memory for bodies and messages on their way, of all together; one tunnel, and one session, gets a quarter of it
+    /// [default: 256MiB, or eight times --max-payload where that is more]
+    #[arg(long, env = "SOCKET2ME_MAX_BUFFERED", value_parser = memory, value_name = "SIZE")]
+    pub max_buffered: Option<usize>,
+    /// Namespaces of one session: the tokens that one connection of an end can hold
+    #[arg(long, env = "SOCKET2ME_MAX_NAMESPACES", default_value = "100", value_name = "COUNT")]
+    pub max_namespaces: usize,
+    /// Binary attachments of one packet; the reference's own limit
+    #[arg(long, env = "SOCKET2ME_MAX_ATTACHMENTS", default_value = "10", value_name = "COUNT")]
+    pub max_attachments: usize,
+    /// The head of a request: its first line and headers
+    #[arg(long, env = "SOCKET2ME_MAX_HEAD", default_value = "64KiB", value_parser = size, value_name = "SIZE")]
+    pub max_head: usize,
+    /// Headers of a request; 100 are read without memory of their own
+    #[arg(long, env = "SOCKET2ME_MAX_HEADERS", default_value = "100", value_name = "COUNT")]
+    pub max_headers: usize,
+    /// How long the head of a request may take, and a connection may stay without one
+    #[arg(long, env = "SOCKET2ME_HEAD_TIMEOUT", default_value = "60s", value_parser = duration, value_name = "TIME")]
+    pub head_timeout: Duration,
+    /// How long a peer may stop reading, or sending its body; one that moves less than 1 KiB a second has stopped
+    #[arg(long, env = "SOCKET2ME_STALL_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub stall_timeout: Duration,
+}

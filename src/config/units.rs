@@ -1,0 +1,105 @@
+//! What settings are written in: times, sizes, networks.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::StatusCode;
+use ipnet::IpNet;
+
+use crate::proto::engine_io::Revision;
+
+/// Reads a time: `5` and `5s` are seconds, `300ms`, `2m`, `6h`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| format!("`{text}` is no time: write 5s, 300ms, 2m or 6h"))?;
+    let milliseconds = match unit.trim() {
+        "ms" => Some(number),
+        "" | "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => return Err(format!("`{unit}` is no unit of time: use ms, s, m or h")),
+    };
+    /// A hundred years: more is a typing error, and sums of times must not overflow.
+    const LONGEST: u64 = 100 * 365 * 24 * 3_600_000;
+    let milliseconds = milliseconds.filter(|&milliseconds| milliseconds <= LONGEST);
+    milliseconds.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is too long"))
+}
+
+/// Reads the size of something that is in memory whole, so that much more is a mistake: `1000`, `64KiB`, `10MiB`.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    const LARGEST: usize = 1 << 30;
+    memory(text).and_then(|size| if size <= LARGEST { Ok(size) } else { Err(format!("`{text}` is over 1024MiB")) })
+}
+
+/// Reads a size in bytes: `1000`, `64KiB`, `10MiB`, `4GiB`.
+pub(super) fn memory(text: &str) -> Result<usize, String> {
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: usize = number.parse().map_err(|_| format!("`{text}` is no size: write 1000, 64KiB or 10MiB"))?;
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        _ => return Err(format!("`{unit}` is no unit of size: use KiB, MiB or GiB")),
+    };
+    number.checked_mul(factor).ok_or_else(|| format!("`{text}` is more than there can be"))
+}
+
+/// Reads an origin as browsers write it, without a path: `https://example.com`; or `*`.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let has_host = text.split_once("://").is_some_and(|(scheme, host)| {
+        !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '?', '#', ' ', '@'])
+    });
+    if text == "*" || has_host {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(format!("`{text}` is no origin: write https://example.com, or *"))
+}
+
+/// A network, or a single address.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    text.parse()
+        .or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address)))
+        .map_err(|_| format!("`{text}` is no network: write 10.0.0.0/8 or 192.0.2.1"))
+}
+
+pub(super) fn revision(text: &str) -> Result<Revision, String> {
+    Revision::parse(text.trim()).ok_or_else(|| format!("`{text}` is no revision of Engine.IO: there are 3 and 4"))
+}
+
+pub(super) fn timeout_status(text: &str) -> Result<StatusCode, String> {
+    let status = text.parse().ok().filter(|status: &StatusCode| !status.is_informational());
+    status.ok_or_else(|| format!("`{text}` is no status of an answer: use 200 or 504, say"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_times_sizes_and_networks() {
+        assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
+        assert_eq!(duration("6h"), duration("21600"));
+        assert_eq!(size("10MiB"), Ok(10_485_760));
+        for wrong in ["", "s", "5 weeks", "-1", "99999999999999999999", "999999999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "x", "1GB", "2000MiB", "2GiB", "99999999999999999999"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(network("192.0.2.1"), network("192.0.2.1/32"));
+        assert_eq!(memory("2GiB"), Ok(2 << 30));
+        assert_eq!(origin(" https://Example.com"), Ok("https://example.com".to_owned()));
+        for wrong in ["example.com", "https://example.com/", "://x", ""] {
+            assert!(origin(wrong).is_err(), "{wrong}");
+        }
+        assert!(network("localhost").is_err());
+        assert!(timeout_status("100").is_err());
+        assert_eq!(revision("3"), Ok(Revision::V3));
+        assert!(revision("5").is_err());
+    }
+}
