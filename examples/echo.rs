@@ -9,8 +9,10 @@
 //! expect; `protocol-tests/node` runs their cases against it.
 
 use std::convert::Infallible;
-use std::future::{Future, ready};
+use std::future::{Future, poll_fn, ready as is_ready};
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -22,11 +24,13 @@ use socket2me::proto::link::Layer;
 use socket2me::proto::socket_io::connection::{self, AckError, Answer, DisconnectReason};
 use socket2me::proto::socket_io::packet::{Args, Encoded};
 use socket2me::proto::time::Instant;
+use socket2me::server::budget::Budget;
 use socket2me::server::engine::{Application, Engine, Handle, Limits, Opening};
 use socket2me::server::http as server;
 use socket2me::server::link::Link;
 use socket2me::server::reply::Reply as HttpReply;
 use socket2me::server::socket_io::{Connect, Host, Received, Refusal, Reply, Socket, SocketIo};
+use socket2me::server::websocket::{self, Lost, WebSocket};
 use tokio::net::TcpListener;
 
 /// Sends back whatever it is sent
@@ -76,12 +80,15 @@ async fn main() -> std::io::Result<()> {
     let engine_io = Engine::new(RawEcho, settings, Limits::default());
     let handler = {
         let (socket_io, engine_io) = (socket_io.clone(), engine_io.clone());
+        let memory = Budget::new(256 << 20);
         move |request: http::Request<hyper::body::Incoming>, peer| {
-            let (socket_io, engine_io) = (socket_io.clone(), engine_io.clone());
+            let (socket_io, engine_io, memory) = (socket_io.clone(), engine_io.clone(), Arc::clone(&memory));
+            let max_payload = flags.max_payload;
             async move {
                 match request.uri().path() {
                     "/socket.io/" => socket_io.serve(request, peer).await,
                     "/engine.io/" => engine_io.serve(request, peer).await,
+                    "/websocket" => websocket::accept(request, max_payload, memory, echo_frames),
                     _ => not_found(),
                 }
             }
@@ -97,8 +104,38 @@ async fn main() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Below both protocols: frames come back as they are. The Autobahn suite judges the WebSocket layer by it.
+async fn echo_frames(websocket: Option<WebSocket>) {
+    let Some(mut websocket) = websocket else { return };
+    let close = poll_fn(|cx| {
+        loop {
+            // No more is read while the peer does not take what it was sent.
+            if let Err(Lost) = ready!(websocket.poll_ready(cx)) {
+                return Poll::Ready(None);
+            }
+            match websocket.poll_next(cx) {
+                Poll::Ready(websocket::Received::Frame(frame)) => {
+                    if let Err(Lost) = websocket.queue(frame) {
+                        return Poll::Ready(None);
+                    }
+                }
+                Poll::Ready(websocket::Received::Oversized(_)) => return Poll::Ready(None),
+                Poll::Ready(websocket::Received::Ended(_, close)) => return Poll::Ready(close),
+                Poll::Pending => {
+                    return match ready!(websocket.poll_flush(cx)) {
+                        Ok(()) => Poll::Pending,
+                        Err(Lost) => Poll::Ready(None),
+                    };
+                }
+            }
+        }
+    });
+    let close = close.await;
+    websocket.farewell(close);
+}
+
 fn not_found() -> HttpReply {
-    let mut reply = HttpReply::new("there are /socket.io/ and /engine.io/\n".into());
+    let mut reply = HttpReply::new("there are /socket.io/, /engine.io/ and /websocket\n".into());
     *reply.status_mut() = StatusCode::NOT_FOUND;
     reply
 }
@@ -123,7 +160,7 @@ impl Host for Echo {
 
     /// Deciding needs no waiting here, but it could: for a database, say.
     fn connect(&self, request: Connect) -> impl Future<Output = Result<Member, Refusal>> + Send + 'static {
-        ready(match request.namespace.as_str() {
+        is_ready(match request.namespace.as_str() {
             "/" | "/custom" => Ok(Member { auth: request.auth.unwrap_or(ByteString::from_static("{}")) }),
             _ => Err(Refusal::new("Invalid namespace")),
         })

@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 use super::body::{self, UNCOUNTED};
 use super::budget::Held;
 use super::engine::{self, Application, Opening, Registration, SessionPlace, Shared};
-use super::websocket::{self, Received, WebSocket};
+use super::websocket::{self, Lost, Received, WebSocket};
 use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PollAnswer, PostError};
 use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Rejection, Revision, Session};
@@ -279,9 +279,9 @@ impl<A: Application> Task<A> {
     }
 
     /// Writes as many frames as the WebSockets take, and flushes once.
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), ()> {
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
         if let Some(candidate) = &mut self.candidate
-            && let Poll::Ready(Err(())) = candidate.poll_flush(cx)
+            && let Poll::Ready(Err(Lost)) = candidate.poll_flush(cx)
         {
             self.candidate = None;
             self.link.candidate_lost();

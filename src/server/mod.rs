@@ -11,7 +11,7 @@
 //! - [`budget`]: what all share and nobody may use up; `guard` and `body`: connections and bodies that keep to it;
 //!   `metrics`: how much of it is taken
 //! - [`engine`]: the Engine.IO server, for any application; Socket.IO is one
-//! - [`link`]: the one task that owns a session; `polling` and `websocket`: its transports
+//! - [`link`]: the one task that owns a session; `polling` and [`websocket`]: its transports
 //!
 //! A session's task is the only one that touches its machine. Everybody else sends it commands through a bounded mailbox
 //! and gets answers through oneshots; a full mailbox is a 503. No lock is held across an await.
@@ -34,7 +34,7 @@ mod route;
 pub mod socket_io;
 mod throttle;
 mod tunnels;
-mod websocket;
+pub mod websocket;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -45,7 +45,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a WebSocket has to say.
 #[derive(Debug)]
-pub(super) enum Received {
+pub enum Received {
+    /// A message.
     Frame(Frame),
     /// A message over the limit; the start of its text.
     Oversized(Option<String>),
@@ -53,9 +54,13 @@ pub(super) enum Received {
     Ended(CloseReason, Option<CloseFrame>),
 }
 
+/// The peer cannot be reached any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost;
+
 /// A WebSocket of the server's side.
 #[derive(Debug)]
-pub(super) struct WebSocket {
+pub struct WebSocket {
     stream: WebSocketStream<Guarded>,
     max_payload: usize,
     /// Frames were written and perhaps not sent.
@@ -63,13 +68,13 @@ pub(super) struct WebSocket {
 }
 
 /// Whether a request asks for a WebSocket.
-pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
+pub fn is_upgrade(headers: &HeaderMap) -> bool {
     headers.get_all(header::UPGRADE).iter().any(|value| names(value.as_bytes(), "websocket"))
 }
 
 /// Answers a request for a WebSocket: 101, or what is wrong with it. `then` runs in a task of its own once the connection
 /// has changed hands, or with `None` when it never did.
-pub(super) fn accept<T, F>(mut request: Request<Incoming>, max_payload: usize, memory: Arc<Budget>, then: T) -> Reply
+pub fn accept<T, F>(mut request: Request<Incoming>, max_payload: usize, memory: Arc<Budget>, then: T) -> Reply
 where
     T: FnOnce(Option<WebSocket>) -> F + Send + 'static,
     F: Future<Output = ()> + Send,
@@ -146,7 +151,7 @@ impl WebSocket {
     }
 
     /// The next thing it says.
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
         loop {
             let message = match ready!(self.stream.poll_next_unpin(cx)) {
                 Some(Ok(message)) => message,
@@ -176,31 +181,31 @@ impl WebSocket {
     }
 
     /// Whether it takes a frame now. Pending means that the peer does not read what it was sent.
-    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
-        std::pin::Pin::new(&mut self.stream).poll_ready(cx).map_err(|_| ())
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
+        std::pin::Pin::new(&mut self.stream).poll_ready(cx).map_err(|_| Lost)
     }
 
     /// Takes a frame, after `poll_ready` said so.
-    pub(super) fn queue(&mut self, frame: Frame) -> Result<(), ()> {
+    pub fn queue(&mut self, frame: Frame) -> Result<(), Lost> {
         let message = match frame {
-            Frame::Text(text) => Message::Text(Utf8Bytes::try_from(text.into_bytes()).map_err(|_| ())?),
+            Frame::Text(text) => Message::Text(Utf8Bytes::try_from(text.into_bytes()).map_err(|_| Lost)?),
             Frame::Binary(data) => Message::Binary(data),
         };
         self.dirty = true;
-        std::pin::Pin::new(&mut self.stream).start_send(message).map_err(|_| ())
+        std::pin::Pin::new(&mut self.stream).start_send(message).map_err(|_| Lost)
     }
 
     /// Sends everything that was taken.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
         if self.dirty {
-            ready!(std::pin::Pin::new(&mut self.stream).poll_flush(cx)).map_err(|_| ())?;
+            ready!(std::pin::Pin::new(&mut self.stream).poll_flush(cx)).map_err(|_| Lost)?;
             self.dirty = false;
         }
         Poll::Ready(Ok(()))
     }
 
     /// Says goodbye in a task of its own, which does not outlive a short wait.
-    pub(super) fn farewell(mut self, frame: Option<CloseFrame>) {
+    pub fn farewell(mut self, frame: Option<CloseFrame>) {
         tokio::spawn(async move {
             let goodbye = async {
                 // Whatever goes wrong now, it is over.
@@ -219,7 +224,7 @@ impl WebSocket {
 }
 
 /// The close frame that tells a client why its session ended: none has a code unless it helps.
-pub(super) fn close_frame(reason: CloseReason) -> Option<CloseFrame> {
+pub fn close_frame(reason: CloseReason) -> Option<CloseFrame> {
     match reason {
         CloseReason::ServerShuttingDown => Some(close(CloseCode::Away)),
         CloseReason::TransportError
