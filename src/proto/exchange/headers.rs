@@ -17,6 +17,27 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
+/// Headers by which one response would decide for its whole origin, where all tunnels of a server are: the others' pages,
+/// storage and requests are not one end's to touch.
+const ORIGIN_WIDE: [HeaderName; 7] = [
+    header::ALT_SVC,
+    HeaderName::from_static("clear-site-data"),
+    HeaderName::from_static("nel"),
+    HeaderName::from_static("public-key-pins"),
+    HeaderName::from_static("report-to"),
+    HeaderName::from_static("service-worker-allowed"),
+    header::STRICT_TRANSPORT_SECURITY,
+];
+
+/// Headers with this prefix are the relay's own: an end cannot set them.
+const OWN_PREFIX: &str = "x-socket2me-";
+
+/// Whether an end may set this header, as far as it is not of the connection.
+#[must_use]
+pub fn is_ends_own(name: &HeaderName) -> bool {
+    !ORIGIN_WIDE.contains(name) && !name.as_str().starts_with(OWN_PREFIX)
+}
+
 /// Decides for one message which of its headers end here.
 #[derive(Debug)]
 pub struct HopByHop<'m> {
@@ -84,6 +105,23 @@ mod tests {
             ("content-type", false),
         ] {
             assert_eq!(hop_by_hop.contains(&HeaderName::from_static(name)), stops, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_end_does_not_speak_for_the_origin_or_the_relay() {
+        for (name, own) in [
+            ("service-worker-allowed", false),
+            ("clear-site-data", false),
+            ("strict-transport-security", false),
+            ("nel", false),
+            ("x-socket2me-error", false),
+            ("x-socket2me-", false),
+            ("x-socket2", true),
+            ("set-cookie", true),
+            ("content-security-policy", true),
+        ] {
+            assert_eq!(is_ends_own(&HeaderName::from_static(name)), own, "{name}");
         }
     }
 

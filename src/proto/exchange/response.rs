@@ -1,19 +1,17 @@
 //! An ack as an HTTP response: `([status], [body], [headers])`, each optional (PROTOCOL.md, "The ack").
 
 use std::fmt::{self, Write as _};
+use std::ops::Range;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::headers::{HopByHop, text_to_value};
+use super::headers::{HopByHop, is_ends_own, text_to_value};
 use crate::proto::json::{self, Kind};
 use crate::proto::socket_io::attachments::placeholders;
 use crate::proto::socket_io::connection::Answer;
-
-/// Headers with this prefix are the relay's own: an end cannot set them.
-pub const OWN_PREFIX: &str = "x-socket2me-";
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -126,7 +124,7 @@ impl Response {
                     self.body = attachments[*number].clone();
                     BINARY
                 } else {
-                    self.body = inline_attachments(body, &found, attachments);
+                    self.body = inline_attachments(body, &found, attachments)?;
                     JSON
                 }
             }
@@ -160,7 +158,7 @@ impl Response {
         for (name, value) in &given {
             if *name == header::CONTENT_LENGTH {
                 self.declared_length = value.to_str().ok().and_then(|text| text.parse().ok());
-            } else if !hop_by_hop.contains(name) && !name.as_str().starts_with(OWN_PREFIX) {
+            } else if !hop_by_hop.contains(name) && is_ends_own(name) {
                 if replaced.replace(name) != Some(name) {
                     self.headers.remove(name);
                 }
@@ -210,7 +208,18 @@ fn header_line(name: &HeaderName, value: &str) -> Result<Option<HeaderValue>, In
 }
 
 /// Bytes inside a JSON body, written as Node's `JSON.stringify` writes a Buffer.
-fn inline_attachments(body: &ByteString, found: &[(std::ops::Range<usize>, usize)], attachments: &[Bytes]) -> Bytes {
+///
+/// A packet has each of its bytes once. Were one named over and over, few bytes could become many, so that is refused.
+fn inline_attachments(
+    body: &ByteString,
+    found: &[(Range<usize>, usize)],
+    attachments: &[Bytes],
+) -> Result<Bytes, InvalidAnswer> {
+    let all: usize = attachments.iter().map(Bytes::len).sum();
+    let named = found.iter().try_fold(0, |sum: usize, (_, number)| sum.checked_add(attachments[*number].len()));
+    if named.is_none_or(|named| named > all) {
+        return Err(InvalidAnswer("the body names an attachment more than once".to_owned()));
+    }
     let mut out = String::with_capacity(body.len());
     let mut at = 0;
     for (range, number) in found {
@@ -225,7 +234,7 @@ fn inline_attachments(body: &ByteString, found: &[(std::ops::Range<usize>, usize
         at = range.end;
     }
     out.push_str(&body[at..]);
-    Bytes::from(out)
+    Ok(Bytes::from(out))
 }
 
 /// What an end sent, short enough for a message.

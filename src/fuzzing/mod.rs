@@ -1,0 +1,197 @@
+//! The bodies of the fuzz targets. They live here so that every build compiles them, and so that an ordinary test replays
+//! the seeds in `fuzz/seeds`; `fuzz/fuzz_targets` only calls them.
+//!
+//! Each takes any bytes, and panics when an invariant does not hold.
+
+mod sequence;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+pub use self::sequence::sequence;
+use crate::proto::engine_io::jsonp::{self, Jsonp};
+use crate::proto::engine_io::payload::{Batch, Body, Packets, TextKind};
+use crate::proto::engine_io::query::{Method, Request};
+use crate::proto::engine_io::{BinaryAs, ClientPacket, Frame, Message, Revision};
+use crate::proto::exchange::{Response, query};
+use crate::proto::json::{self, Kind};
+use crate::proto::socket_io::attachments::{self, Assembly, Whole};
+use crate::proto::socket_io::connection::Answer;
+use crate::proto::socket_io::packet::Args;
+use crate::proto::socket_io::parser;
+
+/// The limit of attachments in the targets: the server's default.
+const MAX_ATTACHMENTS: usize = 10;
+
+/// A Socket.IO packet that is accepted, written and read again, is the same packet. The first byte chooses the revision.
+pub fn socket_io_packet(data: &[u8]) {
+    let Some((&choice, data)) = data.split_first() else { return };
+    let revision = revision(choice);
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(parsed) = parser::parse(&ByteString::from(text), MAX_ATTACHMENTS, revision) else { return };
+    assert!(parsed.missing <= MAX_ATTACHMENTS);
+    let mut assembly = Assembly::default();
+    let mut whole = assembly.begin(parsed.clone());
+    for _ in 0..parsed.missing {
+        whole = assembly.attach(Bytes::from_static(b"attachment"), usize::MAX);
+    }
+    // Placeholders that name no attachment are an error of the whole packet.
+    let Ok(whole) = whole else { return };
+    let Some(Whole::Packet(packet)) = whole else { panic!("all attachments were given: {whole:?}") };
+    assert!(!assembly.is_waiting());
+    let encoded = packet.encode();
+    assert_eq!(encoded.attachments.len(), parsed.missing);
+    let Message::Text(again) = encoded.text.message() else { panic!("a packet is text") };
+    assert_eq!(parser::parse(&again, MAX_ATTACHMENTS, revision), Ok(parsed));
+}
+
+/// The packets of an Engine.IO payload, written and read again, are the same packets. The first byte chooses the revision,
+/// the form of the body, and whether the answer may be binary.
+pub fn engine_io_payload(data: &[u8]) {
+    let Some((&choice, data)) = data.split_first() else { return };
+    let revision = revision(choice);
+    let body = Bytes::copy_from_slice(data);
+    let body = if choice & 2 == 0 {
+        let Ok(text) = ByteString::try_from(body) else { return };
+        Body::Text(text)
+    } else {
+        Body::Binary(body)
+    };
+    let packets: Vec<ClientPacket> = Packets::new(body, revision).map_while(Result::ok).collect();
+    let frames: Vec<Frame> = packets.iter().map(|packet| packet.encode(revision)).collect();
+    for (packet, frame) in packets.iter().zip(&frames) {
+        assert_eq!(ClientPacket::decode(frame.clone(), revision).as_ref(), Ok(packet));
+    }
+    if packets.is_empty() {
+        return;
+    }
+    let binary = if choice & 4 == 0 { BinaryAs::Frames } else { BinaryAs::Base64 };
+    let body = Batch { frames, revision, binary }.encode(TextKind::Any);
+    let again: Result<Vec<_>, _> = Packets::new(body, revision).collect();
+    assert_eq!(again, Ok(packets));
+}
+
+/// A packet's text and its binary messages, cut from the input by lengths of one byte each, in any order.
+pub fn attachments(data: &[u8]) {
+    const MAX_BYTES: usize = 64;
+    let mut assembly = Assembly::default();
+    let mut rest = data;
+    while let Some((&length, tail)) = rest.split_first() {
+        let (part, tail) = tail.split_at(usize::from(length & 0x7f).min(tail.len()));
+        rest = tail;
+        let whole = if length & 0x80 == 0 {
+            let Ok(text) = std::str::from_utf8(part) else { continue };
+            let Ok(parsed) = parser::parse(&ByteString::from(text), MAX_ATTACHMENTS, Revision::V3) else { continue };
+            assembly.begin(parsed)
+        } else {
+            assembly.attach(Bytes::copy_from_slice(part), MAX_BYTES)
+        };
+        assert!(assembly.bytes() <= MAX_BYTES);
+        match whole {
+            Ok(Some(_)) => assert!(!assembly.is_waiting()),
+            Ok(None) => assert!(assembly.is_waiting()),
+            Err(_) => (),
+        }
+    }
+}
+
+/// A request to the Engine.IO path, and a query or form as qs reads it, whose JSON is JSON.
+pub fn queries(data: &[u8]) {
+    let mut out = String::new();
+    query::parse(data).write_json(&mut out);
+    assert_eq!(json::check(&out), Ok(()), "{out}");
+    let _: serde_json::Value = serde_json::from_str(&out).expect("serde_json agrees");
+    if let Some(payload) = jsonp::payload_of_form(data) {
+        assert!(payload.len() <= 3 * data.len(), "a byte that is no UTF-8 becomes three");
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    for method in [Method::Get, Method::Post, Method::Other] {
+        for upgrade in [false, true] {
+            let request = Request::parse(method, text, upgrade);
+            let opens = matches!(request, Ok(Request::Open { .. }));
+            assert!(!opens || method == Method::Get, "{text}");
+        }
+    }
+    if let Some(jsonp) = Jsonp::parse(text) {
+        let script = jsonp.script(text);
+        assert!(script.starts_with("___eio[") && script.ends_with("\");"), "{script}");
+        assert!(!script.contains(['\u{2028}', '\u{2029}', '\n', '\r']), "one line, to any script engine");
+    }
+}
+
+/// An ack of any arguments is a response that HTTP can carry, or an error. Behind each NUL is an attachment.
+pub fn answer(data: &[u8]) {
+    let mut parts = data.split(|&byte| byte == 0);
+    let Ok(text) = std::str::from_utf8(parts.next().unwrap_or_default()) else { return };
+    let Ok(args) = Args::parse(ByteString::from(text)) else { return };
+    let attachments: Vec<Bytes> = parts.map(Bytes::copy_from_slice).collect();
+    let Ok(response) = Response::decode(&Answer { args, attachments }) else { return };
+    let bound = 64 + 8 * data.len();
+    assert!(response.body.len() <= bound, "{} of {}", response.body.len(), data.len());
+    assert!(!response.status.is_informational());
+    for (name, value) in &response.headers {
+        assert!(!value.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "{name}");
+        assert!(!name.as_str().starts_with("x-socket2me-") && *name != "content-length" && *name != "connection");
+    }
+}
+
+/// What we take for JSON is what serde_json takes for JSON, its parts are the parts it finds, and strings mean the same.
+pub fn json(data: &[u8]) {
+    use serde_json::value::RawValue;
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let is_json = json::check(text).is_ok();
+    assert_eq!(is_json, serde_json::from_str::<&RawValue>(text).is_ok(), "{text}");
+    if let Ok(elements) = json::elements(text) {
+        let theirs: Vec<&RawValue> = serde_json::from_str(text).expect("an array for serde_json too");
+        let ours: Vec<&str> = elements.into_iter().map(|range| &text[range]).collect();
+        assert_eq!(ours, theirs.iter().map(|value| value.get()).collect::<Vec<_>>());
+    }
+    if json::members(text).is_ok() {
+        assert_eq!(Kind::of(text.trim_ascii_start()), Kind::Object);
+    }
+    let found = attachments::placeholders(text, 3).unwrap_or_default();
+    assert!(found.iter().all(|(range, number)| text.is_char_boundary(range.start) && *number < 3));
+    if is_json {
+        let ascii = json::to_ascii(text);
+        assert!(ascii.is_ascii() && json::check(&ascii).is_ok());
+        // serde_json refuses lone surrogates, and is the judge of all other strings.
+        if let Ok(string) = serde_json::from_str::<String>(text) {
+            assert_eq!(json::unquote(text.trim_ascii()), string);
+            assert_eq!(serde_json::from_str::<String>(&ascii).ok(), Some(string));
+        }
+    }
+    let mut quoted = String::new();
+    json::write_string(text, &mut quoted);
+    assert_eq!(serde_json::from_str::<String>(&quoted).ok().as_deref(), Some(text));
+}
+
+fn revision(choice: u8) -> Revision {
+    if choice & 1 == 0 { Revision::V4 } else { Revision::V3 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Feeds a target its committed seeds.
+    fn replay(target: &str, body: fn(&[u8])) {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+        let mut count = 0;
+        for seed in std::fs::read_dir(&seeds).unwrap() {
+            body(&std::fs::read(seed.unwrap().path()).unwrap());
+            count += 1;
+        }
+        assert!(count > 0, "no seeds in {}", seeds.display());
+    }
+
+    #[test]
+    fn replays_the_seeds() {
+        replay("socket_io_packet", super::socket_io_packet);
+        replay("engine_io_payload", super::engine_io_payload);
+        replay("attachments", super::attachments);
+        replay("queries", super::queries);
+        replay("answer", super::answer);
+        replay("json", super::json);
+        replay("sequence", super::sequence);
+    }
+}

@@ -1,0 +1,325 @@
+//! A whole session under any sequence of events: what clients send, what the application does, and time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::proto::engine_io::payload::Body;
+use crate::proto::engine_io::session::{Output, PollAnswer};
+use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Session, Settings, Sid, Transport};
+use crate::proto::link::ServerLink;
+use crate::proto::socket_io::connection::{self, Connection};
+use crate::proto::socket_io::packet::Encoded;
+use crate::proto::socket_io::{AckId, Event, Namespace};
+use crate::proto::time::Instant;
+
+const MAX_BUFFERED: usize = 4096;
+const MAX_PACKETS: usize = 32;
+
+/// What clients say, in pieces, beside what the input says itself.
+const WORDS: [&str; 22] = [
+    "40/a,", "40/a", "40/b?x=1,", "40", "41/a,", "41", "2", "2probe", "3", "5", "6", "1", "43/a,0[]", "43/a,1[200]",
+    "42/a,7[\"e\"]", "461-/a,2[{\"_placeholder\":true,\"num\":0}]", "451-/b,[\"e\",{\"_placeholder\":true,\"num\":0}]",
+    "b4AQID", "bAQID", "44/a,\"x\"", "43/a,3[\"Ã©\"]", "4",
+];
+
+/// Reads operations from the input and checks, after each, what must always hold; at the end, that nothing was forgotten:
+/// every poll has its answer, every event its outcome, every namespace its end, each once.
+pub fn sequence(data: &[u8]) {
+    let mut input = Input { rest: data };
+    let mut world = World::new(input.byte());
+    while !input.rest.is_empty() && !world.link.session().is_finished() {
+        world.step(&mut input);
+        world.settle();
+    }
+    world.end();
+}
+
+struct Input<'i> {
+    rest: &'i [u8],
+}
+
+impl<'i> Input<'i> {
+    fn byte(&mut self) -> u8 {
+        let Some((&byte, rest)) = self.rest.split_first() else { return 0 };
+        self.rest = rest;
+        byte
+    }
+
+    fn bytes(&mut self) -> &'i [u8] {
+        let length = usize::from(self.byte()).min(self.rest.len());
+        let (bytes, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        bytes
+    }
+
+    fn text(&mut self) -> String {
+        let choice = usize::from(self.byte());
+        match WORDS.get(choice) {
+            Some(word) => (*word).to_owned(),
+            None => String::from_utf8_lossy(self.bytes()).into_owned(),
+        }
+    }
+}
+
+/// One session, and what is known of it from outside.
+struct World {
+    link: ServerLink<Connection<u64>, u64>,
+    now: Instant,
+    revision: Revision,
+    /// A candidate WebSocket is there.
+    candidate: bool,
+    websocket: bool,
+    posting: bool,
+    next: u64,
+    polls: BTreeSet<u64>,
+    waiters: BTreeMap<u64, (Namespace, AckId)>,
+    joining: Vec<Namespace>,
+    joined: Vec<Namespace>,
+}
+
+impl World {
+    fn new(choice: u8) -> Self {
+        let revision = if choice & 1 == 0 { Revision::V4 } else { Revision::V3 };
+        let transport = if choice & 2 == 0 { Transport::Polling } else { Transport::WebSocket };
+        let binary = if choice & 4 == 0 { BinaryAs::Frames } else { BinaryAs::Base64 };
+        let settings = Settings {
+            max_buffered_bytes: MAX_BUFFERED,
+            max_buffered_packets: MAX_PACKETS,
+            max_payload: 1024,
+            ..Settings::default()
+        };
+        let layer = connection::Settings {
+            max_attachment_bytes: 1024,
+            max_namespaces: 4,
+            max_refusals: 4,
+            ..connection::Settings::default()
+        };
+        let now = Instant::ORIGIN;
+        let session = Session::open(Arc::new(settings), Sid::from_random([1; 15]), revision, transport, now);
+        let layer = Connection::new(Arc::new(layer), revision, now);
+        Self {
+            link: ServerLink::new(session.with_binary_as(binary), layer),
+            now,
+            revision,
+            candidate: false,
+            websocket: transport == Transport::WebSocket,
+            posting: false,
+            next: 0,
+            polls: BTreeSet::new(),
+            waiters: BTreeMap::new(),
+            joining: Vec::new(),
+            joined: Vec::new(),
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn step(&mut self, input: &mut Input<'_>) {
+        let now = self.now;
+        match input.byte() % 20 {
+            0 => {
+                let number = self.number();
+                self.polls.insert(number);
+                let revision = if input.byte() == 255 { None } else { Some(self.revision) };
+                self.link.poll(number, revision, now);
+            }
+            1 => self.posting |= self.link.begin_post(Some(self.revision), now).is_ok(),
+            2 if self.posting => {
+                self.posting = false;
+                let _ = self.link.end_post(Ok(body(input, self.revision)), now);
+            }
+            3 if self.posting => {
+                self.posting = false;
+                let _ = self.link.end_post(Err(CloseReason::TransportError), now);
+            }
+            4 | 5 => {
+                if self.link.begin_post(Some(self.revision), now).is_ok() {
+                    let _ = self.link.end_post(Ok(body(input, self.revision)), now);
+                }
+            }
+            6 | 7 if self.websocket => self.link.websocket_frame(Frame::Text(input.text().into()), now),
+            8 if self.websocket => {
+                self.link.websocket_frame(Frame::Binary(Bytes::copy_from_slice(input.bytes())), now);
+            }
+            9 if self.websocket => {
+                let text = input.text();
+                self.link.websocket_oversized((text.len() % 2 == 0).then_some(&text), now);
+            }
+            10 if self.websocket => {
+                self.websocket = false;
+                self.link.websocket_lost(CloseReason::TransportClose, now);
+            }
+            11 if !self.websocket => {
+                let reserved = self.link.reserve_upgrade(Some(self.revision), BinaryAs::Frames, now).is_ok();
+                assert!(!(reserved && self.candidate), "one candidate at a time");
+                self.candidate |= reserved;
+            }
+            12 | 13 if self.candidate => self.link.candidate_frame(Frame::Text(input.text().into()), now),
+            14 if self.candidate => {
+                self.candidate = false;
+                self.link.candidate_lost();
+            }
+            15 => self.pass(Duration::from_millis(1 << (input.byte() % 18))),
+            16 => self.decide(input),
+            17 => self.emit(input),
+            18 => self.act_on_member(input),
+            19 => {
+                if let Some(&mut number) = self.link.parked() {
+                    assert!(self.polls.remove(&number), "a poll that waits was not answered");
+                    self.link.poll_lost(now);
+                }
+            }
+            // The event has no place in this state.
+            _ => (),
+        }
+    }
+
+    fn decide(&mut self, input: &mut Input<'_>) {
+        let now = self.now;
+        let Some(namespace) = self.joining.pop() else { return };
+        if input.byte() % 4 == 0 {
+            let refuse = |layer: &mut Connection<u64>, session: &mut _| {
+                layer.refuse(&namespace, "no", Some("{\"code\":7}"), session, now);
+            };
+            self.link.act(refuse);
+        } else if self.link.act(|layer, session| layer.accept(&namespace, "s", session, now)) {
+            assert!(!self.joined.contains(&namespace), "joined once at a time");
+            self.joined.push(namespace);
+        }
+    }
+
+    fn emit(&mut self, input: &mut Input<'_>) {
+        let now = self.now;
+        let namespace = Namespace::new(if input.byte() % 4 == 0 { "/b" } else { "/a" }.into()).expect("a namespace");
+        let number = self.number();
+        let id = AckId::new(number % 8).expect("small");
+        // An end's ids are its own, and none is used again while it is open.
+        if self.waiters.values().any(|(of, open)| *of == namespace && *open == id) {
+            return;
+        }
+        let attachments = if input.byte() % 2 == 0 { vec![Bytes::from_static(&[7; 30])] } else { Vec::new() };
+        let packet = Encoded::event(&namespace, Some(id), attachments, 0, |json| json.push_str("[\"request\",\"é\"]"));
+        self.waiters.insert(number, (namespace.clone(), id));
+        self.link.act(|layer, session| layer.emit(&namespace, packet, Some((id, number)), session, now));
+    }
+
+    fn act_on_member(&mut self, input: &mut Input<'_>) {
+        let now = self.now;
+        let namespace = Namespace::new(if input.byte() % 4 == 0 { "/b" } else { "/a" }.into()).expect("a namespace");
+        match input.byte() % 5 {
+            0 => self.link.act(|layer, session| layer.retire(&namespace, session, now)),
+            1 => {
+                self.joining.retain(|waiting| *waiting != namespace);
+                self.link.act(|layer, session| layer.disconnect(&namespace, session, now));
+            }
+            2 => {
+                let Some((&number, (of, id))) = self.waiters.iter().next() else { return };
+                let (of, id) = (of.clone(), *id);
+                let back = self.link.act(|layer, session| layer.cancel(&of, id, session, now));
+                // It may have been settled already, and its event is still to be read.
+                if back == Some(number) {
+                    self.waiters.remove(&number);
+                }
+            }
+            3 => self.link.close(CloseReason::ForcedServerClose, now),
+            _ => self.link.close(CloseReason::ServerShuttingDown, now),
+        }
+    }
+
+    /// Lets time pass, stopping at every deadline, as a task would.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(deadline) = self.link.deadline().filter(|deadline| *deadline <= until) {
+            self.now = self.now.max(deadline);
+            self.link.handle_timeout(self.now);
+            let next = self.link.deadline();
+            assert!(next.is_none_or(|next| next > self.now), "what was due was done: {next:?} at {:?}", self.now);
+            self.settle();
+        }
+        self.now = until;
+    }
+
+    /// Takes everything that the link gives.
+    fn settle(&mut self) {
+        while let Some(event) = self.link.next_event() {
+            match event {
+                Event::Connect { namespace, .. } => self.joining.push(namespace),
+                Event::Received { namespace, .. } => assert!(self.joined.contains(&namespace), "only who has joined"),
+                Event::Acked { waiter, .. } => {
+                    assert!(self.waiters.remove(&waiter).is_some(), "an event has one outcome");
+                }
+                Event::Disconnected { namespace, .. } => {
+                    let index = self.joined.iter().position(|joined| *joined == namespace);
+                    self.joined.swap_remove(index.expect("only who has joined can leave, and once"));
+                }
+            }
+        }
+        while let Some(output) = self.link.next_output() {
+            match output {
+                Output::Poll { to, answer } => {
+                    assert!(self.polls.remove(&to), "a poll has one answer");
+                    if let PollAnswer::Packets(batch) = answer {
+                        assert!(!batch.frames.is_empty(), "an answer has packets");
+                        assert!(batch.frames.len() <= MAX_PACKETS + 8, "{} packets", batch.frames.len());
+                        let _ = batch.encode(crate::proto::engine_io::payload::TextKind::Json);
+                    }
+                }
+                Output::Candidate(_) => assert!(self.candidate, "there is a candidate to speak to"),
+                Output::DropCandidate => assert!(std::mem::take(&mut self.candidate), "there is a candidate to drop"),
+                Output::AdoptCandidate => {
+                    assert!(std::mem::take(&mut self.candidate), "there is a candidate to adopt");
+                    self.websocket = true;
+                }
+            }
+        }
+        let buffered = self.link.buffered_bytes();
+        assert!(buffered <= MAX_BUFFERED + 2048, "{buffered} bytes wait");
+        if self.websocket && self.next % 3 != 0 {
+            while self.link.next_frame().is_some() {}
+        }
+        if self.link.session().is_closed_and_sent() {
+            self.websocket = false;
+            self.link.websocket_lost(CloseReason::ForcedServerClose, self.now);
+        }
+    }
+
+    fn end(mut self) {
+        self.settle();
+        self.link.close(CloseReason::ServerShuttingDown, self.now);
+        if self.websocket {
+            self.link.websocket_lost(CloseReason::TransportClose, self.now);
+        }
+        self.pass(Duration::from_secs(3600));
+        self.settle();
+        assert!(self.link.session().is_finished() || self.link.session().is_closed_and_sent());
+        assert_eq!(self.polls, BTreeSet::new(), "every poll was answered");
+        assert_eq!(self.waiters, BTreeMap::new(), "every event has its outcome");
+        assert_eq!(self.joined, Vec::new(), "everybody has left");
+        assert_eq!(self.link.next_frame(), None, "nothing is sent after the end");
+    }
+}
+
+/// A polling body of a few packets, well formed or not.
+fn body(input: &mut Input<'_>, revision: Revision) -> Body {
+    let choice = input.byte();
+    if choice == 255 {
+        return Body::Binary(Bytes::copy_from_slice(input.bytes()));
+    }
+    let mut text = String::new();
+    for index in 0..=choice % 4 {
+        let packet = input.text();
+        match revision {
+            Revision::V3 => text.extend([&packet.encode_utf16().count().to_string(), ":", &packet]),
+            Revision::V4 if index > 0 => text.extend(["\u{1e}", &packet]),
+            Revision::V4 => text.push_str(&packet),
+        }
+    }
+    Body::Text(ByteString::from(text))
+}
