@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's failure is the report")]
 
+#[path = "simulated_time/revision_3.rs"]
+mod revision_3;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,12 +26,17 @@ const V4: Option<Revision> = Some(Revision::V4);
 /// A link, and the time.
 struct World {
     link: Link,
+    revision: Revision,
     now: Instant,
 }
 
 impl World {
     /// Interval 300 ms, timeout 200 ms, upgrade 1 s, connect 2 s, ack 500 ms.
     fn open(transport: Transport) -> Self {
+        Self::of(Revision::V4, transport)
+    }
+
+    fn of(revision: Revision, transport: Transport) -> Self {
         let engine = EngineSettings {
             ping_interval: ms(300),
             ping_timeout: ms(200),
@@ -37,9 +45,9 @@ impl World {
         };
         let settings = Settings { connect_timeout: ms(2000), ack_timeout: ms(500), ..Settings::default() };
         let now = Instant::ORIGIN;
-        let session = Session::open(Arc::new(engine), Sid::from_random([7; 15]), Revision::V4, transport, now);
-        let mut world =
-            Self { link: ServerLink::new(session, Connection::new(Arc::new(settings), Revision::V4, now)), now };
+        let session = Session::open(Arc::new(engine), Sid::from_random([7; 15]), revision, transport, now);
+        let connection = Connection::new(Arc::new(settings), revision, now);
+        let mut world = Self { link: ServerLink::new(session, connection), revision, now };
         match transport {
             Transport::Polling => {
                 let (to, body) = world.poll(0).unwrap();
@@ -54,14 +62,36 @@ impl World {
     fn joined(transport: Transport) -> Self {
         let mut world = Self::open(transport);
         world.say("40/t,");
-        assert!(matches!(world.link.next_event(), Some(Event::Connect { .. })));
-        let now = world.now;
-        assert!(world.link.act(|connection, session| connection.accept(&namespace(), "s", session, now)));
-        match transport {
-            Transport::Polling => assert_eq!(world.poll(1), Some((1, r#"40/t,{"sid":"s"}"#.to_owned()))),
-            Transport::WebSocket => assert_eq!(world.frames(), [r#"40/t,{"sid":"s"}"#]),
-        }
+        world.accept(&namespace());
+        world.hear(transport, r#"40/t,{"sid":"s"}"#);
         world
+    }
+
+    /// The same in revision 3, where the end is in the default namespace too.
+    fn joined_v3(transport: Transport) -> Self {
+        let mut world = Self::of(Revision::V3, transport);
+        world.accept(&Namespace::root());
+        world.hear(transport, "40");
+        world.say("40/t,");
+        world.accept(&namespace());
+        world.hear(transport, "40/t,");
+        world
+    }
+
+    /// Lets the end join the namespace that it asks for.
+    fn accept(&mut self, namespace: &Namespace) {
+        assert!(matches!(self.link.next_event(), Some(Event::Connect { namespace: asked, .. }) if asked == *namespace));
+        let now = self.now;
+        assert!(self.link.act(|connection, session| connection.accept(namespace, "s", session, now)));
+    }
+
+    /// This and nothing else is on its way to the client.
+    #[track_caller]
+    fn hear(&mut self, transport: Transport, packet: &str) {
+        match transport {
+            Transport::Polling => assert_eq!(self.poll(1), Some((1, packet.to_owned()))),
+            Transport::WebSocket => assert_eq!(self.frames(), [packet]),
+        }
     }
 
     /// Lets time pass, stopping at every deadline on the way, as a task would.
@@ -77,8 +107,12 @@ impl World {
 
     /// A packet from the client, on whichever transport there is.
     fn say(&mut self, packet: &str) {
-        if self.link.begin_post(V4, self.now).is_ok() {
-            let _ = self.link.end_post(Ok(Body::Text(packet.into())), self.now);
+        if self.link.begin_post(Some(self.revision), self.now).is_ok() {
+            let body = match self.revision {
+                Revision::V3 => format!("{}:{packet}", packet.len()),
+                Revision::V4 => packet.to_owned(),
+            };
+            let _ = self.link.end_post(Ok(Body::Text(body.into())), self.now);
         } else {
             self.link.websocket_frame(Frame::Text(packet.into()), self.now);
         }
@@ -86,7 +120,7 @@ impl World {
 
     /// Sends a poll; its answer, or another one's, if there is one at once.
     fn poll(&mut self, number: u32) -> Option<(u32, String)> {
-        self.link.poll(number, V4, self.now);
+        self.link.poll(number, Some(self.revision), self.now);
         self.answer()
     }
 
@@ -117,9 +151,15 @@ impl World {
     }
 
     fn probe(&mut self) {
-        self.link.reserve_upgrade(V4, BinaryAs::Frames, self.now).unwrap();
+        self.link.reserve_upgrade(Some(self.revision), BinaryAs::Frames, self.now).unwrap();
         self.link.candidate_frame(Frame::Text("2probe".into()), self.now);
         assert_eq!(self.link.next_output(), Some(Output::Candidate(Frame::Text("3probe".into()))));
+    }
+
+    fn upgrade(&mut self) {
+        self.probe();
+        self.link.candidate_frame(Frame::Text("5".into()), self.now);
+        assert_eq!(self.link.next_output(), Some(Output::AdoptCandidate));
     }
 }
 

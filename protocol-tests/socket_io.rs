@@ -1,5 +1,9 @@
 //! Socket.IO on the wire, rule by rule: what client libraries would hide. In packets, `T` stands for the token.
 
+#[path = "socket_io/packets_4.rs"]
+mod packets_4;
+#[path = "socket_io/protocol_4.rs"]
+mod protocol_4;
 #[path = "support/wire.rs"]
 mod wire;
 

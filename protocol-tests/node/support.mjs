@@ -26,9 +26,9 @@ function binary() {
   return path;
 }
 
-/** Starts a server that stops, with its ends, when the test is over. */
-export async function serve(t, flags = [], { env = {}, port = 0 } = {}) {
-  const server = new Server(flags, env, port);
+/** Starts a server that stops, with its ends, when the test is over; `client` is the `io` of its ends. */
+export async function serve(t, flags = [], { env = {}, port = 0, client = io } = {}) {
+  const server = new Server(flags, env, port, client);
   t.after(() => server.stop());
   await server.ready();
   return server;
@@ -39,8 +39,10 @@ class Server {
   #log = '';
   #ends = [];
   #stopped;
+  #client;
 
-  constructor(flags, env, port) {
+  constructor(flags, env, port, client) {
+    this.#client = client;
     const args = ['--log', 'debug', 'serve', '--listen', `127.0.0.1:${port}`, ...flags];
     // Not our own environment: PORT and its like are settings of the server.
     this.#child = spawn(binary(), args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -87,7 +89,8 @@ class Server {
 
   /** An end that need not have connected yet; `via` is another way to this server. */
   socket(token, options = {}, via = this.url) {
-    const end = io(`${via}/${token}`, { forceNew: true, reconnectionDelay: 20, reconnectionDelayMax: 50, ...options });
+    const quick = { reconnectionDelay: 20, reconnectionDelayMax: 50 };
+    const end = this.#client(`${via}/${token}`, { forceNew: true, ...quick, ...options });
     this.#ends.push(end);
     return end;
   }

@@ -99,7 +99,20 @@ impl Server {
 
     /// Opens a session that polls.
     pub(crate) async fn open(&self) -> Polling<'_> {
-        Polling { server: self, sid: self.get("EIO=4&transport=polling").await.sid() }
+        self.open_as("EIO=4").await
+    }
+
+    /// Opens a session that polls; these are the words of its requests, beside transport and sid.
+    pub(crate) async fn open_as(&self, words: &'static str) -> Polling<'_> {
+        let sid = self.get(&format!("{words}&transport=polling")).await.sid();
+        Polling { server: self, words, sid }
+    }
+
+    /// Opens a session of revision 3 that polls and has been told that it is in the default namespace.
+    pub(crate) async fn open_v3(&self, words: &'static str) -> Polling<'_> {
+        let session = self.open_as(words).await;
+        session.poll().await.is(200, "2:40");
+        session
     }
 
     /// Opens a session on a WebSocket, whose handshake packet was read.
@@ -108,6 +121,23 @@ impl Server {
         let Frame::Text(open) = ws.next().await else { panic!("no handshake") };
         assert!(open.starts_with("0{"), "{open}");
         ws
+    }
+
+    /// The same in revision 3, where it has been told that it is in the default namespace.
+    pub(crate) async fn open_ws_v3(&self) -> Ws {
+        let mut ws = self.ws("EIO=3&transport=websocket").await;
+        let open = ws.next_text().await;
+        assert!(open.starts_with("0{"), "{open}");
+        ws.expect("40").await;
+        ws
+    }
+
+    /// A WebSocket of revision 3 that has joined a new token's namespace.
+    pub(crate) async fn joined_v3(&self) -> (Ws, String) {
+        let (mut ws, token) = (self.open_ws_v3().await, self.token().await);
+        ws.text(&format!("40/{token}")).await;
+        ws.expect(&format!("40/{token},")).await;
+        (ws, token)
     }
 
     /// A WebSocket that has joined a new token's namespace.
@@ -141,7 +171,11 @@ impl Server {
 
     /// A visitor who brings these bytes; his answer comes when the end has acked.
     pub(crate) async fn visit(&self, token: &str, body: &[u8]) -> Peer {
-        self.send("POST", &format!("/go/{token}"), &[("Content-Type", "application/octet-stream")], body).await
+        self.visit_as("application/octet-stream", token, body).await
+    }
+
+    pub(crate) async fn visit_as(&self, content_type: &str, token: &str, body: &[u8]) -> Peer {
+        self.send("POST", &format!("/go/{token}"), &[("Content-Type", content_type)], body).await
     }
 }
 
@@ -239,13 +273,15 @@ impl Peer {
 /// A session that polls.
 pub(crate) struct Polling<'s> {
     server: &'s Server,
+    /// What its requests say beside transport and sid.
+    pub(crate) words: &'static str,
     pub(crate) sid: String,
 }
 
 impl Polling<'_> {
     /// The query of its requests, for this transport.
     pub(crate) fn query(&self, transport: &str) -> String {
-        format!("EIO=4&transport={transport}&sid={}", self.sid)
+        format!("{}&transport={transport}&sid={}", self.words, self.sid)
     }
 
     fn target(&self) -> String {
@@ -297,15 +333,32 @@ impl Polling<'_> {
         self.poll().await.is(200, &refusal("/alive"));
     }
 
+    /// In revision 3: its ping is answered, and nothing else was on its way.
+    pub(crate) async fn pings(&self) {
+        self.post("1:2").await.is(200, "ok");
+        self.poll().await.is(200, "1:3");
+    }
+
     pub(crate) async fn is_gone(&self) {
         self.poll().await.is(400, r#"{"code":1,"message":"Session ID unknown"}"#);
     }
 }
 
+const NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";
+
 /// What a CONNECT to a namespace that is no token is answered with, as an Engine.IO packet.
 pub(crate) fn refusal(namespace: &str) -> String {
-    let message = "token not found: it is unknown or has expired, ask GET /new for another";
-    format!(r#"44{namespace},{{"message":"{message}"}}"#)
+    format!(r#"44{namespace},{{"message":"{NOT_FOUND}"}}"#)
+}
+
+/// The same in revision 3.
+pub(crate) fn refusal_v3(namespace: &str) -> String {
+    format!(r#"44{namespace},"{NOT_FOUND}""#)
+}
+
+/// A text payload of revision 3: each packet with its length in front, in UTF-16 code units.
+pub(crate) fn counted(packets: &[&str]) -> String {
+    packets.iter().map(|packet| format!("{}:{packet}", packet.encode_utf16().count())).collect()
 }
 
 /// What a server says on a WebSocket.
@@ -389,6 +442,12 @@ impl Ws {
     pub(crate) async fn is_alive(&mut self) {
         self.text("40/alive,").await;
         self.expect(&refusal("/alive")).await;
+    }
+
+    /// In revision 3: its ping is answered, and nothing else was on its way.
+    pub(crate) async fn pings(&mut self) {
+        self.text("2").await;
+        self.expect("3").await;
     }
 
     /// Joins a token's namespace; gives the socket's id.

@@ -10,7 +10,7 @@ use bytestring::ByteString;
 
 pub use self::sequence::sequence;
 use crate::proto::engine_io::jsonp::{self, Jsonp};
-use crate::proto::engine_io::payload::{Batch, Body, Packets, TextKind};
+use crate::proto::engine_io::payload::{Batch, Body, Packets};
 use crate::proto::engine_io::query::{Method, Request};
 use crate::proto::engine_io::{BinaryAs, ClientPacket, Frame, Message, Revision};
 use crate::proto::exchange::{Response, query};
@@ -66,7 +66,7 @@ pub fn engine_io_payload(data: &[u8]) {
         return;
     }
     let binary = if choice & 4 == 0 { BinaryAs::Frames } else { BinaryAs::Base64 };
-    let body = Batch { frames, revision, binary }.encode(TextKind::Any);
+    let body = Batch { frames, revision, binary }.encode(None);
     let again: Result<Vec<_>, _> = Packets::new(body, revision).collect();
     assert_eq!(again, Ok(packets));
 }

@@ -10,7 +10,7 @@ use bytestring::ByteString;
 use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PollAnswer};
 use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Session, Settings, Sid, Transport};
-use crate::proto::link::ServerLink;
+use crate::proto::link::{Layer, ServerLink};
 use crate::proto::socket_io::connection::{self, Connection};
 use crate::proto::socket_io::packet::Encoded;
 use crate::proto::socket_io::{AckId, Event, Namespace};
@@ -21,9 +21,28 @@ const MAX_PACKETS: usize = 32;
 
 /// What clients say, in pieces, beside what the input says itself.
 const WORDS: [&str; 22] = [
-    "40/a,", "40/a", "40/b?x=1,", "40", "41/a,", "41", "2", "2probe", "3", "5", "6", "1", "43/a,0[]", "43/a,1[200]",
-    "42/a,7[\"e\"]", "461-/a,2[{\"_placeholder\":true,\"num\":0}]", "451-/b,[\"e\",{\"_placeholder\":true,\"num\":0}]",
-    "b4AQID", "bAQID", "44/a,\"x\"", "43/a,3[\"Ã©\"]", "4",
+    "40/a,",
+    "40/a",
+    "40/b?x=1,",
+    "40",
+    "41/a,",
+    "41",
+    "2",
+    "2probe",
+    "3",
+    "5",
+    "6",
+    "1",
+    "43/a,0[]",
+    "43/a,1[200]",
+    "42/a,7[\"e\"]",
+    "461-/a,2[{\"_placeholder\":true,\"num\":0}]",
+    "451-/b,[\"e\",{\"_placeholder\":true,\"num\":0}]",
+    "b4AQID",
+    "bAQID",
+    "44/a,\"x\"",
+    "43/a,3[\"Ã©\"]",
+    "4",
 ];
 
 /// Reads operations from the input and checks, after each, what must always hold; at the end, that nothing was forgotten:
@@ -268,7 +287,7 @@ impl World {
                     if let PollAnswer::Packets(batch) = answer {
                         assert!(!batch.frames.is_empty(), "an answer has packets");
                         assert!(batch.frames.len() <= MAX_PACKETS + 8, "{} packets", batch.frames.len());
-                        let _ = batch.encode(crate::proto::engine_io::payload::TextKind::Json);
+                        let _ = batch.encode(<Connection<u64> as Layer>::TO_ASCII);
                     }
                 }
                 Output::Candidate(_) => assert!(self.candidate, "there is a candidate to speak to"),

@@ -6,7 +6,7 @@
 
 use bytestring::ByteString;
 
-use super::engine_io::payload::{Body, Packets, TextKind};
+use super::engine_io::payload::{Body, Packets, ToAscii};
 use super::engine_io::session::{Output, PostError};
 use super::engine_io::{BinaryAs, ClientPacket, CloseReason, Frame, Message, Rejection, Revision, Session};
 use super::time::{Instant, earliest};
@@ -16,13 +16,13 @@ pub trait Layer {
     /// What it tells the application.
     type Event;
 
-    /// What its text messages are.
-    const TEXT: TextKind = TextKind::Any;
+    /// Writes its text messages in ASCII, if they can be: see [`ToAscii`].
+    const TO_ASCII: Option<ToAscii> = None;
 
     /// A message has come.
     fn message<P>(&mut self, message: Message, session: &mut Session<P>, now: Instant);
 
-    /// Text has come in the polling body of a revision 3 client: gives what was meant by it. See [`TextKind`].
+    /// Text has come in the polling body of a revision 3 client: gives what was meant by it. See [`ToAscii`].
     fn polled_text(&mut self, text: ByteString) -> ByteString {
         text
     }
@@ -179,11 +179,12 @@ impl<L: Layer, P> ServerLink<L, P> {
 
     /// A WebSocket message over the limit has come and was dropped; `start` is the beginning of its text.
     pub fn websocket_oversized(&mut self, start: Option<&str>, now: Instant) {
-        match start.map(|text| text.strip_prefix('4')) {
-            None => self.layer.oversized(None, &mut self.session, now),
-            Some(Some(message)) => self.layer.oversized(Some(message), &mut self.session, now),
+        match start.map(|text| (text.as_bytes().first(), text)) {
+            // As base64, where the client wants no binary frames.
+            None | Some((Some(b'b'), _)) => self.layer.oversized(None, &mut self.session, now),
+            Some((Some(b'4'), text)) => self.layer.oversized(Some(&text[1..]), &mut self.session, now),
             // Only a message may be large.
-            Some(None) => self.session.close(CloseReason::ParseError, now),
+            Some((Some(_) | None, _)) => self.session.close(CloseReason::ParseError, now),
         }
         self.settle();
     }

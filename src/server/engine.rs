@@ -223,14 +223,14 @@ impl<A: Application> Engine<A> {
                     Transport::Polling => {
                         let (mailbox, task) = link::prepare(&self.shared, session, place, &opening, None);
                         tokio::spawn(task);
-                        Ok(polling::poll(&mailbox, Some(revision), jsonp, A::Layer::TEXT).await)
+                        Ok(polling::poll(&mailbox, Some(revision), jsonp, A::Layer::TO_ASCII).await)
                     }
                     Transport::WebSocket => Ok(self.open_websocket(request, session, place, opening)),
                 }
             }
             EngineRequest::Poll(target) => {
                 let mailbox = self.mailbox(target)?;
-                Ok(polling::poll(&mailbox, target.revision, target.jsonp, A::Layer::TEXT).await)
+                Ok(polling::poll(&mailbox, target.revision, target.jsonp, A::Layer::TO_ASCII).await)
             }
             EngineRequest::Post(target) => {
                 let mailbox = self.mailbox(target)?;

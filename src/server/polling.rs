@@ -14,7 +14,7 @@ use super::engine::Limits;
 use super::link::Command;
 use super::reply::{self, Reply};
 use crate::proto::engine_io::jsonp::{Jsonp, payload_of_form};
-use crate::proto::engine_io::payload::{Body, TextKind};
+use crate::proto::engine_io::payload::{Body, ToAscii};
 use crate::proto::engine_io::query::Target;
 use crate::proto::engine_io::session::{PollAnswer, PostError};
 use crate::proto::engine_io::{CloseReason, Rejection, Revision};
@@ -23,12 +23,12 @@ use crate::proto::engine_io::{CloseReason, Rejection, Revision};
 const TEXT: &str = "text/plain; charset=UTF-8";
 const BINARY: &str = "application/octet-stream";
 
-/// Waits for packets. `text` is what the session's layer sends.
+/// Waits for packets.
 pub(super) async fn poll<C>(
     mailbox: &mpsc::Sender<Command<C>>,
     revision: Option<Revision>,
     jsonp: Option<Jsonp>,
-    text: TextKind,
+    to_ascii: Option<ToAscii>,
 ) -> Reply {
     let (reply, answer) = oneshot::channel();
     if mailbox.send(Command::Poll { revision, reply }).await.is_err() {
@@ -36,8 +36,8 @@ pub(super) async fn poll<C>(
     }
     match answer.await {
         Ok(PollAnswer::Packets(batch)) => match jsonp {
-            Some(jsonp) => packets(TEXT, jsonp.script(&batch.encode_as_text(text)).into()),
-            None => match batch.encode(text) {
+            Some(jsonp) => packets(TEXT, jsonp.script(&batch.encode_as_text(to_ascii)).into()),
+            None => match batch.encode(to_ascii) {
                 Body::Text(payload) => packets(TEXT, payload.into_bytes()),
                 Body::Binary(payload) => packets(BINARY, payload),
             },

@@ -23,17 +23,13 @@ pub fn write_string(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// The same JSON in ASCII: whatever is beyond it is escaped, from the first quote on. Outside of strings JSON has nothing
-/// that is not ASCII; what stands before the first string may be something else than JSON.
+/// The same JSON in ASCII: whatever is beyond it stands in strings, and is escaped.
 #[must_use]
-pub fn to_ascii(text: &str) -> Cow<'_, str> {
-    let start = memchr::memchr(b'"', text.as_bytes()).unwrap_or(text.len());
-    let (head, json) = text.split_at(start);
+pub fn to_ascii(json: &str) -> Cow<'_, str> {
     if json.is_ascii() {
-        return Cow::Borrowed(text);
+        return Cow::Borrowed(json);
     }
-    let mut out = String::with_capacity(text.len() * 2);
-    out.push_str(head);
+    let mut out = String::with_capacity(json.len() * 2);
     for character in json.chars() {
         if character.is_ascii() {
             out.push(character);

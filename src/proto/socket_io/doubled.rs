@@ -4,10 +4,12 @@
 //! a character, and let HTTP make bytes of those: `é` arrives as `Ã©`. Most text shows which it is:
 //!
 //! - ASCII is the same either way.
-//! - A character beyond U+00FF, or bytes that are no UTF-8, cannot come from encoding twice; and then the client does not.
+//! - A character beyond U+00FF cannot come from encoding twice, and then the client does not.
+//! - Bytes that are no UTF-8 are left as they came, and show nothing: engines of those days wrote half a surrogate pair
+//!   as three bytes that are none.
 //! - Only text like `Ã©` itself could be either. A client of 2 writes `40/ns,` when it joins, one of 1 `40/ns`, and both
-//!   join before they say anything else. So such text is decoded once more unless that comma, or other text, has shown
-//!   a client of 2.
+//!   join before they say anything else. So such text is decoded once more unless that comma, or a character beyond
+//!   U+00FF, has shown a client of 2.
 
 use bytestring::ByteString;
 
@@ -29,23 +31,23 @@ impl Doubled {
         if !self.suspected {
             return text;
         }
-        if text.is_ascii() {
-            self.suspected = !(text.starts_with("0/") && text.ends_with(','));
+        if text.starts_with("0/") && text.ends_with(',') {
+            self.suspected = false;
             return text;
         }
-        match undoubled(&text) {
-            Some(meant) => meant.into(),
-            None => {
+        if text.is_ascii() {
+            return text;
+        }
+        let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
+        match bytes.map(String::from_utf8) {
+            Ok(Ok(meant)) => meant.into(),
+            Ok(Err(_)) => text,
+            Err(_) => {
                 self.suspected = false;
                 text
             }
         }
     }
-}
-
-fn undoubled(text: &str) -> Option<String> {
-    let bytes = text.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect::<Option<Vec<u8>>>()?;
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -70,7 +72,7 @@ mod tests {
 
     #[test]
     fn leaves_the_text_of_socket_io_2_alone() {
-        for join in ["0/ns,", "0/ns?a=b,"] {
+        for join in ["0/ns,", "0/ns?a=b,", "0/ns?a=Ã©,"] {
             let mut known = Doubled::default();
             assert_eq!(known.read(join.into()), join);
             for text in ["é", "Ã©", "€", "Ã©"] {
@@ -82,9 +84,13 @@ mod tests {
     /// Without the comma, as from a client nobody has thought of: the first text that cannot be doubled tells.
     #[test]
     fn learns_from_text_that_cannot_be_doubled() {
-        for proof in ["é", "€", "Ã©€", "\u{ff}"] {
+        for proof in ["€", "Ã©€"] {
             let mut known = Doubled::default();
             assert_eq!(known.read("Ã©".into()), "é", "nothing is known yet");
+            for broken in ["é", "\u{ff}", "\u{ed}\u{a0}\u{bd}"] {
+                assert_eq!(known.read(broken.into()), broken);
+            }
+            assert_eq!(known.read("Ã©".into()), "é", "what is broken shows nothing");
             assert_eq!(known.read(proof.into()), proof);
             assert_eq!(known.read("Ã©".into()), "Ã©", "after {proof}");
         }

@@ -1,5 +1,6 @@
 //! One Socket.IO packet (PROTOCOL.md, "Socket.IO packets").
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -233,6 +234,19 @@ impl Packet {
     }
 }
 
+/// A packet's text in ASCII but for the namespace, which no client decodes; nobody joins one that is not ASCII in revision 3.
+#[must_use]
+pub fn to_ascii(text: &str) -> Cow<'_, str> {
+    let before_namespace = text.find(|character: char| !character.is_ascii_digit() && character != '-');
+    let name = before_namespace.filter(|&at| text[at..].starts_with('/'));
+    let start = name.map_or(0, |at| text[at..].find(',').map_or(text.len(), |comma| at + comma));
+    let (head, json) = text.split_at(start);
+    match json::to_ascii(json) {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        Cow::Owned(json) => Cow::Owned([head, &json].concat()),
+    }
+}
+
 /// A packet in the form in which it is sent: one text message and its attachments, which belong together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
@@ -295,5 +309,25 @@ impl Encoded {
             write(out);
         });
         Self { text, attachments }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_ascii_and_names_are_as_they_came() {
+        for (text, expected) in [
+            ("2[\"é\"]", "2[\"\\u00e9\"]"),
+            ("2/t,12[\"é,😀\"]", "2/t,12[\"\\u00e9,\\ud83d\\ude00\"]"),
+            ("51-/t,[\"é\"]", "51-/t,[\"\\u00e9\"]"),
+            ("0", "0"),
+            ("1/é,", "1/é,"),
+            ("1/é", "1/é"),
+            ("4/\"é\",\"é\"", "4/\"é\",\"\\u00e9\""),
+        ] {
+            assert_eq!(to_ascii(text), expected);
+        }
     }
 }

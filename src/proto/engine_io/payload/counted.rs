@@ -3,12 +3,13 @@
 //! The length is in UTF-16 code units, except where clients of socket.io 1 read and write it in bytes of UTF-8. Text that
 //! is ASCII has the same length for all of them.
 
+use std::borrow::Cow;
+
 use bytestring::ByteString;
 
-use super::TextKind;
+use super::ToAscii;
 use crate::proto::engine_io::packet::{DecodeError, Frame};
 use crate::proto::engine_io::payload::base64;
-use crate::proto::json;
 
 /// Digits of a length. No body is as large as what has more.
 const MAX_DIGITS: usize = 10;
@@ -36,18 +37,18 @@ fn end_of(text: &str, units: usize) -> Option<usize> {
     Some(characters.offset())
 }
 
-/// Joins frames into a body. JSON becomes ASCII.
-pub(super) fn encode(frames: &[Frame], kind: TextKind) -> ByteString {
+/// Joins frames into a body. Messages become ASCII where their layer knows how.
+pub(super) fn encode(frames: &[Frame], to_ascii: Option<ToAscii>) -> ByteString {
     let mut body = String::with_capacity(frames.iter().map(length).sum());
     for frame in frames {
         match frame {
             Frame::Text(packet) => {
-                let packet = match kind {
-                    TextKind::Json => json::to_ascii(packet),
-                    TextKind::Any => (&**packet).into(),
-                };
-                write_length(utf16_length(&packet), &mut body);
-                body.push_str(&packet);
+                let packet = &**packet;
+                let (kind, data) = packet.split_at(if packet.starts_with('4') { 1 } else { packet.len() });
+                let data = to_ascii.map_or(Cow::Borrowed(data), |to_ascii| to_ascii(data));
+                write_length(utf16_length(kind) + utf16_length(&data), &mut body);
+                body.push_str(kind);
+                body.push_str(&data);
             }
             Frame::Binary(data) => {
                 // The packet's type stands in front, as a character here.

@@ -8,6 +8,8 @@ mod counted;
 mod framed;
 mod separated;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 
@@ -28,17 +30,11 @@ pub enum Body {
     Binary(Bytes),
 }
 
-/// What the text messages of a layer are.
+/// Writes a text message so that it is ASCII and means the same.
 ///
 /// It matters for revision 3 only. Clients of socket.io 1 and 2 both say `EIO=3`, but over polling those of 1 encode text
 /// as UTF-8 twice, and expect it so. ASCII is the same to both, and JSON can be written in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TextKind {
-    /// Anything, sent as it is.
-    Any,
-    /// Beyond ASCII there are only strings of JSON, all behind the first `"`.
-    Json,
-}
+pub type ToAscii = fn(&str) -> Cow<'_, str>;
 
 /// The packets of one polling answer, and what their form depends on.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,19 +50,19 @@ pub struct Batch {
 impl Batch {
     /// Joins the packets into one body.
     #[must_use]
-    pub fn encode(&self, kind: TextKind) -> Body {
+    pub fn encode(&self, to_ascii: Option<ToAscii>) -> Body {
         let has_binary = || self.frames.iter().any(|frame| matches!(frame, Frame::Binary(_)));
         match (self.revision, self.binary) {
             (Revision::V3, BinaryAs::Frames) if has_binary() => Body::Binary(framed::encode(&self.frames)),
-            (Revision::V3 | Revision::V4, _) => Body::Text(self.encode_as_text(kind)),
+            (Revision::V3 | Revision::V4, _) => Body::Text(self.encode_as_text(to_ascii)),
         }
     }
 
     /// Joins the packets into text, whatever they hold: JSONP carries nothing else.
     #[must_use]
-    pub fn encode_as_text(&self, kind: TextKind) -> ByteString {
+    pub fn encode_as_text(&self, to_ascii: Option<ToAscii>) -> ByteString {
         match self.revision {
-            Revision::V3 => counted::encode(&self.frames, kind),
+            Revision::V3 => counted::encode(&self.frames, to_ascii),
             Revision::V4 => separated::encode(&self.frames),
         }
     }
@@ -152,6 +148,7 @@ pub(super) fn base64_frame(data: &[u8], revision: Revision) -> Frame {
 mod tests {
     use super::super::packet::{Data, Message};
     use super::*;
+    use crate::proto::json;
     use DecodeError::{Empty, Framing, InvalidBase64, InvalidUtf8, TooManyPackets, UnexpectedBinary, UnknownType};
 
     const PING: ClientPacket = ClientPacket::Ping(Data::None);
@@ -291,8 +288,8 @@ mod tests {
         }
     }
 
-    fn encoded(frames: &[Frame], revision: Revision, binary: BinaryAs, kind: TextKind) -> Body {
-        Batch { frames: frames.to_vec(), revision, binary }.encode(kind)
+    fn encoded(frames: &[Frame], revision: Revision, binary: BinaryAs, to_ascii: Option<ToAscii>) -> Body {
+        Batch { frames: frames.to_vec(), revision, binary }.encode(to_ascii)
     }
 
     #[test]
@@ -300,7 +297,7 @@ mod tests {
         let frames = [Frame::Text("4hello".into()), Frame::Binary(Bytes::from_static(&[1, 2, 3, 4]))];
         let check = |frames: &[Frame], body: &'static str| {
             for binary in [BinaryAs::Frames, BinaryAs::Base64] {
-                assert_eq!(encoded(frames, Revision::V4, binary, TextKind::Json), Body::Text(body.into()));
+                assert_eq!(encoded(frames, Revision::V4, binary, Some(json::to_ascii)), Body::Text(body.into()));
             }
         };
         check(&frames, "4hello\x1ebAQIDBA==");
@@ -311,7 +308,7 @@ mod tests {
     fn joins_with_lengths() {
         let frames = [Frame::Text("4hello".into()), Frame::Binary(Bytes::from_static(&[4, 1, 2, 3, 4]))];
         let check = |frames: &[Frame], binary, expected| {
-            assert_eq!(encoded(frames, Revision::V3, binary, TextKind::Any), expected);
+            assert_eq!(encoded(frames, Revision::V3, binary, None), expected);
         };
         check(&frames, BinaryAs::Base64, Body::Text("6:4hello10:b4AQIDBA==".into()));
         check(&frames[..1], BinaryAs::Frames, Body::Text("6:4hello".into()));
@@ -327,16 +324,14 @@ mod tests {
     }
 
     #[test]
-    fn json_is_ascii_in_revision_3() {
+    fn messages_are_ascii_in_revision_3_where_the_layer_can() {
         for (packet, expected) in [
             ("42/t,0[\"r\"]", "11:42/t,0[\"r\"]"),
             ("42[\"é€\u{7f}😀\"]", "31:42[\"\\u00e9\\u20ac\u{7f}\\ud83d\\ude00\"]"),
-            // No string, so no JSON: a name that a client of socket.io 2 reads, and one of 1 does not.
-            ("41/é,", "5:41/é,"),
-            ("44/é,\"é\"", "13:44/é,\"\\u00e9\""),
+            // No message, so not the layer's.
+            ("0é", "2:0é"),
         ] {
-            let frames = [Frame::Text(packet.into())];
-            let body = encoded(&frames, Revision::V3, BinaryAs::Base64, TextKind::Json);
+            let body = encoded(&[Frame::Text(packet.into())], Revision::V3, BinaryAs::Base64, Some(json::to_ascii));
             assert_eq!(body, Body::Text(expected.into()));
         }
     }

@@ -22,9 +22,9 @@ use bytestring::ByteString;
 pub use self::event::{AckError, Answer, DisconnectReason, Event};
 use super::attachments::{Assembly, Whole};
 use super::doubled::Doubled;
-use super::packet::{AckId, Args, Encoded, Namespace, Packet};
+use super::packet::{self, AckId, Args, Encoded, Namespace, Packet};
 use super::parser::{self, Head};
-use crate::proto::engine_io::payload::TextKind;
+use crate::proto::engine_io::payload::ToAscii;
 use crate::proto::engine_io::{CloseReason, Message, Outgoing, Revision, Session};
 use crate::proto::json;
 use crate::proto::link::Layer;
@@ -400,8 +400,7 @@ impl<W> Connection<W> {
 impl<W> Layer for Connection<W> {
     type Event = Event<W>;
 
-    /// Names of namespaces come before all JSON, and nobody joins one that is not ASCII in revision 3.
-    const TEXT: TextKind = TextKind::Json;
+    const TO_ASCII: Option<ToAscii> = Some(packet::to_ascii);
 
     fn polled_text(&mut self, text: ByteString) -> ByteString {
         self.doubled.read(text)

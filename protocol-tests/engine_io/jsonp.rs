@@ -1,0 +1,282 @@
+//! JSONP, for both revisions: part B.7.
+
+#![expect(clippy::unwrap_used, reason = "a test's failure is the report")]
+
+use std::fmt::Write as _;
+
+use crate::wire::{Answer, Frame, Polling, Server, counted, refusal, refusal_v3, sid_of};
+use crate::{E0, E1, E3, E5, NOBODY};
+
+const REVISIONS: [(&str, bool); 2] = [("EIO=3", true), ("EIO=4", false)];
+
+/// The payload in a script, which must call the function with this number.
+#[track_caller]
+fn payload_of(answer: &Answer, number: &str) -> String {
+    let text = answer.text();
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/plain; charset=UTF-8")), "{text}");
+    // Browsers would refuse to run text as a script.
+    assert_eq!(answer.header("x-content-type-options"), None);
+    assert!(!text.contains(['\u{2028}', '\u{2029}', '\n', '\r']), "no end of a line for a script: {text:?}");
+    let argument = text.strip_prefix(&format!("___eio[{number}](")).and_then(|rest| rest.strip_suffix(");"));
+    let argument = argument.unwrap_or_else(|| panic!("{text} does not call ___eio[{number}]"));
+    serde_json::from_str(argument).unwrap()
+}
+
+/// Percent-encoding of everything, which any form may use.
+fn percent(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut form, byte| {
+        write!(form, "%{byte:02X}").unwrap();
+        form
+    })
+}
+
+/// The form of a client: an escaped `\n` becomes a backslash and the end of a line, and that then `\n`.
+fn form(payload: &str) -> String {
+    format!("d={}", percent(&payload.replace("\\n", "\\\n").replace('\n', "\\n")))
+}
+
+/// A payload of one revision or the other.
+fn payload(is_3: bool, packets: &[&str]) -> String {
+    if is_3 { counted(packets) } else { packets.join("\u{1e}") }
+}
+
+/// A session whose requests all say `j=0`, or whatever `words` say, and which has seen the `40` of revision 3.
+async fn open<'s>(server: &'s Server, words: &'static str, is_3: bool) -> Polling<'s> {
+    let mut session = server.open_as(if is_3 { "EIO=3" } else { "EIO=4" }).await;
+    session.sid = sid_of(&payload_of(&server.get(&format!("{words}&transport=polling")).await, "0"));
+    session.words = words;
+    if is_3 {
+        assert_eq!(payload_of(&session.poll().await, "0"), "2:40");
+    }
+    session
+}
+
+/// Such a session in a new token's namespace.
+async fn joined<'s>(server: &'s Server, words: &'static str, is_3: bool) -> (Polling<'s>, String) {
+    let (session, token) = (open(server, words, is_3).await, server.token().await);
+    post(&session, &form(&payload(is_3, &[&format!("40/{token},")]))).await.is(200, "ok");
+    assert!(payload_of(&session.poll().await, "0").contains(&format!("40/{token},")));
+    (session, token)
+}
+
+async fn post(session: &Polling<'_>, form: &str) -> Answer {
+    session.post_as("application/x-www-form-urlencoded", form).await
+}
+
+const WORDS: [(&str, bool); 2] = [("EIO=3&j=0", true), ("EIO=4&j=0", false)];
+
+#[tokio::test]
+async fn b7_a_handshake_is_a_script() {
+    let server = Server::start().await;
+    for (eio, is_3) in REVISIONS {
+        for (asked, number) in [("0", "0"), ("12", "12"), ("1%29%3Balert%282", "12"), ("a7b", "7"), ("x&j=3", "3")] {
+            let answer = server.get(&format!("{eio}&transport=polling&j={asked}")).await;
+            let text = payload_of(&answer, number);
+            let packet = if is_3 { text.split_once(':').unwrap().1 } else { &text };
+            assert!(packet.starts_with(r#"0{"sid":""#) && packet.contains(r#""upgrades":["websocket"]"#), "{text}");
+            assert!(!is_3 || text == counted(&[packet]), "{text}");
+            let sid = sid_of(packet);
+            assert!(answer.text().starts_with(&format!("___eio[{number}](\"")), "{text}");
+            assert!(answer.text().contains(&format!(r#"0{{\"sid\":\"{sid}\","#)), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn b7_a_number_is_digits() {
+    let server = Server::start().await;
+    for (eio, _) in REVISIONS {
+        for asked in ["x", "", "%D9%A3"] {
+            server.get(&format!("{eio}&transport=polling&j={asked}")).await.is(400, E3);
+        }
+    }
+    // Errors are no scripts, and their order is as ever.
+    server.get("EIO=4&j=0").await.is(400, E0);
+    server.get(&format!("EIO=4&transport=polling&j=0&sid={NOBODY}")).await.is(400, E1);
+    server.get("EIO=5&transport=polling&j=0").await.is(400, E5);
+}
+
+#[tokio::test]
+async fn b7_what_a_script_must_escape() {
+    let server = Server::start().await;
+    let text = "\" \\ \\n \n \r \t \u{1} \u{2028}\u{2029} é € 😀 </script>";
+    for (words, is_3) in WORDS {
+        let (session, token) = joined(&server, words, is_3).await;
+        let _visitor = server.visit_as("text/plain; charset=utf-8", &token, text.as_bytes()).await;
+        let answer = session.poll().await;
+        let payload = payload_of(&answer, "0");
+        let packet = if is_3 { payload.split_once(':').unwrap().1 } else { &payload };
+        assert!(!is_3 || (payload == counted(&[packet]) && packet.is_ascii()), "R-B1: {payload}");
+        let event = packet.strip_prefix(&format!("42/{token},0")).unwrap();
+        let event: serde_json::Value = serde_json::from_str(event).unwrap();
+        assert_eq!(event[1]["body"], text, "{payload}");
+    }
+}
+
+#[tokio::test]
+async fn b7_a_post_is_a_form() {
+    let server = Server::start().await;
+    for (words, is_3) in WORDS {
+        let (session, token) = joined(&server, words, is_3).await;
+        for (id, (json, expected)) in [
+            (r#""plain""#, "plain"),
+            (r#""a\nb""#, "a\nb"),
+            (r#""a\\nb""#, r"a\nb"),
+            (r#""a\\\nb""#, "a\\\nb"),
+            (r#""a\\\\nb""#, r"a\\nb"),
+            ("\n\n\"x\\n\\n\"\n", "x\n\n"),
+            (r#""a+b c&d=e%20;""#, "a+b c&d=e%20;"),
+            (r#""é€😀""#, "é€😀"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let mut visitor = server.visit(&token, b"").await;
+            session.poll().await;
+            let ack = payload(is_3, &[&format!("43/{token},{id}[200,{json}]")]);
+            let answer = post(&session, &form(&ack)).await;
+            answer.is(200, "ok");
+            assert_eq!(visitor.answer().await.parts(), (200, expected.to_owned()), "{words} {json}");
+        }
+    }
+}
+
+/// The same text, as forms may spell it.
+#[tokio::test]
+async fn b7_a_form_is_decoded_as_one() {
+    let server = Server::start().await;
+    for (words, is_3) in WORDS {
+        let (session, token) = joined(&server, words, is_3).await;
+        for id in 0..3 {
+            let mut visitor = server.visit(&token, b"").await;
+            session.poll().await;
+            let ack = payload(is_3, &[&format!(r#"43/{token},{id}[200,"a b+c"]"#)]);
+            let plain = ack.replace('+', "%2B").replace(' ', "+");
+            let form = match id {
+                0 => format!("d={plain}"),
+                1 => format!("x=1&d={}", plain.replace('"', "%22").replace(':', "%3a")),
+                _ => format!("d={}&y", percent(&ack)),
+            };
+            post(&session, &form).await.is(200, "ok");
+            assert_eq!(visitor.answer().await.parts(), (200, "a b+c".to_owned()), "{form}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn b7_a_form_without_d_closes() {
+    let server = Server::start().await;
+    for (words, is_3) in WORDS {
+        for form in ["", "x=1", "D=1%3A2", "e=d", "1:2", "d=", "d=9", "d", "d=%5Cn"] {
+            let session = open(&server, words, is_3).await;
+            let mut held = session.held_poll().await;
+            assert_eq!(post(&session, form).await.parts(), (400, String::new()), "{words} {form}");
+            assert_eq!(payload_of(&held.answer().await, "0"), payload(is_3, &["1"]), "{words} {form}");
+            session.is_gone().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn b7_binary_is_base64() {
+    let server = Server::start().await;
+    for ((words, is_3), base64, ours) in [(WORDS[0], "10:b4AQIDBA==", "b4CQg="), (WORDS[1], "\u{1e}bAQIDBA==", "bCQg=")]
+    {
+        let (mut session, token) = joined(&server, words, is_3).await;
+        let mut visitor = server.visit(&token, &[1, 2, 3, 4]).await;
+        let text = payload_of(&session.poll().await, "0");
+        assert!(text.ends_with(&format!(r#""body":{{"_placeholder":true,"num":0}}}}]{base64}"#)), "{text}");
+        let ack = format!(r#"461-/{token},0[200,{{"_placeholder":true,"num":0}}]"#);
+        post(&session, &form(&payload(is_3, &[&ack, ours]))).await.is(200, "ok");
+        assert_eq!(visitor.answer().await.body, [9, 8]);
+        // That it opened with j= is a b64=1 for good, as each request's own j= is for its answer.
+        session.words = if is_3 { "EIO=3" } else { "EIO=4" };
+        let _visitor = server.visit(&token, &[1, 2, 3, 4]).await;
+        let answer = session.poll().await;
+        assert_eq!(answer.header("content-type"), Some("text/plain; charset=UTF-8"));
+        assert!(answer.text().ends_with(base64), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn b7_a_poll_with_j_gets_text_in_a_session_without() {
+    let server = Server::start().await;
+    let mut session = server.open_v3("EIO=3").await;
+    let token = server.token().await;
+    session.post(counted(&[&format!("40/{token}")])).await.is(200, "ok");
+    session.poll().await.is(200, &counted(&[&format!("40/{token},")]));
+    for (words, number) in [("EIO=3&j=1", "1"), ("EIO=3&j=2", "2")] {
+        session.words = words;
+        let _visitor = server.visit(&token, &[1, 2, 3, 4]).await;
+        let text = payload_of(&session.poll().await, number);
+        assert!(text.ends_with("10:b4AQIDBA=="), "{text}");
+    }
+    session.words = "EIO=3";
+    let _visitor = server.visit(&token, &[1, 2, 3, 4]).await;
+    assert_eq!(session.poll().await.header("content-type"), Some("application/octet-stream"));
+}
+
+#[tokio::test]
+async fn b7_j_means_nothing_on_a_websocket() {
+    let server = Server::start().await;
+    let token = server.token().await;
+    for j in ["0", "x", ""] {
+        let mut ws = server.ws(&format!("EIO=3&transport=websocket&j={j}")).await;
+        assert!(ws.next_text().await.starts_with(r#"0{"sid":""#));
+        ws.expect("40").await;
+        ws.text(&format!("40/{token}")).await;
+        ws.expect(&format!("40/{token},")).await;
+        let _visitor = server.visit(&token, &[1, 2]).await;
+        ws.request(&token, 0).await;
+        assert_eq!(ws.next().await, Frame::Binary(vec![4, 1, 2]), "j={j} is no b64");
+        ws.text("1").await;
+        ws.closes(None, "goodbye").await;
+    }
+    let (session, token) = joined(&server, "EIO=4&j=0", false).await;
+    let mut ws = session.probed().await;
+    ws.text("5").await;
+    ws.is_alive().await;
+    let _visitor = server.visit(&token, &[1, 2]).await;
+    ws.request(&token, 0).await;
+    assert_eq!(ws.next().await, Frame::Binary(vec![1, 2]));
+}
+
+#[tokio::test]
+async fn b7_every_answer_to_a_poll_is_a_script() {
+    let server = Server::start().await;
+    for (words, is_3) in WORDS {
+        let session = open(&server, words, is_3).await;
+        let mut held = session.held_poll().await;
+        post(&session, &form(&payload(is_3, &["40/a,"]))).await.is(200, "ok");
+        let refused = if is_3 { refusal_v3("/a") } else { refusal("/a") };
+        assert_eq!(payload_of(&held.answer().await, "0"), payload(is_3, &[&refused]));
+        // Released for an upgrade, then by the client's goodbye.
+        let mut held = session.held_poll().await;
+        let mut ws = session.probed().await;
+        assert_eq!(payload_of(&held.answer().await, "0"), payload(is_3, &["6"]));
+        ws.text("6").await;
+        ws.closes(None, "no 5").await;
+        let mut held = session.held_poll().await;
+        post(&session, &form(&payload(is_3, &["1"]))).await.is(200, "ok");
+        assert_eq!(payload_of(&held.answer().await, "0"), payload(is_3, &["6"]));
+        session.is_gone().await;
+        // Two at once.
+        let session = open(&server, words, is_3).await;
+        let mut first = session.held_poll().await;
+        session.poll().await.is(400, "");
+        assert_eq!(payload_of(&first.answer().await, "0"), payload(is_3, &["1"]));
+    }
+}
+
+#[tokio::test]
+async fn r_b2_text_of_socket_io_1_is_encoded_twice_in_a_form_too() {
+    let server = Server::start().await;
+    let (session, token) = (open(&server, "EIO=3&j=0", true).await, server.token().await);
+    post(&session, &form(&counted(&[&format!("40/{token}")]))).await.is(200, "ok");
+    session.poll().await;
+    let mut visitor = server.visit(&token, b"").await;
+    session.poll().await;
+    let ack: String = format!(r#"43/{token},0[200,"é€😀\n"]"#).bytes().map(char::from).collect();
+    post(&session, &form(&counted(&[&ack]))).await.is(200, "ok");
+    visitor.answer().await.is(200, "é€😀\n");
+}

@@ -1,0 +1,329 @@
+//! Revision 3, which clients of socket.io 1 and 2 speak: part B, and what it changes in part A.
+
+use socket2me::proto::engine_io::Revision;
+
+use crate::wire::{Frame, Polling, Server, counted, refusal_v3};
+use crate::{E3, E5, small};
+
+// A.4, B.1, B.6: handshake
+
+#[tokio::test]
+async fn b6_handshake_over_polling_is_a_single_packet() {
+    let server = Server::start().await;
+    for words in ["EIO=3", "EIO=3&b64=1"] {
+        let answer = server.get(&format!("{words}&transport=polling")).await;
+        let rest = r#""upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":"#;
+        let text = answer.text();
+        let (length, packet) = text.split_once(':').unwrap();
+        assert!(packet.starts_with(&format!(r#"0{{"sid":"{}",{rest}"#, answer.sid())), "{text}");
+        assert_eq!((length.parse(), packet.find('}')), (Ok(packet.len()), Some(packet.len() - 1)), "{text}");
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/plain; charset=UTF-8")));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        let mut session = server.open_as(words).await;
+        session.poll().await.is(200, "2:40");
+        session.sid = answer.sid();
+        session.poll().await.is(200, "2:40");
+    }
+}
+
+#[tokio::test]
+async fn r_b4_the_40_is_the_second_message_on_a_websocket() {
+    let server = Server::start().await;
+    let mut ws = server.ws("EIO=3&transport=websocket").await;
+    let open = ws.next_text().await;
+    assert!(open.starts_with(r#"0{"sid":""#) && open.contains(r#""upgrades":[],"#), "{open}");
+    ws.expect("40").await;
+    ws.pings().await;
+}
+
+#[tokio::test]
+async fn r_a3_only_3_and_4_open_a_session() {
+    let server = Server::start().await;
+    for words in ["EIO=2", "EIO=5", "EIO=03", "EIO=3.0", "EIO=", "x=1"] {
+        server.get(&format!("{words}&transport=polling")).await.is(400, E5);
+        server.no_ws(&format!("{words}&transport=websocket")).await.is(400, E5);
+    }
+}
+
+#[tokio::test]
+async fn a6_a_revision_that_is_turned_off() {
+    for (on, opened, refused) in [(Revision::V3, "EIO=3", "EIO=4"), (Revision::V4, "EIO=4", "EIO=3")] {
+        let server = Server::with(|config| config.engine_io = vec![on]).await;
+        server.get(&format!("{refused}&transport=polling")).await.is(400, E5);
+        server.no_ws(&format!("{refused}&transport=websocket")).await.is(400, E5);
+        let mut session = server.open_as(opened).await;
+        session.words = refused;
+        session.poll().await.is(400, E3);
+        assert!(server.ws(&format!("{opened}&transport=websocket")).await.next_text().await.starts_with('0'));
+    }
+}
+
+#[tokio::test]
+async fn r_a4_eio_differs_from_the_sessions() {
+    let server = Server::start().await;
+    let mut session = server.open_v3("EIO=3").await;
+    for words in ["EIO=4", "EIO=2", "EIO=", "EIO=x"] {
+        session.words = words;
+        session.poll().await.is(400, E3);
+        session.post("1:2").await.is(400, E3);
+        server.no_ws(&session.query("websocket")).await.is(400, E3);
+    }
+    // Without a word it is 3.
+    session.words = "x=1";
+    session.pings().await;
+    let mut ws = session.probed().await;
+    ws.text("5").await;
+    ws.pings().await;
+}
+
+// A.7, B.5: polling
+
+#[tokio::test]
+async fn b5_a_ping_is_answered_without_its_data() {
+    let server = Server::start().await;
+    let session = server.open_v3("EIO=3").await;
+    let mut ws = server.open_ws_v3().await;
+    for ping in ["2", "2abc", "2probe"] {
+        let mut held = session.held_poll().await;
+        session.post(counted(&[ping])).await.is(200, "ok");
+        held.answer().await.is(200, "1:3");
+        ws.text(ping).await;
+        ws.expect("3").await;
+    }
+    session.post("1:21:21:2").await.is(200, "ok");
+    session.poll().await.is(200, "1:31:31:3");
+}
+
+#[tokio::test]
+async fn b5_a_pong_of_a_client_closes() {
+    let server = Server::start().await;
+    for pong in ["3", "3probe"] {
+        let session = server.open_v3("EIO=3").await;
+        let mut held = session.held_poll().await;
+        session.post(counted(&[pong])).await.is(200, "ok");
+        held.answer().await.is(200, "1:1");
+        session.is_gone().await;
+        let mut ws = server.open_ws_v3().await;
+        ws.text(pong).await;
+        ws.closes(None, pong).await;
+    }
+}
+
+#[tokio::test]
+async fn r_a6_get_while_a_get_is_pending() {
+    let server = Server::start().await;
+    let session = server.open_v3("EIO=3").await;
+    let mut first = session.held_poll().await;
+    session.poll().await.is(400, "");
+    first.answer().await.is(200, "1:1");
+    session.is_gone().await;
+}
+
+#[tokio::test]
+async fn r_a12_client_close_releases_one_get() {
+    let server = Server::start().await;
+    for waits in [true, false] {
+        let session = server.open_v3("EIO=3").await;
+        let held = if waits { Some(session.held_poll().await) } else { None };
+        session.post("1:1").await.is(200, "ok");
+        match held {
+            Some(mut held) => held.answer().await.is(200, "1:6"),
+            None => session.poll().await.is(200, "1:6"),
+        }
+        session.is_gone().await;
+    }
+}
+
+#[tokio::test]
+async fn r_a13_server_close_reaches_the_next_get() {
+    let server = Server::start().await;
+    let session = server.open_v3("EIO=3").await;
+    // Twenty refusals end a session in order.
+    let names: Vec<_> = (0..20).map(|number| format!("/{number}")).collect();
+    session.post(names.iter().map(|name| counted(&[&format!("40{name}")])).collect::<String>()).await.is(200, "ok");
+    let expected: String = names.iter().map(|name| counted(&[&refusal_v3(name)])).collect();
+    session.poll().await.is(200, &format!("{expected}1:1"));
+    session.is_gone().await;
+}
+
+#[tokio::test]
+async fn r_a10_octet_stream_post_too_large() {
+    let server = small().await;
+    let session = server.open_v3("EIO=3").await;
+    let mut held = session.held_poll().await;
+    session.post_as("application/octet-stream", [0; 1001]).await.is(413, "");
+    held.answer().await.is(200, "1:1");
+    session.is_gone().await;
+}
+
+// A.9: upgrade
+
+#[tokio::test]
+async fn r_a15_upgrade() {
+    let server = Server::start().await;
+    let session = server.open_v3("EIO=3").await;
+    let mut ws = session.candidate().await;
+    // A silent candidate changes nothing.
+    session.pings().await;
+    let mut held = session.held_poll().await;
+    ws.text("2probe").await;
+    ws.expect("3probe").await;
+    held.answer().await.is(200, "1:6");
+    session.poll().await.is(200, "1:6");
+    // Data before the 5 goes over polling, what waits then over the WebSocket, which never sees a noop.
+    session.pings().await;
+    session.post("5:40/b,").await.is(200, "ok");
+    ws.text("5").await;
+    ws.expect(&refusal_v3("/b")).await;
+    ws.pings().await;
+    session.poll().await.is(400, E3);
+    session.post("1:2").await.is(400, E3);
+    server.no_ws(&session.query("websocket")).await.is(400, E3);
+    ws.pings().await;
+}
+
+#[tokio::test]
+async fn a9_wrong_frames_drop_the_candidate() {
+    let server = Server::start().await;
+    for frames in [&["40/a"][..], &["2"], &["3"], &["5"], &["1:2"], &[""], &["2probe", "2"], &["2probe", "2probe"]] {
+        let session = server.open_v3("EIO=3").await;
+        let mut ws = session.candidate().await;
+        for frame in frames {
+            ws.text(frame).await;
+        }
+        if frames.len() == 2 {
+            ws.expect("3probe").await;
+        }
+        ws.closes(None, &format!("{frames:?}")).await;
+        session.pings().await;
+    }
+}
+
+/// A visitor brings bytes, which must come to the poll as text or as bytes.
+async fn polls_binary(server: &Server, session: &Polling<'_>, token: &str, is_text: bool, when: &str) {
+    let _visitor = server.visit(token, &[1, 2, 3, 4]).await;
+    // After a probe, polls without packets are released.
+    let answer = loop {
+        let answer = session.poll().await;
+        if answer.body != b"1:6" {
+            break answer;
+        }
+    };
+    let (content_type, end): (_, &[u8]) = if is_text {
+        ("text/plain; charset=UTF-8", b"10:b4AQIDBA==")
+    } else {
+        ("application/octet-stream", b"\x01\x05\xff\x04\x01\x02\x03\x04")
+    };
+    assert_eq!(answer.header("content-type"), Some(content_type), "{when}");
+    assert!(answer.body.ends_with(end), "{when}");
+}
+
+/// How binary travels belongs to a transport: a candidate's wish counts once it is the transport, and not before.
+#[tokio::test]
+async fn a3_b64_is_the_transports_own() {
+    let server = Server::start().await;
+    for (polling, websocket) in [("EIO=3", "EIO=3&b64=1"), ("EIO=3&b64=1", "EIO=3"), ("EIO=3&b64=1", "EIO=3&b64=true")]
+    {
+        let (mut session, token) = (server.open_v3(polling).await, server.token().await);
+        session.post(counted(&[&format!("40/{token}")])).await.is(200, "ok");
+        assert_eq!(session.poll().await.status, 200);
+        let is_text = polling.contains("b64");
+        for fails in [true, false] {
+            session.words = websocket;
+            let mut ws = session.candidate().await;
+            session.words = polling;
+            polls_binary(&server, &session, &token, is_text, "beside a silent candidate").await;
+            ws.text("2probe").await;
+            ws.expect("3probe").await;
+            polls_binary(&server, &session, &token, is_text, "beside a probed candidate").await;
+            if fails {
+                ws.text("6").await;
+                ws.closes(None, "no 5").await;
+                polls_binary(&server, &session, &token, is_text, "after a candidate that failed").await;
+                continue;
+            }
+            ws.text("5").await;
+            ws.pings().await;
+            let _visitor = server.visit(&token, &[1, 2, 3, 4]).await;
+            ws.request(&token, 5).await;
+            let expected = if websocket.contains("b64") {
+                Frame::Text("b4AQIDBA==".to_owned())
+            } else {
+                Frame::Binary(vec![4, 1, 2, 3, 4])
+            };
+            assert_eq!(ws.next().await, expected, "{polling}, then {websocket}");
+        }
+    }
+}
+
+// A.11, B.1: WebSocket
+
+#[tokio::test]
+async fn b1_binary_has_its_type_in_front() {
+    let server = Server::start().await;
+    let (mut ws, token) = server.joined_v3().await;
+    let rows = [
+        (Frame::Binary(vec![4, 9, 8]), &[9, 8][..]),
+        (Frame::Binary(vec![4, 4]), &[4]),
+        (Frame::Binary(vec![4]), &[]),
+        (Frame::Text("b4CQg=".to_owned()), &[9, 8]),
+        (Frame::Text("b4CQg".to_owned()), &[9, 8]),
+        (Frame::Text("b4".to_owned()), &[]),
+    ];
+    for (id, (frame, expected)) in rows.into_iter().enumerate() {
+        let mut visitor = server.visit(&token, &[1, 2, 3, 4]).await;
+        ws.request(&token, id).await;
+        assert_eq!(ws.next().await, Frame::Binary(vec![4, 1, 2, 3, 4]));
+        ws.text(&format!(r#"461-/{token},{id}[200,{{"_placeholder":true,"num":0}}]"#)).await;
+        match &frame {
+            Frame::Binary(data) => ws.binary(data).await,
+            Frame::Text(text) => ws.text(text).await,
+            Frame::Pong(_) | Frame::Close(_) => panic!("{frame:?}"),
+        }
+        assert_eq!(visitor.answer().await.body, expected, "{frame:?}");
+    }
+}
+
+#[tokio::test]
+async fn b1_b64_on_the_websocket_request_asks_for_base64() {
+    let server = Server::start().await;
+    let token = server.token().await;
+    let mut ws = server.ws("EIO=3&transport=websocket&b64=1").await;
+    assert!(ws.next_text().await.starts_with("0{"));
+    ws.expect("40").await;
+    ws.text(&format!("40/{token}")).await;
+    ws.expect(&format!("40/{token},")).await;
+    let _visitor = server.visit(&token, &[1, 2, 3, 4]).await;
+    ws.request(&token, 0).await;
+    ws.expect("b4AQIDBA==").await;
+}
+
+#[tokio::test]
+async fn a11_packets_that_close() {
+    let server = Server::start().await;
+    for text in ["1", "", "4", "abc", "7", "b", "bAQID", "b4!!!!", "1:2"] {
+        let mut ws = server.open_ws_v3().await;
+        ws.text(text).await;
+        ws.closes(None, text).await;
+    }
+    for data in [&b""[..], b"\x00", b"\x01\x02", b"\x05\x04", b"4", b"\xff"] {
+        let (mut ws, token) = server.joined_v3().await;
+        // It is due, so that nothing but its type is wrong.
+        ws.text(&format!(r#"451-/{token},["a",{{"_placeholder":true,"num":0}}]"#)).await;
+        ws.binary(data).await;
+        ws.closes(None, &format!("{data:?}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a11_packets_that_are_ignored() {
+    let server = Server::start().await;
+    let mut ws = server.open_ws_v3().await;
+    let session = server.open_v3("EIO=3").await;
+    for text in ["0", "0{}", "5", "6"] {
+        ws.text(text).await;
+        session.post(counted(&[text])).await.is(200, "ok");
+    }
+    ws.pings().await;
+    session.pings().await;
+}
