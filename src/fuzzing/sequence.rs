@@ -158,10 +158,8 @@ impl World {
                 self.posting = false;
                 let _ = self.link.end_post(Err(CloseReason::TransportError), now);
             }
-            4 | 5 => {
-                if self.link.begin_post(Some(self.revision), now).is_ok() {
-                    let _ = self.link.end_post(Ok(body(input, self.revision)), now);
-                }
+            4 | 5 if self.link.begin_post(Some(self.revision), now).is_ok() => {
+                let _ = self.link.end_post(Ok(body(input, self.revision)), now);
             }
             6 | 7 if self.websocket => self.link.websocket_frame(Frame::Text(input.text().into()), now),
             8 if self.websocket => {
@@ -169,7 +167,7 @@ impl World {
             }
             9 if self.websocket => {
                 let text = input.text();
-                self.link.websocket_oversized((text.len() % 2 == 0).then_some(&text), now);
+                self.link.websocket_oversized(text.len().is_multiple_of(2).then_some(&text), now);
             }
             10 if self.websocket => {
                 self.websocket = false;
@@ -203,7 +201,7 @@ impl World {
     fn decide(&mut self, input: &mut Input<'_>) {
         let now = self.now;
         let Some(namespace) = self.joining.pop() else { return };
-        if input.byte() % 4 == 0 {
+        if input.byte().is_multiple_of(4) {
             let refuse = |layer: &mut Connection<u64>, session: &mut _| {
                 layer.refuse(&namespace, "no", Some("{\"code\":7}"), session, now);
             };
@@ -216,14 +214,15 @@ impl World {
 
     fn emit(&mut self, input: &mut Input<'_>) {
         let now = self.now;
-        let namespace = Namespace::new(if input.byte() % 4 == 0 { "/b" } else { "/a" }.into()).expect("a namespace");
+        let namespace =
+            Namespace::new(if input.byte().is_multiple_of(4) { "/b" } else { "/a" }.into()).expect("a namespace");
         let number = self.number();
         let id = AckId::new(number % 8).expect("small");
         // An end's ids are its own, and none is used again while it is open.
         if self.waiters.values().any(|(of, open)| *of == namespace && *open == id) {
             return;
         }
-        let attachments = if input.byte() % 2 == 0 { vec![Bytes::from_static(&[7; 30])] } else { Vec::new() };
+        let attachments = if input.byte().is_multiple_of(2) { vec![Bytes::from_static(&[7; 30])] } else { Vec::new() };
         let packet = Encoded::event(&namespace, Some(id), attachments, 0, |json| json.push_str("[\"request\",\"é\"]"));
         self.waiters.insert(number, (namespace.clone(), id));
         self.link.act(|layer, session| layer.emit(&namespace, packet, Some((id, number)), session, now));
@@ -231,7 +230,8 @@ impl World {
 
     fn act_on_member(&mut self, input: &mut Input<'_>) {
         let now = self.now;
-        let namespace = Namespace::new(if input.byte() % 4 == 0 { "/b" } else { "/a" }.into()).expect("a namespace");
+        let namespace =
+            Namespace::new(if input.byte().is_multiple_of(4) { "/b" } else { "/a" }.into()).expect("a namespace");
         match input.byte() % 5 {
             0 => self.link.act(|layer, session| layer.retire(&namespace, session, now)),
             1 => {
@@ -300,7 +300,7 @@ impl World {
         }
         let buffered = self.link.buffered_bytes();
         assert!(buffered <= MAX_BUFFERED + 2048, "{buffered} bytes wait");
-        if self.websocket && self.next % 3 != 0 {
+        if self.websocket && !self.next.is_multiple_of(3) {
             while self.link.next_frame().is_some() {}
         }
         if self.link.session().is_closed_and_sent() {
