@@ -15,8 +15,42 @@ const BINARY =
 // The published suites give each test this long.
 const PATIENCE = 2000;
 
+const TEXT_TYPE = 'text/plain;charset=UTF-8';
+const BINARY_TYPE = 'application/octet-stream';
+
 export const PING_INTERVAL = 300;
 export const PING_TIMEOUT = 200;
+
+/** What the cases have to know of the revisions of Engine.IO. */
+export const REVISIONS = {
+  3: {
+    eio: 'EIO=3',
+    serverPings: false,
+    /** The body of a poll or a POST. */
+    payload: (...packets) => packets.map((packet) => `${packet.length}:${packet}`).join(''),
+    /** A binary message on a WebSocket: behind its type here, bare in revision 4. */
+    binary: (...bytes) => Buffer.from([4, ...bytes]),
+    /** One heartbeat of a WebSocket, in its time. */
+    async beat(socket) {
+      await sleep(PING_INTERVAL);
+      socket.send('2');
+      assert.equal(await socket.next(), '3');
+    },
+    /** What a WebSocket without heartbeats gets before it is closed. */
+    silence: [],
+  },
+  4: {
+    eio: 'EIO=4',
+    serverPings: true,
+    payload: (...packets) => packets.join('\x1e'),
+    binary: (...bytes) => Buffer.from(bytes),
+    async beat(socket) {
+      assert.equal(await socket.next(), '2');
+      socket.send('3');
+    },
+    silence: ['2'],
+  },
+};
 
 /** Waits for a promise, but not for ever. */
 async function within(promise, what) {
@@ -34,8 +68,11 @@ async function within(promise, what) {
 
 /** The example, running. */
 export class Echo {
-  /** `protocol` is `socket.io` or `engine.io`. */
-  static async start(protocol) {
+  /**
+   * `protocol` is `socket.io` or `engine.io`; `greeting` is the packets that a client of this revision gets by itself
+   * once its session is open.
+   */
+  static async start(protocol, revision, greeting = []) {
     const child = spawn(BINARY, ['--port', '0'], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
@@ -45,7 +82,7 @@ export class Echo {
     failed.catch(() => {});
     const [line] = await within(Promise.race([once(createInterface(child.stdout), 'line'), failed]), 'starting echo');
     const [, address] = /^listening on http:\/\/(\S+)$/.exec(line) ?? assert.fail(`unexpected line: ${line}`);
-    return Object.assign(new Echo(), { child, url: `${address}/${protocol}/` });
+    return Object.assign(new Echo(), { child, url: `${address}/${protocol}/`, revision, greeting });
   }
 
   async stop() {
@@ -54,15 +91,16 @@ export class Echo {
     await exited;
   }
 
-  /** A request on a connection of its own. Gives its status and its body as text. */
+  /** A request on a connection of its own. Gives its status and its body, a Buffer if it is binary, else a string. */
   async request(method, query, body, signal) {
     const request = http.request(`http://${this.url}?${query}`, { method, agent: false, signal });
-    if (body !== undefined) request.setHeader('Content-Type', 'text/plain;charset=UTF-8');
+    if (body !== undefined) request.setHeader('Content-Type', Buffer.isBuffer(body) ? BINARY_TYPE : TEXT_TYPE);
     request.end(body);
     const exchange = async () => {
       const [response] = await once(request, 'response');
-      response.setEncoding('utf8');
-      return { status: response.statusCode, body: (await response.toArray()).join('') };
+      const bytes = Buffer.concat(await response.toArray());
+      const isBinary = response.headers['content-type'] === BINARY_TYPE;
+      return { status: response.statusCode, body: isBinary ? bytes : bytes.toString() };
     };
     try {
       return await within(exchange(), `${method} ?${query}`);
@@ -80,20 +118,38 @@ export class Echo {
   }
 
   /** Opens a session over long-polling. Gives the query of its further requests. */
-  async open() {
-    const { status, body } = await this.get('EIO=4&transport=polling');
+  async open(extra = '') {
+    const { eio, payload } = this.revision;
+    const { status, body } = await this.get(`${eio}&transport=polling${extra}`);
     assert.equal(status, 200);
-    return `EIO=4&transport=polling&sid=${JSON.parse(body.slice(1)).sid}`;
+    return `${eio}&transport=polling&sid=${openPacket(body, payload).sid}`;
+  }
+
+  /** The same, and takes the greeting. */
+  async openGreeted() {
+    const query = await this.open();
+    if (this.greeting.length > 0) await this.polls(query, ...this.greeting);
+    return query;
+  }
+
+  /** The next poll must bring these packets and no others. */
+  async polls(query, ...packets) {
+    assert.deepEqual(await this.get(query), { status: 200, body: this.revision.payload(...packets) });
+  }
+
+  async posts(query, ...packets) {
+    assert.deepEqual(await this.post(query, this.revision.payload(...packets)), { status: 200, body: 'ok' });
   }
 
   websocket(query) {
     return new Socket(`ws://${this.url}?${query}`);
   }
 
-  /** Opens a session over a WebSocket. Gives it after its handshake. */
+  /** Opens a session over a WebSocket. Gives it after its handshake and the greeting. */
   async openWebSocket() {
-    const socket = this.websocket('EIO=4&transport=websocket');
+    const socket = this.websocket(`${this.revision.eio}&transport=websocket`);
     assert.match(await socket.next(), /^0\{/);
+    for (const packet of this.greeting) assert.equal(await socket.next(), packet);
     return socket;
   }
 
@@ -146,14 +202,12 @@ class Socket {
   }
 }
 
-/**
- * The cases of Engine.IO that the suites of both protocols have. `works(socket)` shows that a WebSocket session is alive.
- */
-export const engineIoCases = (echo, works) => ({
+/** The cases of Engine.IO that the suites of both protocols have. `works(socket)` shows that a session is alive. */
+export const engineIoCases = (revision, echo, works) => ({
   async opensOverPolling() {
-    const { status, body } = await echo().get('EIO=4&transport=polling');
+    const { status, body } = await echo().get(`${revision.eio}&transport=polling`);
     assert.equal(status, 200);
-    checkHandshake(body, ['websocket']);
+    checkHandshake(openPacket(body, revision.payload), ['websocket']);
   },
 
   async refusesEioOverPolling() {
@@ -162,18 +216,18 @@ export const engineIoCases = (echo, works) => ({
   },
 
   async refusesTransportOverPolling() {
-    assert.equal((await echo().get('EIO=4')).status, 400);
-    assert.equal((await echo().get('EIO=4&transport=abc')).status, 400);
+    assert.equal((await echo().get(revision.eio)).status, 400);
+    assert.equal((await echo().get(`${revision.eio}&transport=abc`)).status, 400);
   },
 
   async refusesMethodOverPolling() {
-    assert.equal((await echo().post('EIO=4&transport=polling')).status, 400);
-    assert.equal((await echo().request('PUT', 'EIO=4&transport=polling')).status, 400);
+    assert.equal((await echo().post(`${revision.eio}&transport=polling`)).status, 400);
+    assert.equal((await echo().request('PUT', `${revision.eio}&transport=polling`)).status, 400);
   },
 
   async opensOverWebSocket() {
-    const socket = echo().websocket('EIO=4&transport=websocket');
-    checkHandshake(await socket.next(), []);
+    const socket = echo().websocket(`${revision.eio}&transport=websocket`);
+    checkHandshake(openPacket(await socket.next()), []);
   },
 
   async refusesEioOverWebSocket() {
@@ -182,42 +236,47 @@ export const engineIoCases = (echo, works) => ({
   },
 
   async refusesTransportOverWebSocket() {
-    assert.deepEqual(await echo().websocket('EIO=4').closed(), []);
-    assert.deepEqual(await echo().websocket('EIO=4&transport=abc').closed(), []);
+    assert.deepEqual(await echo().websocket(revision.eio).closed(), []);
+    assert.deepEqual(await echo().websocket(`${revision.eio}&transport=abc`).closed(), []);
   },
 
   async heartbeatOverPolling() {
-    const query = await echo().open();
-    for (let round = 0; round < 3; round++) {
-      assert.deepEqual(await echo().get(query), { status: 200, body: '2' });
-      assert.deepEqual(await echo().post(query, '3'), { status: 200, body: 'ok' });
+    if (revision.serverPings) {
+      const query = await echo().openGreeted();
+      for (let round = 0; round < 3; round++) {
+        await echo().polls(query, '2');
+        await echo().posts(query, '3');
+      }
+    } else {
+      const query = await echo().open();
+      for (const before of [echo().greeting, [], []]) {
+        await echo().posts(query, '2');
+        await echo().polls(query, ...before, '3');
+      }
     }
   },
 
   async pingTimeoutOverPolling() {
-    const query = await echo().open();
+    const query = await echo().openGreeted();
     await sleep(PING_INTERVAL + PING_TIMEOUT);
-    assert.equal((await echo().get(query)).status, 400);
+    const beat = revision.payload(revision.serverPings ? '3' : '2');
+    const [polled, posted] = await Promise.all([echo().get(query), echo().post(query, beat)]);
+    assert.deepEqual([polled.status, posted.status], [400, 400]);
   },
 
   async heartbeatOverWebSocket() {
     const socket = await echo().openWebSocket();
-    for (let round = 0; round < 3; round++) {
-      assert.equal(await socket.next(), '2');
-      socket.send('3');
-    }
+    for (let round = 0; round < 3; round++) await revision.beat(socket);
   },
 
   async pingTimeoutOverWebSocket() {
     const socket = await echo().openWebSocket();
-    assert.deepEqual(await socket.closed(), ['2']);
+    assert.deepEqual(await socket.closed(), revision.silence);
   },
 
   async closesOverPolling() {
-    const query = await echo().open();
-    const [polled, posted] = await Promise.all([echo().get(query), echo().post(query, '1')]);
-    assert.deepEqual(polled, { status: 200, body: '6' });
-    assert.deepEqual(posted, { status: 200, body: 'ok' });
+    const query = await echo().openGreeted();
+    await Promise.all([echo().polls(query, '6'), echo().posts(query, '1')]);
     assert.equal((await echo().get(query)).status, 400);
   },
 
@@ -228,17 +287,17 @@ export const engineIoCases = (echo, works) => ({
   },
 
   async upgrades() {
-    const query = await echo().open();
+    const query = await echo().openGreeted();
     const socket = await echo().candidate(query);
     socket.send('2probe');
     assert.equal(await socket.next(), '3probe');
-    assert.deepEqual(await echo().get(query), { status: 200, body: '6' });
+    await echo().polls(query, '6');
     socket.send('5');
     await works(socket);
   },
 
   async ignoresPollsAfterUpgrade() {
-    const query = await echo().open();
+    const query = await echo().openGreeted();
     const socket = await echo().candidate(query);
     socket.send('2probe');
     socket.send('5');
@@ -248,7 +307,7 @@ export const engineIoCases = (echo, works) => ({
   },
 
   async ignoresWebSocketsAfterUpgrade() {
-    const query = await echo().open();
+    const query = await echo().openGreeted();
     const socket = await echo().candidate(query);
     socket.send('2probe');
     assert.equal(await socket.next(), '3probe');
@@ -258,9 +317,14 @@ export const engineIoCases = (echo, works) => ({
   },
 });
 
-function checkHandshake(packet, upgrades) {
-  assert.equal(packet[0], '0');
-  const { sid, ...rest } = JSON.parse(packet.slice(1));
+/** The value of an open packet, which must be all of this body or message. */
+function openPacket(body, payload = (packet) => packet) {
+  const packet = body.slice(body.indexOf('0{'));
+  assert.equal(body, payload(packet));
+  return JSON.parse(packet.slice(1));
+}
+
+function checkHandshake({ sid, ...rest }, upgrades) {
   assert.equal(typeof sid, 'string');
   assert.deepEqual(rest, {
     upgrades,

@@ -1,120 +1,136 @@
-// The cases of the published Engine.IO v4 suite, written anew from their description (protocol.md, F.3), against
-// `examples/echo.rs`. Sleeps are part of what is tested.
+// The cases of the published Engine.IO v3 and v4 suites, written anew from their description (protocol.md, F.3),
+// against `examples/echo.rs`. Sleeps are part of what is tested.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Echo, engineIoCases } from './echo-support.mjs';
+import { Echo, REVISIONS, engineIoCases } from './echo-support.mjs';
 
-describe('Engine.IO v4', () => {
-  let echo;
-  before(async () => {
-    echo = await Echo.start('engine.io');
-  });
-  after(() => echo?.stop());
+const FRAMED = Buffer.from('0006ff3468656c6c6f0105ff0401020304', 'hex');
 
-  const echoes = async (socket) => {
-    socket.send('4hello');
-    assert.equal(await socket.next(), '4hello');
-  };
-  const cases = engineIoCases(() => echo, echoes);
+/** What it shows, what the handshake's query has besides, what is posted, what comes back if not the same. */
+const PAYLOADS = {
+  3: [
+    ['one plain text packet', '&b64=1', '6:4hello'],
+    ['several plain text packets', '&b64=1', '6:4test16:4test26:4test3'],
+    ['plain text and base64 packets', '&b64=1', '6:4hello10:b4AQIDBA=='],
+    ['plain text and binary packets', '', '6:4hello10:b4AQIDBA==', FRAMED],
+    ['plain text and binary packets, posted as bytes', '', FRAMED],
+    ['plain text and binary packets, posted as bytes and asked for as text', '&b64=1', FRAMED, '6:4hello10:b4AQIDBA=='],
+  ],
+  4: [
+    ['one plain text packet', '', '4hello'],
+    ['several plain text packets', '', '4test1\x1e4test2\x1e4test3'],
+    ['plain text and binary packets', '', '4hello\x1ebAQIDBA=='],
+  ],
+};
 
-  describe('handshake', () => {
-    describe('HTTP long-polling', () => {
-      it('successfully opens a session', cases.opensOverPolling);
-      it("fails with an invalid 'EIO' query parameter", cases.refusesEioOverPolling);
-      it("fails with an invalid 'transport' query parameter", cases.refusesTransportOverPolling);
-      it('fails with an invalid request method', cases.refusesMethodOverPolling);
+for (const [number, revision] of Object.entries(REVISIONS)) {
+  describe(`Engine.IO v${number}`, () => {
+    let echo;
+    before(async () => {
+      echo = await Echo.start('engine.io', revision);
     });
+    after(() => echo?.stop());
 
-    describe('WebSocket', () => {
-      it('successfully opens a session', cases.opensOverWebSocket);
-      it("fails with an invalid 'EIO' query parameter", cases.refusesEioOverWebSocket);
-      it("fails with an invalid 'transport' query parameter", cases.refusesTransportOverWebSocket);
-    });
-  });
+    const echoes = async (socket) => {
+      socket.send('4hello');
+      assert.equal(await socket.next(), '4hello');
+    };
+    const cases = engineIoCases(revision, () => echo, echoes);
 
-  describe('message', () => {
-    describe('HTTP long-polling', () => {
-      const comesBack = (payload) => async () => {
-        const query = await echo.open();
-        assert.deepEqual(await echo.post(query, payload), { status: 200, body: 'ok' });
-        assert.deepEqual(await echo.get(query), { status: 200, body: payload });
-      };
-
-      it('sends and receives a payload containing one plain text packet', comesBack('4hello'));
-      it(
-        'sends and receives a payload containing several plain text packets',
-        comesBack('4test1\x1e4test2\x1e4test3'),
-      );
-      it('sends and receives a payload containing plain text and binary packets', comesBack('4hello\x1ebAQIDBA=='));
-
-      it('closes the session upon invalid packet format', async () => {
-        const query = await echo.open();
-        await echo.post(query, 'abc').catch(() => {}); // any answer will do, a reset too
-        assert.equal((await echo.get(query)).status, 400);
+    describe('handshake', () => {
+      describe('HTTP long-polling', () => {
+        it('successfully opens a session', cases.opensOverPolling);
+        it("fails with an invalid 'EIO' query parameter", cases.refusesEioOverPolling);
+        it("fails with an invalid 'transport' query parameter", cases.refusesTransportOverPolling);
+        it('fails with an invalid request method', cases.refusesMethodOverPolling);
       });
 
-      it('closes the session upon duplicate poll requests', async () => {
-        const query = await echo.open();
-        const first = echo.get(query);
-        await sleep(5);
-        const second = echo.get(`${query}&t=burst`);
-        assert.deepEqual(await first, { status: 200, body: '1' });
-        assert.ok([400, 500].includes((await second).status));
-        assert.equal((await echo.get(query)).status, 400);
-      });
-
-      it('closes the session upon cancelled polling request', async () => {
-        const query = await echo.open();
-        const client = new AbortController();
-        const cancelled = assert.rejects(echo.get(query, client.signal), { name: 'AbortError' });
-        await sleep(5);
-        client.abort();
-        await cancelled;
-        assert.equal((await echo.get(query)).status, 400);
+      describe('WebSocket', () => {
+        it('successfully opens a session', cases.opensOverWebSocket);
+        it("fails with an invalid 'EIO' query parameter", cases.refusesEioOverWebSocket);
+        it("fails with an invalid 'transport' query parameter", cases.refusesTransportOverWebSocket);
       });
     });
 
-    describe('WebSocket', () => {
-      it('sends and receives a plain text packet', async () => {
-        await echoes(await echo.openWebSocket());
+    describe('message', () => {
+      describe('HTTP long-polling', () => {
+        for (const [what, extra, sent, received = sent] of PAYLOADS[number]) {
+          it(`sends and receives a payload containing ${what}`, async () => {
+            const query = await echo.open(extra);
+            assert.deepEqual(await echo.post(query, sent), { status: 200, body: 'ok' });
+            assert.deepEqual(await echo.get(query), { status: 200, body: received });
+          });
+        }
+
+        it('closes the session upon invalid packet format', async () => {
+          const query = await echo.open();
+          await echo.post(query, 'abc').catch(() => {}); // any answer will do, a reset too
+          assert.equal((await echo.get(query)).status, 400);
+        });
+
+        it('closes the session upon duplicate poll requests', async () => {
+          const query = await echo.open();
+          const first = echo.get(query);
+          await sleep(5);
+          const second = echo.get(`${query}&t=burst`);
+          assert.deepEqual(await first, { status: 200, body: revision.payload('1') });
+          assert.ok([400, 500].includes((await second).status));
+          assert.equal((await echo.get(query)).status, 400);
+        });
+
+        it('closes the session upon cancelled polling request', async () => {
+          const query = await echo.open();
+          const client = new AbortController();
+          const cancelled = assert.rejects(echo.get(query, client.signal), { name: 'AbortError' });
+          await sleep(5);
+          client.abort();
+          await cancelled;
+          assert.equal((await echo.get(query)).status, 400);
+        });
       });
 
-      it('sends and receives a binary packet', async () => {
-        const socket = await echo.openWebSocket();
-        socket.send(Buffer.from([1, 2, 3, 4]));
-        assert.deepEqual(await socket.next(), Buffer.from([1, 2, 3, 4]));
+      describe('WebSocket', () => {
+        it('sends and receives a plain text packet', async () => {
+          await echoes(await echo.openWebSocket());
+        });
+
+        it('sends and receives a binary packet', async () => {
+          const socket = await echo.openWebSocket();
+          socket.send(revision.binary(1, 2, 3, 4));
+          assert.deepEqual(await socket.next(), revision.binary(1, 2, 3, 4));
+        });
+
+        it('closes the session upon invalid packet format', async () => {
+          const socket = await echo.openWebSocket();
+          socket.send('abc');
+          assert.deepEqual(await socket.closed(), []);
+        });
+      });
+    });
+
+    describe('heartbeat', () => {
+      describe('HTTP long-polling', () => {
+        it('sends ping/pong packets', cases.heartbeatOverPolling);
+        it('closes the session upon ping timeout', cases.pingTimeoutOverPolling);
       });
 
-      it('closes the session upon invalid packet format', async () => {
-        const socket = await echo.openWebSocket();
-        socket.send('abc');
-        assert.deepEqual(await socket.closed(), []);
+      describe('WebSocket', () => {
+        it('sends ping/pong packets', cases.heartbeatOverWebSocket);
+        it('closes the session upon ping timeout', cases.pingTimeoutOverWebSocket);
       });
     });
-  });
 
-  describe('heartbeat', () => {
-    describe('HTTP long-polling', () => {
-      it('sends ping/pong packets', cases.heartbeatOverPolling);
-      it('closes the session upon ping timeout', cases.pingTimeoutOverPolling);
+    describe('close', () => {
+      it('forcefully closes the session over HTTP long-polling', cases.closesOverPolling);
+      it('forcefully closes the session over WebSocket', cases.closesOverWebSocket);
     });
 
-    describe('WebSocket', () => {
-      it('sends ping/pong packets', cases.heartbeatOverWebSocket);
-      it('closes the session upon ping timeout', cases.pingTimeoutOverWebSocket);
+    describe('upgrade', () => {
+      it('successfully upgrades from HTTP long-polling to WebSocket', cases.upgrades);
+      it('ignores HTTP requests with same sid after upgrade', cases.ignoresPollsAfterUpgrade);
+      it('ignores WebSocket connection with same sid after upgrade', cases.ignoresWebSocketsAfterUpgrade);
     });
   });
-
-  describe('close', () => {
-    it('forcefully closes the session over HTTP long-polling', cases.closesOverPolling);
-    it('forcefully closes the session over WebSocket', cases.closesOverWebSocket);
-  });
-
-  describe('upgrade', () => {
-    it('successfully upgrades from HTTP long-polling to WebSocket', cases.upgrades);
-    it('ignores HTTP requests with same sid after upgrade', cases.ignoresPollsAfterUpgrade);
-    it('ignores WebSocket connection with same sid after upgrade', cases.ignoresWebSocketsAfterUpgrade);
-  });
-});
+}

@@ -1,180 +1,219 @@
-// The cases of the published Socket.IO v5 suite, written anew from their description (protocol.md, F.3), against
-// `examples/echo.rs`.
+// The cases of the published suites of Socket.IO, protocol 4 and 5, written anew from their description (protocol.md,
+// F.3), against `examples/echo.rs`.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { Echo, engineIoCases } from './echo-support.mjs';
+import { Echo, REVISIONS, engineIoCases } from './echo-support.mjs';
 
-describe('Socket.IO v5', () => {
-  let echo;
-  before(async () => {
-    echo = await Echo.start('socket.io');
-  });
-  after(() => echo?.stop());
+/** What the cases have to know of the protocols. */
+const PROTOCOLS = {
+  4: {
+    revision: REVISIONS[3],
+    /** The main namespace is joined by connecting. */
+    greeting: ['40', '42["auth",{}]'],
+    joins: [
+      ['a custom namespace', { namespace: '/custom,' }],
+      ['a custom namespace without its comma', { asked: '/custom', namespace: '/custom,' }],
+      ['a custom namespace with a query', { asked: '/custom?token=abc,', namespace: '/custom,' }],
+    ],
+    checkJoined: (data) => assert.equal(data, ''),
+    refusal: '"Invalid namespace"',
+  },
+  5: {
+    revision: REVISIONS[4],
+    greeting: [],
+    joins: [
+      ['the main namespace with a payload', { payload: '{"token":"123"}', auth: '{"token":"123"}' }],
+      ['a custom namespace', { namespace: '/custom,' }],
+      [
+        'a custom namespace with a payload',
+        { namespace: '/custom,', payload: '{"token":"abc"}', auth: '{"token":"abc"}' },
+      ],
+    ],
+    checkJoined(data) {
+      const { sid, ...rest } = JSON.parse(data);
+      assert.equal(typeof sid, 'string');
+      assert.deepEqual(rest, {});
+    },
+    refusal: '{"message":"Invalid namespace"}',
+  },
+};
 
-  /** Asks to join: the answer must hold a `sid` and nothing else, and come before the event `auth`. */
-  const join = async (socket, { namespace = '', payload = '', auth = '{}' } = {}) => {
-    socket.send(`40${namespace}${payload}`);
-    const answer = await socket.next();
-    assert.ok(answer.startsWith(`40${namespace}{`), answer);
-    const { sid, ...rest } = JSON.parse(answer.slice(2 + namespace.length));
-    assert.equal(typeof sid, 'string');
-    assert.deepEqual(rest, {});
-    assert.equal(await socket.next(), `42${namespace}["auth",${auth}]`);
-  };
+for (const [number, { revision, greeting, joins, checkJoined, refusal }] of Object.entries(PROTOCOLS)) {
+  describe(`Socket.IO v${number}`, () => {
+    const joinsByConnecting = greeting.length > 0;
+    let echo;
+    before(async () => {
+      echo = await Echo.start('socket.io', revision, greeting);
+    });
+    after(() => echo?.stop());
 
-  const joined = async () => {
-    const socket = await echo.openWebSocket();
-    await join(socket);
-    return socket;
-  };
+    /** Asks to join: the answer must come before the event `auth`. */
+    const join = async (socket, { namespace = '', asked = namespace, payload = '', auth = '{}' } = {}) => {
+      socket.send(`40${asked}${payload}`);
+      const answer = await socket.next();
+      assert.ok(answer.startsWith(`40${namespace}`), answer);
+      checkJoined(answer.slice(2 + namespace.length));
+      assert.equal(await socket.next(), `42${namespace}["auth",${auth}]`);
+    };
 
-  /** These messages in, those out. */
-  const exchange = async (socket, sent, expected) => {
-    for (const message of sent) socket.send(message);
-    for (const message of expected) assert.deepEqual(await socket.next(), message);
-  };
+    const joined = async (socket) => {
+      if (!joinsByConnecting) await join(socket);
+      return socket;
+    };
+    const open = async () => joined(await echo.openWebSocket());
 
-  const closesUpon = async (socket, message) => {
-    socket.send(message);
-    assert.deepEqual(await socket.closed(), []);
-  };
+    /** These messages in, those out. */
+    const exchange = async (socket, sent, expected) => {
+      for (const message of sent) socket.send(message);
+      for (const message of expected) assert.deepEqual(await socket.next(), message);
+    };
 
-  const binaries = [Buffer.from([1, 2, 3]), Buffer.from([4, 5, 6])];
-  const placeholders = '{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}';
+    const echoes = (socket) =>
+      exchange(socket, ['42["message",1,"2",{"3":[true]}]'], ['42["message-back",1,"2",{"3":[true]}]']);
 
-  describe('Engine.IO part', () => {
-    const cases = engineIoCases(() => echo, join);
+    const closesUpon = async (socket, message) => {
+      socket.send(message);
+      assert.deepEqual(await socket.closed(), []);
+    };
 
-    describe('handshake', () => {
-      describe('HTTP long-polling', () => {
-        it('should successfully open a session', cases.opensOverPolling);
-        it("should fail with an invalid 'EIO' query parameter", cases.refusesEioOverPolling);
-        it("should fail with an invalid 'transport' query parameter", cases.refusesTransportOverPolling);
-        it('should fail with an invalid request method', cases.refusesMethodOverPolling);
+    const binaries = [revision.binary(1, 2, 3), revision.binary(4, 5, 6)];
+    const placeholders = '{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}';
+
+    describe('Engine.IO part', () => {
+      const works = async (socket) => echoes(await joined(socket));
+      const cases = engineIoCases(revision, () => echo, works);
+
+      describe('handshake', () => {
+        describe('HTTP long-polling', () => {
+          it('should successfully open a session', cases.opensOverPolling);
+          it("should fail with an invalid 'EIO' query parameter", cases.refusesEioOverPolling);
+          it("should fail with an invalid 'transport' query parameter", cases.refusesTransportOverPolling);
+          it('should fail with an invalid request method', cases.refusesMethodOverPolling);
+        });
+
+        describe('WebSocket', () => {
+          it('should successfully open a session', cases.opensOverWebSocket);
+          it("should fail with an invalid 'EIO' query parameter", cases.refusesEioOverWebSocket);
+          it("should fail with an invalid 'transport' query parameter", cases.refusesTransportOverWebSocket);
+        });
       });
 
-      describe('WebSocket', () => {
-        it('should successfully open a session', cases.opensOverWebSocket);
-        it("should fail with an invalid 'EIO' query parameter", cases.refusesEioOverWebSocket);
-        it("should fail with an invalid 'transport' query parameter", cases.refusesTransportOverWebSocket);
+      describe('heartbeat', () => {
+        describe('HTTP long-polling', () => {
+          it('should send ping/pong packets', cases.heartbeatOverPolling);
+          it('should close the session upon ping timeout', cases.pingTimeoutOverPolling);
+        });
+
+        describe('WebSocket', () => {
+          it('should send ping/pong packets', cases.heartbeatOverWebSocket);
+          it('should close the session upon ping timeout', cases.pingTimeoutOverWebSocket);
+        });
+      });
+
+      describe('close', () => {
+        it('should forcefully close the session over HTTP long-polling', cases.closesOverPolling);
+        it('should forcefully close the session over WebSocket', cases.closesOverWebSocket);
+      });
+
+      describe('upgrade', () => {
+        it('should successfully upgrade from HTTP long-polling to WebSocket', cases.upgrades);
+        it('should ignore HTTP requests with same sid after upgrade', cases.ignoresPollsAfterUpgrade);
+        it('should ignore WebSocket connection with same sid after upgrade', cases.ignoresWebSocketsAfterUpgrade);
       });
     });
 
-    describe('heartbeat', () => {
-      describe('HTTP long-polling', () => {
-        it('should send ping/pong packets', cases.heartbeatOverPolling);
-        it('should close the session upon ping timeout', cases.pingTimeoutOverPolling);
+    describe('connect', () => {
+      it('should allow connection to the main namespace', async () => echoes(await open()));
+
+      for (const [what, request] of joins) {
+        it(`should allow connection to ${what}`, async () => join(await echo.openWebSocket(), request));
+      }
+
+      it('should disallow connection to an unknown namespace', async () => {
+        const socket = await echo.openWebSocket();
+        await exchange(socket, ['40/random'], [`44/random,${refusal}`]);
+        await echoes(await joined(socket));
       });
 
-      describe('WebSocket', () => {
-        it('should send ping/pong packets', cases.heartbeatOverWebSocket);
-        it('should close the session upon ping timeout', cases.pingTimeoutOverWebSocket);
+      it('should disallow connection with an invalid handshake', async () => {
+        await closesUpon(await echo.openWebSocket(), '4abc');
+      });
+
+      // The connect timeout is 1000 ms.
+      if (joinsByConnecting) {
+        it('should keep the connection if no handshake is received', async () => {
+          const socket = await echo.openWebSocket();
+          for (let round = 0; round < 4; round++) await revision.beat(socket);
+        });
+      } else {
+        it('should close the connection if no handshake is received', async () => {
+          const silent = await echo.openWebSocket();
+          assert.deepEqual(await silent.closed(), revision.silence);
+
+          const alive = await echo.openWebSocket();
+          for (let round = 0; round < 3; round++) await revision.beat(alive);
+          assert.deepEqual(await alive.closed(), []);
+        });
+      }
+    });
+
+    describe('disconnect', () => {
+      it('should disconnect from the main namespace', async () => {
+        const socket = await open();
+        socket.send('41');
+        await revision.beat(socket);
+        assert.deepEqual(await socket.closed(), revision.silence);
+      });
+
+      it('should connect then disconnect from a custom namespace', async () => {
+        const socket = await open();
+        await join(socket, { namespace: '/custom,' });
+        socket.send('41/custom,');
+        await echoes(socket);
       });
     });
 
-    describe('close', () => {
-      it('should forcefully close the session over HTTP long-polling', cases.closesOverPolling);
-      it('should forcefully close the session over WebSocket', cases.closesOverWebSocket);
-    });
+    describe('message', () => {
+      it('should send a plain-text packet', async () => {
+        await echoes(await open());
+      });
 
-    describe('upgrade', () => {
-      it('should successfully upgrade from HTTP long-polling to WebSocket', cases.upgrades);
-      it('should ignore HTTP requests with same sid after upgrade', cases.ignoresPollsAfterUpgrade);
-      it('should ignore WebSocket connection with same sid after upgrade', cases.ignoresWebSocketsAfterUpgrade);
-    });
-  });
+      it('should send a packet with binary attachments', async () => {
+        await exchange(
+          await open(),
+          [`452-["message",${placeholders}]`, ...binaries],
+          [`452-["message-back",${placeholders}]`, ...binaries],
+        );
+      });
 
-  describe('connect', () => {
-    const joins = (request) => async () => join(await echo.openWebSocket(), request);
+      it('should send a plain-text packet with an ack', async () => {
+        await exchange(
+          await open(),
+          ['42456["message-with-ack",1,"2",{"3":[false]}]'],
+          ['43456[1,"2",{"3":[false]}]'],
+        );
+      });
 
-    it('should allow connection to the main namespace', joins());
-    it(
-      'should allow connection to the main namespace with a payload',
-      joins({ payload: '{"token":"123"}', auth: '{"token":"123"}' }),
-    );
-    it('should allow connection to a custom namespace', joins({ namespace: '/custom,' }));
-    it(
-      'should allow connection to a custom namespace with a payload',
-      joins({ namespace: '/custom,', payload: '{"token":"abc"}', auth: '{"token":"abc"}' }),
-    );
+      it('should send a packet with binary attachments and an ack', async () => {
+        await exchange(
+          await open(),
+          [`452-789["message-with-ack",${placeholders}]`, ...binaries],
+          [`462-789[${placeholders}]`, ...binaries],
+        );
+      });
 
-    it('should disallow connection to an unknown namespace', async () => {
-      const socket = await echo.openWebSocket();
-      await exchange(socket, ['40/random'], ['44/random,{"message":"Invalid namespace"}']);
-    });
+      it('should close the connection upon invalid format (unknown packet type)', async () => {
+        await closesUpon(await open(), '4abc');
+      });
 
-    it('should disallow connection with an invalid handshake', async () => {
-      await closesUpon(await echo.openWebSocket(), '4abc');
-    });
+      it('should close the connection upon invalid format (invalid payload format)', async () => {
+        await closesUpon(await open(), '42{}');
+      });
 
-    it('should close the connection if no handshake is received', async () => {
-      const silent = await echo.openWebSocket();
-      assert.deepEqual(await silent.closed(), ['2']);
-
-      // One that answers heartbeats lives until the connect timeout of 1000 ms, and no longer.
-      const alive = await echo.openWebSocket();
-      for (let round = 0; round < 3; round++) await exchange(alive, [], ['2']).then(() => alive.send('3'));
-      assert.deepEqual(await alive.closed(), []);
+      it('should close the connection upon invalid format (invalid ack id)', async () => {
+        await closesUpon(await open(), '42abc["message-with-ack",1,"2",{"3":[false]}]');
+      });
     });
   });
-
-  describe('disconnect', () => {
-    it('should disconnect from the main namespace', async () => {
-      await exchange(await joined(), ['41'], ['2']);
-    });
-
-    it('should connect then disconnect from a custom namespace', async () => {
-      const socket = await joined();
-      await join(socket, { namespace: '/custom,' });
-      const message = '42["message","message to main namespace"]';
-      await exchange(socket, ['41/custom', message], ['42["message-back","message to main namespace"]']);
-    });
-  });
-
-  describe('message', () => {
-    it('should send a plain-text packet', async () => {
-      await exchange(
-        await joined(),
-        ['42["message",1,"2",{"3":[true]}]'],
-        ['42["message-back",1,"2",{"3":[true]}]'],
-      );
-    });
-
-    it('should send a packet with binary attachments', async () => {
-      await exchange(
-        await joined(),
-        [`452-["message",${placeholders}]`, ...binaries],
-        [`452-["message-back",${placeholders}]`, ...binaries],
-      );
-    });
-
-    it('should send a plain-text packet with an ack', async () => {
-      await exchange(
-        await joined(),
-        ['42456["message-with-ack",1,"2",{"3":[false]}]'],
-        ['43456[1,"2",{"3":[false]}]'],
-      );
-    });
-
-    it('should send a packet with binary attachments and an ack', async () => {
-      await exchange(
-        await joined(),
-        [`452-789["message-with-ack",${placeholders}]`, ...binaries],
-        [`462-789[${placeholders}]`, ...binaries],
-      );
-    });
-
-    it('should close the connection upon invalid format (unknown packet type)', async () => {
-      await closesUpon(await joined(), '4abc');
-    });
-
-    it('should close the connection upon invalid format (invalid payload format)', async () => {
-      await closesUpon(await joined(), '42{}');
-    });
-
-    it('should close the connection upon invalid format (invalid ack id)', async () => {
-      await closesUpon(await joined(), '42abc["message-with-ack",1,"2",{"3":[false]}]');
-    });
-  });
-});
+}

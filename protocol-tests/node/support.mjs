@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import http from 'node:http';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -18,10 +18,12 @@ export const TRANSPORTS = {
 const READY = /^Socket2Me is ready at (http:\/\/\S+) - get a token with: /;
 const STOP_LIMIT_MS = 15_000;
 
-function binary() {
+/** The binary under test: the one that was named, or else the one that was built last. */
+export function binary() {
   const built = ['release', 'debug'].map((profile) =>
     fileURLToPath(new URL(`../../target/${profile}/socket2me`, import.meta.url)));
-  const path = process.env.SOCKET2ME_BIN ?? built.find(existsSync);
+  const [newest] = built.filter(existsSync).sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs);
+  const path = process.env.SOCKET2ME_BIN ?? newest;
   if (path === undefined) throw new Error('no binary: run `cargo build --release`, or set SOCKET2ME_BIN');
   return path;
 }

@@ -308,9 +308,12 @@ impl<W> Connection<W> {
 
     fn connect<P>(&mut self, namespace: &Namespace, auth: Option<ByteString>, session: &mut Session<P>, now: Instant) {
         let revision = session.revision();
-        let (namespace, query) = match revision {
-            Revision::V3 => namespace.split_query(),
-            Revision::V4 => (namespace.clone(), None),
+        let (namespace, auth, query) = match revision {
+            Revision::V3 => {
+                let (namespace, query) = namespace.split_query();
+                (namespace, None, query)
+            }
+            Revision::V4 => (namespace.clone(), auth, None),
         };
         self.members.retain(|member| match member.state {
             Membership::Left { until } => until > now && member.namespace != namespace,

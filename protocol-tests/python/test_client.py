@@ -1,0 +1,264 @@
+"""python-socketio as an end of the real binary.
+
+The same tests run with its latest version, which speaks Engine.IO 4, and with 4.6.1, which speaks Engine.IO 3:
+whichever is installed. Whatever is started here ends with its test.
+"""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import tempfile
+import threading
+import unittest
+from http.client import HTTPConnection
+from importlib.metadata import version
+from pathlib import Path
+from queue import Empty, Queue
+
+import socketio
+
+LATEST = not version('python-socketio').startswith('4.')
+BINARY = os.environ.get('SOCKET2ME_BIN', Path(__file__).parents[2] / 'target/debug/socket2me')
+READY = re.compile(r'Socket2Me is ready at http://(\S+) - get a token with: ')
+
+# Nothing here takes that long: who waits for an event in vain says so then.
+PATIENCE_SECONDS = 15
+
+WORLD = 'größer ≠ 日本語 😀 𝄞 \u2028 "\\ \u0000 e\u0301'
+ALL_BYTES = bytes(range(256)) * 2
+MIB = 1 << 20
+
+
+class Server:
+    def __init__(self, *flags, **env):
+        self.ends = []
+        self.log = tempfile.TemporaryFile(mode='w+')
+        # Not our own environment: PORT and its like are settings of the server.
+        self.process = subprocess.Popen(
+            [BINARY, '--log', 'debug', 'serve', '--listen', '127.0.0.1:0', *flags],
+            env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        line = self.process.stdout.readline()
+        ready = READY.match(line)
+        if ready is None:
+            self.stop()
+            raise AssertionError(f'no start-up line but: {line}')
+        self.address = ready[1]
+
+    def stop(self):
+        """Stops, and then its ends, which thus have no poll to wait for."""
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE_SECONDS)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            for end in self.ends:
+                end.close()
+            self.process.stdout.close()
+            self.log.seek(0)
+            log = self.log.read()
+            self.log.close()
+        assert self.process.returncode == 0, f'the server ended with {self.process.returncode}:\n{log[-4000:]}'
+
+    def visit(self, path, method='GET', body=None, content_type=None):
+        """One HTTP request on a connection of its own: the status, the headers and the body of its answer."""
+        connection = HTTPConnection(self.address, timeout=PATIENCE_SECONDS)
+        try:
+            connection.request(method, path, body, {'Content-Type': content_type} if content_type else {})
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        finally:
+            connection.close()
+
+    def token(self):
+        status, _, body = self.visit('/new')
+        assert status == 200, body
+        return body.decode()
+
+
+class End:
+    """A client that answers requests with `handler`. Everything that happens to it waits in a queue for the test."""
+
+    make_client = socketio.Client
+    # The older version does not wait for the namespace; the latest would wait for a second and no longer.
+    connect_options = {'wait': False} if LATEST else {}
+
+    def __init__(self, server, token, transports, handler):
+        self.happened = Queue()
+        self.client = self.make_client(reconnection=False)
+        namespace = f'/{token}'
+        for event in ('connect', 'connect_error', 'disconnect'):
+            self.client.on(event, lambda *details, event=event: self.happened.put((event, details)), namespace)
+        self.client.on('request', handler, namespace)
+        self.run(
+            self.client.connect, f'http://{server.address}', transports=transports, namespaces=[namespace],
+            **self.connect_options)
+
+    def run(self, method, *args, **options):
+        return method(*args, **options)
+
+    def next(self, seconds=PATIENCE_SECONDS):
+        return self.happened.get(timeout=seconds)
+
+    def close(self):
+        # Without waiting for its tasks: in some orders of events the latest version's wait for each other half a minute.
+        self.run(self.client.eio.disconnect, abort=True)
+
+
+class AsyncEnd(End):
+    """The same with asyncio, whose loop runs in a thread of its own."""
+
+    make_client = socketio.AsyncClient
+
+    def __init__(self, *args):
+        started = threading.Event()
+        self.thread = threading.Thread(target=asyncio.run, args=[self.live(started)], daemon=True)
+        self.thread.start()
+        started.wait()
+        super().__init__(*args)
+
+    async def live(self, started):
+        self.loop = asyncio.get_running_loop()
+        self.over = asyncio.Event()
+        started.set()
+        await self.over.wait()
+
+    def run(self, method, *args, **options):
+        async def call():
+            return await method(*args, **options)
+        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(PATIENCE_SECONDS)
+
+    def close(self):
+        try:
+            super().close()
+        finally:
+            # What the client leaves behind is cancelled with its loop.
+            self.loop.call_soon_threadsafe(self.over.set)
+            self.thread.join()
+
+
+class Cases:
+    """What `make_end` must be able to do over `transports`."""
+
+    def serve(self, *flags, **env):
+        server = Server(*flags, **env)
+        self.addCleanup(server.stop)
+        return server
+
+    def end(self, server, token, handler):
+        end = self.make_end(server, token, self.transports, handler)
+        server.ends.append(end)
+        return end
+
+    def connected(self, server, handler):
+        """A token and its end, once it has joined."""
+        token = server.token()
+        end = self.end(server, token, handler)
+        self.assertEqual(end.next(), ('connect', ()))
+        return token, end
+
+    def test_the_transport_is_the_one_that_was_asked_for(self):
+        _, end = self.connected(self.serve(), None)
+        self.assertEqual(end.client.transport(), 'polling' if self.transports == ['polling'] else 'websocket')
+
+    def test_the_request_says_what_was_asked(self):
+        server = self.serve()
+        seen = []
+        token, _ = self.connected(server, seen.append)
+        self.assertEqual(server.visit(f'/go/{token}/hello%20you?a[b]=c&l=1&l=2', 'DELETE')[0], 200)
+        [request] = seen
+        self.assertEqual({key: request[key] for key in ('method', 'url', 'query', 'search', 'body')}, {
+            'method': 'DELETE',
+            'url': '/hello%20you',
+            'query': {'a': {'b': 'c'}, 'l': ['1', '2']},
+            'search': '?a[b]=c&l=1&l=2',
+            'body': {},
+        })
+
+    def test_the_answer_is_what_the_handler_returns(self):
+        server = self.serve()
+        answers = Queue()
+        token, _ = self.connected(server, lambda request: answers.get_nowait())
+        for answer, status, content_type, body in [
+            (None, 200, 'text/html; charset=utf-8', b'OK'),
+            (404, 404, 'text/html; charset=utf-8', b'Not Found'),
+            ('hello', 200, 'text/html; charset=utf-8', b'hello'),
+            ((201, 'made'), 201, 'text/html; charset=utf-8', b'made'),
+            ((200, {'a': [1, None]}), 200, 'application/json; charset=utf-8', b'{"a":[1,null]}'),
+            ((200, b'\x00\xff'), 200, 'application/octet-stream', b'\x00\xff'),
+            ((200, '<a/>', {'content-type': 'text/xml'}), 200, 'text/xml', b'<a/>'),
+        ]:
+            with self.subTest(answer):
+                answers.put(answer)
+                got_status, headers, got_body = server.visit(f'/go/{token}')
+                self.assertEqual((got_status, headers['content-type'], got_body), (status, content_type, body))
+
+    def test_text_of_all_the_world_arrives_as_it_is_both_ways(self):
+        server = self.serve()
+        seen = []
+
+        def handler(request):
+            seen.append(request['body'])
+            return 200, request['body']
+
+        token, _ = self.connected(server, handler)
+        for content_type, body, read in [
+            ('text/plain', WORLD, bytes.decode),
+            ('application/json', json.dumps({'text': WORLD}, ensure_ascii=False), json.loads),
+        ]:
+            with self.subTest(content_type):
+                status, _, answer = server.visit(f'/go/{token}', 'POST', body.encode(), content_type)
+                self.assertEqual((status, read(answer)), (200, read(body.encode())))
+        self.assertEqual(seen, [WORLD, {'text': WORLD}])
+
+    def test_bytes_arrive_as_they_are_both_ways(self):
+        server = self.serve()
+        token, _ = self.connected(server, lambda request: (200, request['body'][::-1], {'content-type': 'image/png'}))
+        for body in (ALL_BYTES, os.urandom(MIB)):
+            with self.subTest(len(body)):
+                status, headers, answer = server.visit(f'/go/{token}', 'POST', body, 'application/octet-stream')
+                self.assertEqual((status, headers['content-type']), (200, 'image/png'))
+                self.assertTrue(answer == body[::-1], 'other bytes came back')
+
+    def test_a_mebibyte_of_text_arrives_as_it_is_both_ways(self):
+        server = self.serve()
+        token, _ = self.connected(server, lambda request: (200, request['body']))
+        body = (WORLD * (MIB // len(WORLD.encode()))).encode()
+        status, _, answer = server.visit(f'/go/{token}', 'POST', body, 'text/plain')
+        self.assertEqual(status, 200)
+        self.assertTrue(answer == body, 'another text came back')
+
+    def test_an_unknown_token_is_refused(self):
+        server = self.serve()
+        end = self.end(server, 'no-token', None)
+        event, [reason] = end.next()
+        self.assertEqual(event, 'connect_error')
+        # Protocol 4 of Socket.IO has the message alone.
+        self.assertRegex(reason['message'] if isinstance(reason, dict) else reason, '^token not found')
+
+    def test_an_expired_token_disconnects_its_end(self):
+        server = self.serve('--token-grace', '0', TOKEN_EXPIRE_SECONDS='1')
+        _, end = self.connected(server, None)
+        event, _ = end.next()
+        self.assertEqual(event, 'disconnect')
+
+    def test_heartbeats_keep_the_session(self):
+        server = self.serve('--ping-interval', '300ms', '--ping-timeout', '300ms')
+        token, end = self.connected(server, lambda request: 'alive')
+        # Without heartbeats it would end after 600 ms.
+        with self.assertRaises(Empty):
+            end.next(1.5)
+        self.assertEqual(server.visit(f'/go/{token}')[2], b'alive')
+
+
+CLIENTS = {'': End, 'Async': AsyncEnd} if LATEST else {'': End}
+TRANSPORTS = {'Polling': ['polling'], 'WebSocket': ['websocket'], 'Upgrade': None}
+for prefix, make_end in CLIENTS.items():
+    for suffix, transports in TRANSPORTS.items():
+        attributes = {'make_end': make_end, 'transports': transports}
+        globals()[prefix + suffix] = type(prefix + suffix, (Cases, unittest.TestCase), attributes)
+
+if __name__ == '__main__':
+    unittest.main()
