@@ -33,7 +33,8 @@ pub struct LimitConfig {
     /// Exchanges in flight of one tunnel: a tenth of all, so that one slow end does not stop the others
     #[arg(long, env = "SOCKET2ME_MAX_EXCHANGES_PER_TUNNEL", default_value = "1000", value_name = "COUNT")]
     pub max_exchanges_per_tunnel: usize,
-    /// Memory for bodies and messages on their way, of all together; one tunnel, and one session, gets a quarter of it
+    /// Memory for bodies and messages on their way, of all together; the exchanges of one tunnel get a quarter of it, and
+    /// so does what waits to be sent on one session
     /// [default: 256MiB, or eight times --max-payload where that is more]
     #[arg(long, env = "SOCKET2ME_MAX_BUFFERED", value_parser = memory, value_name = "SIZE")]
     pub max_buffered: Option<usize>,

@@ -160,7 +160,7 @@ fn router(config: ServeConfig, listener: &TcpListener) -> std::io::Result<Router
         ping_timeout: config.ping_timeout,
         upgrade_timeout: config.upgrade_timeout,
         max_payload,
-        max_buffered_bytes: 4 * max_payload,
+        max_buffered_bytes: (4 * max_payload).min(config.max_buffered() / 4),
         ..engine_io::Settings::default()
     };
     let settings = protocol::connection::Settings {
