@@ -15,6 +15,7 @@
 //! whether a poll waits. Feed events to the methods, then drain [`Session::next_output`] and, while the WebSocket takes
 //! more, [`Session::next_frame`]; sleep until [`Session::deadline`] and call [`Session::handle_timeout`].
 
+mod heartbeat;
 mod outbox;
 mod output;
 
@@ -22,6 +23,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::heartbeat::{Due, Heartbeat};
 use self::outbox::Outbox;
 pub use self::output::{CloseReason, Output, PollAnswer, PostError};
 use super::packet::{ClientPacket, Data, Frame, Message, Outgoing, ServerPacket};
@@ -87,14 +89,6 @@ enum Tail {
     WebSocket,
 }
 
-/// In revision 4 the server pings, in revision 3 the client. It belongs to the session: an upgrade changes nothing.
-#[derive(Debug, Clone, Copy)]
-enum Heartbeat {
-    Resting { ping_at: Instant },
-    AwaitingPong { dead_at: Instant, extended: bool },
-    AwaitingPing { dead_at: Instant },
-}
-
 /// One session. See the module's text for how to drive it.
 #[derive(Debug)]
 pub struct Session<P> {
@@ -134,13 +128,7 @@ impl<P> Session<P> {
                 Transport::Polling => State::Polling(Slot::Empty),
                 Transport::WebSocket => State::WebSocket,
             },
-            heartbeat: match revision {
-                Revision::V3 => {
-                    Heartbeat::AwaitingPing { dead_at: now + settings.ping_interval + settings.ping_timeout }
-                }
-                // The first ping comes a whole interval after the handshake, never with it.
-                Revision::V4 => Heartbeat::Resting { ping_at: now + settings.ping_interval },
-            },
+            heartbeat: Heartbeat::start(revision, &settings, now),
             posting: false,
             binary: BinaryAs::Frames,
             opening: true,
@@ -345,11 +333,11 @@ impl<P> Session<P> {
         if self.close_reason().is_some() {
             return None;
         }
-        self.postpone_timeout(now);
+        self.heartbeat.heard(&self.settings, now);
         match (packet, self.revision) {
             (ClientPacket::Message(message), Revision::V3 | Revision::V4) => return Some(message),
             (ClientPacket::Pong, Revision::V4) => {
-                self.heartbeat = Heartbeat::Resting { ping_at: now + self.settings.ping_interval };
+                self.heartbeat.pong(&self.settings, now);
             }
             // What came with the ping is not sent back, as in the reference.
             (ClientPacket::Ping(_), Revision::V3) => self.push(ServerPacket::Pong(Data::None), now),
@@ -427,10 +415,7 @@ impl<P> Session<P> {
     /// When [`Self::handle_timeout`] must be called at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let heartbeat = match self.heartbeat {
-            Heartbeat::Resting { ping_at } => ping_at,
-            Heartbeat::AwaitingPong { dead_at, .. } | Heartbeat::AwaitingPing { dead_at } => dead_at,
-        };
+        let heartbeat = self.heartbeat.deadline();
         match &self.state {
             State::Polling(_) | State::WebSocket => Some(heartbeat),
             State::Probing { slot, until, .. } => {
@@ -466,20 +451,10 @@ impl<P> Session<P> {
             }
             State::Probing { .. } | State::Polling(_) | State::WebSocket => (),
         }
-        match self.heartbeat {
-            Heartbeat::Resting { ping_at } if ping_at <= now => {
-                self.outbox.push(ServerPacket::Ping.encode(self.revision));
-                // Counted from when the ping was due, so that a late timer does not give the peer more time.
-                let dead_at = ping_at + self.settings.ping_timeout;
-                self.heartbeat = Heartbeat::AwaitingPong { dead_at, extended: false };
-                if dead_at <= now {
-                    self.close(CloseReason::PingTimeout, now);
-                }
-            }
-            Heartbeat::AwaitingPong { dead_at, .. } | Heartbeat::AwaitingPing { dead_at } if dead_at <= now => {
-                self.close(CloseReason::PingTimeout, now);
-            }
-            Heartbeat::Resting { .. } | Heartbeat::AwaitingPong { .. } | Heartbeat::AwaitingPing { .. } => (),
+        match self.heartbeat.due(&self.settings, now) {
+            Some(Due::Ping) => self.outbox.push(ServerPacket::Ping.encode(self.revision)),
+            Some(Due::Death) => self.close(CloseReason::PingTimeout, now),
+            None => (),
         }
     }
 
@@ -490,20 +465,6 @@ impl<P> Session<P> {
             State::WebSocket => Err(Rejection::BadRequest),
             State::Polling(_) | State::Probing { .. } if revision == Some(self.revision) => Ok(()),
             State::Polling(_) | State::Probing { .. } => Err(Rejection::BadRequest),
-        }
-    }
-
-    /// Whoever sends something is alive. While his pong is awaited, that counts once: he gets one more timeout.
-    fn postpone_timeout(&mut self, now: Instant) {
-        match &mut self.heartbeat {
-            Heartbeat::AwaitingPong { dead_at, extended: extended @ false } => {
-                *extended = true;
-                *dead_at = now + self.settings.ping_timeout;
-            }
-            Heartbeat::AwaitingPing { dead_at } => {
-                *dead_at = now + self.settings.ping_interval + self.settings.ping_timeout;
-            }
-            Heartbeat::Resting { .. } | Heartbeat::AwaitingPong { extended: true, .. } => (),
         }
     }
 
