@@ -375,7 +375,7 @@ async fn c7_leaving_the_last_namespace_keeps_the_session() {
         assert_eq!(waiting.answer().await.status, NOT_CONNECTED, "{packet}");
         ws.is_alive().await;
         ws.join(&token).await;
-        serves(&server, &mut ws, &token, 0).await;
+        serves(&server, &mut ws, &token, 1).await;
         // What was left by the client is as if it had never been joined.
         send(&mut ws, packet, &token).await;
         send(&mut ws, "3/T,0[]", &token).await;
@@ -399,8 +399,8 @@ async fn r_c4_packets_that_cross_the_servers_goodbye_are_ignored() {
     }
     old.binary(b"announced").await;
     old.is_alive().await;
-    serves(&server, &mut new, &token, 0).await;
+    serves(&server, &mut new, &token, 1).await;
     old.join(&token).await;
     new.expect(&format!("41/{token},")).await;
-    serves(&server, &mut old, &token, 0).await;
+    serves(&server, &mut old, &token, 2).await;
 }

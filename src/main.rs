@@ -48,8 +48,8 @@ async fn serve(config: ServeConfig) -> Result<(), String> {
     let url = config.public_url.clone().unwrap_or_else(|| server::local_url(address));
     let shutdown = shutdown().map_err(|error| format!("cannot wait for signals: {error}"))?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-    println!("Socket2Me is ready at {url} - get a token with: curl {url}/new");
-    server::run(listener, config, shutdown).await.map_err(|error| error.to_string())
+    let ready = || println!("Socket2Me is ready at {url} - get a token with: curl {url}/new");
+    server::run(listener, config, ready, shutdown).await.map_err(|error| error.to_string())
 }
 
 /// All interfaces means both families where there are both.

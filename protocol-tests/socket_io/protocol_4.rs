@@ -260,7 +260,7 @@ async fn c7_leaving_a_token_keeps_the_session() {
         send(&mut ws, r#"3/T,0[200,"late"]"#, &token).await;
         ws.pings().await;
         exchange(&mut ws, "0/T", "0/T,", &token).await;
-        serves(&server, &mut ws, &token, 0).await;
+        serves(&server, &mut ws, &token, 1).await;
     }
 }
 
@@ -276,10 +276,10 @@ async fn c7_a_newer_end_takes_over() {
     waiting.answer().await.is(200, "last words");
     send(&mut old, r#"2/T,["a"]"#, &token).await;
     old.pings().await;
-    serves(&server, &mut new, &token, 0).await;
+    serves(&server, &mut new, &token, 1).await;
     exchange(&mut old, "0/T,", "0/T,", &token).await;
     new.expect(&format!("41/{token},")).await;
-    serves(&server, &mut old, &token, 0).await;
+    serves(&server, &mut old, &token, 2).await;
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 
 /// A server of its own for each test; it ends with the test's runtime.
 pub(crate) struct Server {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
 }
 
@@ -51,7 +51,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        tokio::spawn(socket2me::server::run(listener, config, async { drop(stopped.await) }));
+        tokio::spawn(socket2me::server::run(listener, config, || (), async { drop(stopped.await) }));
         Self { address, stop }
     }
 
@@ -63,7 +63,7 @@ impl Server {
     pub(crate) async fn peer(&self) -> Peer {
         let stream = within("a connection", TcpStream::connect(self.address)).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Peer { stream, buffer: Vec::new() }
+        Peer::new(stream)
     }
 
     /// Sends a request and does not wait for its answer.
@@ -183,7 +183,7 @@ impl Server {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    head: String,
+    pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -221,11 +221,29 @@ pub(crate) fn sid_of(text: &str) -> String {
 
 /// One TCP connection.
 pub(crate) struct Peer {
-    stream: TcpStream,
+    pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Peer {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// Sends as much as the server takes: it may have ended the connection already.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> bool {
+        within("the server to read or to end the connection", self.stream.write_all(bytes)).await.is_ok()
+    }
+
+    /// All that comes until the server ends the connection, in order or with a reset.
+    pub(crate) async fn until_end(&mut self) -> Vec<u8> {
+        let reading = async { while matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {} };
+        if tokio::time::timeout(PATIENCE, reading).await.is_err() {
+            panic!("the server does not end the connection, after {:?}", String::from_utf8_lossy(&self.buffer));
+        }
+        std::mem::take(&mut self.buffer)
+    }
+
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         within("the server to read", self.stream.write_all(bytes)).await.unwrap();
     }
@@ -235,7 +253,7 @@ impl Peer {
         within(what, self.stream.read_buf(&mut self.buffer)).await.unwrap() > 0
     }
 
-    async fn exactly(&mut self, count: usize) -> Vec<u8> {
+    pub(crate) async fn exactly(&mut self, count: usize) -> Vec<u8> {
         while self.buffer.len() < count {
             assert!(self.fill("more bytes").await, "ended too early: {:?}", String::from_utf8_lossy(&self.buffer));
         }
@@ -243,7 +261,7 @@ impl Peer {
     }
 
     /// Reads an answer without a body.
-    async fn head(&mut self) -> Answer {
+    pub(crate) async fn head(&mut self) -> Answer {
         let end = loop {
             if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at;
@@ -262,6 +280,12 @@ impl Peer {
             answer.body = self.exactly(length).await;
         }
         answer
+    }
+
+    /// The rest of an answer whose first line was read, as text.
+    pub(crate) async fn answer_after_status(&mut self) -> String {
+        self.buffer.splice(..0, *b"HTTP/1.1 200");
+        self.answer().await.text()
     }
 
     /// The server ends the connection, and says nothing more.
@@ -344,7 +368,7 @@ impl Polling<'_> {
     }
 }
 
-const NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";
+pub(crate) const NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";
 
 /// What a CONNECT to a namespace that is no token is answered with, as an Engine.IO packet.
 pub(crate) fn refusal(namespace: &str) -> String {
@@ -370,6 +394,26 @@ pub(crate) enum Frame {
     Close(Option<u16>),
 }
 
+/// The bytes of a client's frame.
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    const MASK: [u8; 4] = [0x5a, 0x01, 0xff, 0x3c];
+    let mut bytes = vec![first];
+    match payload.len() {
+        length @ ..126 => bytes.push(0x80 | u8::try_from(length).unwrap()),
+        length @ ..65_536 => {
+            bytes.push(0x80 | 126);
+            bytes.extend(u16::try_from(length).unwrap().to_be_bytes());
+        }
+        length => {
+            bytes.push(0x80 | 127);
+            bytes.extend(u64::try_from(length).unwrap().to_be_bytes());
+        }
+    }
+    bytes.extend(MASK);
+    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes
+}
+
 /// A WebSocket.
 pub(crate) struct Ws {
     pub(crate) peer: Peer,
@@ -378,18 +422,7 @@ pub(crate) struct Ws {
 impl Ws {
     /// A frame with a mask; `first` is its first byte: 0x81 is a whole text.
     pub(crate) async fn frame(&mut self, first: u8, payload: &[u8]) {
-        const MASK: [u8; 4] = [0x5a, 0x01, 0xff, 0x3c];
-        let mut bytes = vec![first];
-        match payload.len() {
-            length @ ..126 => bytes.push(0x80 | u8::try_from(length).unwrap()),
-            length => {
-                bytes.push(0x80 | 126);
-                bytes.extend(u16::try_from(length).unwrap().to_be_bytes());
-            }
-        }
-        bytes.extend(MASK);
-        bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-        self.peer.send(&bytes).await;
+        self.peer.send(&frame(first, payload)).await;
     }
 
     pub(crate) async fn text(&mut self, text: &str) {

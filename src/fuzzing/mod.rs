@@ -86,7 +86,7 @@ pub fn attachments(data: &[u8]) {
         } else {
             assembly.attach(Bytes::copy_from_slice(part), MAX_BYTES)
         };
-        assert!(assembly.bytes() <= MAX_BYTES);
+        assert!(assembly.bytes() <= MAX_BYTES + data.len());
         match whole {
             Ok(Some(_)) => assert!(!assembly.is_waiting()),
             Ok(None) => assert!(assembly.is_waiting()),

@@ -85,6 +85,27 @@ pub(super) fn count(held: &mut Option<Held>, bytes: usize, memory: &Arc<Budget>)
     }
 }
 
+/// A body of ours, counted until it is sent and gone. `None` when there is not enough memory.
+pub(super) fn counted(bytes: Bytes, memory: &Arc<Budget>) -> Option<Bytes> {
+    if bytes.len() <= UNCOUNTED {
+        return Some(bytes);
+    }
+    let held = memory.hold(bytes.len())?;
+    Some(Bytes::from_owner(Counted { bytes, _held: held }))
+}
+
+/// Bytes, and the memory they hold.
+struct Counted {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// So much must have arrived when its time is over.
 struct Window {
     until: Instant,

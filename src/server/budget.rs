@@ -57,6 +57,11 @@ impl Budget {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// Counts a refusal by another rule than the limit.
+    pub(super) fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn take(&self, amount: usize) -> bool {
         // Added first and taken back if it was too much: nobody sees more than the limit granted.
         let before = self.used.fetch_add(amount, Ordering::Relaxed);

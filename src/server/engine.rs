@@ -223,14 +223,28 @@ impl<A: Application> Engine<A> {
                     Transport::Polling => {
                         let (mailbox, task) = link::prepare(&self.shared, session, place, &opening, None);
                         tokio::spawn(task);
-                        Ok(polling::poll(&mailbox, Some(revision), jsonp, A::Layer::TO_ASCII).await)
+                        Ok(polling::poll(
+                            &mailbox,
+                            Some(revision),
+                            jsonp,
+                            A::Layer::TO_ASCII,
+                            &self.shared.limits.bytes,
+                        )
+                        .await)
                     }
                     Transport::WebSocket => Ok(self.open_websocket(request, session, place, opening)),
                 }
             }
             EngineRequest::Poll(target) => {
                 let mailbox = self.mailbox(target)?;
-                Ok(polling::poll(&mailbox, target.revision, target.jsonp, A::Layer::TO_ASCII).await)
+                Ok(polling::poll(
+                    &mailbox,
+                    target.revision,
+                    target.jsonp,
+                    A::Layer::TO_ASCII,
+                    &self.shared.limits.bytes,
+                )
+                .await)
             }
             EngineRequest::Post(target) => {
                 let mailbox = self.mailbox(target)?;

@@ -5,15 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Incoming;
 
-use super::body::{self, BodyError, Kept, UNCOUNTED};
-use super::budget::Held;
+use super::body::{self, BodyError, Kept};
 use super::engine::Undelivered;
 use super::failure::Failure;
 use super::forwarded::Forwarded;
@@ -136,10 +134,7 @@ impl Forwarder {
         }
         let mut response = self.ask(&end, event, ack_id).await?;
         drop(held);
-        if response.body.len() > UNCOUNTED {
-            let held = end.memory.hold(response.body.len()).ok_or(Failure::Busy)?;
-            response.body = Bytes::from_owner(Counted { bytes: response.body, _held: held });
-        }
+        response.body = body::counted(response.body, &end.memory).ok_or(Failure::Busy)?;
         Ok(response)
     }
 
@@ -170,18 +165,6 @@ impl Forwarder {
     }
 }
 
-/// A response's body, whose memory is held until the visitor has read it.
-struct Counted {
-    bytes: Bytes,
-    _held: Held,
-}
-
-impl AsRef<[u8]> for Counted {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 /// Frees what waits for an answer that nobody will read.
 struct HangUp<'e> {
     end: Option<&'e Arc<End>>,
@@ -204,7 +187,7 @@ fn has_body(headers: &HeaderMap) -> bool {
 fn visitor_reply(response: Response, is_head: bool) -> Reply {
     let Response { status, headers, body, declared_length } = response;
     // To HEAD, an end may tell the length of the body that GET would give.
-    let length = declared_length.filter(|_| is_head && body.is_empty());
+    let length = declared_length.filter(|_| is_head && body.is_empty() && status != StatusCode::NO_CONTENT);
     let mut reply = Reply::new(Full::new(body));
     *reply.status_mut() = status;
     *reply.headers_mut() = headers;

@@ -10,19 +10,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use super::body;
 use super::budget::{Budget, Held, Place};
 
 /// What a peer must read, or bring, in each second of a stall. Less than the slowest line that anybody has.
 pub(super) const MIN_BYTES_PER_SECOND: u64 = 1 << 10;
-
-/// What the start of a message may hold before it is counted, in bytes: as much as the connection itself costs.
-const UNCOUNTED: usize = 16 << 10;
 
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Guarded {
     stream: TcpStream,
     stall: Stall,
+    written: u64,
     gathering: Option<Gathering>,
     _connection: Held,
     _of_address: Place,
@@ -38,9 +37,11 @@ struct Stall {
     waiting: bool,
 }
 
-/// What was read of a message that is not whole yet.
+/// What was read of a message that is not whole yet. How much of it is the message, and how much its frames' heads, is not
+/// known here.
 #[derive(Debug)]
 struct Gathering {
+    /// The memory of all, of which one peer gets a quarter.
     bytes: Arc<Budget>,
     read: usize,
     held: Option<Held>,
@@ -51,9 +52,21 @@ impl Guarded {
         Self {
             stream,
             stall: Stall { timeout: stall_timeout, window: None, written: 0, waiting: false },
+            written: 0,
             gathering: None,
             _connection: connection,
             _of_address: of_address,
+        }
+    }
+
+    /// How many bytes were written in all.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    fn note_written(&mut self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.written += *bytes as u64;
         }
     }
 
@@ -110,17 +123,9 @@ pub(super) fn enough(time: Duration) -> usize {
 impl Gathering {
     fn took_in(&mut self, bytes: usize) -> io::Result<()> {
         self.read += bytes;
-        if self.read <= UNCOUNTED || bytes == 0 {
-            return Ok(());
-        }
-        let enough = match &mut self.held {
-            Some(held) => held.resize(self.read),
-            None => {
-                self.held = self.bytes.hold(self.read);
-                self.held.is_some()
-            }
-        };
-        if enough {
+        if self.read > self.bytes.limit() / 4 {
+            self.bytes.refuse();
+        } else if body::count(&mut self.held, self.read, &self.bytes) {
             return Ok(());
         }
         Err(io::Error::new(io::ErrorKind::OutOfMemory, "--max-buffered is reached"))
@@ -132,13 +137,19 @@ impl AsyncRead for Guarded {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         let read = buffer.filled().len() - before;
-        Poll::Ready(self.gathering.as_mut().map_or(Ok(()), |gathering| gathering.took_in(read)))
+        let counted = self.gathering.as_mut().map_or(Ok(()), |gathering| gathering.took_in(read));
+        if counted.is_err() {
+            // It is over, and what is read from now on is thrown away.
+            self.gathering = None;
+        }
+        Poll::Ready(counted)
     }
 }
 
 impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buffer);
+        self.note_written(&written);
         self.stall.watch(cx, written)
     }
 
@@ -148,6 +159,7 @@ impl AsyncWrite for Guarded {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
+        self.note_written(&written);
         self.stall.watch(cx, written)
     }
 
@@ -213,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn what_gathers_is_counted_until_it_is_a_message() {
         let (mut guarded, mut peer) = pair().await;
-        let bytes = Budget::new(100_000);
+        let bytes = Budget::new(400_000);
         guarded.gather(Arc::clone(&bytes));
         peer.write_all(&[0; 60_000]).await.unwrap();
         let mut buffer = vec![0; 60_000];

@@ -100,11 +100,14 @@ fn place(limits: &Limits, stream: TcpStream, peer: SocketAddr) -> Result<Guarded
 
 /// Says why, without waiting: whoever does not take it at once has lost it.
 fn refuse(stream: &TcpStream, peer: SocketAddr) {
-    const ANSWER: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n\
-        X-Socket2Me-Error: server-busy\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 52\r\n\r\n\
-        {\"Error\":\"too many connections, try again in a while\"}";
+    const BODY: &str = r#"{"Error":"too many connections, try again in a while"}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n\
+         X-Socket2Me-Error: server-busy\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{BODY}",
+        BODY.len()
+    );
     tracing::debug!(%peer, "too many connections: one more is refused");
-    let _ = stream.try_write(ANSWER.as_bytes());
+    let _ = stream.try_write(answer.as_bytes());
 }
 
 async fn connection<H, F>(

@@ -244,7 +244,8 @@ impl<A: Application> Task<A> {
 
     /// What waits here, for the peer to read it or to send the rest of it, is taken from the memory that all share.
     fn count_memory(&mut self, now: Instant) {
-        let bytes = self.link.buffered_bytes();
+        let unsent = self.websocket.as_ref().map_or(0, WebSocket::unsent_bytes);
+        let bytes = self.link.buffered_bytes() + unsent;
         if bytes <= UNCOUNTED {
             self.held = None;
         } else if !body::count(&mut self.held, bytes, &self.registration.shared.limits.bytes) {

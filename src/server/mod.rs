@@ -58,13 +58,14 @@ use crate::proto::{engine_io, socket_io as protocol};
 use crate::store::Store;
 
 /// Runs the relay on a listener until `shutdown` is ready; then lets exchanges in flight finish, within the drain timeout,
-/// tells the ends to reconnect elsewhere, and returns.
+/// tells the ends to reconnect elsewhere, and returns. `ready` is called once nothing can fail any more.
 ///
 /// # Errors
 /// When the listener does not know its own address, or figures cannot be served where they should be.
 pub async fn run(
     listener: TcpListener,
     config: ServeConfig,
+    ready: impl FnOnce(),
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let router = Arc::new(router(config, &listener)?);
@@ -72,6 +73,7 @@ pub async fn run(
         Some(address) => Some(tokio::spawn(serve_metrics(metrics_listener(address).await?, Arc::clone(&router)))),
         None => None,
     };
+    ready();
     let sweeper = tokio::spawn(Arc::clone(&router.forwarder.tunnels).sweep());
     let (stop, stopped) = oneshot::channel::<()>();
     let handler = {

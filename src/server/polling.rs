@@ -1,5 +1,7 @@
 //! The long-polling transport: GETs that wait for packets, POSTs that bring them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures::FutureExt as _;
@@ -10,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::sync::{mpsc, oneshot};
 
 use super::body::{self, BodyError, Kept};
+use super::budget::Budget;
 use super::engine::Limits;
 use super::link::Command;
 use super::reply::{self, Reply};
@@ -29,19 +32,28 @@ pub(super) async fn poll<C>(
     revision: Option<Revision>,
     jsonp: Option<Jsonp>,
     to_ascii: Option<ToAscii>,
+    memory: &Arc<Budget>,
 ) -> Reply {
     let (reply, answer) = oneshot::channel();
     if mailbox.send(Command::Poll { revision, reply }).await.is_err() {
         return reply::rejection(Rejection::SessionUnknown);
     }
     match answer.await {
-        Ok(PollAnswer::Packets(batch)) => match jsonp {
-            Some(jsonp) => packets(TEXT, jsonp.script(&batch.encode_as_text(to_ascii)).into()),
-            None => match batch.encode(to_ascii) {
-                Body::Text(payload) => packets(TEXT, payload.into_bytes()),
-                Body::Binary(payload) => packets(BINARY, payload),
-            },
-        },
+        Ok(PollAnswer::Packets(batch)) => {
+            let (content_type, payload) = match jsonp {
+                // A script has no bytes, whatever was said when the session opened.
+                Some(jsonp) => (TEXT, jsonp.script(&batch.encode_as_text(to_ascii)).into()),
+                None => match batch.encode(to_ascii) {
+                    Body::Text(payload) => (TEXT, payload.into_bytes()),
+                    Body::Binary(payload) => (BINARY, payload),
+                },
+            };
+            match body::counted(payload, memory) {
+                Some(payload) => packets(content_type, payload),
+                // The client takes it for the end of its session, and comes back.
+                None => reply::empty(StatusCode::SERVICE_UNAVAILABLE),
+            }
+        }
         Ok(PollAnswer::Rejected(rejection)) => reply::rejection(rejection),
         Ok(PollAnswer::Overlap) => reply::empty(StatusCode::BAD_REQUEST),
         Err(_) => reply::rejection(Rejection::SessionUnknown),

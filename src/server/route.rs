@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use hyper::Request;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
@@ -45,6 +45,9 @@ pub(super) struct Router {
 impl Router {
     /// Serves a request.
     pub(super) async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
+        if let Err(failure) = one_host(&request) {
+            return failure.reply(self.config.error_status);
+        }
         // Ends must be able to answer, however busy or near its end the server is.
         if matches!(request.uri().path(), "/socket.io/" | "/socket.io") {
             let client = Forwarded::client(request.headers(), peer.ip(), &self.config.trust_proxy);
@@ -57,10 +60,6 @@ impl Router {
     }
 
     async fn serve(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Reply, Failure> {
-        // Two of them, and proxies before this may have believed the other one (RFC 9112, section 3.2).
-        if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
-            return Err(Failure::InvalidHead("it has more than one Host"));
-        }
         let path = request.uri().path();
         if path == "/healthz" {
             return self.health();
@@ -153,6 +152,17 @@ impl Router {
 
     fn lifetime(&self) -> Duration {
         self.config.token_ttl + self.config.grace()
+    }
+}
+
+/// One Host, and in HTTP/1.1 not none (RFC 9112, section 3.2): a proxy before this may have believed the other one.
+fn one_host(request: &Request<Incoming>) -> Result<(), Failure> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), None) => Ok(()),
+        (None, _) if request.version() == Version::HTTP_10 => Ok(()),
+        (None, _) => Err(Failure::InvalidHead("it has no Host")),
+        (Some(_), Some(_)) => Err(Failure::InvalidHead("it has more than one Host")),
     }
 }
 

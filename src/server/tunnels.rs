@@ -41,24 +41,66 @@ pub(super) struct Tunnels {
 
 #[derive(Default)]
 struct Ends {
-    by_token: HashMap<Token, (Arc<End>, Instant)>,
+    by_token: HashMap<Token, Tunnel>,
     /// The same, in the order in which their tokens expire, as far as is known here.
     by_expiry: BTreeSet<(Instant, Token)>,
+    /// How many have an end.
+    connected: usize,
+}
+
+/// A token that has or had an end, until it expires.
+struct Tunnel {
+    end: Option<Arc<End>>,
+    expiry: Instant,
+    /// The ids of its events. None is used again for its next end: that one may be the same program, which still owes an
+    /// answer to a visitor of before.
+    next_ack: Arc<AtomicU64>,
 }
 
 impl Ends {
-    /// Puts an end in its place; gives the one it replaces.
-    fn insert(&mut self, token: Token, end: Arc<End>, expiry: Instant) -> Option<Arc<End>> {
-        let before = self.remove(&token);
-        self.by_token.insert(token, (end, expiry));
-        self.by_expiry.insert((expiry, token));
-        before
+    /// The ids of a token's events.
+    fn acks_of(&self, token: &Token) -> Arc<AtomicU64> {
+        self.by_token.get(token).map(|tunnel| Arc::clone(&tunnel.next_ack)).unwrap_or_default()
     }
 
+    /// Puts an end in its place; gives the one it replaces.
+    fn insert(&mut self, token: Token, end: Arc<End>, expiry: Instant) -> Option<Arc<End>> {
+        let tunnel = Tunnel { next_ack: Arc::clone(&end.next_ack), end: Some(end), expiry };
+        self.by_expiry.insert((expiry, token));
+        self.connected += 1;
+        let before = self.by_token.insert(token, tunnel)?;
+        if before.expiry != expiry {
+            self.by_expiry.remove(&(before.expiry, token));
+        }
+        self.connected -= usize::from(before.end.is_some());
+        before.end
+    }
+
+    /// Takes an end from its place, which stays.
+    fn leave(&mut self, token: &Token, number: u64) {
+        if let Some(tunnel) = self.by_token.get_mut(token)
+            && tunnel.end.as_ref().is_some_and(|end| end.number == number)
+        {
+            tunnel.end = None;
+            self.connected -= 1;
+        }
+    }
+
+    /// Gives a token more time, since it was refreshed.
+    fn prolong(&mut self, token: &Token, expiry: Instant) {
+        if let Some(tunnel) = self.by_token.get_mut(token) {
+            self.by_expiry.remove(&(tunnel.expiry, *token));
+            self.by_expiry.insert((expiry, *token));
+            tunnel.expiry = expiry;
+        }
+    }
+
+    /// Forgets a token; gives its end.
     fn remove(&mut self, token: &Token) -> Option<Arc<End>> {
-        let (end, expiry) = self.by_token.remove(token)?;
-        self.by_expiry.remove(&(expiry, *token));
-        Some(end)
+        let tunnel = self.by_token.remove(token)?;
+        self.by_expiry.remove(&(tunnel.expiry, *token));
+        self.connected -= usize::from(tunnel.end.is_some());
+        tunnel.end
     }
 
     fn first_expiry(&self) -> Option<Instant> {
@@ -74,7 +116,7 @@ pub(super) struct End {
     pub(super) memory: Arc<Budget>,
     exchanges: Arc<Budget>,
     number: u64,
-    next_ack: AtomicU64,
+    next_ack: Arc<AtomicU64>,
 }
 
 impl End {
@@ -125,12 +167,12 @@ impl Tunnels {
 
     /// The end of a token, while one is connected.
     pub(super) fn end(&self, token: &Token) -> Option<Arc<End>> {
-        self.read().by_token.get(token).map(|(end, _)| Arc::clone(end))
+        self.read().by_token.get(token)?.end.clone()
     }
 
     /// How many ends are connected.
     pub(super) fn count(&self) -> usize {
-        self.read().by_token.len()
+        self.read().connected
     }
 
     /// Makes ends leave whose tokens have expired. Runs for ever.
@@ -157,14 +199,14 @@ impl Tunnels {
                 tracing::error!(%error, "the store of tokens does not answer");
                 Some(STORE_RETRY)
             });
+            if let Some(remaining) = remaining {
+                self.write().prolong(&token, now + remaining);
+                continue;
+            }
             let removed = self.write().remove(&token);
-            match (removed, remaining) {
-                (Some(end), Some(remaining)) => drop(self.write().insert(token, end, now + remaining)),
-                (Some(end), None) => {
-                    tracing::info!(?token, "token expired, its end is disconnected");
-                    end.socket.disconnect().await;
-                }
-                (None, _) => (),
+            if let Some(end) = removed {
+                tracing::info!(?token, "token expired, its end is disconnected");
+                end.socket.disconnect().await;
             }
         }
     }
@@ -181,12 +223,9 @@ impl Tunnels {
         before
     }
 
-    /// Removes an end, unless a newer one has taken its place.
-    fn remove(&self, token: &Token, number: u64) {
-        let mut ends = self.write();
-        if ends.by_token.get(token).is_some_and(|(end, _)| end.number == number) {
-            ends.remove(token);
-        }
+    /// An end leaves, unless a newer one has taken its place.
+    fn leave(&self, token: &Token, number: u64) {
+        self.write().leave(token, number);
     }
 
     // Nothing that is done under the lock can panic half-way, so a poisoned one is whole.
@@ -265,7 +304,7 @@ impl Host for Relay {
             memory: self.tunnels.budgets.bytes.part(self.tunnels.budgets.bytes.limit() / 4),
             exchanges: self.tunnels.budgets.exchanges.part(self.tunnels.exchanges_per_tunnel),
             number: seat.number,
-            next_ack: AtomicU64::new(0),
+            next_ack: self.tunnels.read().acks_of(&seat.token),
         });
         let expiry = Instant::now() + seat.remaining;
         tracing::info!(token = ?seat.token, "end connected");
@@ -289,6 +328,6 @@ impl Host for Relay {
     fn disconnected(&self, member: Member, _: &Socket<Self>, reason: DisconnectReason) {
         let Member::End(seat) = member else { return };
         tracing::info!(token = ?seat.token, %reason, "end disconnected");
-        self.tunnels.remove(&seat.token, seat.number);
+        self.tunnels.leave(&seat.token, seat.number);
     }
 }

@@ -65,6 +65,8 @@ pub struct WebSocket {
     max_payload: usize,
     /// Frames were written and perhaps not sent.
     dirty: bool,
+    /// What the socket will have written once everything that was queued is sent, but for answers to pings.
+    queued: u64,
 }
 
 /// Whether a request asks for a WebSocket.
@@ -147,7 +149,7 @@ impl WebSocket {
         let mut stream = parts.io.into_inner();
         stream.gather(memory);
         let stream = WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await;
-        Some(Self { stream, max_payload, dirty: false })
+        Some(Self { stream, max_payload, dirty: false, queued: 0 })
     }
 
     /// The next thing it says.
@@ -158,7 +160,10 @@ impl WebSocket {
                 Some(Err(error)) => return Poll::Ready(ended(&error)),
                 None => return Poll::Ready(Received::Ended(CloseReason::TransportClose, None)),
             };
-            self.stream.get_mut().took_message();
+            // Control frames come between the fragments of a message, which is not whole then.
+            if message.is_text() || message.is_binary() {
+                self.stream.get_mut().took_message();
+            }
             let oversized = message.len() > self.max_payload;
             return Poll::Ready(match message {
                 Message::Text(text) if oversized => Received::Oversized(Some(start(&text))),
@@ -192,6 +197,7 @@ impl WebSocket {
             Frame::Binary(data) => Message::Binary(data),
         };
         self.dirty = true;
+        self.queued += message.len() as u64;
         std::pin::Pin::new(&mut self.stream).start_send(message).map_err(|_| Lost)
     }
 
@@ -200,8 +206,14 @@ impl WebSocket {
         if self.dirty {
             ready!(std::pin::Pin::new(&mut self.stream).poll_flush(cx)).map_err(|_| Lost)?;
             self.dirty = false;
+            self.queued = self.stream.get_ref().written();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// The bytes that were queued and that the peer has not taken.
+    pub fn unsent_bytes(&self) -> usize {
+        usize::try_from(self.queued.saturating_sub(self.stream.get_ref().written())).unwrap_or(usize::MAX)
     }
 
     /// Says goodbye in a task of its own, which does not outlive a short wait.

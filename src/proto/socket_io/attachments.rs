@@ -20,6 +20,8 @@ pub struct Assembly(Option<Partial>);
 #[derive(Debug)]
 struct Partial {
     packet: Packet,
+    /// The size of its text.
+    text: usize,
     missing: usize,
     bytes: usize,
     collected: Vec<Bytes>,
@@ -43,10 +45,10 @@ impl Assembly {
         self.0.is_some()
     }
 
-    /// What was collected of the packet's attachments, in bytes.
+    /// What was collected of the packet, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.0.as_ref().filter(|partial| !partial.oversized).map_or(0, |partial| partial.bytes)
+        self.0.as_ref().map_or(0, |partial| partial.text + if partial.oversized { 0 } else { partial.bytes })
     }
 
     /// Takes a packet's text; gives it back at once when nothing is missing.
@@ -61,6 +63,10 @@ impl Assembly {
             return Ok(Some(Whole::Packet(parsed.packet)));
         }
         self.0 = Some(Partial {
+            text: match &parsed.packet {
+                Packet::Event { args, .. } | Packet::Ack { args, .. } => args.json().len(),
+                Packet::Connect { .. } | Packet::Disconnect { .. } | Packet::ConnectError { .. } => 0,
+            },
             packet: parsed.packet,
             missing: parsed.missing,
             bytes: 0,

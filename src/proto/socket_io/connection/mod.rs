@@ -332,7 +332,9 @@ impl<W> Connection<W> {
         if !namespace.is_joinable(revision) {
             return self.send_refusal(namespace.truncated(), "Invalid namespace", None, session, now);
         }
-        if self.members.len() >= self.settings.max_namespaces {
+        // In the default namespace is every client of revision 3.
+        let given = usize::from(revision == Revision::V3);
+        if self.members.len() >= self.settings.max_namespaces + given {
             let message = "too many namespaces on one connection: connect with forceNew";
             return self.send_refusal(namespace, message, None, session, now);
         }

@@ -1,0 +1,205 @@
+//! Every limit of `--help`, set small: what is over it gets the right answer, is counted, and finds room again when others
+//! have left. The memory for bodies has a room of its own, `memory`.
+
+use std::time::Instant;
+
+use crate::figures::watched;
+use crate::wire::{Peer, Server};
+use crate::{ack, go, ms, serves, visitor};
+
+const TOO_MANY_SESSIONS: &str = r#"{"code":4,"message":"Too many sessions, try again later"}"#;
+
+/// A connection that is refused unasked, with an answer that is whole.
+async fn is_refused(mut peer: Peer) {
+    let answer = peer.answer().await;
+    assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("server-busy")));
+    assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("1"), Some("close")));
+    assert_eq!(answer.text(), r#"{"Error":"too many connections, try again in a while"}"#);
+    assert_eq!(peer.until_end().await, b"");
+}
+
+async fn is_served(peer: &mut Peer) {
+    peer.send(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    peer.answer().await.is(200, "ok\n");
+}
+
+#[tokio::test]
+async fn connections() {
+    let (server, figures) = watched(|config| config.limits.max_connections = 3).await;
+    let mut held = [server.peer().await, server.peer().await, server.peer().await];
+    for peer in &mut held {
+        is_served(peer).await;
+    }
+    assert_eq!(figures.used("connections").await, 3);
+    is_refused(server.peer().await).await;
+    assert_eq!((figures.refused("connections").await, figures.used("connections").await), (1, 3));
+    for peer in &mut held {
+        is_served(peer).await;
+    }
+    drop(held);
+    figures.all_given_back("connections").await;
+    is_served(&mut server.peer().await).await;
+}
+
+#[tokio::test]
+async fn connections_of_one_address() {
+    let (server, figures) = watched(|config| config.limits.max_connections_per_address = Some(2)).await;
+    let (mut ws, token) = server.joined().await;
+    serves(&server, &mut ws, &token).await;
+    figures.until_used("connections", |used| used == 1, "the end alone").await;
+    let mut second = server.peer().await;
+    is_served(&mut second).await;
+    is_refused(server.peer().await).await;
+    assert_eq!(figures.refused("connections-per-address").await, 1);
+    ws.is_alive().await;
+    drop((ws, second));
+    figures.all_given_back("connections of one address").await;
+    is_served(&mut server.peer().await).await;
+}
+
+#[tokio::test]
+async fn sessions() {
+    let (server, figures) = watched(|config| config.limits.max_sessions = 2).await;
+    let (polling, mut ws) = (server.open().await, server.open_ws().await);
+    assert_eq!(figures.used("sessions").await, 2);
+    server.get("EIO=4&transport=polling").await.is(503, TOO_MANY_SESSIONS);
+    server.get("EIO=3&transport=polling").await.is(503, TOO_MANY_SESSIONS);
+    server.no_ws("EIO=4&transport=websocket").await.is(503, TOO_MANY_SESSIONS);
+    assert_eq!(figures.refused("sessions").await, 3);
+    ws.is_alive().await;
+    polling.is_alive().await;
+    polling.post("1").await.is(200, "ok");
+    polling.poll().await.is(200, "6");
+    figures.until_used("sessions", |used| used == 1, "one has left").await;
+    server.open_ws().await.is_alive().await;
+    drop(ws);
+    figures.all_given_back("sessions").await;
+}
+
+#[tokio::test]
+async fn sessions_of_one_address() {
+    let (server, figures) = watched(|config| {
+        config.limits.max_sessions_per_address = Some(1);
+        config.trust_proxy = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let target = "/socket.io/?EIO=4&transport=polling";
+    for (address, status) in [
+        ("192.0.2.1", 200),
+        ("192.0.2.1", 503),
+        ("::ffff:192.0.2.1", 503),
+        ("192.0.2.2, 192.0.2.1", 503),
+        ("192.0.2.2", 200),
+        ("2001:db8::1", 200),
+        ("2001:db8::2", 503),
+        // The proxy alone is many.
+        ("", 200),
+        ("", 200),
+    ] {
+        let answer = server.ask("GET", target, &[("X-Forwarded-For", address)], b"").await;
+        assert_eq!(answer.status, status, "{address}");
+    }
+    assert_eq!((figures.refused("sessions-per-address").await, figures.used("sessions").await), (4, 5));
+}
+
+#[tokio::test]
+async fn tokens() {
+    let (server, figures) = watched(|config| {
+        config.limits.max_tokens = 2;
+        (config.token_ttl, config.token_grace) = (ms(500), Some(ms(0)));
+    })
+    .await;
+    let begun = Instant::now();
+    let _ = (server.token().await, server.token().await);
+    let answer = server.ask("GET", "/new", &[], b"").await;
+    assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("store-unavailable")));
+    assert_eq!((answer.header("retry-after"), figures.get("tokens").await), (Some("1"), 2));
+    while server.ask("GET", "/new", &[], b"").await.status != 200 {
+        assert!(begun.elapsed() < ms(10_000), "no token expires");
+    }
+}
+
+#[tokio::test]
+async fn exchanges_of_a_tunnel_and_of_all() {
+    let (server, figures) = watched(|config| {
+        (config.limits.max_exchanges, config.limits.max_exchanges_per_tunnel) = (3, 2);
+    })
+    .await;
+    let ((mut one, first), (mut other, second)) = (server.joined().await, server.joined().await);
+    let mut waiting = vec![visitor(&server, &mut one, &first).await, visitor(&server, &mut one, &first).await];
+    let refused = |answer: crate::wire::Answer, code| {
+        assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some(code)));
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    };
+    refused(server.ask("GET", &go(&first), &[], b"").await, "overloaded");
+    let (mut third, id) = visitor(&server, &mut other, &second).await;
+    refused(server.ask("GET", &go(&second), &[], b"").await, "server-busy");
+    assert_eq!(figures.used("exchanges").await, 3);
+    assert_eq!((figures.outcomes("overloaded").await, figures.outcomes("server-busy").await), (1, 1));
+    assert_eq!(figures.refused("exchanges").await, 1, "that of all is used up once");
+    // One hangs up, one is answered, one loses its end.
+    drop(waiting.pop());
+    figures.until_used("exchanges", |used| used == 2, "a visitor hung up").await;
+    ack(&mut other, &second, &id, r#"["x"]"#).await;
+    third.answer().await.is(200, "x");
+    drop(one);
+    assert_eq!(waiting[0].0.answer().await.status, 500);
+    figures.until_used("exchanges", |used| used == 0, "an end left").await;
+    serves(&server, &mut other, &second).await;
+    assert_eq!((figures.outcomes("visitor-left").await, figures.outcomes("client-disconnected").await), (1, 1));
+    assert_eq!((figures.outcomes("answered").await, figures.get("exchanges_begun_total").await), (2, 6));
+}
+
+#[tokio::test]
+async fn r_e16_namespaces() {
+    const REFUSAL: &str = "too many namespaces on one connection: connect with forceNew";
+    let server = Server::with(|config| config.limits.max_namespaces = 2).await;
+    let (mut ws, first) = server.joined().await;
+    let (second, third) = (server.token().await, server.token().await);
+    ws.join(&second).await;
+    ws.text(&format!("40/{third},")).await;
+    ws.expect(&format!(r#"44/{third},{{"message":"{REFUSAL}"}}"#)).await;
+    ws.text(&format!("41/{first},")).await;
+    ws.join(&third).await;
+    serves(&server, &mut ws, &third).await;
+}
+
+/// The default namespace, in which every client of revision 3 is, holds no token.
+#[tokio::test]
+async fn r_e16_one_namespace_is_enough_for_a_token_in_revision_3() {
+    let server = Server::with(|config| config.limits.max_namespaces = 1).await;
+    let (mut ws, token) = server.joined_v3().await;
+    serves(&server, &mut ws, &token).await;
+}
+
+#[tokio::test]
+async fn cve_2026_33151_attachments() {
+    let server = Server::with(|config| config.limits.max_attachments = 2).await;
+    for (count, fits) in [(1, true), (2, true), (3, false), (10, false), (99, false)] {
+        let (mut ws, token) = server.joined().await;
+        ws.text(&format!(r#"45{count}-/{token},["a"]"#)).await;
+        if fits {
+            for _ in 0..count {
+                ws.binary(b"x").await;
+            }
+            serves(&server, &mut ws, &token).await;
+        } else {
+            ws.closes(None, &format!("{count} attachments")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn heads_and_headers() {
+    for (max_headers, count, status) in [(10, 9, 200), (10, 10, 431), (300, 299, 200), (300, 300, 431)] {
+        let (server, figures) = watched(|config| config.limits.max_headers = max_headers).await;
+        let headers = vec![("X-A", "1"); count];
+        assert_eq!(server.ask("GET", "/healthz", &headers, b"").await.status, status, "{count} of {max_headers}");
+        figures.all_given_back("a head").await;
+    }
+    for (max_head, length, status) in [(8 << 10, 7 << 10, 200), (8 << 10, 40 << 10, 431), (1 << 20, 900 << 10, 200)] {
+        let server = Server::with(|config| config.limits.max_head = max_head).await;
+        let answer = server.ask("GET", "/healthz", &[("X-A", &"x".repeat(length))], b"").await;
+        assert_eq!(answer.status, status, "{length} of {max_head}");
+    }
+}

@@ -1,0 +1,95 @@
+//! A server whose figures are looked at.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use socket2me::config::ServeConfig;
+use tokio::net::TcpStream;
+
+use crate::wire::{Peer, Server};
+
+/// How long a figure may take to become what it must be.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The figures of a server.
+pub(crate) struct Figures(SocketAddr);
+
+/// A server with figures.
+pub(crate) async fn watched(change: impl FnOnce(&mut ServeConfig)) -> (Server, Figures) {
+    let address = free_address();
+    let server = Server::with(|config| {
+        config.metrics_listen = Some(address);
+        change(config);
+    });
+    let server = server.await;
+    let begun = Instant::now();
+    while TcpStream::connect(address).await.is_err() {
+        assert!(begun.elapsed() < PATIENCE, "no figures at {address}");
+        tokio::task::yield_now().await;
+    }
+    (server, Figures(address))
+}
+
+/// An address where nobody listens. The server tells the one it took only to its log; so that nobody takes this one
+/// meanwhile, each is on an address of its own within this machine, where there are such.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    let host = if cfg!(target_os = "linux") {
+        Ipv4Addr::new(127, 1 + high % 250, low, NEXT.fetch_add(1, Ordering::Relaxed))
+    } else {
+        Ipv4Addr::LOCALHOST
+    };
+    TcpListener::bind((host, 0)).unwrap().local_addr().unwrap()
+}
+
+impl Figures {
+    /// All of them.
+    pub(crate) async fn all(&self) -> String {
+        let mut peer = Peer::new(TcpStream::connect(self.0).await.unwrap());
+        peer.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        peer.answer().await.text()
+    }
+
+    /// One, by its name behind `socket2me_`.
+    pub(crate) async fn get(&self, name: &str) -> u64 {
+        let all = self.all().await;
+        let line = all.lines().find_map(|line| line.strip_prefix("socket2me_")?.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {all}")).parse().unwrap()
+    }
+
+    /// What is taken of a budget.
+    pub(crate) async fn used(&self, budget: &str) -> u64 {
+        self.get(&format!(r#"in_use{{budget="{budget}"}}"#)).await
+    }
+
+    /// How often a budget was used up.
+    pub(crate) async fn refused(&self, budget: &str) -> u64 {
+        self.get(&format!(r#"refused_total{{budget="{budget}"}}"#)).await
+    }
+
+    /// What came of exchanges, by the outcome.
+    pub(crate) async fn outcomes(&self, outcome: &str) -> u64 {
+        self.get(&format!(r#"exchanges_total{{outcome="{outcome}"}}"#)).await
+    }
+
+    /// Waits until so much of a budget is taken.
+    pub(crate) async fn until_used(&self, budget: &str, wanted: impl Fn(u64) -> bool, what: &str) {
+        let begun = Instant::now();
+        loop {
+            let used = self.used(budget).await;
+            if wanted(used) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{what}: in_use of {budget} stays {used}");
+        }
+    }
+
+    /// Everything that was taken has come back.
+    pub(crate) async fn all_given_back(&self, what: &str) {
+        for budget in ["exchanges", "bytes", "sessions", "connections"] {
+            self.until_used(budget, |used| used == 0, what).await;
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The memory for bodies and messages on their way (R-E2, R-E6): whatever a peer can make the server keep is taken from it,
+//! and comes back.
+
+use crate::figures::{Figures, watched};
+use crate::wire::{Frame, Server, Ws, frame};
+use crate::{ack, go, id_of, ms, narrow, serves};
+
+/// A server with so much memory, of which a tunnel gets a quarter.
+async fn with_memory(bytes: usize) -> (Server, Figures) {
+    watched(|config| {
+        config.limits.max_buffered = Some(bytes);
+        config.max_body = 64 << 20;
+        config.max_payload = Some(64 << 20);
+    })
+    .await
+}
+
+fn upload(token: &str, announced: usize) -> Vec<u8> {
+    let head = "Host: test\r\nContent-Type: text/plain\r\nContent-Length:";
+    format!("POST {} HTTP/1.1\r\n{head} {announced}\r\n\r\n", go(token)).into_bytes()
+}
+
+#[tokio::test]
+async fn an_upload_is_counted_while_it_comes() {
+    let (server, figures) = with_memory(400_000).await;
+    let (mut ws, token) = server.joined().await;
+    let (mut other, others) = server.joined().await;
+    let mut slow = server.peer().await;
+    slow.send(&[&upload(&token, 90_000)[..], &[b'x'; 60_000]].concat()).await;
+    figures.until_used("bytes", |used| used >= 60_000, "an upload").await;
+    // The tunnel's quarter does not hold another of the kind; what is small, and other tunnels, go on.
+    let mut refused = server.peer().await;
+    refused.send(&[&upload(&token, 60_000)[..], &[b'x'; 60_000]].concat()).await;
+    let answer = refused.answer().await;
+    assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("server-busy")));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(figures.outcomes("server-busy").await, 1);
+    serves(&server, &mut ws, &token).await;
+    let mut visitor = server.visit_as("text/plain", &others, &[b'x'; 60_000]).await;
+    let id = id_of(&other.next_text().await);
+    ack(&mut other, &others, &id, "[]").await;
+    assert_eq!(visitor.answer().await.status, 200);
+    drop(slow);
+    figures.until_used("bytes", |used| used == 0, "the upload was broken off").await;
+    assert_eq!(figures.outcomes("body-incomplete").await + figures.outcomes("visitor-left").await, 1);
+    serves(&server, &mut ws, &token).await;
+}
+
+#[tokio::test]
+async fn an_upload_is_counted_while_its_ack_is_awaited() {
+    let (server, figures) = with_memory(4_000_000).await;
+    let (mut ws, token) = server.joined().await;
+    for way in ["answered", "visitor gone", "end gone"] {
+        let mut visitor = server.visit_as("text/plain", &token, &[b'x'; 300_000]).await;
+        let id = id_of(&ws.next_text().await);
+        figures.until_used("bytes", |used| used >= 300_000, way).await;
+        match way {
+            "answered" => {
+                ack(&mut ws, &token, &id, "[]").await;
+                assert_eq!(visitor.answer().await.status, 200);
+            }
+            "visitor gone" => drop(visitor),
+            _ => {
+                ws.text("1").await;
+                assert_eq!(visitor.answer().await.header("x-socket2me-error"), Some("client-disconnected"));
+            }
+        }
+        figures.until_used("bytes", |used| used == 0, way).await;
+    }
+}
+
+#[tokio::test]
+async fn an_unread_response_is_counted_until_it_is_read() {
+    const BODY: usize = 9 << 20;
+    let (server, figures) = with_memory(64 << 20).await;
+    let (mut ws, token) = server.joined().await;
+    for way in ["read", "cut"] {
+        let mut visitor = narrow(&server).await;
+        visitor.send(format!("GET {} HTTP/1.1\r\nHost: test\r\n\r\n", go(&token)).as_bytes()).await;
+        let id = id_of(&ws.next_text().await);
+        ack(&mut ws, &token, &id, &format!(r#"["{}"]"#, "x".repeat(BODY))).await;
+        assert_eq!(visitor.head().await.status, 200);
+        figures.until_used("bytes", |used| used >= BODY as u64, way).await;
+        if way == "read" {
+            visitor.exactly(BODY).await;
+        }
+        drop(visitor);
+        figures.until_used("bytes", |used| used == 0, way).await;
+    }
+    // Two of them are more than the tunnel's quarter.
+    let mut held = Vec::new();
+    for status in [200, 503] {
+        let mut visitor = narrow(&server).await;
+        visitor.send(format!("GET {} HTTP/1.1\r\nHost: test\r\n\r\n", go(&token)).as_bytes()).await;
+        let id = id_of(&ws.next_text().await);
+        ack(&mut ws, &token, &id, &format!(r#"["{}"]"#, "x".repeat(BODY))).await;
+        assert_eq!(visitor.head().await.status, status);
+        held.push(visitor);
+    }
+    assert_eq!(figures.outcomes("server-busy").await, 1);
+}
+
+async fn half_a_message(ws: &mut Ws, bytes: usize) {
+    let message = frame(0x81, &vec![b'4'; 2 * bytes]);
+    ws.peer.send(&message[..bytes]).await;
+}
+
+#[tokio::test]
+async fn half_a_websocket_message_is_counted() {
+    let (server, figures) = with_memory(4_000_000).await;
+    let mut ws = server.open_ws().await;
+    half_a_message(&mut ws, 300_000).await;
+    figures.until_used("bytes", |used| (300_000..310_000).contains(&used), "half a message").await;
+    drop(ws);
+    figures.until_used("bytes", |used| used == 0, "its connection is gone").await;
+}
+
+#[tokio::test]
+async fn no_memory_for_a_websocket_message_closes_with_1013() {
+    let (server, figures) = with_memory(400_000).await;
+    let mut ws = server.open_ws().await;
+    let message = frame(0x81, &[b'4'; 450_000]);
+    ws.peer.try_send(&message).await;
+    ws.closes(Some(1013), "no memory").await;
+    assert_eq!(figures.refused("bytes").await, 1);
+    figures.all_given_back("no memory").await;
+}
+
+/// Control frames come between fragments (RFC 6455, section 5.4), and what was gathered is still there.
+#[tokio::test]
+async fn r_e2_a_ping_between_fragments_does_not_hide_them() {
+    let (server, figures) = with_memory(4_000_000).await;
+    let mut ws = server.open_ws().await;
+    ws.frame(0x01, &[b'4'; 150_000]).await;
+    for _ in 0..2 {
+        ws.frame(0x89, b"hide").await;
+        assert_eq!(ws.next().await, Frame::Pong(b"hide".to_vec()));
+        ws.frame(0x00, &[b'4'; 150_000]).await;
+    }
+    figures.until_used("bytes", |used| used >= 450_000, "three fragments and pings between them").await;
+}
+
+/// Fragments without content cost nothing but their heads, which are not kept: they must not use up what others need, nor
+/// go on for ever.
+#[tokio::test]
+async fn cve_2026_48779_a_flood_of_tiny_fragments() {
+    let (server, figures) = with_memory(800_000).await;
+    let (mut good, token) = server.joined().await;
+    for (payload, count) in [(&b""[..], 200_000), (b"4", 110_000)] {
+        let mut ws = server.open_ws().await;
+        ws.frame(0x01, b"4").await;
+        let flood = frame(0x00, payload).repeat(count);
+        if ws.peer.try_send(&flood).await {
+            // Whether it was closed or not, it does not take from others more than its share.
+            server.settle().await;
+            let used = figures.used("bytes").await;
+            assert!(used <= 200_000, "{count} of {payload:?} take {used} bytes");
+        }
+        let mut visitor = server.visit_as("text/plain", &token, &[b'x'; 100_000]).await;
+        let id = id_of(&good.next_text().await);
+        ack(&mut good, &token, &id, "[]").await;
+        assert_eq!(visitor.answer().await.status, 200);
+    }
+}
+
+/// What `--max-buffered` says of itself.
+#[tokio::test]
+async fn one_session_gets_a_quarter() {
+    let (server, figures) = with_memory(4_000_000).await;
+    let mut ws = server.open_ws().await;
+    let message = frame(0x81, &[b'4'; 3_000_000]);
+    ws.peer.try_send(&message[..2_000_000]).await;
+    let _ = ws.peer.until_end().await;
+    figures.until_used("bytes", |used| used <= 1_000_000, "half a message of half the memory").await;
+}
+
+#[tokio::test]
+async fn r_e4_attachments_that_wait_for_others_are_counted() {
+    let (server, figures) = with_memory(4_000_000).await;
+    for way in ["complete", "cut", "left"] {
+        let (mut ws, token) = server.joined().await;
+        ws.text(&format!(r#"452-/{token},["a",{{"_placeholder":true,"num":1}}]"#)).await;
+        ws.binary(&[7; 300_000]).await;
+        figures.until_used("bytes", |used| used >= 300_000, way).await;
+        match way {
+            "complete" => ws.binary(b"").await,
+            "cut" => drop(ws),
+            // Text while attachments are due: it is over.
+            _ => ws.text(&format!("41/{token},")).await,
+        }
+        figures.until_used("bytes", |used| used == 0, way).await;
+    }
+}
+
+#[tokio::test]
+async fn r_e4_a_text_that_waits_for_its_attachments_is_counted() {
+    let (server, figures) = with_memory(4_000_000).await;
+    let (mut ws, token) = server.joined().await;
+    ws.text(&format!(r#"451-/{token},["a","{}"]"#, "x".repeat(300_000))).await;
+    figures.until_used("bytes", |used| used >= 300_000, "a text whose attachment does not come").await;
+    ws.binary(b"").await;
+    figures.until_used("bytes", |used| used == 0, "it came").await;
+}
+
+#[tokio::test]
+async fn a_half_polling_body_is_counted() {
+    let (server, figures) = with_memory(400_000).await;
+    let session = server.open().await;
+    let post = session.begun_post("Content-Length: 300000", &[b'4'; 200_000]).await;
+    figures.until_used("bytes", |used| used >= 200_000, "half a body").await;
+    drop(post);
+    figures.until_used("bytes", |used| used == 0, "it was cut").await;
+    let session = server.open().await;
+    let mut post = session.begun_post("Content-Length: 450000", b"4").await;
+    post.try_send(&[b'4'; 449_999]).await;
+    assert_eq!(post.head().await.status, 503);
+    session.is_gone().await;
+    assert_eq!(figures.refused("bytes").await, 1);
+    figures.all_given_back("a body without memory").await;
+}
+
+/// Requests for an end that does not collect them wait, longer than their visitors do.
+#[tokio::test]
+async fn what_waits_for_a_poll_is_counted() {
+    let (server, figures) = watched(|config| config.response_timeout = ms(100)).await;
+    let token = server.token().await;
+    let session = server.open().await;
+    session.post(format!("40/{token},")).await.is(200, "ok");
+    assert_eq!(session.poll().await.status, 200);
+    let mut visitor = server.visit_as("text/plain", &token, &[b'x'; 300_000]).await;
+    visitor.answer().await.is(200, "OK");
+    figures.until_used("bytes", |used| used >= 300_000, "a request that nobody collects").await;
+    session.post("1").await.is(200, "ok");
+    figures.until_used("bytes", |used| used == 0, "its session is over").await;
+}
+
+/// A poll's answer has left the session, and not the server.
+#[tokio::test]
+async fn r_e6_an_unread_answer_to_a_poll_is_counted() {
+    const BODY: usize = 9 << 20;
+    let (server, figures) = watched(|config| config.response_timeout = ms(100)).await;
+    let token = server.token().await;
+    let session = server.open().await;
+    session.post(format!("40/{token},")).await.is(200, "ok");
+    assert_eq!(session.poll().await.status, 200);
+    let mut visitor = server.visit_as("text/plain", &token, &vec![b'x'; BODY]).await;
+    visitor.answer().await.is(200, "OK");
+    let mut poll = narrow(&server).await;
+    let target = format!("/socket.io/?{}", session.query("polling"));
+    poll.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).await;
+    assert_eq!(poll.head().await.status, 200);
+    figures.until_used("bytes", |used| used >= BODY as u64, "a poll's answer that nobody reads").await;
+    drop(poll);
+    figures.until_used("bytes", |used| used == 0, "the poll was cut").await;
+}

@@ -1,0 +1,135 @@
+//! An end that breaks the rules closes its own session, and no visitor of another tunnel notices.
+
+use std::cell::Cell;
+use std::future::Future;
+
+use crate::figures::watched;
+use crate::wire::{Server, frame};
+use crate::{ack, go, id_of, ms, narrow};
+
+/// Exchanges that another tunnel must manage while something happens, at the least.
+const EXCHANGES: usize = 30;
+
+/// Runs `what` while another tunnel's visitors come one after the other; each must be served.
+async fn undisturbed(server: &Server, what: impl Future<Output = ()>) {
+    let (mut ws, token) = server.joined().await;
+    let over = Cell::new(false);
+    let answering = async {
+        loop {
+            let packet = ws.next_text().await;
+            ack(&mut ws, &token, &id_of(&packet), r#"["served"]"#).await;
+        }
+    };
+    let visiting = async {
+        let mut served = 0;
+        while served < EXCHANGES || !over.get() {
+            server.ask("GET", &go(&token), &[], b"").await.is(200, "served");
+            served += 1;
+        }
+    };
+    let what = async {
+        what.await;
+        over.set(true);
+    };
+    tokio::select! {
+        _ = futures::future::join(what, visiting) => (),
+        () = answering => (),
+    }
+}
+
+async fn is_not_connected(server: &Server, token: &str) {
+    let answer = server.ask("GET", &go(token), &[], b"").await;
+    assert_eq!(answer.header("x-socket2me-error"), Some("client-not-connected"));
+}
+
+#[tokio::test]
+async fn one_bad_packet_or_frame() {
+    let server = Server::with(|config| config.max_payload = Some(1_000)).await;
+    for (first, payload) in [
+        (0x81, &b"4x"[..]),
+        (0x81, b"x"),
+        (0x81, b"\xff"),
+        (0x81, b""),
+        (0x81, b"42/other,[\"a\"]"),
+        (0x82, b"unannounced"),
+        (0xf1, b"reserved bits"),
+        (0x81, &[b'4'; 5_000]),
+        (0x82, &[0; 5_000]),
+    ] {
+        undisturbed(&server, async {
+            let (mut ws, token) = server.joined().await;
+            ws.peer.try_send(&frame(first, payload)).await;
+            ws.peer.until_end().await;
+            is_not_connected(&server, &token).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_events_is_ignored() {
+    let server = Server::start().await;
+    undisturbed(&server, async {
+        let (mut ws, token) = server.joined().await;
+        let event = frame(0x81, format!(r#"42/{token},["flood",{{"a":1}}]"#).as_bytes());
+        ws.peer.send(&event.repeat(50_000)).await;
+        ws.is_alive().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r_e10_a_flood_of_connects_closes() {
+    let server = Server::start().await;
+    undisturbed(&server, async {
+        let (mut ws, token) = server.joined().await;
+        let connects: Vec<u8> = (0..20_000).flat_map(|n| frame(0x81, format!("40/{n},").as_bytes())).collect();
+        ws.peer.try_send(&connects).await;
+        let said = ws.peer.until_end().await;
+        assert_eq!(String::from_utf8_lossy(&said).matches("44/").count(), 20, "as many as are refused at the most");
+        is_not_connected(&server, &token).await;
+    })
+    .await;
+}
+
+/// They are answered while the client reads; when it does not, there is an end to what waits for it.
+#[tokio::test]
+async fn r_e6_a_flood_of_pings_in_revision_3() {
+    let (server, figures) = watched(|config| config.limits.stall_timeout = ms(1_000)).await;
+    undisturbed(&server, async {
+        let mut peer = narrow(&server).await;
+        peer.send(crate::advisories::upgrade("EIO=3&transport=websocket").as_bytes()).await;
+        assert_eq!(peer.answer().await.status, 101);
+        let flood = frame(0x81, b"2").repeat(20_000);
+        while peer.try_send(&flood).await {}
+    })
+    .await;
+    figures.all_given_back("a flood of pings").await;
+}
+
+#[tokio::test]
+async fn r_e6_an_end_that_never_reads() {
+    let (server, figures) = watched(|config| {
+        config.response_timeout = ms(100);
+        config.limits.stall_timeout = ms(1_000);
+    })
+    .await;
+    undisturbed(&server, async {
+        let token = server.token().await;
+        let mut peer = narrow(&server).await;
+        peer.send(crate::advisories::upgrade("EIO=4&transport=websocket").as_bytes()).await;
+        peer.send(&frame(0x81, format!("40/{token},").as_bytes())).await;
+        assert_eq!(peer.answer().await.status, 101);
+        // More and more waits for it, until it is given up.
+        loop {
+            let answer = server.visit_as("text/plain", &token, &[b'x'; 1 << 20]).await.answer().await;
+            match answer.header("x-socket2me-error") {
+                Some("client-not-connected" | "client-disconnected") => break,
+                None | Some("overloaded" | "server-busy") => (),
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+    figures.all_given_back("an end that never reads").await;
+}

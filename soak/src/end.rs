@@ -1,0 +1,228 @@
+//! Ends: one seat each, on which one life follows the other.
+
+use std::io::Result;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use tokio::time::{sleep, timeout};
+
+use crate::lie::{self, Lie};
+use crate::link::{self, Kind, Link, Way};
+use crate::packet::{Event, Packet, Revision};
+use crate::question;
+use crate::wire::{self, Connection, Death, Fuse};
+use crate::world::{World, new_token, refresh};
+
+/// What an end is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Character {
+    Honest,
+    Liar(Lie),
+    Staller(Stall),
+}
+
+/// What it does not go on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stall {
+    /// It never joins.
+    Joining,
+    /// It reads nothing.
+    Reading,
+    /// It answers nothing.
+    Answering,
+    /// It sends no heartbeat.
+    Beating,
+    /// It sends half of a POST or a frame.
+    Sending,
+    /// It asks for a WebSocket for its polling session, and does not say that it takes it.
+    Upgrading,
+}
+
+const STALLS: [Stall; 6] =
+    [Stall::Joining, Stall::Reading, Stall::Answering, Stall::Beating, Stall::Sending, Stall::Upgrading];
+
+/// Why a life ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// The server knows the token no more.
+    Refused,
+    /// The server or the network ended it.
+    Gone,
+}
+
+/// The heartbeat of revision 3, which is the client's.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// How long a token may take to come.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Lives one life after the other, for ever.
+pub async fn sit(world: Arc<World>, seat: usize, mut rng: StdRng) {
+    // They come one by one, as the server is to be full and not its backlog.
+    sleep(Duration::from_millis(rng.random_range(0..5_000))).await;
+    let mut token = String::new();
+    loop {
+        let route = world.route(&mut rng);
+        if token.is_empty() {
+            token = timeout(PATIENCE, new_token(route)).await.unwrap_or(Ok(String::new())).unwrap_or_default();
+            world.set_token(seat, &token);
+        } else if rng.random_ratio(2, 3) {
+            // A token may expire under its end as well.
+            let _ = timeout(BEAT, refresh(route, &token)).await;
+        }
+        let character = character(&mut rng);
+        let kind = kind(&mut rng, &world);
+        let span = Duration::from_millis(rng.random_range(200..15_000));
+        if let Ok(Ok(Left::Refused)) = timeout(span, live(&world, seat, &token, character, kind, &mut rng)).await {
+            token.clear();
+        }
+        sleep(Duration::from_millis(rng.random_range(50..1_500))).await;
+    }
+}
+
+fn character(rng: &mut StdRng) -> Character {
+    match rng.random_range(0..10) {
+        0..5 => Character::Honest,
+        5..8 => Character::Liar(lie::random(rng)),
+        _ => Character::Staller(STALLS.choose(rng).copied().unwrap_or(Stall::Reading)),
+    }
+}
+
+fn kind(rng: &mut StdRng, world: &World) -> Kind {
+    let revision = if rng.random() { Revision::V3 } else { Revision::V4 };
+    let way = [Way::Polling, Way::WebSocket, Way::Upgrade][rng.random_range(0..3)];
+    let fuse = rng.random_ratio(1, 4).then(|| Fuse {
+        // Half of them in the handshake or the upgrade, the others in the midst of their answers.
+        bytes: if rng.random() { rng.random_range(1..700) } else { rng.random_range(1..100_000) },
+        death: death(rng),
+    });
+    Kind { revision, way, route: world.route(rng), fuse }
+}
+
+fn death(rng: &mut StdRng) -> Death {
+    if rng.random() { Death::Reset } else { Death::Finish }
+}
+
+async fn live(
+    world: &World,
+    seat: usize,
+    token: &str,
+    character: Character,
+    kind: Kind,
+    rng: &mut StdRng,
+) -> Result<Left> {
+    let neighbour = world.token_of(seat ^ 1);
+    let mut join = vec![join(token, kind.revision, rng.random())];
+    if character == Character::Liar(Lie::OtherTunnel) {
+        // Two tunnels on one session; the neighbour's end loses its own by this, which is no fault.
+        join.push(self::join(&neighbour, kind.revision, true));
+    }
+    let early = kind.way == Way::Upgrade && rng.random();
+    let mut link = Link::open(kind, if early { &join } else { &[] }).await?;
+    link.die(death(rng));
+    world.count_end(match character {
+        Character::Honest => "honest",
+        Character::Liar(_) => "liars",
+        Character::Staller(_) => "stallers",
+    });
+    if !early && character != Character::Staller(Stall::Joining) {
+        link.send(&join).await?;
+    }
+    match character {
+        Character::Staller(Stall::Reading) => std::future::pending().await,
+        Character::Staller(Stall::Sending) => {
+            let post = wire::request("POST", link.target(), &["Content-Length: 70000"], None);
+            link.raw(&[0x81, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, b'4'], &post).await?;
+            std::future::pending().await
+        }
+        Character::Staller(Stall::Upgrading) => {
+            let mut candidate = Connection::open(kind.route, None).await?;
+            let target = link.target().replace("transport=polling", "transport=websocket");
+            // For a session on a WebSocket this fails, and ends nothing.
+            link::switch(&mut candidate, &target).await?;
+            if rng.random() {
+                candidate.writer.write(&wire::frame(1, b"2probe")).await?;
+            }
+            serve(world, &mut link, character, &neighbour, rng).await
+        }
+        _ => serve(world, &mut link, character, &neighbour, rng).await,
+    }
+}
+
+/// What joins a token's namespace.
+pub fn join(token: &str, revision: Revision, raw: bool) -> Packet {
+    Packet::Text(match (revision, raw) {
+        (Revision::V4, true) => format!(r#"40/{token},{{"body":"raw"}}"#),
+        (Revision::V3, true) => format!("40/{token}?body=raw,"),
+        (Revision::V3 | Revision::V4, false) => format!("40/{token},"),
+    })
+}
+
+/// Answers, after its character, until the session ends.
+pub async fn serve(
+    world: &World,
+    link: &mut Link,
+    character: Character,
+    neighbour: &str,
+    rng: &mut StdRng,
+) -> Result<Left> {
+    let beats = character != Character::Staller(Stall::Beating);
+    let mut beat = tokio::time::interval(BEAT);
+    loop {
+        let packet = tokio::select! {
+            packet = link.receive() => packet,
+            _ = beat.tick(), if beats && link.kind.revision == Revision::V3 => {
+                link.say("2").await?;
+                continue;
+            }
+        };
+        let text = match packet {
+            Some(Packet::Text(text)) => text,
+            Some(Packet::Binary(_)) => continue,
+            None => return Ok(Left::Gone),
+        };
+        if let Some(event) = Event::parse(&text) {
+            let attachment = if event.has_attachment { attachment(link).await } else { None };
+            let answer = answer(world, character, &event, attachment, neighbour, rng);
+            if !answer.is_empty() {
+                link.send(&answer).await?;
+            }
+        } else if text.starts_with("44/") {
+            return Ok(Left::Refused);
+        } else if text.starts_with("41/") || text == "1" {
+            return Ok(Left::Gone);
+        } else if text == "2" && beats {
+            link.say("3").await?;
+        }
+    }
+}
+
+/// The bytes that follow an event. A heartbeat may stand between.
+async fn attachment(link: &mut Link) -> Option<Vec<u8>> {
+    loop {
+        match link.receive().await? {
+            Packet::Binary(bytes) => return Some(bytes),
+            Packet::Text(text) if text == "2" => link.say("3").await.ok()?,
+            Packet::Text(_) => (),
+        }
+    }
+}
+
+fn answer(
+    world: &World,
+    character: Character,
+    event: &Event,
+    attachment: Option<Vec<u8>>,
+    neighbour: &str,
+    rng: &mut StdRng,
+) -> Vec<Packet> {
+    let honest = || question::answer(event, event.body(attachment));
+    match character {
+        Character::Staller(Stall::Answering) => Vec::new(),
+        Character::Honest | Character::Staller(_) => honest(),
+        Character::Liar(lie) => lie::tell(lie, event, honest(), neighbour, world, rng),
+    }
+}

@@ -1,0 +1,81 @@
+//! The conservation table, and what in it does not hold.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::server::{Figures, Server};
+use crate::world::{Tally, World, lock};
+
+/// The most memory that the server may take, in MiB: what `--max-buffered` allows several times over, as what is counted once
+/// is sometimes there twice, and the allocator keeps some.
+const MOST_MEMORY: u64 = 384;
+
+/// Answers that must have been checked for the run to mean anything.
+const FEWEST_ANSWERS: u64 = 100;
+
+/// Prints the table, and gives what does not hold, in plain words.
+pub fn print(
+    world: &World,
+    server: &Server,
+    start: &Figures,
+    end: &Figures,
+    memory: [u64; 3],
+    has_stopped: bool,
+) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut hold = |holds: bool, otherwise: String| {
+        if !holds {
+            faults.push(otherwise);
+        }
+    };
+    println!("\n{:<26}{:>10}{:>10}", "", "start", "end");
+    for ((name, then), (_, now)) in start.gauges().into_iter().zip(end.gauges()) {
+        println!("{name:<26}{then:>10}{now:>10}");
+        hold(now <= then, format!("{name}: {then} at the start, {now} at the end"));
+    }
+    println!("\n{:<26}{:>10}", "exchanges begun", end.begun());
+    for (outcome, count) in end.outcomes().filter(|&(_, count)| count > 0) {
+        println!("  {outcome:<24}{count:>10}");
+    }
+    println!("{:<26}{:>10}", "  all outcomes", end.ended());
+    hold(end.begun() == end.ended(), format!("{} exchanges begun, {} ended", end.begun(), end.ended()));
+    println!("\nbudgets used up");
+    for (budget, count) in end.refused() {
+        println!("  {budget:<24}{count:>10}");
+    }
+    println!("\nsessions opened");
+    for (character, count) in lock(&world.ends).iter() {
+        println!("  {character:<24}{count:>10}");
+    }
+    println!("pests{:>31}", load(&world.pests));
+    println!("\n{:<26}{:>10}{:>10}", "visits", "crowd", "witnesses");
+    let Tally { right, lies, unanswered, failed, broken, wrong, slowest, .. } = &world.crowd;
+    let witness = &world.witness;
+    for (name, crowd, witness) in [
+        ("  right, byte for byte", right, &witness.right),
+        ("  lies in one's own name", lies, &witness.lies),
+        ("  not answered in time", unanswered, &witness.unanswered),
+        ("  errors of the relay", failed, &witness.failed),
+        ("  broken off", broken, &witness.broken),
+        ("  wrong", wrong, &witness.wrong),
+        ("  slowest answer, ms", slowest, &witness.slowest),
+    ] {
+        println!("{name:<26}{:>10}{:>10}", load(crowd), load(witness));
+    }
+    let checked = load(right).min(load(&witness.right));
+    hold(checked >= FEWEST_ANSWERS, format!("only {checked} answers were checked: this run says nothing"));
+    hold(load(wrong) + load(&witness.wrong) == 0, format!("wrong answers: {:?}", lock(&world.crowd.complaints)));
+    let errors = load(&witness.lies) + load(&witness.unanswered) + load(&witness.failed) + load(&witness.wrong);
+    hold(errors == 0, format!("{errors} errors of witnesses: {:?}", lock(&witness.complaints)));
+    let [then, peak, now] = memory;
+    println!("\nmemory, MiB: {then} at the start, {peak} at the most, {now} at the end");
+    hold(peak <= MOST_MEMORY, format!("{peak} MiB of memory at the most, {MOST_MEMORY} are allowed"));
+    hold(has_stopped, "the server did not stop when it was asked to, or with an error".to_owned());
+    let panics = server.panics();
+    println!("panics: {}", panics.len());
+    hold(panics.is_empty(), format!("the server panicked: {panics:?}"));
+    faults
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}

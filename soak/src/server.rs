@@ -1,0 +1,185 @@
+//! The server under test: the real binary, with short times and limits that are reached, and what can be seen of it from
+//! outside.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Result};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::wire::{self, Connection, Route, strange};
+
+/// Short, so that everything that is waited for happens many times a minute. A token lives longer than most ends do.
+const SETTINGS: &[&str] = &[
+    "--response-timeout=1s",
+    "--ping-interval=2s",
+    "--ping-timeout=2s",
+    "--upgrade-timeout=2s",
+    "--connect-timeout=3s",
+    "--head-timeout=5s",
+    "--stall-timeout=3s",
+    "--token-ttl=12s",
+    "--max-body=1MiB",
+    "--max-buffered=16MiB",
+    "--max-exchanges-per-tunnel=8",
+    // Each of the crowd's addresses reaches these now and then; the witnesses have one of their own.
+    "--max-connections-per-address=300",
+    "--max-sessions-per-address=200",
+    "--log=warn",
+];
+
+/// How long a stopping server may take.
+const STOPPING: Duration = Duration::from_secs(20);
+
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    metrics: SocketAddr,
+    pub log: PathBuf,
+}
+
+impl Server {
+    /// Starts the binary that `SOCKET2ME_BIN` names.
+    pub fn start() -> Result<Self> {
+        let binary = std::env::var_os("SOCKET2ME_BIN").unwrap_or_else(|| "target/release/socket2me".into());
+        // Somebody else could take the port in between; then the server says so and this ends.
+        let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let log = std::env::temp_dir().join(format!("socket2me-soak-{}.log", std::process::id()));
+        let mut child = Command::new(binary)
+            .args(["serve", "--listen=127.0.0.1:0", &format!("--metrics-listen={metrics}")])
+            .args(SETTINGS)
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?)
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().ok_or_else(|| strange("no standard output"))?).read_line(&mut line)?;
+        let address = line.split_once("http://").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        let address = address.ok_or_else(|| strange("the server does not say where it is"))?;
+        Ok(Self { child, address, metrics, log })
+    }
+
+    /// The server says that it is ready a little before it serves its figures.
+    pub async fn first_figures(&self) -> Result<Figures> {
+        for _ in 0..50 {
+            if let Ok(figures) = self.figures().await {
+                return Ok(figures);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.figures().await
+    }
+
+    pub async fn figures(&self) -> Result<Figures> {
+        let route = Route { from: Ipv4Addr::LOCALHOST, to: self.metrics };
+        let request = wire::request("GET", "/metrics", &["Connection: close"], None);
+        let answer = tokio::time::timeout(Duration::from_secs(5), async {
+            Connection::open(route, None).await?.ask(&request).await
+        });
+        let answer = answer.await.map_err(|_| strange("/metrics does not answer"))??;
+        let figure = |line: &str| {
+            let (name, value) = line.strip_prefix("socket2me_")?.split_once(' ')?;
+            Some((name.replace(['}', '"'], "").replace('{', " "), value.parse().ok()?))
+        };
+        Ok(Figures { by_name: answer.text().lines().filter_map(figure).collect(), descriptors: self.descriptors() })
+    }
+
+    fn descriptors(&self) -> u64 {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, |files| files.count() as u64)
+    }
+
+    /// Memory in MiB: now, and at the most.
+    pub fn memory(&self) -> (u64, u64) {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? >> 10)
+        };
+        (field("VmRSS:").unwrap_or_default(), field("VmHWM:").unwrap_or_default())
+    }
+
+    /// The lines of the log that speak of a panic.
+    pub fn panics(&self) -> Vec<String> {
+        let log = fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        log.lines().filter(|line| line.contains("panicked")).map(str::to_owned).collect()
+    }
+
+    /// Asks it to stop. Whether it did, and without complaint.
+    pub fn stop(&mut self) -> bool {
+        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let deadline = Instant::now() + STOPPING;
+        while asked.is_ok() && Instant::now() < deadline {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status.success();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        false
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It has usually stopped before.
+        let _ = (self.child.kill(), self.child.wait());
+    }
+}
+
+/// What the server said of itself at one time.
+#[derive(Debug, Clone)]
+pub struct Figures {
+    by_name: BTreeMap<String, u64>,
+    pub descriptors: u64,
+}
+
+impl Figures {
+    pub fn of(&self, name: &str) -> u64 {
+        self.by_name.get(name).copied().unwrap_or_default()
+    }
+
+    pub fn in_use(&self, budget: &str) -> u64 {
+        self.of(&format!("in_use budget={budget}"))
+    }
+
+    pub fn begun(&self) -> u64 {
+        self.of("exchanges_begun_total")
+    }
+
+    /// All outcomes of exchanges.
+    pub fn outcomes(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.with_prefix("exchanges_total outcome=")
+    }
+
+    pub fn refused(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.with_prefix("refused_total budget=")
+    }
+
+    fn with_prefix(&self, prefix: &'static str) -> impl Iterator<Item = (&str, u64)> {
+        self.by_name.iter().filter_map(move |(name, &value)| Some((name.strip_prefix(prefix)?, value)))
+    }
+
+    pub fn ended(&self) -> u64 {
+        self.outcomes().map(|(_, count)| count).sum()
+    }
+
+    /// Everything that must come back to where it was, by name.
+    pub fn gauges(&self) -> [(&'static str, u64); 9] {
+        [
+            ("connections", self.in_use("connections")),
+            ("sessions", self.in_use("sessions")),
+            ("tunnels", self.of("tunnels")),
+            ("tokens", self.of("tokens")),
+            ("exchanges", self.in_use("exchanges")),
+            ("exchanges in flight", self.begun().saturating_sub(self.ended())),
+            ("bytes", self.in_use("bytes")),
+            ("tasks", self.of("tasks")),
+            ("file descriptors", self.descriptors),
+        ]
+    }
+
+    pub fn is_back_at(&self, start: &Self) -> bool {
+        self.gauges().iter().zip(start.gauges()).all(|((_, now), (_, then))| *now <= then)
+    }
+}

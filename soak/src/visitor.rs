@@ -1,0 +1,141 @@
+//! Visitors: honest ones, who check their answers, and pests.
+
+use std::io::Result;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use tokio::io::AsyncReadExt as _;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::question::Question;
+use crate::wire::{self, Connection, Death};
+use crate::world::World;
+
+/// Longer than the server lets anything take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is no HTTP, or such as no server takes.
+const GARBAGE: [&str; 10] = [
+    "\r\n\r\n\r\n",
+    "GET\r\n\r\n",
+    "GET / HTTP/9.9\r\n\r\n",
+    "\x16\x03\x01\x02\x00\x01\x00\x01\u{fc}\x03\x03",
+    "GET /go/TOKEN/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "POST /go/TOKEN/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "POST /go/TOKEN/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n",
+    "POST /go/TOKEN/ HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    "POST /go/TOKEN/ HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\n{nope",
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+];
+
+/// Asks one end after the other, for ever.
+pub async fn ask(world: Arc<World>, mut rng: StdRng) {
+    loop {
+        // An error here is a connection that broke off, which the proxy of faults does to everybody.
+        if !matches!(timeout(PATIENCE, sitting(&world, &mut rng)).await, Ok(Ok(()))) {
+            world.crowd.broken.fetch_add(1, Ordering::Relaxed);
+        }
+        sleep(Duration::from_millis(rng.random_range(0..400))).await;
+    }
+}
+
+/// A few questions on one connection.
+async fn sitting(world: &World, rng: &mut StdRng) -> Result<()> {
+    let route = world.route(rng);
+    let mut connection = Connection::open(route, None).await?;
+    for _ in 0..rng.random_range(1..6) {
+        let token = world.wanted_token(rng);
+        let largest = [4_000, 4_000, 40_000, 40_000, 40_000, 900_000][rng.random_range(0..6)];
+        let question = Question::random(rng, largest);
+        let begun = Instant::now();
+        let answer = connection.ask(&question.request(&token)).await?;
+        world.crowd.count(question.check(&token, &answer), begun.elapsed());
+        if answer.header("connection") == Some("close") {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Pesters one end after the other, for ever.
+pub async fn pester(world: Arc<World>, mut rng: StdRng) {
+    loop {
+        world.pests.fetch_add(1, Ordering::Relaxed);
+        let span = Duration::from_millis(rng.random_range(1_000..8_000));
+        // However it ends, it was meant to end badly.
+        let _ = timeout(span, pest(&world, &mut rng)).await;
+        sleep(Duration::from_millis(rng.random_range(0..500))).await;
+    }
+}
+
+async fn pest(world: &World, rng: &mut StdRng) -> Result<()> {
+    let mut connection = Connection::open(world.route(rng), None).await?;
+    connection.die(if rng.random() { Death::Reset } else { Death::Finish });
+    let token = world.wanted_token(rng);
+    match rng.random_range(0..8) {
+        0 => send_slowly(&mut connection, &token, rng).await,
+        1 | 6 => read_slowly(&mut connection, &token, rng).await,
+        2 => hang_up(&mut connection, &token, rng).await,
+        3 => {
+            let garbage = GARBAGE.choose(rng).copied().unwrap_or_default().replace("TOKEN", &token);
+            connection.writer.write(garbage.as_bytes()).await?;
+            wire::answer(&mut connection.reader).await.map(drop)
+        }
+        4 => oversize(&mut connection, &token, rng).await,
+        _ => head_without_end(&mut connection, rng).await,
+    }
+}
+
+async fn send_slowly(connection: &mut Connection, token: &str, rng: &mut StdRng) -> Result<()> {
+    let request = Question::random(rng, 900_000).request(token);
+    let piece = if rng.random() { rng.random_range(1..40_000) } else { rng.random_range(1..50) };
+    for part in request.chunks(piece) {
+        connection.writer.write(part).await?;
+        sleep(Duration::from_millis(rng.random_range(1..200))).await;
+    }
+    wire::answer(&mut connection.reader).await.map(drop)
+}
+
+async fn read_slowly(connection: &mut Connection, token: &str, rng: &mut StdRng) -> Result<()> {
+    let request = wire::request("GET", &format!("/go/{token}/text/1/900000"), &[], None);
+    connection.writer.write(&request).await?;
+    let mut piece = vec![0; rng.random_range(1..3_000)];
+    loop {
+        sleep(Duration::from_millis(rng.random_range(1..300))).await;
+        connection.reader.read_exact(&mut piece).await?;
+    }
+}
+
+/// In the midst of its request, or while it waits for the answer.
+async fn hang_up(connection: &mut Connection, token: &str, rng: &mut StdRng) -> Result<()> {
+    let request = Question::random(rng, 50_000).request(token);
+    let end = if rng.random() { request.len() } else { rng.random_range(0..request.len()) };
+    connection.writer.write(&request[..end]).await?;
+    sleep(Duration::from_millis(rng.random_range(0..60))).await;
+    Ok(())
+}
+
+async fn oversize(connection: &mut Connection, token: &str, rng: &mut StdRng) -> Result<()> {
+    let line = if rng.random() { "Content-Length: 1500000" } else { "Transfer-Encoding: chunked" };
+    let target = format!("/go/{token}/");
+    connection.writer.write(&wire::request("POST", &target, &[line], None)).await?;
+    // The length of a chunk in front, which without chunks is as good as any other byte.
+    let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x1_0000], b"\r\n"].concat();
+    for _ in 0..25 {
+        connection.writer.write(&chunk).await?;
+    }
+    wire::answer(&mut connection.reader).await.map(drop)
+}
+
+async fn head_without_end(connection: &mut Connection, rng: &mut StdRng) -> Result<()> {
+    connection.writer.write(b"GET /go/ HTTP/1.1\r\nHost: soak\r\n").await?;
+    for number in 0..2_000 {
+        connection.writer.write(format!("X-{number}: {}\r\n", "y".repeat(50)).as_bytes()).await?;
+        sleep(Duration::from_millis(rng.random_range(0..50))).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! Connections, and as much HTTP and WebSocket as a client needs; with a fuse, to die at a random byte.
+
+use std::io::{Error, ErrorKind, Result};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::packet::Packet;
+
+/// Nothing that a server sends here is larger: this program's memory is bounded too.
+const LARGEST: usize = 8 << 20;
+
+/// Ports that are tried for one connection.
+const ATTEMPTS: u32 = 20;
+
+/// From which of this machine's addresses to where.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    pub from: Ipv4Addr,
+    pub to: SocketAddr,
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    /// With a RST.
+    Reset,
+    /// With a FIN.
+    Finish,
+}
+
+/// After so many bytes the writer dies.
+#[derive(Debug, Clone, Copy)]
+pub struct Fuse {
+    pub bytes: usize,
+    pub death: Death,
+}
+
+pub type Reader = BufReader<OwnedReadHalf>;
+
+pub struct Writer {
+    half: OwnedWriteHalf,
+    fuse: Option<Fuse>,
+}
+
+pub struct Connection {
+    pub reader: Reader,
+    pub writer: Writer,
+}
+
+/// An answer to a request.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    head: String,
+    pub body: Vec<u8>,
+}
+
+/// Ports are counted up: to look for a free one, the system tries thousands once thousands are in TIME_WAIT.
+pub async fn connect(route: Route) -> Result<TcpStream> {
+    const FIRST: u16 = 10_000;
+    const COUNT: u32 = 50_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut attempts = 0;
+    loop {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        let port = FIRST + (NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) as u16;
+        let connected = async {
+            socket.bind((route.from, port).into())?;
+            socket.connect(route.to).await
+        };
+        match connected.await {
+            Ok(stream) => return stream.set_nodelay(true).map(|()| stream),
+            Err(error) if attempts == ATTEMPTS || !is_taken(&error) => return Err(error),
+            Err(_) => attempts += 1,
+        }
+    }
+}
+
+/// The port, by a connection of this program's or somebody else's.
+fn is_taken(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
+}
+
+impl Connection {
+    pub async fn open(route: Route, fuse: Option<Fuse>) -> Result<Self> {
+        let (reader, half) = connect(route).await?.into_split();
+        Ok(Self { reader: BufReader::new(reader), writer: Writer { half, fuse } })
+    }
+
+    /// A request and its answer.
+    pub async fn ask(&mut self, request: &[u8]) -> Result<Answer> {
+        self.writer.write(request).await?;
+        answer(&mut self.reader).await
+    }
+
+    pub fn die(&self, death: Death) {
+        self.writer.die(death);
+    }
+}
+
+impl Writer {
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(fuse) = &mut self.fuse {
+            if bytes.len() >= fuse.bytes {
+                let (last, death) = (fuse.bytes, fuse.death);
+                self.half.write_all(&bytes[..last]).await?;
+                self.die(death);
+                return Err(Error::new(ErrorKind::ConnectionAborted, "the fuse has blown"));
+            }
+            fuse.bytes -= bytes.len();
+        }
+        self.half.write_all(bytes).await
+    }
+
+    /// How the connection will end when it is dropped.
+    pub fn die(&self, death: Death) {
+        if death == Death::Reset {
+            // A peer that is gone already needs no RST.
+            let _ = self.half.as_ref().set_zero_linger();
+        }
+    }
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+
+    /// The relay's own error, if it is one.
+    pub fn error(&self) -> Option<&str> {
+        self.header("x-socket2me-error")
+    }
+
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+}
+
+/// A request with all its bytes. Each header is a whole line without its end.
+pub fn request(method: &str, target: &str, headers: &[&str], body: Option<&[u8]>) -> Vec<u8> {
+    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: soak\r\n");
+    for header in headers {
+        head += header;
+        head += "\r\n";
+    }
+    if let Some(body) = body {
+        head += &format!("Content-Length: {}\r\n", body.len());
+    }
+    head += "\r\n";
+    let mut bytes = head.into_bytes();
+    bytes.extend_from_slice(body.unwrap_or_default());
+    bytes
+}
+
+pub async fn answer(reader: &mut Reader) -> Result<Answer> {
+    let head = head(reader).await?;
+    let status = head.get(9..12).and_then(|code| code.parse().ok()).ok_or_else(|| strange("no status"))?;
+    let mut answer = Answer { status, head, body: Vec::new() };
+    if !matches!(status, 101 | 204 | 304) {
+        let length = answer.header("content-length").and_then(|length| length.parse().ok());
+        let length: usize = length.filter(|&length| length <= LARGEST).ok_or_else(|| strange("no length"))?;
+        answer.body.resize(length, 0);
+        reader.read_exact(&mut answer.body).await?;
+    }
+    Ok(answer)
+}
+
+async fn head(reader: &mut Reader) -> Result<String> {
+    let mut head = Vec::new();
+    let mut reader = reader.take(64 << 10);
+    loop {
+        let before = head.len();
+        reader.read_until(b'\n', &mut head).await?;
+        match &head[before..] {
+            b"\r\n" => return String::from_utf8(head).map_err(|_| strange("a head that is not ASCII")),
+            line if line.ends_with(b"\n") => (),
+            _ => return Err(ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+/// Asks for a WebSocket.
+pub fn upgrade(target: &str) -> Vec<u8> {
+    let headers = [
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: c29ja2V0Mm1lIHNvYWsgIQ==",
+    ];
+    request("GET", target, &headers, None)
+}
+
+/// A frame as clients send it (RFC 6455, section 5.2), masked with zeros: it stays readable in a capture.
+pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(payload.len() + 14);
+    frame.push(0x80 | opcode);
+    match payload.len() {
+        short @ 0..126 => frame.push(0x80 | short as u8),
+        medium @ 126..65_536 => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&(medium as u16).to_be_bytes());
+        }
+        long => {
+            frame.push(0x80 | 127);
+            frame.extend_from_slice(&(long as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// The next message of a WebSocket, or nothing when it is closed.
+pub async fn message(reader: &mut Reader) -> Result<Option<Packet>> {
+    loop {
+        let (first, second) = (reader.read_u8().await?, reader.read_u8().await?);
+        let length = match second {
+            short @ 0..126 => u64::from(short),
+            126 => u64::from(reader.read_u16().await?),
+            127 => reader.read_u64().await?,
+            _ => return Err(strange("a masked frame of a server")),
+        };
+        let length = usize::try_from(length).ok().filter(|&length| length <= LARGEST);
+        let mut payload = vec![0; length.ok_or_else(|| strange("a frame without measure"))?];
+        reader.read_exact(&mut payload).await?;
+        match first {
+            0x81 => {
+                let text = String::from_utf8(payload).map_err(|_| strange("text that is not UTF-8"))?;
+                return Ok(Some(Packet::Text(text)));
+            }
+            0x82 => return Ok(Some(Packet::Binary(payload))),
+            0x88 => return Ok(None),
+            0x89 | 0x8a => (),
+            _ => return Err(strange("a frame that no server sends")),
+        }
+    }
+}
+
+pub fn strange(what: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidData, what)
+}

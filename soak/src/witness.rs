@@ -1,0 +1,123 @@
+//! Witnesses: tunnels with honest ends and honest visitors, connected directly, in the midst of all the others. Nothing that
+//! others do may ever cost them an answer.
+//!
+//! What they ask for is small: up to 16 KiB are not taken from the memory that all share, and only so much is promised to
+//! everybody while others use that memory up.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::end::{self, Character};
+use crate::link::{Kind, Link, Way};
+use crate::packet::Revision;
+use crate::question::{Question, Verdict};
+use crate::wire::{Connection, Route};
+use crate::world::{World, lock, new_token, refresh};
+
+/// The largest question or answer.
+const LARGEST: usize = 6_000;
+
+/// How often tokens are refreshed, well within their life.
+const REFRESH: Duration = Duration::from_secs(4);
+
+/// How long an answer may take: the server's own limit ends it before.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An end of each kind, until told to stop: first the visitors, then the ends.
+pub async fn run(world: Arc<World>, mut rng: StdRng, stop: watch::Receiver<bool>) {
+    let route = Route { from: Ipv4Addr::new(127, 0, 0, 2), to: world.server };
+    let mut visitors = JoinSet::new();
+    let mut ends = JoinSet::new();
+    for revision in [Revision::V3, Revision::V4] {
+        for way in [Way::Polling, Way::WebSocket, Way::Upgrade] {
+            for raw in [false, true] {
+                let Ok(token) = new_token(route).await else {
+                    count(&world, Verdict::Failed("a witness got no token".to_owned()), Duration::ZERO);
+                    continue;
+                };
+                lock(&world.witnesses).push(token.clone());
+                let kind = Kind { revision, way, route, fuse: None };
+                let seed = rng.random();
+                ends.spawn(stay(
+                    Arc::clone(&world),
+                    token.clone(),
+                    kind,
+                    raw,
+                    stop.clone(),
+                    StdRng::seed_from_u64(seed),
+                ));
+                visitors.spawn(visit(Arc::clone(&world), token, route, stop.clone(), StdRng::seed_from_u64(!seed)));
+            }
+        }
+    }
+    visitors.join_all().await;
+    ends.shutdown().await;
+}
+
+/// An end that stays.
+async fn stay(world: Arc<World>, token: String, kind: Kind, raw: bool, stop: watch::Receiver<bool>, mut rng: StdRng) {
+    loop {
+        let life = async {
+            let mut link = Link::open(kind, &[]).await?;
+            link.send(&[end::join(&token, kind.revision, raw)]).await?;
+            end::serve(&world, &mut link, Character::Honest, "", &mut rng).await
+        };
+        let left = life.await;
+        if !*stop.borrow() {
+            count(
+                &world,
+                Verdict::Failed(format!("a witness's end lost its session: {kind:?}, {left:?}")),
+                Duration::ZERO,
+            );
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A visitor who gets an answer to every question.
+async fn visit(world: Arc<World>, token: String, route: Route, stop: watch::Receiver<bool>, mut rng: StdRng) {
+    // The end is on its way.
+    sleep(Duration::from_secs(2)).await;
+    let mut connection = None;
+    let mut refreshed = Instant::now();
+    while !*stop.borrow() {
+        let question = Question::random(&mut rng, LARGEST);
+        let begun = Instant::now();
+        let asking = async {
+            let mut used = match connection.take() {
+                Some(used) if rng.random_ratio(9, 10) => used,
+                _ => Connection::open(route, None).await?,
+            };
+            let answer = used.ask(&question.request(&token)).await?;
+            connection = Some(used);
+            std::io::Result::Ok(question.check(&token, &answer))
+        };
+        let verdict = match timeout(PATIENCE, asking).await {
+            Ok(Ok(verdict)) => verdict,
+            Ok(Err(error)) => Verdict::Failed(format!("a witness's connection broke off: {error}")),
+            Err(_) => Verdict::Failed("a witness waited in vain".to_owned()),
+        };
+        count(&world, verdict, begun.elapsed());
+        if refreshed.elapsed() > REFRESH {
+            refreshed = Instant::now();
+            if let Err(error) = refresh(route, &token).await {
+                count(&world, Verdict::Failed(format!("a witness's token was not refreshed: {error}")), Duration::ZERO);
+            }
+        }
+        sleep(Duration::from_millis(rng.random_range(20..120))).await;
+    }
+}
+
+fn count(world: &World, verdict: Verdict, took: Duration) {
+    if verdict != Verdict::Right {
+        world.witness.complain(format!("{verdict:?} after {took:?}"));
+    }
+    world.witness.count(verdict, took);
+}

@@ -1,0 +1,145 @@
+//! What all that runs here shares: where the server is, who holds which token, and what was counted.
+
+use std::collections::BTreeMap;
+use std::io::Result;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::Rng as _;
+use rand::rngs::StdRng;
+
+use crate::question::Verdict;
+use crate::wire::{self, Connection, Route, strange};
+
+pub struct World {
+    pub server: SocketAddr,
+    /// The proxy that has every fault.
+    pub proxy: SocketAddr,
+    /// The crowd's tokens, by seat.
+    board: Vec<Mutex<String>>,
+    /// Those of the witnesses, for intruders.
+    pub witnesses: Mutex<Vec<String>>,
+    pub crowd: Tally,
+    pub witness: Tally,
+    /// Sessions that opened, by what their ends were like.
+    pub ends: Mutex<BTreeMap<&'static str, u64>>,
+    pub pests: AtomicU64,
+}
+
+/// What came of visits.
+#[derive(Default)]
+pub struct Tally {
+    pub right: AtomicU64,
+    pub lies: AtomicU64,
+    pub unanswered: AtomicU64,
+    pub failed: AtomicU64,
+    /// Connections that broke off.
+    pub broken: AtomicU64,
+    pub wrong: AtomicU64,
+    /// The longest that an answer took, in milliseconds.
+    pub slowest: AtomicU64,
+    /// What was wrong, the first times.
+    pub complaints: Mutex<Vec<String>>,
+}
+
+/// Complaints that are kept: who has read so many needs no more.
+const COMPLAINTS: usize = 10;
+
+impl World {
+    pub fn new(server: SocketAddr, proxy: SocketAddr, seats: usize) -> Self {
+        Self {
+            server,
+            proxy,
+            board: (0..seats).map(|_| Mutex::default()).collect(),
+            witnesses: Mutex::default(),
+            crowd: Tally::default(),
+            witness: Tally::default(),
+            ends: Mutex::default(),
+            pests: AtomicU64::new(0),
+        }
+    }
+
+    /// To the server directly, or through the proxy of faults.
+    pub fn route(&self, rng: &mut StdRng) -> Route {
+        let from = Ipv4Addr::new(127, 0, 1, rng.random_range(1..=4));
+        Route { from, to: if rng.random_ratio(1, 3) { self.proxy } else { self.server } }
+    }
+
+    pub fn seats(&self) -> usize {
+        self.board.len()
+    }
+
+    pub fn token_of(&self, seat: usize) -> String {
+        lock(&self.board[seat]).clone()
+    }
+
+    /// The token of anybody.
+    pub fn any_token(&self, rng: &mut StdRng) -> String {
+        self.token_of(rng.random_range(0..self.board.len()))
+    }
+
+    /// As visitors choose: some places are crowded.
+    pub fn wanted_token(&self, rng: &mut StdRng) -> String {
+        if rng.random_ratio(1, 6) {
+            self.token_of(rng.random_range(0..self.board.len().min(4)))
+        } else {
+            self.any_token(rng)
+        }
+    }
+
+    pub fn set_token(&self, seat: usize, token: &str) {
+        token.clone_into(&mut lock(&self.board[seat]));
+    }
+
+    pub fn count_end(&self, character: &'static str) {
+        *lock(&self.ends).entry(character).or_default() += 1;
+    }
+}
+
+impl Tally {
+    pub fn count(&self, verdict: Verdict, took: Duration) {
+        let counter = match verdict {
+            Verdict::Right => &self.right,
+            Verdict::Lie => &self.lies,
+            Verdict::Unanswered => &self.unanswered,
+            Verdict::Failed(_) => &self.failed,
+            Verdict::Wrong(what) => {
+                self.complain(what);
+                &self.wrong
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.slowest.fetch_max(took.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    pub fn complain(&self, what: String) {
+        let mut complaints = lock(&self.complaints);
+        if complaints.len() < COMPLAINTS {
+            complaints.push(what);
+        }
+    }
+}
+
+pub async fn new_token(route: Route) -> Result<String> {
+    get(route, "/new").await
+}
+
+pub async fn refresh(route: Route, token: &str) -> Result<String> {
+    get(route, &format!("/refresh/{token}")).await
+}
+
+async fn get(route: Route, target: &str) -> Result<String> {
+    let request = wire::request("GET", target, &["Connection: close"], None);
+    let answer = Connection::open(route, None).await?.ask(&request).await?;
+    match answer.status {
+        200 => Ok(answer.text().into_owned()),
+        _ => Err(strange("refused")),
+    }
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Whatever panicked elsewhere left a count or a text behind, both whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
