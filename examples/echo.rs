@@ -114,11 +114,7 @@ async fn echo_frames(websocket: Option<WebSocket>) {
                 return Poll::Ready(None);
             }
             match websocket.poll_next(cx) {
-                Poll::Ready(websocket::Received::Frame(frame)) => {
-                    if let Err(Lost) = websocket.queue(frame) {
-                        return Poll::Ready(None);
-                    }
-                }
+                Poll::Ready(websocket::Received::Frame(frame)) => websocket.queue(frame),
                 Poll::Ready(websocket::Received::Oversized(_)) => return Poll::Ready(None),
                 Poll::Ready(websocket::Received::Ended(_, close)) => return Poll::Ready(close),
                 Poll::Pending => {

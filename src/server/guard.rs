@@ -21,7 +21,6 @@ pub(super) const MIN_BYTES_PER_SECOND: u64 = 1 << 10;
 pub(super) struct Guarded {
     stream: TcpStream,
     stall: Stall,
-    written: u64,
     gathering: Option<Gathering>,
     _connection: Held,
     _of_address: Place,
@@ -52,21 +51,9 @@ impl Guarded {
         Self {
             stream,
             stall: Stall { timeout: stall_timeout, window: None, written: 0, waiting: false },
-            written: 0,
             gathering: None,
             _connection: connection,
             _of_address: of_address,
-        }
-    }
-
-    /// How many bytes were written in all.
-    pub(super) fn written(&self) -> u64 {
-        self.written
-    }
-
-    fn note_written(&mut self, written: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(bytes)) = written {
-            self.written += *bytes as u64;
         }
     }
 
@@ -149,7 +136,6 @@ impl AsyncRead for Guarded {
 impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buffer);
-        self.note_written(&written);
         self.stall.watch(cx, written)
     }
 
@@ -159,7 +145,6 @@ impl AsyncWrite for Guarded {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
-        self.note_written(&written);
         self.stall.watch(cx, written)
     }
 

@@ -260,11 +260,8 @@ impl<A: Application> Task<A> {
             // A client that hung up meanwhile has lost these packets, as the rules of polling have it.
             Output::Poll { to, answer } => drop(to.send(answer)),
             Output::Candidate(frame) => {
-                if let Some(candidate) = &mut self.candidate
-                    && candidate.queue(frame).is_err()
-                {
-                    self.candidate = None;
-                    self.link.candidate_lost();
+                if let Some(candidate) = &mut self.candidate {
+                    candidate.queue(frame);
                 }
             }
             Output::DropCandidate => {
@@ -291,7 +288,7 @@ impl<A: Application> Task<A> {
         while let Poll::Ready(taken) = websocket.poll_ready(cx) {
             taken?;
             match self.link.next_frame() {
-                Some(frame) => websocket.queue(frame)?,
+                Some(frame) => websocket.queue(frame),
                 None => break,
             }
         }

@@ -27,6 +27,7 @@ mod guard;
 pub mod http;
 pub mod link;
 mod metrics;
+mod outgoing;
 mod page;
 mod polling;
 pub mod reply;

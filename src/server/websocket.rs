@@ -1,6 +1,8 @@
 //! The WebSocket transport: the HTTP upgrade, frames in and out, and a proper end.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -14,7 +16,7 @@ use http::{Method, StatusCode};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -23,6 +25,7 @@ use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 
 use super::budget::Budget;
 use super::guard::Guarded;
+use super::outgoing::{Kind, Outgoing};
 use super::reply::{self, Reply};
 use crate::proto::engine_io::{CloseReason, Frame};
 use crate::proto::exchange::headers::names;
@@ -30,8 +33,11 @@ use crate::proto::exchange::headers::names;
 /// Read at a time, and kept by each connection. tungstenite's default is 128 KiB.
 const READ_BUFFER: usize = 4 << 10;
 
-/// Frames are written together until this many bytes wait, and at the latest when there are no more.
+/// Frames are taken until this many bytes wait, and written together, at the latest when there are no more.
 const WRITE_BUFFER: usize = 64 << 10;
+
+/// Answers to pings that may wait: dozens of the largest.
+const MAX_CONTROL_BYTES: usize = 4 << 10;
 
 /// A message over the limit, but not by more than this factor, is read and dropped, so that it costs one exchange. Beyond
 /// it the connection is closed with 1009.
@@ -61,12 +67,44 @@ pub struct Lost;
 /// A WebSocket of the server's side.
 #[derive(Debug)]
 pub struct WebSocket {
-    stream: WebSocketStream<Guarded>,
+    stream: WebSocketStream<Connection>,
     max_payload: usize,
-    /// Frames were written and perhaps not sent.
-    dirty: bool,
-    /// What the socket will have written once everything that was queued is sent, but for answers to pings.
-    queued: u64,
+}
+
+/// What tungstenite reads from and answers to. Its own words, pongs and closes, wait with ours: nothing comes between the
+/// parts of a frame.
+#[derive(Debug)]
+struct Connection {
+    socket: Guarded,
+    outgoing: Outgoing,
+}
+
+impl Connection {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outgoing.poll_write(&mut self.socket, cx)
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.outgoing.push_control(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// Sent by [`WebSocket::poll_flush`].
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
 }
 
 /// Whether a request asks for a WebSocket.
@@ -142,19 +180,24 @@ impl WebSocket {
         let largest = max_payload.saturating_mul(OVERSIZE_FACTOR);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(WRITE_BUFFER)
+            .write_buffer_size(0)
             .max_message_size(Some(largest))
             .max_frame_size(Some(largest));
         let early = parts.read_buf.to_vec();
-        let mut stream = parts.io.into_inner();
-        stream.gather(memory);
+        let mut socket = parts.io.into_inner();
+        socket.gather(memory);
+        let stream = Connection { socket, outgoing: Outgoing::default() };
         let stream = WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await;
-        Some(Self { stream, max_payload, dirty: false, queued: 0 })
+        Some(Self { stream, max_payload })
     }
 
     /// The next thing it says.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
         loop {
+            // Whoever asks and asks and does not read the answers is not asked on.
+            if self.stream.get_ref().outgoing.control_bytes() > MAX_CONTROL_BYTES {
+                let _ = ready!(self.poll_flush(cx));
+            }
             let message = match ready!(self.stream.poll_next_unpin(cx)) {
                 Some(Ok(message)) => message,
                 Some(Err(error)) => return Poll::Ready(ended(&error)),
@@ -162,7 +205,7 @@ impl WebSocket {
             };
             // Control frames come between the fragments of a message, which is not whole then.
             if message.is_text() || message.is_binary() {
-                self.stream.get_mut().took_message();
+                self.stream.get_mut().socket.took_message();
             }
             let oversized = message.len() > self.max_payload;
             return Poll::Ready(match message {
@@ -173,9 +216,9 @@ impl WebSocket {
                     Err(_) => Received::Ended(CloseReason::TransportError, Some(close(CloseCode::Invalid))),
                 },
                 Message::Binary(data) => Received::Frame(Frame::Binary(data)),
-                // Answered by tungstenite with the next write, which must then come.
                 Message::Ping(_) => {
-                    self.dirty = true;
+                    // Lets tungstenite answer, into memory; what is wrong with the socket shows with the next read.
+                    let _ = Pin::new(&mut self.stream).poll_flush(cx);
                     continue;
                 }
                 Message::Pong(_) | Message::Frame(_) => continue,
@@ -187,33 +230,26 @@ impl WebSocket {
 
     /// Whether it takes a frame now. Pending means that the peer does not read what it was sent.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
-        std::pin::Pin::new(&mut self.stream).poll_ready(cx).map_err(|_| Lost)
+        if self.unsent_bytes() < WRITE_BUFFER { Poll::Ready(Ok(())) } else { self.poll_flush(cx) }
     }
 
     /// Takes a frame, after `poll_ready` said so.
-    pub fn queue(&mut self, frame: Frame) -> Result<(), Lost> {
-        let message = match frame {
-            Frame::Text(text) => Message::Text(Utf8Bytes::try_from(text.into_bytes()).map_err(|_| Lost)?),
-            Frame::Binary(data) => Message::Binary(data),
-        };
-        self.dirty = true;
-        self.queued += message.len() as u64;
-        std::pin::Pin::new(&mut self.stream).start_send(message).map_err(|_| Lost)
+    pub fn queue(&mut self, frame: Frame) {
+        let outgoing = &mut self.stream.get_mut().outgoing;
+        match frame {
+            Frame::Text(text) => outgoing.push_frame(Kind::Text, text.into_bytes()),
+            Frame::Binary(data) => outgoing.push_frame(Kind::Binary, data),
+        }
     }
 
     /// Sends everything that was taken.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
-        if self.dirty {
-            ready!(std::pin::Pin::new(&mut self.stream).poll_flush(cx)).map_err(|_| Lost)?;
-            self.dirty = false;
-            self.queued = self.stream.get_ref().written();
-        }
-        Poll::Ready(Ok(()))
+        self.stream.get_mut().poll_send(cx).map_err(|_| Lost)
     }
 
-    /// The bytes that were queued and that the peer has not taken.
+    /// The bytes that were taken and that the peer has not.
     pub fn unsent_bytes(&self) -> usize {
-        usize::try_from(self.queued.saturating_sub(self.stream.get_ref().written())).unwrap_or(usize::MAX)
+        self.stream.get_ref().outgoing.bytes()
     }
 
     /// Says goodbye in a task of its own, which does not outlive a short wait.
@@ -224,6 +260,7 @@ impl WebSocket {
                 let _ = self.stream.close(frame).await;
                 // When the peer closed first there is nothing to send but the answer that is queued already.
                 let _ = self.stream.flush().await;
+                let _ = poll_fn(|cx| self.poll_flush(cx)).await;
                 // Closing with bytes unread would reset the connection, and the peer might lose our last words.
                 let mut rest = [0; 1024];
                 let socket = self.stream.get_mut();
@@ -263,7 +300,7 @@ fn ended(error: &Error) -> Received {
         }
         Error::Utf8(_) => (CloseReason::TransportError, Some(CloseCode::Invalid)),
         Error::Protocol(_) => (CloseReason::TransportError, Some(CloseCode::Protocol)),
-        Error::Io(error) if error.kind() == std::io::ErrorKind::OutOfMemory => {
+        Error::Io(error) if error.kind() == io::ErrorKind::OutOfMemory => {
             tracing::warn!(%error, "no memory for a message: its session is closed");
             (CloseReason::TransportError, Some(CloseCode::Again))
         }
