@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 /// A payload up to this size, in bytes, is copied behind its head, which costs less than a place of its own.
@@ -32,11 +32,13 @@ pub(super) struct Outgoing {
     /// Small frames, and heads, that were not made a piece yet.
     tail: Vec<u8>,
     bytes: usize,
+    /// What was written of the first piece, in bytes.
+    sent: usize,
     control_bytes: usize,
 }
 
 impl Outgoing {
-    /// What waits, in bytes.
+    /// The memory of what waits, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -90,7 +92,7 @@ impl Outgoing {
             let mut slices = [IoSlice::new(&[]); PIECES];
             let mut count = 0;
             for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-                *slice = IoSlice::new(piece);
+                *slice = IoSlice::new(if count == 0 { &piece[self.sent..] } else { piece });
                 count += 1;
             }
             let written = ready!(Pin::new(&mut *to).poll_write_vectored(cx, &slices[..count]))?;
@@ -111,13 +113,14 @@ impl Outgoing {
         }
     }
 
-    fn written(&mut self, mut bytes: usize) {
-        self.bytes -= bytes;
-        while let Some(first) = self.pieces.front_mut() {
-            if bytes < first.len() {
-                return first.advance(bytes);
-            }
-            bytes -= first.len();
+    /// A piece holds its memory until all of it is written, and counts until then.
+    fn written(&mut self, bytes: usize) {
+        self.sent += bytes;
+        while let Some(first) = self.pieces.front()
+            && self.sent >= first.len()
+        {
+            self.sent -= first.len();
+            self.bytes -= first.len();
             self.pieces.pop_front();
         }
     }
