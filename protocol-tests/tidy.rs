@@ -114,3 +114,30 @@ fn nothing_is_unbounded() {
         }
     }
 }
+
+/// SECURITY.md names the tests that prove it: each name, or the beginning of one before an ellipsis, must be a test.
+#[test]
+fn what_security_md_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let code: String = [files("protocol-tests"), files("src")].concat().into_iter().map(|(_, text)| text).collect();
+    let flags = fs::read_to_string(root.join("src/config/mod.rs")).unwrap()
+        + &fs::read_to_string(root.join("src/config/limits.rs")).unwrap();
+    let (mut tests, mut settings) = (0, 0);
+    for name in text.split('`').skip(1).step_by(2) {
+        let whole = name.strip_suffix('…').unwrap_or(name);
+        if whole.contains('_')
+            && whole.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'0'..=b'9'))
+        {
+            let end = if whole == name { "(" } else { "" };
+            assert!(code.contains(&format!("fn {whole}{end}")), "no test is called {name}");
+            tests += 1;
+        }
+        if let Some(flag) = name.strip_prefix("--") {
+            let field = flag.replace('-', "_");
+            assert!(flags.contains(&format!("pub {field}:")), "there is no flag {name}");
+            settings += 1;
+        }
+    }
+    assert!(tests > 25 && settings > 20, "{tests} tests and {settings} flags: is this still how names are written?");
+}
