@@ -16,6 +16,9 @@ use crate::proto::socket_io::packet::{Args, Encoded};
 use crate::proto::socket_io::{AckId, Connection, Event, Namespace};
 use crate::proto::time::Instant;
 
+/// The longest query of a session's first request that is kept, in bytes: it stays as long as the session.
+const MAX_QUERY: usize = 2 << 10;
+
 /// An application of Socket.IO: it decides who may join which namespace, and hears what they say.
 pub trait Host: Send + Sync + Sized + 'static {
     /// What it keeps for a client in a namespace.
@@ -47,7 +50,7 @@ pub struct Connect {
     /// The client's `auth`, a JSON object. Only revision 4 has it.
     pub auth: Option<ByteString>,
     /// What clients of revision 3 say instead: the query of the namespace, or else that of the session's first request,
-    /// which has words of Engine.IO too.
+    /// which has words of Engine.IO too, and is not kept when it is over 2 KiB.
     pub query: Option<ByteString>,
     /// What the client speaks.
     pub revision: Revision,
@@ -216,8 +219,8 @@ impl<H: Host> Application for SocketIo<H> {
         let Opening { peer, sid, revision, ref query } = *opening;
         let connection = Connection::new(Arc::clone(&self.settings), revision, now);
         let query = match revision {
-            Revision::V3 => Some(ByteString::from(query.as_str())),
-            Revision::V4 => None,
+            Revision::V3 if query.len() <= MAX_QUERY => Some(ByteString::from(query.as_str())),
+            Revision::V3 | Revision::V4 => None,
         };
         (connection, State { peer, sid, revision, query, handle, members: Vec::new() })
     }
