@@ -192,6 +192,8 @@ async fn a_stopping_server_lets_exchanges_finish_and_says_goodbye() {
         assert_eq!((answer.status, answer.code()), (503, Some("stopping")), "{target}");
         assert_eq!(answer.header("retry-after"), Some("1"), "{target}");
     }
+    let refused = get(address, "/socket.io/?EIO=4&transport=polling").await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "no new sessions");
     end.answer(&asked, r#"["finished"]"#, &[]).await;
     assert_eq!(visitor.answer(false).await.text(), "finished");
     let closed = loop {

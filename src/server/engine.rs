@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -144,6 +145,7 @@ pub(super) struct Shared<A: Application> {
     pub(super) settings: Arc<Settings>,
     pub(super) clock: Clock,
     pub(super) limits: Limits,
+    stopping: AtomicBool,
     sessions: Mutex<HashMap<Sid, mpsc::Sender<Command<A::Command>>>>,
 }
 
@@ -163,6 +165,7 @@ impl<A: Application> Engine<A> {
                 settings: Arc::new(settings),
                 clock: Clock::start(),
                 limits,
+                stopping: AtomicBool::new(false),
                 sessions: Mutex::default(),
             }),
         }
@@ -178,6 +181,11 @@ impl<A: Application> Engine<A> {
     #[must_use]
     pub fn session_count(&self) -> usize {
         self.shared.sessions().len()
+    }
+
+    /// Opens no more sessions. Those that are open go on.
+    pub fn stop_opening(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
     }
 
     /// Ends all sessions: their clients are told, and reconnect by themselves.
@@ -295,6 +303,9 @@ impl<A: Application> Engine<A> {
     fn session(&self, revision: Revision, transport: Transport) -> Result<Session<link::Poller>, Rejection> {
         if !self.shared.settings.revisions.contains(&revision) {
             return Err(Rejection::UnsupportedRevision);
+        }
+        if self.shared.stopping.load(Ordering::Relaxed) {
+            return Err(Rejection::Stopping);
         }
         let mut random = [0; 15];
         rand::rngs::OsRng.try_fill_bytes(&mut random).map_err(|error| {

@@ -122,6 +122,7 @@ async fn serve_metrics(listener: TcpListener, router: Arc<Router>) {
 
 /// Ends on long-polling need requests of their own to answer, so the listener stays open until the exchanges are done.
 async fn drain(router: &Router) {
+    router.engine.stop_opening();
     router.draining.store(true, Ordering::Relaxed);
     router.exchanges.close();
     let in_flight = router.exchanges.len();

@@ -47,7 +47,11 @@ pub(super) fn rejection(rejection: Rejection) -> Reply {
     match rejection.code_and_message() {
         Some((code, message)) => {
             let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
-            text(status, "application/json", body)
+            let mut reply = text(status, "application/json", body);
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            reply
         }
         None => {
             let mut reply = empty(status);

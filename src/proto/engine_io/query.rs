@@ -78,6 +78,8 @@ pub enum Rejection {
     UnsupportedRevision,
     /// There are as many sessions as there may be, of all or of this address. Not in the reference.
     TooManySessions,
+    /// The server is about to stop: it opens no more sessions. Not in the reference.
+    Stopping,
     /// A method that a session's URL does not have. Not in the reference, which answers 500.
     MethodNotAllowed,
 }
@@ -89,7 +91,7 @@ impl Rejection {
         match self {
             Self::Forbidden => 403,
             Self::MethodNotAllowed => 405,
-            Self::TooManySessions => 503,
+            Self::TooManySessions | Self::Stopping => 503,
             Self::TransportUnknown
             | Self::SessionUnknown
             | Self::BadHandshakeMethod
@@ -109,6 +111,7 @@ impl Rejection {
             Self::Forbidden => Some((4, "Forbidden")),
             Self::UnsupportedRevision => Some((5, "Unsupported protocol version")),
             Self::TooManySessions => Some((4, "Too many sessions, try again later")),
+            Self::Stopping => Some((4, "The server is stopping, try again later")),
             Self::MethodNotAllowed => None,
         }
     }
