@@ -93,6 +93,10 @@ struct Task<A: Application> {
 impl<A: Application> Task<A> {
     async fn run(mut self) {
         std::future::poll_fn(|cx| self.poll(cx)).await;
+        // Dropped alone, the mailbox would keep a command that is being put in at this moment; whoever waits for its answer
+        // holds the mailbox's other side, and would wait for ever.
+        self.mailbox.close();
+        while self.mailbox.recv().await.is_some() {}
         let reason = self.link.session().close_reason().unwrap_or(CloseReason::TransportClose);
         tracing::debug!(session = ?self.registration.sid, %reason, "session closed");
         if let Some(websocket) = self.websocket.take() {
