@@ -133,3 +133,22 @@ async fn r_e6_an_end_that_never_reads() {
     .await;
     figures.all_given_back("an end that never reads").await;
 }
+
+/// Requests that come while the session ends are answered too, one way or another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r_e7_a_request_amid_the_end_of_its_session_is_answered() {
+    let server = Server::start().await;
+    for _ in 0..200 {
+        let session = server.open().await;
+        let target = format!("/socket.io/?{}", session.query("polling"));
+        let mut peers = Vec::new();
+        for number in 0..12 {
+            let packet = if number == 6 { b"1" } else { b"3" };
+            peers.push(server.send("POST", &target, &[], packet).await);
+        }
+        for mut peer in peers {
+            // 200 before the end or with it, 400 after it or amid another.
+            assert!(matches!(peer.answer().await.status, 200 | 400));
+        }
+    }
+}
