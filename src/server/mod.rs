@@ -74,8 +74,8 @@ pub async fn run(
         Some(address) => Some(tokio::spawn(serve_metrics(metrics_listener(address).await?, Arc::clone(&router)))),
         None => None,
     };
-    ready();
     let sweeper = tokio::spawn(Arc::clone(&router.forwarder.tunnels).sweep());
+    ready();
     let (stop, stopped) = oneshot::channel::<()>();
     let handler = {
         let router = Arc::clone(&router);
