@@ -97,8 +97,8 @@ async fn main() -> std::io::Result<()> {
     let stop = async {
         // Where there is no such signal, the process is just killed.
         let _ = tokio::signal::ctrl_c().await;
-        socket_io.close_all(CloseReason::ServerShuttingDown).await;
-        engine_io.close_all(CloseReason::ServerShuttingDown).await;
+        socket_io.close_all(CloseReason::ServerShuttingDown);
+        engine_io.close_all(CloseReason::ServerShuttingDown);
     };
     server::serve(listener, handler, server::Limits::default(), stop).await;
     Ok(())

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "the failure of a test's helper is the test's failure")]
 
+#[path = "hostile/acks.rs"]
+mod acks;
 #[path = "hostile/advisories.rs"]
 mod advisories;
 #[path = "hostile/budgets.rs"]
@@ -12,8 +14,12 @@ mod budgets;
 mod cuts;
 #[path = "hostile/figures.rs"]
 mod figures;
+#[path = "hostile/flood.rs"]
+mod flood;
 #[path = "hostile/isolation.rs"]
 mod isolation;
+#[path = "hostile/line_ends.rs"]
+mod line_ends;
 #[path = "hostile/memory.rs"]
 mod memory;
 #[path = "hostile/misbehaviour.rs"]
@@ -26,6 +32,8 @@ mod slow;
 mod smuggling;
 #[path = "hostile/splitting.rs"]
 mod splitting;
+#[path = "hostile/tokens.rs"]
+mod tokens;
 #[path = "support/wire.rs"]
 mod wire;
 

@@ -7,7 +7,7 @@ use crate::figures::watched;
 use crate::wire::{Peer, Server};
 use crate::{ack, go, ms, serves, visitor};
 
-const TOO_MANY_SESSIONS: &str = r#"{"code":4,"message":"Too many sessions, try again later"}"#;
+pub(crate) const TOO_MANY_SESSIONS: &str = r#"{"code":4,"message":"Too many sessions, try again later"}"#;
 
 /// A connection that is refused unasked, with an answer that is whole.
 async fn is_refused(mut peer: Peer) {

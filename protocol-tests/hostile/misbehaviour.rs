@@ -11,12 +11,16 @@ use crate::{ack, go, id_of, ms, narrow};
 const EXCHANGES: usize = 30;
 
 /// Runs `what` while another tunnel's visitors come one after the other; each must be served.
-async fn undisturbed(server: &Server, what: impl Future<Output = ()>) {
+pub(crate) async fn undisturbed(server: &Server, what: impl Future<Output = ()>) {
     let (mut ws, token) = server.joined().await;
     let over = Cell::new(false);
     let answering = async {
         loop {
             let packet = ws.next_text().await;
+            if packet == "2" {
+                ws.text("3").await;
+                continue;
+            }
             ack(&mut ws, &token, &id_of(&packet), r#"["served"]"#).await;
         }
     };

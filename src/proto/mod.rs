@@ -10,6 +10,7 @@
 //! - [`time`]: a moment, as a value
 //! - [`token`]: the name in the public URL
 //! - [`json`]: JSON as text: checked, cut and spliced, never rebuilt
+//! - [`mod@websocket`]: frames
 //! - [`engine_io`]: packets, payloads, requests, and the session
 //! - [`socket_io`]: packets, attachments, and the connection
 //! - [`link`]: a session and the layer above it, drained together
@@ -22,3 +23,4 @@ pub mod link;
 pub mod socket_io;
 pub mod time;
 pub mod token;
+pub mod websocket;

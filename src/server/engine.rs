@@ -14,11 +14,12 @@ use http::{Method as HttpMethod, StatusCode};
 use hyper::Request;
 use hyper::body::Incoming;
 use rand::TryRngCore as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::budget::{Budget, Held, PerAddress, Place};
 use super::clock::Clock;
 use super::link::{self, Command, Link};
+use super::mailbox;
 use super::polling;
 use super::reply::{self, Reply};
 use super::websocket;
@@ -67,7 +68,7 @@ pub struct Opening {
 
 /// The way to a session for others in the process: its mailbox, which is bounded.
 pub struct Handle<C> {
-    mailbox: mpsc::Sender<Command<C>>,
+    mailbox: mailbox::Sender<Command<C>>,
 }
 
 impl<C> Clone for Handle<C> {
@@ -77,21 +78,18 @@ impl<C> Clone for Handle<C> {
 }
 
 impl<C> Handle<C> {
-    /// Asks for something. The command comes back when the mailbox is full or the session is gone.
+    /// Asks for something, which strangers can make it do any number of times.
     ///
     /// # Errors
     /// With the reason.
     pub fn try_send(&self, command: C) -> Result<(), Undelivered> {
-        self.mailbox.try_send(Command::Application(command)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Undelivered::Full,
-            mpsc::error::TrySendError::Closed(_) => Undelivered::Closed,
-        })
+        self.mailbox.try_send(Command::Application(command))
     }
 
-    /// As [`Self::try_send`], but waits for room.
-    pub async fn send(&self, command: C) {
+    /// Asks for something that is asked only so many times, so that there is always room for it.
+    pub fn send(&self, command: C) {
         // A session that is gone needs no more commands.
-        let _ = self.mailbox.send(Command::Application(command)).await;
+        let _ = self.mailbox.send(Command::Application(command));
     }
 }
 
@@ -146,7 +144,7 @@ pub(super) struct Shared<A: Application> {
     pub(super) clock: Clock,
     pub(super) limits: Limits,
     stopping: AtomicBool,
-    sessions: Mutex<HashMap<Sid, mpsc::Sender<Command<A::Command>>>>,
+    sessions: Mutex<HashMap<Sid, mailbox::Sender<Command<A::Command>>>>,
 }
 
 impl<A: Application> Clone for Engine<A> {
@@ -189,11 +187,11 @@ impl<A: Application> Engine<A> {
     }
 
     /// Ends all sessions: their clients are told, and reconnect by themselves.
-    pub async fn close_all(&self, reason: CloseReason) {
+    pub fn close_all(&self, reason: CloseReason) {
         let mailboxes: Vec<_> = self.shared.sessions().values().cloned().collect();
         for mailbox in mailboxes {
             // A session that is gone needs no closing.
-            let _ = mailbox.send(Command::Close(reason)).await;
+            let _ = mailbox.send(Command::Close(reason));
         }
     }
 
@@ -287,7 +285,9 @@ impl<A: Application> Engine<A> {
         let mailbox = self.mailbox(target)?;
         let (reply, reserved) = oneshot::channel();
         let command = Command::Reserve { revision: target.revision, binary, reply };
-        mailbox.send(command).await.map_err(|_| Rejection::SessionUnknown)?;
+        if !mailbox.send(command) {
+            return Err(Rejection::SessionUnknown);
+        }
         reserved.await.map_err(|_| Rejection::SessionUnknown)??;
         let memory = Arc::clone(&self.shared.limits.bytes);
         Ok(websocket::accept(request, self.shared.settings.max_payload, memory, move |websocket| async move {
@@ -296,7 +296,7 @@ impl<A: Application> Engine<A> {
                 None => Command::CandidateLost,
             };
             // A session that is gone has no use for a candidate.
-            let _ = mailbox.send(command).await;
+            let _ = mailbox.send(command);
         }))
     }
 
@@ -340,7 +340,7 @@ impl<A: Application> Engine<A> {
         Ok(headers)
     }
 
-    fn mailbox(&self, target: Target) -> Result<mpsc::Sender<Command<A::Command>>, Rejection> {
+    fn mailbox(&self, target: Target) -> Result<mailbox::Sender<Command<A::Command>>, Rejection> {
         self.shared.sessions().get(&target.sid).cloned().ok_or(Rejection::SessionUnknown)
     }
 }
@@ -351,13 +351,13 @@ impl<A: Application> Shared<A> {
         self: &Arc<Self>,
         sid: Sid,
         place: SessionPlace,
-    ) -> (Registration<A>, mpsc::Receiver<Command<A::Command>>) {
-        let (sender, receiver) = mpsc::channel(self.limits.mailbox);
+    ) -> (Registration<A>, mailbox::Receiver<Command<A::Command>>) {
+        let (sender, receiver) = mailbox::mailbox(self.limits.mailbox);
         self.sessions().insert(sid, sender.clone());
         (Registration { shared: Arc::clone(self), sid, sender, _place: place }, receiver)
     }
 
-    fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<Sid, mpsc::Sender<Command<A::Command>>>> {
+    fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<Sid, mailbox::Sender<Command<A::Command>>>> {
         // Each change is one call of the map, so a panic elsewhere left it whole.
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -367,7 +367,7 @@ impl<A: Application> Shared<A> {
 pub(super) struct Registration<A: Application> {
     pub(super) shared: Arc<Shared<A>>,
     pub(super) sid: Sid,
-    sender: mpsc::Sender<Command<A::Command>>,
+    sender: mailbox::Sender<Command<A::Command>>,
     _place: SessionPlace,
 }
 
@@ -382,7 +382,7 @@ impl<A: Application> Registration<A> {
         Handle { mailbox: self.sender.clone() }
     }
 
-    pub(super) fn mailbox(&self) -> mpsc::Sender<Command<A::Command>> {
+    pub(super) fn mailbox(&self) -> mailbox::Sender<Command<A::Command>> {
         self.sender.clone()
     }
 }

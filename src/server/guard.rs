@@ -1,17 +1,15 @@
-//! A connection that keeps its place among all connections, ends when its peer does not read, and counts what it gathers.
+//! A connection that keeps its place among all connections, and ends when its peer does not read.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use super::body;
-use super::budget::{Budget, Held, Place};
+use super::budget::{Held, Place};
 
 /// What a peer must read, or bring, in each second of a stall. Less than the slowest line that anybody has.
 pub(super) const MIN_BYTES_PER_SECOND: u64 = 1 << 10;
@@ -21,7 +19,6 @@ pub(super) const MIN_BYTES_PER_SECOND: u64 = 1 << 10;
 pub(super) struct Guarded {
     stream: TcpStream,
     stall: Stall,
-    gathering: Option<Gathering>,
     _connection: Held,
     _of_address: Place,
 }
@@ -36,37 +33,13 @@ struct Stall {
     waiting: bool,
 }
 
-/// What was read of a message that is not whole yet. How much of it is the message, and how much its frames' heads, is not
-/// known here.
-#[derive(Debug)]
-struct Gathering {
-    /// The memory of all, of which one peer gets a quarter.
-    bytes: Arc<Budget>,
-    read: usize,
-    held: Option<Held>,
-}
-
 impl Guarded {
     pub(super) fn new(stream: TcpStream, stall_timeout: Duration, connection: Held, of_address: Place) -> Self {
         Self {
             stream,
             stall: Stall { timeout: stall_timeout, window: None, written: 0, waiting: false },
-            gathering: None,
             _connection: connection,
             _of_address: of_address,
-        }
-    }
-
-    /// From now on, what is read is taken from this budget until [`Self::took_message`].
-    pub(super) fn gather(&mut self, bytes: Arc<Budget>) {
-        self.gathering = Some(Gathering { bytes, read: 0, held: None });
-    }
-
-    /// What was read has become a message, which is counted elsewhere.
-    pub(super) fn took_message(&mut self) {
-        if let Some(gathering) = &mut self.gathering {
-            gathering.read = 0;
-            gathering.held = None;
         }
     }
 }
@@ -107,29 +80,9 @@ pub(super) fn enough(time: Duration) -> usize {
     usize::try_from(time.as_secs().saturating_mul(MIN_BYTES_PER_SECOND)).unwrap_or(usize::MAX).max(1)
 }
 
-impl Gathering {
-    fn took_in(&mut self, bytes: usize) -> io::Result<()> {
-        self.read += bytes;
-        if self.read > self.bytes.limit() / 4 {
-            self.bytes.refuse();
-        } else if body::count(&mut self.held, self.read, &self.bytes) {
-            return Ok(());
-        }
-        Err(io::Error::new(io::ErrorKind::OutOfMemory, "--max-buffered is reached"))
-    }
-}
-
 impl AsyncRead for Guarded {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        let read = buffer.filled().len() - before;
-        let counted = self.gathering.as_mut().map_or(Ok(()), |gathering| gathering.took_in(read));
-        if counted.is_err() {
-            // It is over, and what is read from now on is thrown away.
-            self.gathering = None;
-        }
-        Poll::Ready(counted)
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
@@ -166,7 +119,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
-    use super::super::budget::PerAddress;
+    use super::super::budget::{Budget, PerAddress};
     use super::*;
 
     async fn pair() -> (Guarded, TcpStream) {
@@ -205,21 +158,5 @@ mod tests {
             () = reading => unreachable!("it does not end"),
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    }
-
-    #[tokio::test]
-    async fn what_gathers_is_counted_until_it_is_a_message() {
-        let (mut guarded, mut peer) = pair().await;
-        let bytes = Budget::new(400_000);
-        guarded.gather(Arc::clone(&bytes));
-        peer.write_all(&[0; 60_000]).await.unwrap();
-        let mut buffer = vec![0; 60_000];
-        guarded.read_exact(&mut buffer).await.unwrap();
-        assert_eq!(bytes.used(), 60_000);
-        guarded.took_message();
-        assert_eq!(bytes.used(), 0);
-        peer.write_all(&[0; 110_000]).await.unwrap();
-        let error = guarded.read_exact(&mut vec![0; 110_000]).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
     }
 }

@@ -4,16 +4,18 @@
 //! flushes once. Nobody else touches any of it.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::body::{self, UNCOUNTED};
 use super::budget::Held;
 use super::engine::{self, Application, Opening, Registration, SessionPlace, Shared};
+use super::mailbox;
 use super::websocket::{self, Lost, Received, WebSocket};
 use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PollAnswer, PostError};
@@ -68,20 +70,23 @@ pub(super) fn prepare<A: Application>(
     place: SessionPlace,
     opening: &Opening,
     websocket: Option<WebSocket>,
-) -> (mpsc::Sender<Command<A::Command>>, impl Future<Output = ()> + Send + 'static) {
+) -> (mailbox::Sender<Command<A::Command>>, impl Future<Output = ()> + Send + 'static) {
     let (registration, mailbox) = shared.register(session.sid(), place);
     let (link, state) = engine::link_of(&registration, session, opening);
     let sender = registration.mailbox();
     let Opening { peer, revision, .. } = opening;
     tracing::debug!(session = ?registration.sid, %peer, ?revision, "session opened");
-    let task = Task { link, state, mailbox, websocket, candidate: None, timer: None, held: None, registration };
+    let (candidate, timer, held) = (None, None, None);
+    let task = Task { link, state, mailbox, has_waited: false, websocket, candidate, timer, held, registration };
     (sender, task.run())
 }
 
 struct Task<A: Application> {
     link: Link<A>,
     state: A::Session,
-    mailbox: mpsc::Receiver<Command<A::Command>>,
+    mailbox: mailbox::Receiver<Command<A::Command>>,
+    /// Others had their turn before the commands that wait are taken.
+    has_waited: bool,
     websocket: Option<WebSocket>,
     candidate: Option<WebSocket>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -93,14 +98,10 @@ struct Task<A: Application> {
 impl<A: Application> Task<A> {
     async fn run(mut self) {
         std::future::poll_fn(|cx| self.poll(cx)).await;
-        // Dropped alone, the mailbox would keep a command that is being put in at this moment; whoever waits for its answer
-        // holds the mailbox's other side, and would wait for ever.
-        self.mailbox.close();
-        while self.mailbox.recv().await.is_some() {}
         let reason = self.link.session().close_reason().unwrap_or(CloseReason::TransportClose);
         tracing::debug!(session = ?self.registration.sid, %reason, "session closed");
         if let Some(websocket) = self.websocket.take() {
-            websocket.farewell(websocket::close_frame(reason));
+            websocket.farewell(websocket::close_code(reason));
         }
         if let Some(candidate) = self.candidate.take() {
             candidate.farewell(None);
@@ -113,10 +114,15 @@ impl<A: Application> Task<A> {
 
     /// Ready once the session is finished.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Whoever puts in the first command wakes this task, which would be the next to run. But those who run already have
+        // commands too, and all of them can leave in one write: so it lets them go first, once.
+        let has_waited = mem::take(&mut self.has_waited);
         for _ in 0..TURNS {
             let now = self.now();
-            let mut busy = self.poll_mailbox(cx, now);
-            busy |= self.poll_websocket(cx, now);
+            let mut busy = self.poll_websocket(cx, now);
+            if has_waited {
+                busy |= self.poll_mailbox(cx, now);
+            }
             busy |= self.poll_candidate(cx, now);
             busy |= self.poll_parked(cx, now);
             self.drain(cx, now);
@@ -124,6 +130,10 @@ impl<A: Application> Task<A> {
                 return Poll::Ready(());
             }
             busy |= self.poll_timer(cx, now);
+            if !busy && !has_waited && self.mailbox.has_some(cx) {
+                self.has_waited = true;
+                break;
+            }
             if !busy {
                 return Poll::Pending;
             }
@@ -135,7 +145,7 @@ impl<A: Application> Task<A> {
     /// Takes all commands that wait. False when there were none.
     fn poll_mailbox(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut any = false;
-        while let Poll::Ready(Some(command)) = self.mailbox.poll_recv(cx) {
+        while let Some(command) = self.mailbox.next(cx) {
             any = true;
             self.command(command, now);
         }
@@ -183,9 +193,9 @@ impl<A: Application> Task<A> {
             match received {
                 Received::Frame(frame) => self.link.websocket_frame(frame, now),
                 Received::Oversized(start) => self.link.websocket_oversized(start.as_deref(), now),
-                Received::Ended(reason, frame) => {
+                Received::Ended(reason, code) => {
                     if let Some(websocket) = self.websocket.take() {
-                        websocket.farewell(frame);
+                        websocket.farewell(code);
                     }
                     self.link.websocket_lost(reason, now);
                 }
@@ -207,9 +217,9 @@ impl<A: Application> Task<A> {
                 Received::Frame(frame) => self.link.candidate_frame(frame, now),
                 // No frame of an upgrade is large.
                 Received::Oversized(_) => self.link.candidate_frame(Frame::Binary(bytes::Bytes::new()), now),
-                Received::Ended(_, frame) => {
+                Received::Ended(_, code) => {
                     if let Some(candidate) = self.candidate.take() {
-                        candidate.farewell(frame);
+                        candidate.farewell(code);
                     }
                     self.link.candidate_lost();
                 }

@@ -13,7 +13,7 @@
 //! - [`engine`]: the Engine.IO server, for any application; Socket.IO is one
 //! - [`link`]: the one task that owns a session; `polling` and [`websocket`]: its transports
 //!
-//! A session's task is the only one that touches its machine. Everybody else sends it commands through a bounded mailbox
+//! A session's task is the only one that touches its machine. Everybody else sends it commands through a bounded `mailbox`
 //! and gets answers through oneshots; a full mailbox is a 503. No lock is held across an await.
 
 mod body;
@@ -26,12 +26,14 @@ mod forwarded;
 mod guard;
 pub mod http;
 pub mod link;
+mod mailbox;
 mod metrics;
 mod outgoing;
 mod page;
 mod polling;
 pub mod reply;
 mod route;
+mod scratch;
 pub mod socket_io;
 mod throttle;
 mod tunnels;
@@ -133,7 +135,7 @@ async fn drain(router: &Router) {
     let ends = router.forwarder.tunnels.count();
     let sessions = router.engine.session_count();
     tracing::info!(ends, sessions, "closing sessions: their clients will reconnect");
-    router.engine.close_all(engine_io::CloseReason::ServerShuttingDown).await;
+    router.engine.close_all(engine_io::CloseReason::ServerShuttingDown);
 }
 
 fn router(config: ServeConfig, listener: &TcpListener) -> std::io::Result<Router> {

@@ -1,15 +1,19 @@
-//! Frames on their way to a peer: written together, and large ones as they are.
+//! Frames on their way to a peer: small ones together, and large ones as they are.
 //!
-//! tungstenite would copy each frame into a buffer of its own, and keep that buffer as large as it ever was. Here a payload
-//! waits as the bytes it is, and what waits is exactly known.
+//! What is written at once waits in a buffer of the thread; only what the peer does not take yet gets memory of its own, and
+//! exactly so much.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
+
+use super::scratch;
+use crate::proto::websocket::{Opcode, write_head};
 
 /// A payload up to this size, in bytes, is copied behind its head, which costs less than a place of its own.
 const COPIED: usize = 4 << 10;
@@ -17,24 +21,21 @@ const COPIED: usize = 4 << 10;
 /// Pieces that one system call takes.
 const PIECES: usize = 32;
 
-/// The first byte of a frame that is a whole message (RFC 6455, section 5.2).
-#[derive(Debug, Clone, Copy)]
-#[repr(u8)]
-pub(super) enum Kind {
-    Text = 0x81,
-    Binary = 0x82,
-}
+/// Answers to pings that may wait, in bytes: dozens of the largest.
+const MAX_PONGS: usize = 4 << 10;
 
 /// What waits to be written.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     pieces: VecDeque<Bytes>,
-    /// Small frames, and heads, that were not made a piece yet.
+    /// Small frames, and heads, behind the pieces. It is lent by the thread, and given back before the task waits.
     tail: Vec<u8>,
     bytes: usize,
-    /// What was written of the first piece, in bytes.
+    /// What was written of the first piece, or of the tail where there is none, in bytes.
     sent: usize,
-    control_bytes: usize,
+    pong_bytes: usize,
+    /// The answer to the latest ping, when too many others wait (RFC 6455, section 5.5.3).
+    late_pong: Option<Bytes>,
 }
 
 impl Outgoing {
@@ -43,42 +44,31 @@ impl Outgoing {
         self.bytes
     }
 
-    /// Takes a message. A server's frames are not masked.
-    pub(super) fn push_frame(&mut self, kind: Kind, payload: Bytes) {
-        let before = self.tail.len();
-        self.tail.push(kind as u8);
-        match payload.len() {
-            length @ ..126 => self.tail.push(length.to_le_bytes()[0]),
-            length => match u16::try_from(length) {
-                Ok(length) => {
-                    self.tail.push(126);
-                    self.tail.extend_from_slice(&length.to_be_bytes());
-                }
-                Err(_) => {
-                    self.tail.push(127);
-                    self.tail.extend_from_slice(&(length as u64).to_be_bytes());
-                }
-            },
+    /// Takes a whole message, or a control frame.
+    pub(super) fn push(&mut self, opcode: Opcode, payload: Bytes) {
+        if self.tail.capacity() == 0 {
+            self.tail = scratch::lend();
         }
-        self.bytes += self.tail.len() - before + payload.len();
+        let before = self.tail.len();
+        write_head(opcode, payload.len(), &mut self.tail);
         if payload.len() <= COPIED {
             self.tail.extend_from_slice(&payload);
+            self.bytes += self.tail.len() - before;
         } else {
+            self.bytes += self.tail.len() - before + payload.len();
             self.seal();
             self.pieces.push_back(payload);
         }
     }
 
-    /// What was taken of control frames since all was written, in bytes.
-    pub(super) fn control_bytes(&self) -> usize {
-        self.control_bytes
-    }
-
-    /// Takes control frames as they are.
-    pub(super) fn push_control(&mut self, bytes: &[u8]) {
-        self.bytes += bytes.len();
-        self.control_bytes += bytes.len();
-        self.tail.extend_from_slice(bytes);
+    /// Takes the answer to a ping. Whoever asks and asks and does not read the answers gets only the latest.
+    pub(super) fn push_pong(&mut self, payload: Bytes) {
+        if self.pong_bytes + payload.len() > MAX_PONGS {
+            self.late_pong = Some(payload);
+        } else {
+            self.pong_bytes += payload.len();
+            self.push(Opcode::Pong, payload);
+        }
     }
 
     /// Writes all of it.
@@ -87,30 +77,61 @@ impl Outgoing {
         to: &mut W,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        self.seal();
-        while !self.pieces.is_empty() {
-            let mut slices = [IoSlice::new(&[]); PIECES];
-            let mut count = 0;
-            for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-                *slice = IoSlice::new(if count == 0 { &piece[self.sent..] } else { piece });
-                count += 1;
+        loop {
+            while self.bytes > 0 {
+                match self.poll_write_some(to, cx) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(written)) => self.written(written),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        self.seal();
+                        return Poll::Pending;
+                    }
+                }
             }
-            let written = ready!(Pin::new(&mut *to).poll_write_vectored(cx, &slices[..count]))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            self.pong_bytes = 0;
+            match self.late_pong.take() {
+                Some(payload) => self.push_pong(payload),
+                None => break,
             }
-            self.written(written);
         }
-        self.control_bytes = 0;
+        scratch::give_back(mem::take(&mut self.tail));
         // What was large once need not stay so.
         self.pieces = VecDeque::new();
         Poll::Ready(Ok(()))
     }
 
-    fn seal(&mut self) {
-        if !self.tail.is_empty() {
-            self.pieces.push_back(Bytes::from(std::mem::take(&mut self.tail)));
+    fn poll_write_some<W: AsyncWrite + Unpin>(
+        &mut self,
+        to: &mut W,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let to = Pin::new(to);
+        if self.pieces.is_empty() {
+            return to.poll_write(cx, &self.tail[self.sent..]);
         }
+        let mut slices = [IoSlice::new(&[]); PIECES];
+        let pieces = self.pieces.iter().map(|piece| &**piece).chain([&*self.tail]);
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(pieces) {
+            *slice = IoSlice::new(if count == 0 { &piece[self.sent..] } else { piece });
+            count += 1;
+        }
+        to.poll_write_vectored(cx, &slices[..count])
+    }
+
+    /// Gives the tail's bytes a place of their own.
+    fn seal(&mut self) {
+        if self.tail.is_empty() {
+            return;
+        }
+        if self.pieces.is_empty() {
+            self.bytes -= self.sent;
+            self.pieces.push_back(Bytes::copy_from_slice(&self.tail[mem::take(&mut self.sent)..]));
+        } else {
+            self.pieces.push_back(Bytes::copy_from_slice(&self.tail));
+        }
+        scratch::give_back(mem::take(&mut self.tail));
     }
 
     /// A piece holds its memory until all of it is written, and counts until then.
@@ -123,6 +144,10 @@ impl Outgoing {
             self.bytes -= first.len();
             self.pieces.pop_front();
         }
+        if self.pieces.is_empty() && self.sent == self.tail.len() {
+            self.bytes -= mem::take(&mut self.sent);
+            self.tail.clear();
+        }
     }
 }
 
@@ -134,11 +159,11 @@ mod tests {
     use super::*;
 
     /// Writes frames through a pipe of that width, and gives what came out.
-    async fn through(width: usize, frames: &[(Kind, usize)]) -> Vec<u8> {
+    async fn through(width: usize, frames: &[(Opcode, usize)]) -> Vec<u8> {
         let (mut near, mut far) = tokio::io::duplex(width);
         let mut outgoing = Outgoing::default();
-        for &(kind, length) in frames {
-            outgoing.push_frame(kind, Bytes::from(vec![b'x'; length]));
+        for &(opcode, length) in frames {
+            outgoing.push(opcode, Bytes::from(vec![b'x'; length]));
         }
         let total = outgoing.bytes();
         let mut out = vec![0; total];
@@ -151,25 +176,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn writes_heads_of_every_length() {
-        for (length, head) in [
-            (0, &[0x81, 0][..]),
-            (125, &[0x81, 125]),
-            (126, &[0x81, 126, 0, 126]),
-            (0xffff, &[0x81, 126, 0xff, 0xff]),
-            (0x1_0000, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
-        ] {
-            let out = through(1 << 20, &[(Kind::Text, length)]).await;
-            assert_eq!(out, [head, &vec![b'x'; length]].concat(), "{length}");
-        }
-    }
-
-    #[tokio::test]
     async fn keeps_the_order_however_narrow_the_way() {
-        let frames: Vec<_> = (0..100).map(|number| (Kind::Binary, number * 97 % 9000)).collect();
+        let frames: Vec<_> = (0..100).map(|number| (Opcode::Binary, number * 97 % 9000)).collect();
         let wide = through(1 << 20, &frames).await;
         for width in [1, 7, 1000] {
             assert_eq!(through(width, &frames).await, wide, "{width}");
         }
+    }
+
+    #[tokio::test]
+    async fn answers_the_latest_ping_of_many() {
+        let (mut near, mut far) = tokio::io::duplex(1 << 20);
+        let mut outgoing = Outgoing::default();
+        for number in 0..1000_u32 {
+            outgoing.push_pong(Bytes::copy_from_slice(&number.to_be_bytes()));
+        }
+        assert!(outgoing.bytes() < 2 * MAX_PONGS);
+        std::future::poll_fn(|cx| outgoing.poll_write(&mut near, cx)).await.unwrap();
+        drop(near);
+        let mut out = Vec::new();
+        far.read_to_end(&mut out).await.unwrap();
+        assert_eq!(out.len() % 6, 0);
+        assert!(out.starts_with(&[0x8a, 4, 0, 0, 0, 0, 0x8a, 4, 0, 0, 0, 1]));
+        assert!(out.ends_with(&[0x8a, 4, 0, 0, 0x03, 0xe7]));
     }
 }

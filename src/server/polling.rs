@@ -9,12 +9,13 @@ use http::StatusCode;
 use http::header::{self, HeaderValue};
 use hyper::Request;
 use hyper::body::Incoming;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::body::{self, BodyError, Kept};
 use super::budget::Budget;
 use super::engine::Limits;
 use super::link::Command;
+use super::mailbox;
 use super::reply::{self, Reply};
 use crate::proto::engine_io::jsonp::{Jsonp, payload_of_form};
 use crate::proto::engine_io::payload::{Body, ToAscii};
@@ -28,14 +29,14 @@ const BINARY: &str = "application/octet-stream";
 
 /// Waits for packets.
 pub(super) async fn poll<C>(
-    mailbox: &mpsc::Sender<Command<C>>,
+    mailbox: &mailbox::Sender<Command<C>>,
     revision: Option<Revision>,
     jsonp: Option<Jsonp>,
     to_ascii: Option<ToAscii>,
     memory: &Arc<Budget>,
 ) -> Reply {
     let (reply, answer) = oneshot::channel();
-    if mailbox.send(Command::Poll { revision, reply }).await.is_err() {
+    if !mailbox.send(Command::Poll { revision, reply }) {
         return reply::rejection(Rejection::SessionUnknown);
     }
     match answer.await {
@@ -62,7 +63,7 @@ pub(super) async fn poll<C>(
 
 /// Takes packets.
 pub(super) async fn post<C: Send + 'static>(
-    mailbox: &mpsc::Sender<Command<C>>,
+    mailbox: &mailbox::Sender<Command<C>>,
     target: Target,
     request: Request<Incoming>,
     limit: usize,
@@ -155,11 +156,11 @@ fn broken(error: PostError) -> Reply {
 
 /// A POST whose body is being read. Dropped before its end, it fails.
 struct Posting<C: Send + 'static> {
-    mailbox: Option<mpsc::Sender<Command<C>>>,
+    mailbox: Option<mailbox::Sender<Command<C>>>,
 }
 
 async fn begin<C: Send + 'static>(
-    mailbox: &mpsc::Sender<Command<C>>,
+    mailbox: &mailbox::Sender<Command<C>>,
     revision: Option<Revision>,
 ) -> Result<Posting<C>, PostError> {
     ask(mailbox, |reply| Command::BeginPost { revision, reply }).await?;
@@ -176,22 +177,22 @@ impl<C: Send + 'static> Posting<C> {
 impl<C: Send + 'static> Drop for Posting<C> {
     fn drop(&mut self) {
         if let Some(mailbox) = self.mailbox.take() {
-            tokio::spawn(async move {
-                let (reply, _) = oneshot::channel();
-                // A session that is gone needs not hear of it.
-                let _ = mailbox.send(Command::EndPost { body: Err(CloseReason::TransportError), reply }).await;
-            });
+            let (reply, _) = oneshot::channel();
+            // A session that is gone needs not hear of it.
+            let _ = mailbox.send(Command::EndPost { body: Err(CloseReason::TransportError), reply });
         }
     }
 }
 
 async fn ask<C>(
-    mailbox: &mpsc::Sender<Command<C>>,
+    mailbox: &mailbox::Sender<Command<C>>,
     command: impl FnOnce(oneshot::Sender<Result<(), PostError>>) -> Command<C>,
 ) -> Result<(), PostError> {
     const GONE: PostError = PostError::Rejected(Rejection::SessionUnknown);
     let (reply, answer) = oneshot::channel();
-    mailbox.send(command(reply)).await.map_err(|_| GONE)?;
+    if !mailbox.send(command(reply)) {
+        return Err(GONE);
+    }
     answer.await.map_err(|_| GONE)?
 }
 

@@ -119,13 +119,13 @@ impl<H: Host> Socket<H> {
     }
 
     /// Makes the client leave once it has answered what it was asked. It must not be emitted to any more.
-    pub async fn retire(&self) {
-        self.handle.send(Command::Retire(self.namespace.clone())).await;
+    pub fn retire(&self) {
+        self.handle.send(Command::Retire(self.namespace.clone()));
     }
 
     /// Makes the client leave at once. It will not reconnect by itself.
-    pub async fn disconnect(&self) {
-        self.handle.send(Command::Disconnect(self.namespace.clone())).await;
+    pub fn disconnect(&self) {
+        self.handle.send(Command::Disconnect(self.namespace.clone()));
     }
 }
 
@@ -279,7 +279,7 @@ impl<H: Host> SocketIo<H> {
             Some(decision) => self.decided(state, &namespace, decision, link, now),
             None => {
                 let handle = state.handle.clone();
-                tokio::spawn(async move { handle.send(Command::Decided(namespace, decision.await)).await });
+                tokio::spawn(async move { handle.send(Command::Decided(namespace, decision.await)) });
             }
         }
     }

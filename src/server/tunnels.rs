@@ -206,7 +206,7 @@ impl Tunnels {
             let removed = self.write().remove(&token);
             if let Some(end) = removed {
                 tracing::info!(?token, "token expired, its end is disconnected");
-                end.socket.disconnect().await;
+                end.socket.disconnect();
             }
         }
     }
@@ -278,19 +278,21 @@ impl Host for Relay {
                     (_, Revision::V3 | Revision::V4) => Err(Refusal::new(TOKEN_NOT_FOUND)),
                 };
             };
+            let remaining = match tunnels.store.remaining(&token).await {
+                Ok(Some(remaining)) => remaining,
+                Ok(None) => return Err(Refusal::new(TOKEN_NOT_FOUND)),
+                Err(error) => {
+                    tracing::error!(%error, "the store of tokens does not answer");
+                    return Err(Refusal::new("the server cannot look tokens up now, try again later"));
+                }
+            };
+            // Only then: what is wrong with an unknown token is nothing but that.
             let options = match request.revision {
                 Revision::V3 => EndOptions::from_query(request.query.as_deref().unwrap_or_default()),
                 Revision::V4 => EndOptions::from_auth(request.auth.as_ref()),
             };
             let options = options.map_err(Refusal::new)?;
-            match tunnels.store.remaining(&token).await {
-                Ok(Some(remaining)) => Ok(Member::End(Seat { token, options, remaining, number: 0 })),
-                Ok(None) => Err(Refusal::new(TOKEN_NOT_FOUND)),
-                Err(error) => {
-                    tracing::error!(%error, "the store of tokens does not answer");
-                    Err(Refusal::new("the server cannot look tokens up now, try again later"))
-                }
-            }
+            Ok(Member::End(Seat { token, options, remaining, number: 0 }))
         }
     }
 
@@ -311,7 +313,7 @@ impl Host for Relay {
         if let Some(before) = self.tunnels.insert(seat.token, end, expiry) {
             tracing::info!(token = ?seat.token, "a newer end takes over");
             // It finishes what it was asked before it goes.
-            tokio::spawn(async move { before.socket.retire().await });
+            before.socket.retire();
         }
     }
 

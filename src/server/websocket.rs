@@ -2,52 +2,49 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use base64::Engine as _;
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes};
 use bytestring::ByteString;
-use futures::{Sink as _, SinkExt as _, StreamExt as _};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio_tungstenite::WebSocketStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
+use tokio_util::io::poll_read_buf;
 
-use super::budget::Budget;
+use super::body;
+use super::budget::{Budget, Held};
 use super::guard::Guarded;
-use super::outgoing::{Kind, Outgoing};
+use super::outgoing::Outgoing;
 use super::reply::{self, Reply};
+use super::scratch;
 use crate::proto::engine_io::{CloseReason, Frame};
 use crate::proto::exchange::headers::names;
-
-/// Read at a time, and kept by each connection. tungstenite's default is 128 KiB.
-const READ_BUFFER: usize = 4 << 10;
+use crate::proto::websocket::{Item, Opcode, Reader, Violation};
 
 /// Frames are taken until this many bytes wait, and written together, at the latest when there are no more.
-const WRITE_BUFFER: usize = 64 << 10;
-
-/// Answers to pings that may wait: dozens of the largest.
-const MAX_CONTROL_BYTES: usize = 4 << 10;
+const WRITE_BUFFER: usize = 32 << 10;
 
 /// A message over the limit, but not by more than this factor, is read and dropped, so that it costs one exchange. Beyond
 /// it the connection is closed with 1009.
 const OVERSIZE_FACTOR: usize = 4;
 
-/// The start of an oversized text message that is kept: enough for the head of any packet.
-const OVERSIZE_START: usize = 512;
-
 /// How long a peer may take to hear that the connection is over.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The server stops (RFC 6455, section 7.4.1).
+const GOING_AWAY: u16 = 1001;
+
+/// The server has no room now, and the client may come again (the registry of RFC 6455).
+const TRY_AGAIN: u16 = 1013;
 
 /// What a WebSocket has to say.
 #[derive(Debug)]
@@ -55,9 +52,9 @@ pub enum Received {
     /// A message.
     Frame(Frame),
     /// A message over the limit; the start of its text.
-    Oversized(Option<String>),
-    /// It is over, in this way.
-    Ended(CloseReason, Option<CloseFrame>),
+    Oversized(Option<ByteString>),
+    /// It is over, and this code tells the peer why.
+    Ended(CloseReason, Option<u16>),
 }
 
 /// The peer cannot be reached any more.
@@ -67,44 +64,17 @@ pub struct Lost;
 /// A WebSocket of the server's side.
 #[derive(Debug)]
 pub struct WebSocket {
-    stream: WebSocketStream<Connection>,
-    max_payload: usize,
-}
-
-/// What tungstenite reads from and answers to. Its own words, pongs and closes, wait with ours: nothing comes between the
-/// parts of a frame.
-#[derive(Debug)]
-struct Connection {
     socket: Guarded,
+    reader: Reader,
+    /// Bytes that were read, and how many of them were looked at.
+    input: Vec<u8>,
+    looked_at: usize,
     outgoing: Outgoing,
-}
-
-impl Connection {
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outgoing.poll_write(&mut self.socket, cx)
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.outgoing.push_control(bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    /// Sent by [`WebSocket::poll_flush`].
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
+    /// Our close frame is on its way.
+    has_closed: bool,
+    /// The memory of all, of which a message that gathers gets a quarter at the most.
+    memory: Arc<Budget>,
+    held: Option<Held>,
 }
 
 /// Whether a request asks for a WebSocket.
@@ -131,7 +101,7 @@ where
         // What the connection's task would keep alive beside its socket is let go here.
         drop(request);
         let websocket = match upgrade.await {
-            Ok(upgraded) => WebSocket::from_upgraded(upgraded, max_payload, memory).await,
+            Ok(upgraded) => WebSocket::from_upgraded(upgraded, max_payload, memory),
             // The peer was gone before the 101 reached it.
             Err(_) => None,
         };
@@ -170,62 +140,89 @@ fn accept_key(request: &Request<Incoming>) -> Result<HeaderValue, Box<Reply>> {
 }
 
 impl WebSocket {
-    async fn from_upgraded(
-        upgraded: hyper::upgrade::Upgraded,
-        max_payload: usize,
-        memory: Arc<Budget>,
-    ) -> Option<Self> {
+    fn from_upgraded(upgraded: hyper::upgrade::Upgraded, max_payload: usize, memory: Arc<Budget>) -> Option<Self> {
         // The only kind of connection the server makes; see `http`.
         let parts = upgraded.downcast::<TokioIo<Guarded>>().ok()?;
-        let largest = max_payload.saturating_mul(OVERSIZE_FACTOR);
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            .max_message_size(Some(largest))
-            .max_frame_size(Some(largest));
-        let early = parts.read_buf.to_vec();
-        let mut socket = parts.io.into_inner();
-        socket.gather(memory);
-        let stream = Connection { socket, outgoing: Outgoing::default() };
-        let stream = WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await;
-        Some(Self { stream, max_payload })
+        Some(Self {
+            socket: parts.io.into_inner(),
+            reader: Reader::new(max_payload, max_payload.saturating_mul(OVERSIZE_FACTOR)),
+            input: parts.read_buf.to_vec(),
+            looked_at: 0,
+            outgoing: Outgoing::default(),
+            has_closed: false,
+            memory,
+            held: None,
+        })
     }
 
-    /// The next thing it says.
+    /// The next thing it says. After [`Received::Ended`] nothing more is asked of it but its farewell.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
         loop {
-            // Whoever asks and asks and does not read the answers is not asked on.
-            if self.stream.get_ref().outgoing.control_bytes() > MAX_CONTROL_BYTES {
-                let _ = ready!(self.poll_flush(cx));
-            }
-            let message = match ready!(self.stream.poll_next_unpin(cx)) {
-                Some(Ok(message)) => message,
-                Some(Err(error)) => return Poll::Ready(ended(&error)),
-                None => return Poll::Ready(Received::Ended(CloseReason::TransportClose, None)),
-            };
-            // Control frames come between the fragments of a message, which is not whole then.
-            if message.is_text() || message.is_binary() {
-                self.stream.get_mut().socket.took_message();
-            }
-            let oversized = message.len() > self.max_payload;
-            return Poll::Ready(match message {
-                Message::Text(text) if oversized => Received::Oversized(Some(start(&text))),
-                Message::Binary(_) if oversized => Received::Oversized(None),
-                Message::Text(text) => match ByteString::try_from(Bytes::from(text)) {
-                    Ok(text) => Received::Frame(Frame::Text(text)),
-                    Err(_) => Received::Ended(CloseReason::TransportError, Some(close(CloseCode::Invalid))),
-                },
-                Message::Binary(data) => Received::Frame(Frame::Binary(data)),
-                Message::Ping(_) => {
-                    // Lets tungstenite answer, into memory; what is wrong with the socket shows with the next read.
-                    let _ = Pin::new(&mut self.stream).poll_flush(cx);
+            let mut unread = &self.input[self.looked_at..];
+            let item = self.reader.read(&mut unread);
+            self.looked_at = self.input.len() - unread.len();
+            let frame = match item {
+                Ok(Some(Item::Text(text))) => Received::Frame(Frame::Text(text)),
+                Ok(Some(Item::Binary(data))) => Received::Frame(Frame::Binary(data)),
+                Ok(Some(Item::Oversized(start))) => Received::Oversized(start),
+                Ok(Some(Item::Ping(payload))) => {
+                    self.outgoing.push_pong(payload);
                     continue;
                 }
-                Message::Pong(_) | Message::Frame(_) => continue,
-                // The answer to it is written by the farewell.
-                Message::Close(_) => Received::Ended(CloseReason::TransportClose, None),
-            });
+                Ok(Some(Item::Pong)) => continue,
+                Ok(Some(Item::Close(code))) => {
+                    self.close(code);
+                    return Poll::Ready(Received::Ended(CloseReason::TransportClose, None));
+                }
+                Ok(None) if !self.has_memory() => {
+                    tracing::warn!("no memory for a message: its session is closed");
+                    return Poll::Ready(Received::Ended(CloseReason::TransportError, Some(TRY_AGAIN)));
+                }
+                Ok(None) => match ready!(self.poll_read(cx)) {
+                    Ok(0) => return Poll::Ready(Received::Ended(CloseReason::TransportClose, None)),
+                    Ok(_) => continue,
+                    Err(_) => return Poll::Ready(Received::Ended(CloseReason::TransportError, None)),
+                },
+                Err(violation) => {
+                    if violation == Violation::TooLarge {
+                        tracing::warn!("a message is far over --max-payload: its session is closed");
+                    }
+                    return Poll::Ready(Received::Ended(CloseReason::TransportError, Some(violation.code())));
+                }
+            };
+            // It is counted where it goes.
+            self.held = None;
+            return Poll::Ready(frame);
         }
+    }
+
+    /// Reads where nothing is left to look at: the rest of a long frame to its place, anything else to a buffer.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        scratch::give_back(mem::take(&mut self.input));
+        self.looked_at = 0;
+        if let Some(mut room) = self.reader.room() {
+            let read = ready!(poll_read_buf(Pin::new(&mut self.socket), cx, &mut room))?;
+            self.reader.took(read);
+            return Poll::Ready(Ok(read));
+        }
+        let mut buffer = scratch::lend();
+        let read = poll_read_buf(Pin::new(&mut self.socket), cx, &mut (&mut buffer).limit(scratch::SIZE));
+        if matches!(read, Poll::Ready(Ok(1..))) {
+            self.input = buffer;
+        } else {
+            scratch::give_back(buffer);
+        }
+        read
+    }
+
+    /// What gathers is taken from the memory that all share.
+    fn has_memory(&mut self) -> bool {
+        let bytes = self.reader.buffered_bytes();
+        if bytes > self.memory.limit() / 4 {
+            self.memory.refuse();
+            return false;
+        }
+        body::count(&mut self.held, bytes, &self.memory)
     }
 
     /// Whether it takes a frame now. Pending means that the peer does not read what it was sent.
@@ -235,47 +232,50 @@ impl WebSocket {
 
     /// Takes a frame, after `poll_ready` said so.
     pub fn queue(&mut self, frame: Frame) {
-        let outgoing = &mut self.stream.get_mut().outgoing;
         match frame {
-            Frame::Text(text) => outgoing.push_frame(Kind::Text, text.into_bytes()),
-            Frame::Binary(data) => outgoing.push_frame(Kind::Binary, data),
+            Frame::Text(text) => self.outgoing.push(Opcode::Text, text.into_bytes()),
+            Frame::Binary(data) => self.outgoing.push(Opcode::Binary, data),
         }
     }
 
     /// Sends everything that was taken.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
-        self.stream.get_mut().poll_send(cx).map_err(|_| Lost)
+        self.outgoing.poll_write(&mut self.socket, cx).map_err(|_| Lost)
     }
 
     /// The bytes that were taken and that the peer has not.
     pub fn unsent_bytes(&self) -> usize {
-        self.stream.get_ref().outgoing.bytes()
+        self.outgoing.bytes()
     }
 
-    /// Says goodbye in a task of its own, which does not outlive a short wait.
-    pub fn farewell(mut self, frame: Option<CloseFrame>) {
+    fn close(&mut self, code: Option<u16>) {
+        if !mem::replace(&mut self.has_closed, true) {
+            let payload = code.map_or_else(Bytes::new, |code| Bytes::copy_from_slice(&code.to_be_bytes()));
+            self.outgoing.push(Opcode::Close, payload);
+        }
+    }
+
+    /// Says goodbye, with a code or without, in a task of its own, which does not outlive a short wait.
+    pub fn farewell(mut self, code: Option<u16>) {
+        self.close(code);
         tokio::spawn(async move {
             let goodbye = async {
                 // Whatever goes wrong now, it is over.
-                let _ = self.stream.close(frame).await;
-                // When the peer closed first there is nothing to send but the answer that is queued already.
-                let _ = self.stream.flush().await;
                 let _ = poll_fn(|cx| self.poll_flush(cx)).await;
+                let _ = self.socket.shutdown().await;
                 // Closing with bytes unread would reset the connection, and the peer might lose our last words.
                 let mut rest = [0; 1024];
-                let socket = self.stream.get_mut();
-                let _ = tokio::io::AsyncWriteExt::shutdown(socket).await;
-                while matches!(socket.read(&mut rest).await, Ok(1..)) {}
+                while matches!(self.socket.read(&mut rest).await, Ok(1..)) {}
             };
             let _ = tokio::time::timeout(FAREWELL, goodbye).await;
         });
     }
 }
 
-/// The close frame that tells a client why its session ended: none has a code unless it helps.
-pub fn close_frame(reason: CloseReason) -> Option<CloseFrame> {
+/// The code that tells a client why its session ended: none unless it helps.
+pub fn close_code(reason: CloseReason) -> Option<u16> {
     match reason {
-        CloseReason::ServerShuttingDown => Some(close(CloseCode::Away)),
+        CloseReason::ServerShuttingDown => Some(GOING_AWAY),
         CloseReason::TransportError
         | CloseReason::TransportClose
         | CloseReason::PingTimeout
@@ -284,32 +284,4 @@ pub fn close_frame(reason: CloseReason) -> Option<CloseFrame> {
         | CloseReason::ForcedServerClose
         | CloseReason::Overflow => None,
     }
-}
-
-fn close(code: CloseCode) -> CloseFrame {
-    CloseFrame { code, reason: Utf8Bytes::default() }
-}
-
-/// tungstenite says nothing to the peer when it fails; the code is ours to send (RFC 6455, section 7.4.1).
-fn ended(error: &Error) -> Received {
-    let (reason, code) = match error {
-        Error::ConnectionClosed | Error::AlreadyClosed => (CloseReason::TransportClose, None),
-        Error::Capacity(error) => {
-            tracing::warn!(%error, "a message is far over --max-payload: its session is closed");
-            (CloseReason::TransportError, Some(CloseCode::Size))
-        }
-        Error::Utf8(_) => (CloseReason::TransportError, Some(CloseCode::Invalid)),
-        Error::Protocol(_) => (CloseReason::TransportError, Some(CloseCode::Protocol)),
-        Error::Io(error) if error.kind() == io::ErrorKind::OutOfMemory => {
-            tracing::warn!(%error, "no memory for a message: its session is closed");
-            (CloseReason::TransportError, Some(CloseCode::Again))
-        }
-        _ => (CloseReason::TransportError, None),
-    };
-    Received::Ended(reason, code.map(close))
-}
-
-fn start(text: &str) -> String {
-    let end = (0..=OVERSIZE_START.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    text[..end].to_owned()
 }

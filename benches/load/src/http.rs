@@ -1,0 +1,143 @@
+//! A small HTTP/1.1 client on one connection.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use memchr::memmem;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+
+const READ_BYTES: usize = 16 << 10;
+
+pub fn bad(message: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message.into())
+}
+
+/// Connects from the `number`th of 200 loopback addresses: none of them runs out of ports.
+pub async fn connect_from(number: usize, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2 + (number % 200) as u8)), 0))?;
+    let stream = socket.connect(to).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+pub struct Connection {
+    to: SocketAddr,
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    body: Vec<u8>,
+    closing: bool,
+}
+
+impl Connection {
+    pub async fn open(to: SocketAddr) -> io::Result<Self> {
+        Ok(Self { to, stream: connect(to).await?, buffer: Vec::new(), body: Vec::new(), closing: false })
+    }
+
+    /// The body of the last response.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Sends a whole request, reads the whole response, returns its status.
+    pub async fn send(&mut self, request: &[u8]) -> io::Result<u16> {
+        if self.closing {
+            self.stream = connect(self.to).await?;
+        }
+        self.buffer.clear();
+        self.body.clear();
+        self.stream.write_all(request).await?;
+        let head_end = self.read_until(0, b"\r\n\r\n").await?;
+        let head = Head::parse(&self.buffer[..head_end])?;
+        self.closing = head.close;
+        let body = head_end + 4;
+        match (head.chunked, head.length) {
+            (true, _) => self.chunks(body).await?,
+            (false, Some(length)) => {
+                // The head goes while there is little to move.
+                self.buffer.drain(..body);
+                while self.buffer.len() < length {
+                    self.read(length - self.buffer.len()).await?;
+                }
+                if self.buffer.len() > length {
+                    return Err(bad("bytes after the response"));
+                }
+                std::mem::swap(&mut self.buffer, &mut self.body);
+            }
+            (false, None) => return Err(bad("a response without a length")),
+        }
+        Ok(head.status)
+    }
+
+    async fn read(&mut self, wanted: usize) -> io::Result<()> {
+        self.buffer.reserve(wanted.max(READ_BYTES));
+        match self.stream.read_buf(&mut self.buffer).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where `needle` is, at `from` or after it.
+    async fn read_until(&mut self, mut from: usize, needle: &[u8]) -> io::Result<usize> {
+        loop {
+            if let Some(at) = memmem::find(&self.buffer[from..], needle) {
+                return Ok(from + at);
+            }
+            from = from.max(self.buffer.len().saturating_sub(needle.len() - 1));
+            self.read(0).await?;
+        }
+    }
+
+    async fn chunks(&mut self, mut at: usize) -> io::Result<()> {
+        loop {
+            let line_end = self.read_until(at, b"\r\n").await?;
+            let line = std::str::from_utf8(&self.buffer[at..line_end]).map_err(|_| bad("chunk size"))?;
+            let size = usize::from_str_radix(line.trim(), 16).map_err(|_| bad("chunk size"))?;
+            at = line_end + 2;
+            while self.buffer.len() < at + size + 2 {
+                self.read(at + size + 2 - self.buffer.len()).await?;
+            }
+            self.body.extend_from_slice(&self.buffer[at..at + size]);
+            at += size + 2;
+            if size == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(to).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+struct Head {
+    status: u16,
+    length: Option<usize>,
+    chunked: bool,
+    close: bool,
+}
+
+impl Head {
+    fn parse(head: &[u8]) -> io::Result<Self> {
+        let text = std::str::from_utf8(head).map_err(|_| bad("a head that is not text"))?;
+        let mut lines = text.split("\r\n");
+        let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
+        let status = status.ok_or_else(|| bad("not HTTP/1.1"))?;
+        let mut parsed = Self { status, length: None, chunked: false, close: false };
+        for line in lines {
+            let Some((name, value)) = line.split_once(':') else { continue };
+            let value = value.trim();
+            if name.eq_ignore_ascii_case("content-length") {
+                parsed.length = Some(value.parse().map_err(|_| bad("content-length"))?);
+            } else if name.eq_ignore_ascii_case("transfer-encoding") {
+                parsed.chunked = value.eq_ignore_ascii_case("chunked");
+            } else if name.eq_ignore_ascii_case("connection") {
+                parsed.close = value.eq_ignore_ascii_case("close");
+            }
+        }
+        Ok(parsed)
+    }
+}

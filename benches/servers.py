@@ -1,0 +1,240 @@
+"""What is measured: builds it, starts it on its core, puts the load on it, and stops it again."""
+
+import ctypes
+import json
+import os
+import re
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+BENCHES = Path(__file__).resolve().parent
+ROOT = BENCHES.parent
+NODE_PEER = BENCHES / "peers" / "node"
+
+OURS = "socket2me"
+START_SECS = 15
+STOP_SECS = 3
+# At more than this, of a core, used by neither the server nor the load, a measurement is repeated.
+NOISE_CORES = 0.25
+ATTEMPTS = 3
+
+
+class Failure(Exception):
+    """Something that ends the bench, with a message for the person who started it."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A server that can be measured."""
+
+    name: str
+    command: tuple
+    # What the load speaks with it: see `load relay --help`.
+    transport: str
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Where the server and the load run."""
+
+    server: frozenset
+    load: frozenset
+    workers: int
+
+    @classmethod
+    def choose(cls, workers):
+        every = sorted(os.sched_getaffinity(0))
+        return cls(frozenset(every[:workers]), frozenset(every[-1:]), workers)
+
+    def __str__(self):
+        names = [", ".join(map(str, sorted(cores))) for cores in (self.server, self.load)]
+        shared = ", WHICH THEY SHARE" if self.server & self.load else ""
+        threads = "1 worker thread" if self.workers == 1 else f"{self.workers} worker threads"
+        return f"server with {threads} on core {names[0]}, load on core {names[1]}{shared}"
+
+
+def target(workspace):
+    return Path(os.environ.get("CARGO_TARGET_DIR") or workspace / "target").resolve() / "release"
+
+
+def need(program, advice):
+    if not shutil.which(program):
+        raise Failure(f"{program} is missing: {advice}")
+
+
+def run(command, folder):
+    if subprocess.run(command, cwd=folder, stdout=sys.stderr).returncode != 0:
+        raise Failure(f"`{' '.join(command)}` failed in {folder.relative_to(ROOT.parent)}")
+
+
+def build_ours():
+    """Our server, in release; or the one that SOCKET2ME_BIN names."""
+    binary = os.environ.get("SOCKET2ME_BIN")
+    if not binary:
+        need("cargo", "install Rust from https://rustup.rs")
+        run(["cargo", "build", "--locked", "--release", "--bin", OURS], ROOT)
+        binary = target(ROOT) / OURS
+    command = (str(Path(binary).resolve()), "--log", "error", "serve", "--listen", "127.0.0.1:0")
+    return Spec(OURS, command, "ws")
+
+
+def build_load():
+    need("cargo", "install Rust from https://rustup.rs")
+    run(["cargo", "build", "--locked", "--release"], BENCHES)
+
+
+def peers():
+    """By name, in the order of the tables."""
+    node = shutil.which("node") or "node"
+    specs = [
+        Spec("socketioxide", (str(target(BENCHES) / "peer-socketioxide"),), "ws"),
+        Spec("socketioxide-system", (str(target(BENCHES) / "peer-socketioxide-system"),), "ws"),
+        Spec("node-express", (node, str(NODE_PEER / "server.js"), "express"), "ws"),
+        Spec("node-plain", (node, str(NODE_PEER / "server.js"), "plain"), "ws"),
+        Spec("limit-relay", (str(target(BENCHES) / "limit-relay"),), "raw"),
+        Spec("limit-hello", (str(target(BENCHES) / "limit-hello"),), "none"),
+    ]
+    return {spec.name: spec for spec in specs}
+
+
+def install_node_peer():
+    """Why the Node peers cannot be measured, or None when they are installed."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        return "node or npm is missing"
+    lock, installed = NODE_PEER / "package-lock.json", NODE_PEER / "node_modules" / "installed.json"
+    if not installed.exists() or installed.read_bytes() != lock.read_bytes():
+        command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
+        if subprocess.run(command, cwd=NODE_PEER, stdout=sys.stderr).returncode != 0:
+            return "npm ci failed"
+        # Last, so that a broken attempt counts for nothing.
+        shutil.copy(lock, installed)
+    return None
+
+
+def child_setup(cores):
+    """What a child does before it becomes a program: it goes to its cores, and ends when the bench is killed."""
+    prctl = ctypes.CDLL(None).prctl
+    set_parent_death_signal = 1
+
+    def setup():
+        os.sched_setaffinity(0, cores)
+        prctl(set_parent_death_signal, signal.SIGKILL)
+
+    return setup
+
+
+def raise_open_files():
+    """Connections are files; returns how many a process may have."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+class Server:
+    """A server process, from `with` to its end."""
+
+    def __init__(self, spec, cores, extra_env=None):
+        self.spec, self.cores, self.extra_env = spec, cores, extra_env or {}
+
+    def __enter__(self):
+        env = dict(os.environ, NODE_ENV="production", TOKIO_WORKER_THREADS=str(self.cores.workers), **self.extra_env)
+        # In a session of its own: Ctrl-C in the terminal is for the bench, which then stops the server.
+        self.process = subprocess.Popen(
+            self.spec.command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
+            preexec_fn=child_setup(self.cores.server),
+        )
+        try:
+            self.address = self._address()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def _address(self):
+        """From the line that it prints once it listens."""
+        ready, _, _ = select.select([self.process.stdout], [], [], START_SECS)
+        line = self.process.stdout.readline().decode() if ready else ""
+        found = re.search(r"127\.0\.0\.1:\d+", line)
+        if not found:
+            raise Failure(f"{self.spec.name} does not say where it listens: {line!r}")
+        return found[0]
+
+    def stop(self):
+        try:
+            self.process.terminate()
+            self.process.wait(STOP_SECS)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+
+    def load(self, arguments, secs):
+        """Puts the load on it and returns its report; one with errors says so in `failed`."""
+        command = [str(target(BENCHES) / "load"), *arguments, "--to", self.address, "--pid", str(self.process.pid)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=secs + 120,
+                                  preexec_fn=child_setup(self.cores.load))
+        except subprocess.TimeoutExpired:
+            return {"failed": "the load did not end"}
+        if done.returncode == 2:
+            raise Failure(done.stderr.strip())
+        if done.returncode != 0:
+            return {"failed": done.stderr.strip()}
+        report = json.loads(done.stdout)
+        if report["errors"]:
+            report["failed"] = ", ".join(f"{what} ({count} times)" for what, count in report["errors"].items())
+        elif report.get("count") == 0:
+            report["failed"] = "nothing was answered"
+        return report
+
+
+def measure(spec, cores, arguments, secs, extra_env=None):
+    """A measurement on a fresh server: again when something else was busy, the quietest counts. Errors are final."""
+    best = None
+    for attempt in range(ATTEMPTS):
+        with Server(spec, cores, extra_env) as server:
+            report = server.load(arguments, secs)
+        if "failed" in report:
+            return report
+        if best is None or report["other_cores"] < best["other_cores"]:
+            best = report
+        best["attempts"] = attempt + 1
+        if best["other_cores"] < NOISE_CORES:
+            break
+    return best
+
+
+def progress(*words):
+    print(time.strftime("%H:%M:%S"), *words, file=sys.stderr, flush=True)
+
+
+def describe(report):
+    if "failed" in report:
+        return f"FAILED: {report['failed']}"
+    keys = ("cpu_us", "kb_each", "load_cores", "other_cores")
+    return ", ".join(f"{key} {report[key]:.2f}" for key in keys if key in report)
+
+
+def verdict(rounds):
+    """Prints what was wrong with the reports, by label a list of all rounds; whether there were no errors."""
+    every = [(label, index, report) for label, reports in rounds.items() for index, report in enumerate(reports, 1)]
+    failures = [f"- {label}, round {index}: {report['failed']}" for label, index, report in every if "failed" in report]
+    if failures:
+        print("Rejected for errors, and in no figure:\n\n" + "\n".join(failures) + "\n")
+    repeated = sum(report.get("attempts", 1) > 1 for *_, report in every)
+    noisy = sum(report.get("other_cores", 0) > NOISE_CORES for *_, report in every)
+    print(f"Of {len(every)} measurements, {repeated} were repeated because something else was busy, "
+          f"and {noisy} are noisy still.")
+    return not failures

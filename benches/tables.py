@@ -1,0 +1,46 @@
+"""Markdown tables of medians."""
+
+import os
+import platform
+import statistics
+import subprocess
+
+
+def median(reports, key):
+    """Of the reports that have it; None without any."""
+    values = [report[key] for report in reports if report.get(key) is not None and "failed" not in report]
+    return statistics.median(values) if values else None
+
+
+def paired_ratio(reports, base, key):
+    """The median of the ratios of each round: what changes the machine's speed slowly is in both and cancels."""
+    both = [(a, b) for a, b in zip(reports, base) if "failed" not in a and "failed" not in b]
+    ratios = [a[key] / b[key] for a, b in both if a.get(key) and b.get(key)]
+    return statistics.median(ratios) if ratios else None
+
+
+def number(value):
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def table(head, rows):
+    """The first column is text, the others are numbers."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def machine():
+    def first_line(*command):
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+        except (OSError, subprocess.CalledProcessError, IndexError):
+            return None
+
+    with open("/proc/cpuinfo") as cpuinfo:
+        models = [line.split(":", 1)[1].strip() for line in cpuinfo if line.startswith("model name")]
+    node = first_line("node", "--version")
+    parts = [f"{os.cpu_count()} cores", models[0] if models else platform.machine(), f"Linux {platform.release()}",
+             first_line("rustc", "--version") or "no rustc", f"node {node}" if node else "no node"]
+    return ", ".join(parts)

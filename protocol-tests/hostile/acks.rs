@@ -1,0 +1,80 @@
+//! Acks with the ids of others: of another token of the same session, and of another session.
+
+use crate::wire::{Peer, Server, Ws};
+use crate::{ack, serves, visitor};
+
+/// Answers with these ids, as text and with an attachment.
+async fn lies(ws: &mut Ws, revision: u8, token: &str, ids: &[String]) {
+    let stolen: &[u8] = if revision == 3 { b"\x04stolen" } else { b"stolen" };
+    for id in ids {
+        ack(ws, token, id, r#"["stolen"]"#).await;
+        ws.text(&format!(r#"461-/{token},{id}[200,{{"_placeholder":true,"num":0}}]"#)).await;
+        ws.binary(stolen).await;
+    }
+}
+
+/// Visitors who wait, each with the id of his request.
+async fn visitors(server: &Server, ws: &mut Ws, token: &str, count: usize) -> (Vec<Peer>, Vec<String>) {
+    let mut waiting = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (visitor, id) = visitor(server, ws, token).await;
+        waiting.0.push(visitor);
+        waiting.1.push(id);
+    }
+    waiting
+}
+
+/// Each gets the answer to his own request.
+async fn are_answered(ws: &mut Ws, token: &str, (peers, ids): (Vec<Peer>, Vec<String>)) {
+    for (mut peer, id) in peers.into_iter().zip(ids).rev() {
+        ack(ws, token, &id, &format!(r#"["{token} {id}"]"#)).await;
+        peer.answer().await.is(200, &format!("{token} {id}"));
+    }
+}
+
+/// Both count from the same number, so what one owes more than the other is the other's to guess.
+#[tokio::test]
+async fn two_tokens_of_one_session_do_not_answer_for_each_other() {
+    let server = Server::start().await;
+    for revision in [4, 3] {
+        let (mut ws, busy) = if revision == 4 { server.joined().await } else { server.joined_v3().await };
+        let quiet = server.token().await;
+        if revision == 4 {
+            ws.join(&quiet).await;
+        } else {
+            ws.text(&format!("40/{quiet}")).await;
+            ws.expect(&format!("40/{quiet},")).await;
+        }
+        let of_busy = visitors(&server, &mut ws, &busy, 5).await;
+        let of_quiet = visitors(&server, &mut ws, &quiet, 2).await;
+        let foreign: Vec<String> = of_busy.1.iter().filter(|id| !of_quiet.1.contains(id)).cloned().collect();
+        assert_eq!(foreign, ["2", "3", "4"]);
+        lies(&mut ws, revision, &quiet, &foreign).await;
+        are_answered(&mut ws, &quiet, of_quiet).await;
+        // Its own are answered by now, and the other's not.
+        lies(&mut ws, revision, &quiet, &of_busy.1).await;
+        are_answered(&mut ws, &busy, of_busy).await;
+        serves(&server, &mut ws, &quiet).await;
+        serves(&server, &mut ws, &busy).await;
+    }
+}
+
+#[tokio::test]
+async fn the_ids_of_another_sessions_exchanges_answer_nobody() {
+    let server = Server::start().await;
+    let (mut ws, token) = server.joined().await;
+    let (mut stranger, own) = server.joined().await;
+    let owed = visitors(&server, &mut ws, &token, 5).await;
+    lies(&mut stranger, 4, &own, &owed.1).await;
+    let of_stranger = visitors(&server, &mut stranger, &own, 2).await;
+    lies(&mut stranger, 4, &own, &owed.1[2..]).await;
+    are_answered(&mut stranger, &own, of_stranger).await;
+    stranger.is_alive().await;
+    // In the other's namespace, which it has not joined, an ack is the end of its session and of nobody else's.
+    let mut waiting = visitors(&server, &mut stranger, &own, 1).await;
+    stranger.text(&format!(r#"43/{token},{}["stolen"]"#, owed.1[0])).await;
+    stranger.peer.until_end().await;
+    assert_eq!(waiting.0[0].answer().await.header("x-socket2me-error"), Some("client-disconnected"));
+    are_answered(&mut ws, &token, owed).await;
+    serves(&server, &mut ws, &token).await;
+}

@@ -1,0 +1,56 @@
+//! Sessions that are opened and left alone, as many as one address may have: they are in nobody's way but their own.
+
+use crate::budgets::TOO_MANY_SESSIONS;
+use crate::figures::{Figures, watched};
+use crate::misbehaviour::undisturbed;
+use crate::ms;
+use crate::wire::{Answer, Server};
+
+/// Sessions of one address, with that of the end beside.
+const LIMIT: u64 = 50;
+
+fn is_too_many(answer: &Answer) {
+    answer.is(503, TOO_MANY_SESSIONS);
+    assert_eq!((answer.header("retry-after"), answer.header("content-type")), (Some("1"), Some("application/json")));
+}
+
+/// Opens sessions until there are no more, and each further one is refused.
+async fn fill(server: &Server, figures: &Figures, words: &str) {
+    assert_eq!(figures.used("sessions").await, 1, "the end beside is alone");
+    let refused = figures.refused("sessions-per-address").await;
+    for number in 1..LIMIT {
+        assert_eq!(server.get(&format!("{words}&transport=polling")).await.status, 200, "{number}");
+    }
+    for words in ["EIO=4", "EIO=3"] {
+        is_too_many(&server.get(&format!("{words}&transport=polling")).await);
+        is_too_many(&server.no_ws(&format!("{words}&transport=websocket")).await);
+    }
+    assert_eq!(figures.used("sessions").await, LIMIT);
+    assert_eq!(figures.refused("sessions-per-address").await, refused + 4);
+}
+
+async fn a_flood(words: &str) {
+    let (server, figures) = watched(|config| {
+        config.limits.max_sessions_per_address = Some(usize::try_from(LIMIT).unwrap());
+        (config.ping_interval, config.ping_timeout) = (ms(1_000), ms(1_000));
+    })
+    .await;
+    undisturbed(&server, async {
+        for round in ["left alone", "left alone once more"] {
+            fill(&server, &figures, words).await;
+            figures.until_used("sessions", |used| used == 1, round).await;
+        }
+    })
+    .await;
+    figures.all_given_back("a flood of sessions").await;
+}
+
+#[tokio::test]
+async fn r_e1_a_flood_of_sessions_that_are_never_polled() {
+    a_flood("EIO=4").await;
+}
+
+#[tokio::test]
+async fn r_e1_a_flood_of_sessions_that_are_never_polled_in_revision_3() {
+    a_flood("EIO=3").await;
+}

@@ -1,0 +1,519 @@
+//! WebSocket frames as a server reads and writes them (RFC 6455, section 5), without extensions.
+//!
+//! ```text
+//! bytes ─► Reader::read ─► Item        a message in one piece is copied once, and unmasked in its place
+//!      └─► Reader::room ─► took        the rest of a long one is read straight to where it stays
+//! ```
+//!
+//! A message holds what has come of it, and never room for what was only announced.
+
+use std::mem;
+
+use bytes::buf::Limit;
+use bytes::{BufMut as _, Bytes};
+use bytestring::ByteString;
+
+/// A frame has at least so much to come when it is read straight to its place, in bytes.
+const LONG: usize = 16 << 10;
+
+/// The start of an oversized text message that is kept: enough for the head of any packet.
+const OVERSIZE_START: usize = 512;
+
+/// The longest payload of a control frame.
+const MAX_CONTROL: usize = 125;
+
+/// The longest head of a frame.
+const MAX_HEAD: usize = 14;
+
+/// What a peer said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A text message.
+    Text(ByteString),
+    /// A binary message.
+    Binary(Bytes),
+    /// A message over the limit, which was dropped as it came; the start of its text.
+    Oversized(Option<ByteString>),
+    /// It wants these bytes back.
+    Ping(Bytes),
+    /// It answers, or only says that it is there.
+    Pong,
+    /// It says goodbye, with a code or without.
+    Close(Option<u16>),
+}
+
+/// How a peer broke the rules. The connection is over, and the peer is told this code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Violation {
+    /// Bytes that are no frame, or a frame out of its turn.
+    Protocol,
+    /// Text that is not UTF-8.
+    Utf8,
+    /// A message too large even to be dropped.
+    TooLarge,
+}
+
+impl Violation {
+    /// The code of the close frame (RFC 6455, section 7.4.1).
+    #[must_use]
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Protocol => 1002,
+            Self::Utf8 => 1007,
+            Self::TooLarge => 1009,
+        }
+    }
+}
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opcode {
+    /// The next part of a message.
+    Continuation = 0,
+    /// Text.
+    Text = 1,
+    /// Bytes.
+    Binary = 2,
+    /// The end.
+    Close = 8,
+    /// A question.
+    Ping = 9,
+    /// Its answer.
+    Pong = 10,
+}
+
+impl Opcode {
+    fn of(byte: u8) -> Option<Self> {
+        [Self::Continuation, Self::Text, Self::Binary, Self::Close, Self::Ping, Self::Pong]
+            .into_iter()
+            .find(|&opcode| opcode as u8 == byte & 0x0f)
+    }
+
+    fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
+    }
+}
+
+/// Appends the head of a frame that is a whole message or control frame. A server's frames are not masked.
+pub fn write_head(opcode: Opcode, length: usize, out: &mut Vec<u8>) {
+    out.push(0x80 | opcode as u8);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(length @ ..126), _) => out.push(length),
+        (_, Ok(length)) => {
+            out.push(126);
+            out.extend_from_slice(&length.to_be_bytes());
+        }
+        (_, Err(_)) => {
+            out.push(127);
+            out.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+}
+
+/// Reads frames, and puts messages together.
+#[derive(Debug)]
+pub struct Reader {
+    max_message: usize,
+    largest: usize,
+    /// The start of a head that is not whole yet.
+    head: [u8; MAX_HEAD],
+    head_length: usize,
+    frame: Option<Frame>,
+    /// What the message is that gathers.
+    kind: Option<Kind>,
+    /// Its size so far, with what was announced of the frame that comes, and what was dropped.
+    length: usize,
+    message: Vec<u8>,
+    control: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Binary,
+}
+
+/// A frame whose payload comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Frame {
+    opcode: Opcode,
+    is_final: bool,
+    remaining: usize,
+    /// Turned so that its first byte is the next one's.
+    mask: [u8; 4],
+}
+
+impl Reader {
+    /// A message over `max_message` bytes is dropped as it comes, one over `largest` ends the connection.
+    #[must_use]
+    pub fn new(max_message: usize, largest: usize) -> Self {
+        Self {
+            max_message,
+            largest,
+            head: [0; MAX_HEAD],
+            head_length: 0,
+            frame: None,
+            kind: None,
+            length: 0,
+            message: Vec::new(),
+            control: Vec::new(),
+        }
+    }
+
+    /// The memory of what gathers, in bytes.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        self.message.capacity()
+    }
+
+    /// Takes bytes off the front of `input` until something is whole; `None` when all were taken before.
+    ///
+    /// # Errors
+    /// When the peer breaks the rules. Nothing may be read after it.
+    pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Item>, Violation> {
+        loop {
+            if self.frame.is_none() {
+                let Some(frame) = self.take_head(input)? else { return Ok(None) };
+                self.begin(frame)?;
+            }
+            let Some(frame) = &mut self.frame else { return Ok(None) };
+            let (part, rest) = input.split_at(frame.remaining.min(input.len()));
+            *input = rest;
+            if frame.opcode.is_control() {
+                self.control.extend_from_slice(part);
+                let at = self.control.len() - part.len();
+                frame.unmask(&mut self.control[at..]);
+            } else if self.length > self.max_message {
+                let kept = &part[..part.len().min(OVERSIZE_START.saturating_sub(self.message.len()))];
+                let at = self.message.len();
+                self.message.extend_from_slice(kept);
+                let mut kept_frame = *frame;
+                kept_frame.unmask(&mut self.message[at..]);
+                frame.pass(part.len());
+            } else {
+                let at = self.message.len();
+                if part.len() == frame.remaining {
+                    self.message.reserve_exact(part.len());
+                }
+                self.message.extend_from_slice(part);
+                frame.unmask(&mut self.message[at..]);
+            }
+            if frame.remaining > 0 {
+                return Ok(None);
+            }
+            if let Some(item) = self.finish()? {
+                return Ok(Some(item));
+            }
+        }
+    }
+
+    /// Where the bytes that come next stay, when there are many more of the same frame; [`Self::took`] must hear how many
+    /// were put there. Only right when all bytes before them were read.
+    pub fn room(&mut self) -> Option<Limit<&mut Vec<u8>>> {
+        let frame = self.frame.filter(|frame| !frame.opcode.is_control() && frame.remaining >= LONG)?;
+        if self.length > self.max_message {
+            return None;
+        }
+        let (length, spare) = (self.message.len(), self.message.capacity() - self.message.len());
+        if spare < LONG.min(frame.remaining) {
+            self.message.reserve_exact(frame.remaining.min(length.max(LONG)));
+        }
+        let spare = self.message.capacity() - length;
+        Some((&mut self.message).limit(spare.min(frame.remaining)))
+    }
+
+    /// So many bytes were put where [`Self::room`] was.
+    pub fn took(&mut self, bytes: usize) {
+        if let Some(frame) = &mut self.frame {
+            let at = self.message.len().saturating_sub(bytes);
+            frame.unmask(&mut self.message[at..]);
+        }
+    }
+
+    /// The next head, once it is whole.
+    fn take_head(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, Violation> {
+        if self.head_length == 0
+            && let Some((frame, length)) = Frame::parse(input)?
+        {
+            *input = &input[length..];
+            return Ok(Some(frame));
+        }
+        while let Some((&byte, rest)) = input.split_first() {
+            *input = rest;
+            self.head[self.head_length] = byte;
+            self.head_length += 1;
+            if let Some((frame, _)) = Frame::parse(&self.head[..self.head_length])? {
+                self.head_length = 0;
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
+    }
+
+    fn begin(&mut self, frame: Frame) -> Result<(), Violation> {
+        match (frame.opcode, self.kind) {
+            (Opcode::Text, None) => self.kind = Some(Kind::Text),
+            (Opcode::Binary, None) => self.kind = Some(Kind::Binary),
+            (Opcode::Continuation, Some(_)) | (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => (),
+            // A part of nothing, or a message amid another one.
+            (Opcode::Continuation, None) | (Opcode::Text | Opcode::Binary, Some(_)) => return Err(Violation::Protocol),
+        }
+        if !frame.opcode.is_control() {
+            self.length = self.length.saturating_add(frame.remaining);
+            if self.length > self.largest {
+                return Err(Violation::TooLarge);
+            }
+            if self.length > self.max_message {
+                self.message.truncate(OVERSIZE_START);
+                self.message.shrink_to_fit();
+            }
+        }
+        self.frame = Some(frame);
+        Ok(())
+    }
+
+    /// The frame is whole; gives what has become whole with it.
+    fn finish(&mut self) -> Result<Option<Item>, Violation> {
+        let Some(frame) = self.frame.take() else { return Ok(None) };
+        match frame.opcode {
+            Opcode::Ping => return Ok(Some(Item::Ping(mem::take(&mut self.control).into()))),
+            Opcode::Pong => {
+                self.control = Vec::new();
+                return Ok(Some(Item::Pong));
+            }
+            Opcode::Close => return close(&mem::take(&mut self.control)).map(Some),
+            Opcode::Continuation | Opcode::Text | Opcode::Binary => (),
+        }
+        if !frame.is_final {
+            return Ok(None);
+        }
+        let message = Bytes::from(mem::take(&mut self.message));
+        let is_oversized = mem::take(&mut self.length) > self.max_message;
+        Ok(match self.kind.take() {
+            Some(Kind::Text) if is_oversized => Some(Item::Oversized(Some(whole_characters(&message)))),
+            Some(Kind::Binary) if is_oversized => Some(Item::Oversized(None)),
+            Some(Kind::Text) => Some(Item::Text(ByteString::try_from(message).map_err(|_| Violation::Utf8)?)),
+            Some(Kind::Binary) => Some(Item::Binary(message)),
+            None => None,
+        })
+    }
+}
+
+impl Frame {
+    /// The head at the start of these bytes and its length, once it is whole. What is wrong shows as early as it can.
+    fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Violation> {
+        let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
+        let is_final = first & 0x80 != 0;
+        let has_reserved_bits = first & 0x70 != 0;
+        let is_masked = second & 0x80 != 0;
+        let opcode = Opcode::of(first).ok_or(Violation::Protocol)?;
+        let short = second & 0x7f;
+        if has_reserved_bits || !is_masked {
+            return Err(Violation::Protocol);
+        }
+        if opcode.is_control() && !(is_final && usize::from(short) <= MAX_CONTROL) {
+            return Err(Violation::Protocol);
+        }
+        let (length, rest) = match short {
+            126 => match rest.split_first_chunk() {
+                Some((length, rest)) => (u64::from(u16::from_be_bytes(*length)), rest),
+                None => return Ok(None),
+            },
+            127 => match rest.split_first_chunk() {
+                Some((length, rest)) => (u64::from_be_bytes(*length), rest),
+                None => return Ok(None),
+            },
+            short => (u64::from(short), rest),
+        };
+        if length >> 63 != 0 {
+            return Err(Violation::Protocol);
+        }
+        let Some((&mask, rest)) = rest.split_first_chunk() else { return Ok(None) };
+        // What does not fit an address is over every limit.
+        let remaining = usize::try_from(length).unwrap_or(usize::MAX);
+        Ok(Some((Self { opcode, is_final, remaining, mask }, bytes.len() - rest.len())))
+    }
+
+    /// Unmasks the next bytes of the payload.
+    fn unmask(&mut self, bytes: &mut [u8]) {
+        let [a, b, c, d] = self.mask;
+        let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+        let (words, tail) = bytes.as_chunks_mut();
+        for chunk in words {
+            *chunk = (u64::from_ne_bytes(*chunk) ^ word).to_ne_bytes();
+        }
+        for (byte, mask) in tail.iter_mut().zip(self.mask.iter().cycle()) {
+            *byte ^= mask;
+        }
+        self.pass(bytes.len());
+    }
+
+    /// Goes on behind the next bytes of the payload.
+    fn pass(&mut self, bytes: usize) {
+        self.remaining -= bytes;
+        self.mask.rotate_left(bytes % 4);
+    }
+}
+
+/// The payload of a close frame (RFC 6455, section 5.5.1).
+fn close(payload: &[u8]) -> Result<Item, Violation> {
+    let Some((code, reason)) = payload.split_first_chunk() else {
+        return if payload.is_empty() { Ok(Item::Close(None)) } else { Err(Violation::Protocol) };
+    };
+    let code = u16::from_be_bytes(*code);
+    // Codes that were given a meaning for the wire, and those for libraries and applications.
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(Violation::Protocol);
+    }
+    match std::str::from_utf8(reason) {
+        Ok(_) => Ok(Item::Close(Some(code))),
+        Err(_) => Err(Violation::Utf8),
+    }
+}
+
+/// Text that was cut at any byte, as far as it is UTF-8.
+fn whole_characters(bytes: &[u8]) -> ByteString {
+    let valid = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+    };
+    ByteString::from(valid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame as a client sends it.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
+        let mut out = Vec::new();
+        write_head(Opcode::Text, payload.len(), &mut out);
+        out[0] = first;
+        out[1] |= 0x80;
+        out.extend_from_slice(&MASK);
+        out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        out
+    }
+
+    /// What comes of these bytes when they come in parts of that size, in both ways of reading.
+    fn read(bytes: &[u8], size: usize) -> (Vec<Item>, Option<Violation>) {
+        let mut reader = Reader::new(100_000, 400_000);
+        let mut items = Vec::new();
+        for mut part in bytes.chunks(size) {
+            loop {
+                if let Some(mut room) = reader.room() {
+                    let (straight, rest) = part.split_at(part.len().min(room.remaining_mut()));
+                    room.put_slice(straight);
+                    reader.took(straight.len());
+                    part = rest;
+                }
+                match reader.read(&mut part) {
+                    Ok(Some(item)) => items.push(item),
+                    Ok(None) if part.is_empty() => break,
+                    Ok(None) => (),
+                    Err(violation) => return (items, Some(violation)),
+                }
+            }
+        }
+        assert!(reader.buffered_bytes() <= 2 * bytes.len(), "no room for what did not come");
+        (items, None)
+    }
+
+    fn reads(bytes: &[u8], items: &[Item], violation: Option<Violation>) {
+        for size in [1, 2, 3, 7, 1000, 20_000, 65_536, usize::MAX] {
+            assert_eq!(read(bytes, size), (items.to_vec(), violation), "in parts of {size}");
+        }
+    }
+
+    fn text(text: &str) -> Item {
+        Item::Text(text.into())
+    }
+
+    #[test]
+    fn reads_messages_of_every_length() {
+        for length in [0, 1, 125, 126, 65_535, 65_536, 100_000] {
+            let payload: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            reads(&frame(0x82, &payload), &[Item::Binary(payload.into())], None);
+        }
+    }
+
+    #[test]
+    fn joins_fragments_with_control_frames_between_them() {
+        let long = "é".repeat(20_000);
+        let (start, end) = long.as_bytes().split_at(30_001);
+        let bytes = [
+            frame(0x01, b""),
+            frame(0x00, start),
+            frame(0x89, b"are you there"),
+            frame(0x80, end),
+            frame(0x8a, b""),
+            frame(0x81, b"next"),
+            frame(0x88, &[0x03, 0xe8, b'o', b'k']),
+        ]
+        .concat();
+        let ping = Item::Ping(Bytes::from_static(b"are you there"));
+        reads(&bytes, &[ping, text(&long), Item::Pong, text("next"), Item::Close(Some(1000))], None);
+    }
+
+    #[test]
+    fn drops_what_is_over_the_limit_and_goes_on() {
+        let long = "€".repeat(50_000);
+        let start: String = "€".repeat(OVERSIZE_START / 3);
+        let bytes = [frame(0x81, long.as_bytes()), frame(0x81, b"next"), frame(0x82, &[0; 150_000])].concat();
+        reads(&bytes, &[Item::Oversized(Some(start.into())), text("next"), Item::Oversized(None)], None);
+        let parts = [frame(0x01, &[b'x'; 90_000]), frame(0x80, &[b'x'; 90_000])].concat();
+        reads(&parts, &[Item::Oversized(Some("x".repeat(OVERSIZE_START).into()))], None);
+        reads(&frame(0x82, &[0; 400_001]), &[], Some(Violation::TooLarge));
+    }
+
+    #[test]
+    fn notices_what_is_no_frame() {
+        let mut unmasked = Vec::new();
+        write_head(Opcode::Text, 1, &mut unmasked);
+        for (bytes, violation) in [
+            (unmasked, Violation::Protocol),
+            (frame(0xc1, b""), Violation::Protocol),
+            (frame(0x83, b""), Violation::Protocol),
+            (frame(0x8b, b""), Violation::Protocol),
+            (frame(0x09, b""), Violation::Protocol),
+            (frame(0x89, &[0; 126]), Violation::Protocol),
+            (frame(0x80, b""), Violation::Protocol),
+            ([frame(0x01, b"a"), frame(0x81, b"b")].concat(), Violation::Protocol),
+            (frame(0x88, b"x"), Violation::Protocol),
+            (frame(0x88, &1005_u16.to_be_bytes()), Violation::Protocol),
+            (frame(0x88, &999_u16.to_be_bytes()), Violation::Protocol),
+            (frame(0x88, &[0x03, 0xe8, 0xff]), Violation::Utf8),
+            (frame(0x81, b"\xff"), Violation::Utf8),
+            (vec![0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], Violation::Protocol),
+            (vec![0x82, 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], Violation::TooLarge),
+        ] {
+            reads(&bytes, &[], Some(violation));
+        }
+    }
+
+    #[test]
+    fn a_liar_gets_no_room() {
+        let mut reader = Reader::new(100 << 20, 400 << 20);
+        let head = [0x82, 0xff, 0, 0, 0, 0, 0x06, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(reader.read(&mut &head[..]), Ok(None));
+        assert!(reader.buffered_bytes() < 64);
+        assert!(reader.room().unwrap().remaining_mut() <= LONG);
+    }
+
+    #[test]
+    fn writes_heads_of_every_length() {
+        for (length, head) in [
+            (0, &[0x81, 0][..]),
+            (125, &[0x81, 125]),
+            (126, &[0x81, 126, 0, 126]),
+            (0xffff, &[0x81, 126, 0xff, 0xff]),
+            (0x1_0000, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let mut out = Vec::new();
+            write_head(Opcode::Text, length, &mut out);
+            assert_eq!(out, head, "{length}");
+        }
+    }
+}
