@@ -88,7 +88,9 @@ async fn main() -> std::io::Result<()> {
                 match request.uri().path() {
                     "/socket.io/" => socket_io.serve(request, peer).await,
                     "/engine.io/" => engine_io.serve(request, peer).await,
-                    "/websocket" => websocket::accept(request, max_payload, memory, echo_frames),
+                    "/websocket" => websocket::accept(request, max_payload, memory, |websocket| {
+                        tokio::spawn(echo_frames(websocket));
+                    }),
                     _ => not_found(),
                 }
             }
@@ -173,7 +175,7 @@ impl Host for Echo {
     fn received(&self, _: &mut Member, socket: &Socket<Self>, event: Received, mut reply: Reply<'_, Self>) {
         let Received { args, attachments, id } = event;
         let name = args.get(0).unwrap_or_default();
-        match (&*json::unquote(&name), id) {
+        match (&*json::unquote(name), id) {
             ("message", _) => {
                 let capacity = args.json().len() + "-back".len();
                 reply.emit(Encoded::event(socket.namespace(), None, attachments, capacity, |json| {
@@ -207,7 +209,7 @@ fn write_array(first: Option<&str>, event: &Args, json: &mut String) {
         if index > 0 || first.is_some() {
             json.push(',');
         }
-        json.push_str(&argument);
+        json.push_str(argument);
     }
     json.push(']');
 }

@@ -10,6 +10,10 @@ use socket2me::server;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
+/// Large bodies come and go all the time: the system's allocator gives their pages back and takes them anew for each.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(error) = start_logging(&cli.log, cli.log_format) {

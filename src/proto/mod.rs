@@ -10,7 +10,7 @@
 //! - [`time`]: a moment, as a value
 //! - [`token`]: the name in the public URL
 //! - [`json`]: JSON as text: checked, cut and spliced, never rebuilt
-//! - [`mod@websocket`]: frames
+//! - [`websocket`]: its frames, in and out
 //! - [`engine_io`]: packets, payloads, requests, and the session
 //! - [`socket_io`]: packets, attachments, and the connection
 //! - [`link`]: a session and the layer above it, drained together

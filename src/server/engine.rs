@@ -273,10 +273,10 @@ impl<A: Application> Engine<A> {
         let shared = Arc::clone(&self.shared);
         let max_payload = self.shared.settings.max_payload;
         let memory = Arc::clone(&self.shared.limits.bytes);
-        websocket::accept(request, max_payload, memory, move |websocket| async move {
+        websocket::accept(request, max_payload, memory, move |websocket| {
             if let Some(websocket) = websocket {
                 let (_, task) = link::prepare(&shared, session, place, &opening, Some(websocket));
-                task.await;
+                tokio::spawn(task);
             }
         })
     }
@@ -290,7 +290,7 @@ impl<A: Application> Engine<A> {
         }
         reserved.await.map_err(|_| Rejection::SessionUnknown)??;
         let memory = Arc::clone(&self.shared.limits.bytes);
-        Ok(websocket::accept(request, self.shared.settings.max_payload, memory, move |websocket| async move {
+        Ok(websocket::accept(request, self.shared.settings.max_payload, memory, move |websocket| {
             let command = match websocket {
                 Some(websocket) => Command::Candidate(Box::new(websocket)),
                 None => Command::CandidateLost,

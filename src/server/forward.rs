@@ -1,6 +1,6 @@
 //! One exchange: a visitor's request to the end and its answer back.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,22 +50,25 @@ impl Ids {
         Self { prefix, next: AtomicU64::new(1) }
     }
 
-    fn next(&self) -> String {
-        let mut id = String::with_capacity(24);
-        // Writing to a String cannot fail.
-        let _ = write!(id, "{:08x}-{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed));
-        id
+    fn next(&self) -> HeaderValue {
+        let mut id = [0; 25];
+        let mut rest = &mut id[..];
+        // Eight digits, a dash, and sixteen at the most: there is room.
+        let _ = write!(rest, "{:08x}-{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed));
+        let unused = rest.len();
+        HeaderValue::from_bytes(&id[..id.len() - unused]).unwrap_or(HeaderValue::from_static("none"))
     }
 }
 
 impl Forwarder {
     /// Serves `/go/TOKEN…`.
     pub(super) async fn forward(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
-        let id = self.ids.next();
+        let id_value = self.ids.next();
+        let id = id_value.to_str().unwrap_or_default();
         let started = tokio::time::Instant::now();
         let is_head = request.method() == Method::HEAD;
         let exchange = self.exchanges.begin();
-        let mut reply = match self.exchange(request, peer, &id).await {
+        let mut reply = match self.exchange(request, peer, id).await {
             Ok(response) => {
                 let status = response.status.as_u16();
                 tracing::debug!(id, status, elapsed = ?started.elapsed(), "exchange answered");
@@ -84,9 +87,7 @@ impl Forwarder {
                 failure.reply(self.config.error_status)
             }
         };
-        if let Ok(id) = HeaderValue::try_from(id) {
-            reply.headers_mut().insert(REQUEST_ID, id);
-        }
+        reply.headers_mut().insert(REQUEST_ID, id_value);
         reply
     }
 
@@ -119,8 +120,9 @@ impl Forwarder {
             query: head.uri.query(),
             http_version: if head.version == Version::HTTP_10 { "1.0" } else { "1.1" },
             headers: &head.headers,
-            remote_address: &forwarded.client.to_string(),
-            forwarded_for: &forwarded.list,
+            remote_address: forwarded.client,
+            forwarded_before: &forwarded.before,
+            peer: forwarded.peer,
             forwarded_proto: &forwarded.proto,
             forwarded_host: forwarded.host.as_deref(),
             id,

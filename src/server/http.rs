@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -120,10 +121,7 @@ async fn connection<H, F>(
     H: Fn(Request<Incoming>, SocketAddr) -> F,
     F: Future<Output = Reply> + Send,
 {
-    let service = service_fn(|request| {
-        let reply = handler(request, peer);
-        async move { Ok::<_, Infallible>(reply.await) }
-    });
+    let service = service_fn(|request| handler(request, peer).map(Ok::<_, Infallible>));
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
@@ -78,7 +78,7 @@ pub(super) fn prepare<A: Application>(
     tracing::debug!(session = ?registration.sid, %peer, ?revision, "session opened");
     let (candidate, timer, held) = (None, None, None);
     let task = Task { link, state, mailbox, has_waited: false, websocket, candidate, timer, held, registration };
-    (sender, task.run())
+    (sender, task)
 }
 
 struct Task<A: Application> {
@@ -88,68 +88,74 @@ struct Task<A: Application> {
     /// Others had their turn before the commands that wait are taken.
     has_waited: bool,
     websocket: Option<WebSocket>,
-    candidate: Option<WebSocket>,
+    candidate: Option<Box<WebSocket>>,
     timer: Option<Pin<Box<Sleep>>>,
     /// The memory that waits here.
     held: Option<Held>,
     registration: Registration<A>,
 }
 
-impl<A: Application> Task<A> {
-    async fn run(mut self) {
-        std::future::poll_fn(|cx| self.poll(cx)).await;
-        let reason = self.link.session().close_reason().unwrap_or(CloseReason::TransportClose);
-        tracing::debug!(session = ?self.registration.sid, %reason, "session closed");
-        if let Some(websocket) = self.websocket.take() {
+impl<A: Application> Future for Task<A> {
+    type Output = ();
+
+    /// Ready once the session is finished.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let task = self.get_mut();
+        ready!(task.poll_session(cx));
+        let reason = task.link.session().close_reason().unwrap_or(CloseReason::TransportClose);
+        tracing::debug!(session = ?task.registration.sid, %reason, "session closed");
+        if let Some(websocket) = task.websocket.take() {
             websocket.farewell(websocket::close_code(reason));
         }
-        if let Some(candidate) = self.candidate.take() {
+        if let Some(candidate) = task.candidate.take() {
             candidate.farewell(None);
         }
+        Poll::Ready(())
     }
+}
 
+/// Nothing in it is pinned but the timer, which has a place of its own.
+impl<A: Application> Unpin for Task<A> {}
+
+impl<A: Application> Task<A> {
     fn now(&self) -> Instant {
         self.registration.shared.clock.now()
     }
 
-    /// Ready once the session is finished.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_session(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Whoever puts in the first command wakes this task, which would be the next to run. But those who run already have
         // commands too, and all of them can leave in one write: so it lets them go first, once.
         let has_waited = mem::take(&mut self.has_waited);
         for _ in 0..TURNS {
             let now = self.now();
-            let mut busy = self.poll_websocket(cx, now);
+            self.poll_websocket(cx, now);
             if has_waited {
-                busy |= self.poll_mailbox(cx, now);
+                self.poll_mailbox(cx, now);
             }
-            busy |= self.poll_candidate(cx, now);
-            busy |= self.poll_parked(cx, now);
-            self.drain(cx, now);
+            self.poll_candidate(cx, now);
+            self.poll_parked(cx, now);
+            let has_adopted = self.drain(cx, now);
             if self.link.session().is_finished() || self.is_drained() {
                 return Poll::Ready(());
             }
-            busy |= self.poll_timer(cx, now);
-            if !busy && !has_waited && self.mailbox.has_some(cx) {
-                self.has_waited = true;
-                break;
+            if self.poll_timer(cx, now) || has_adopted {
+                continue;
             }
-            if !busy {
+            if has_waited || !self.mailbox.has_some(cx) {
                 return Poll::Pending;
             }
+            self.has_waited = true;
+            break;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Takes all commands that wait. False when there were none.
-    fn poll_mailbox(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let mut any = false;
+    /// Takes all commands that wait.
+    fn poll_mailbox(&mut self, cx: &mut Context<'_>, now: Instant) {
         while let Some(command) = self.mailbox.next(cx) {
-            any = true;
             self.command(command, now);
         }
-        any
     }
 
     fn command(&mut self, command: Command<A::Command>, now: Instant) {
@@ -172,7 +178,7 @@ impl<A: Application> Task<A> {
                     self.link.candidate_lost();
                 }
             }
-            Command::Candidate(websocket) if self.link.session().is_probing() => self.candidate = Some(*websocket),
+            Command::Candidate(websocket) if self.link.session().is_probing() => self.candidate = Some(websocket),
             // It took too long, or the session is over.
             Command::Candidate(websocket) => websocket.farewell(None),
             Command::CandidateLost => self.link.candidate_lost(),
@@ -183,13 +189,11 @@ impl<A: Application> Task<A> {
         }
     }
 
-    /// Takes all that the WebSocket has to say. False when that was nothing.
-    fn poll_websocket(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let mut any = false;
+    /// Takes all that the WebSocket has to say.
+    fn poll_websocket(&mut self, cx: &mut Context<'_>, now: Instant) {
         while let Some(websocket) = &mut self.websocket
             && let Poll::Ready(received) = websocket.poll_next(cx)
         {
-            any = true;
             match received {
                 Received::Frame(frame) => self.link.websocket_frame(frame, now),
                 Received::Oversized(start) => self.link.websocket_oversized(start.as_deref(), now),
@@ -202,17 +206,14 @@ impl<A: Application> Task<A> {
             }
             self.let_application_act(now);
         }
-        any
     }
 
-    fn poll_candidate(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let mut any = false;
+    fn poll_candidate(&mut self, cx: &mut Context<'_>, now: Instant) {
         // Once it is adopted or dropped, its frames are no longer those of a candidate.
         while self.link.session().is_probing()
             && let Some(candidate) = &mut self.candidate
             && let Poll::Ready(received) = candidate.poll_next(cx)
         {
-            any = true;
             match received {
                 Received::Frame(frame) => self.link.candidate_frame(frame, now),
                 // No frame of an upgrade is large.
@@ -225,16 +226,13 @@ impl<A: Application> Task<A> {
                 }
             }
         }
-        any
     }
 
     /// Notices when the client of the poll that waits is gone.
-    fn poll_parked(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let gone = self.link.parked().is_some_and(|poller| poller.poll_closed(cx).is_ready());
-        if gone {
+    fn poll_parked(&mut self, cx: &mut Context<'_>, now: Instant) {
+        if self.link.parked().is_some_and(|poller| poller.poll_closed(cx).is_ready()) {
             self.link.poll_lost(now);
         }
-        gone
     }
 
     fn let_application_act(&mut self, now: Instant) {
@@ -243,9 +241,12 @@ impl<A: Application> Task<A> {
         }
     }
 
-    fn drain(&mut self, cx: &mut Context<'_>, now: Instant) {
+    /// Sends what is due. Whether the candidate has become the WebSocket, which nobody has looked at then.
+    fn drain(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut has_adopted = false;
         self.let_application_act(now);
         while let Some(output) = self.link.next_output() {
+            has_adopted |= matches!(output, Output::AdoptCandidate);
             self.output(output);
         }
         if self.write(cx).is_err() {
@@ -254,6 +255,7 @@ impl<A: Application> Task<A> {
             self.let_application_act(now);
         }
         self.count_memory(now);
+        has_adopted
     }
 
     /// What waits here, for the peer to read it or to send the rest of it, is taken from the memory that all share.
@@ -284,7 +286,7 @@ impl<A: Application> Task<A> {
                 }
             }
             Output::AdoptCandidate => {
-                self.websocket = self.candidate.take();
+                self.websocket = self.candidate.take().map(|candidate| *candidate);
                 tracing::debug!(session = ?self.registration.sid, "session upgraded");
             }
         }

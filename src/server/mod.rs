@@ -86,13 +86,16 @@ pub async fn run(
             async move { router.route(request, peer).await }
         }
     };
-    let serving = http::serve(listener, handler, router.connection_limits(), async { drop(stopped.await) });
+    // In a task of its own, so that a connection is served by the thread that took it in.
+    let serving =
+        tokio::spawn(http::serve(listener, handler, router.connection_limits(), async { drop(stopped.await) }));
     let stopping = async {
         shutdown.await;
         drain(&router).await;
         drop(stop);
     };
-    tokio::join!(serving, stopping);
+    stopping.await;
+    serving.await.map_err(std::io::Error::other)?;
     sweeper.abort();
     if let Some(figures) = figures {
         figures.abort();

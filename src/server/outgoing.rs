@@ -101,11 +101,7 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_write_some<W: AsyncWrite + Unpin>(
-        &mut self,
-        to: &mut W,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write_some<W: AsyncWrite + Unpin>(&mut self, to: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let to = Pin::new(to);
         if self.pieces.is_empty() {
             return to.poll_write(cx, &self.tail[self.sent..]);

@@ -305,6 +305,7 @@ impl<H: Host> SocketIo<H> {
                     let socket = state.socket(namespace);
                     let reply = Reply { link, namespace, now };
                     self.host.connected(&mut member, &socket, reply);
+                    state.members.reserve_exact(1);
                     state.members.push((socket, member));
                 }
             }

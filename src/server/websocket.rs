@@ -1,6 +1,6 @@
 //! The WebSocket transport: the HTTP upgrade, frames in and out, and a proper end.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::mem;
 use std::pin::Pin;
@@ -82,17 +82,18 @@ pub fn is_upgrade(headers: &HeaderMap) -> bool {
     headers.get_all(header::UPGRADE).iter().any(|value| names(value.as_bytes(), "websocket"))
 }
 
-/// Answers a request for a WebSocket: 101, or what is wrong with it. `then` runs in a task of its own once the connection
-/// has changed hands, or with `None` when it never did.
-pub fn accept<T, F>(mut request: Request<Incoming>, max_payload: usize, memory: Arc<Budget>, then: T) -> Reply
-where
-    T: FnOnce(Option<WebSocket>) -> F + Send + 'static,
-    F: Future<Output = ()> + Send,
-{
+/// Answers a request for a WebSocket: 101, or what is wrong with it. `then` is called once the connection has changed
+/// hands, or with `None` when it never will.
+pub fn accept(
+    mut request: Request<Incoming>,
+    max_payload: usize,
+    memory: Arc<Budget>,
+    then: impl FnOnce(Option<WebSocket>) + Send + 'static,
+) -> Reply {
     let accept = match accept_key(&request) {
         Ok(accept) => accept,
         Err(reply) => {
-            tokio::spawn(async move { then(None).await });
+            then(None);
             return *reply;
         }
     };
@@ -105,7 +106,7 @@ where
             // The peer was gone before the 101 reached it.
             Err(_) => None,
         };
-        then(websocket).await;
+        then(websocket);
     });
     let mut reply = reply::empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = reply.headers_mut();

@@ -46,6 +46,9 @@ pub struct Options {
     /// Requests a second of all visitors, at fixed times. Without it: the next one as soon as there is an answer
     #[arg(long)]
     rate: Option<f64>,
+    /// Requests of all visitors together, after which the load ends; nothing is timed then
+    #[arg(long, conflicts_with_all = ["secs", "warm", "rate"])]
+    requests: Option<usize>,
 }
 
 pub async fn relay(options: Options) -> io::Result<Value> {
@@ -80,11 +83,15 @@ pub async fn relay(options: Options) -> io::Result<Value> {
         response_body,
         visitors: options.visitors,
         rate: options.rate,
+        turns: options.requests.unwrap_or(usize::MAX),
         begin: Instant::now(),
     });
     let visitors =
         (0..options.visitors).map(|number| spawn_local(visit(number, script.clone(), run.clone()))).collect();
-    run.measure(options.span, pid, visitors).await
+    match options.requests {
+        None => run.measure(options.span, pid, visitors).await,
+        Some(_) => Ok(run.finish(visitors).await),
+    }
 }
 
 /// A webhook's headers.
@@ -111,6 +118,8 @@ struct Script {
     response_body: Vec<u8>,
     visitors: usize,
     rate: Option<f64>,
+    /// Requests of all visitors together.
+    turns: usize,
     begin: Instant,
 }
 
@@ -118,7 +127,7 @@ struct Script {
 async fn visit(number: usize, script: Rc<Script>, run: Rc<Run>) {
     let mut connection = None;
     let mut compared = false;
-    for turn in (number..).step_by(script.visitors) {
+    for turn in (number..script.turns).step_by(script.visitors) {
         let start = match script.rate {
             None => Instant::now(),
             // A late answer delays the visitor's next request, and that wait counts; the timer's own lateness does not.

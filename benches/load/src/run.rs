@@ -65,6 +65,17 @@ impl Run {
         self.answered.set(self.answered.get() + count);
     }
 
+    /// Waits until the tasks are done by themselves, and reports what was answered.
+    pub async fn finish(self: Rc<Self>, tasks: Vec<JoinHandle<()>>) -> Value {
+        for task in tasks {
+            if task.await.is_err() {
+                self.error("a visitor panicked");
+            }
+        }
+        self.end();
+        json!({ "answered": self.answered.get(), "errors": self.errors() })
+    }
+
     /// Lets the tasks run for the span, stops them and reports.
     pub async fn measure(self: Rc<Self>, span: Span, pid: u32, tasks: Vec<JoinHandle<()>>) -> io::Result<Value> {
         sleep(Duration::from_secs_f64(span.warm)).await;

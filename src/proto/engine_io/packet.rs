@@ -7,6 +7,9 @@ use bytestring::ByteString;
 
 use super::{Handshake, Revision};
 
+/// Messages of fewer bytes have no spare room.
+const SMALL: usize = 4 << 10;
+
 /// The type of a message, as the byte that stands in front of binary data in revision 3.
 const BINARY_MESSAGE: u8 = 4;
 
@@ -53,6 +56,10 @@ impl Outgoing {
         let mut packet = String::with_capacity(1 + capacity);
         packet.push('4');
         write(&mut packet);
+        // Spare room would cost a place to say so. Of a large one it is not worth moving what was written.
+        if packet.len() < SMALL {
+            packet.shrink_to_fit();
+        }
         Self(Frame::Text(ByteString::from(packet)))
     }
 

@@ -5,29 +5,35 @@ use std::borrow::Cow;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Headers that belong to one connection and not to the message.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
 /// Headers by which one response would decide for its whole origin, where all tunnels of a server are: the others' pages,
 /// storage and requests are not one end's to touch.
-const ORIGIN_WIDE: [HeaderName; 7] = [
-    header::ALT_SVC,
-    HeaderName::from_static("clear-site-data"),
-    HeaderName::from_static("nel"),
-    HeaderName::from_static("public-key-pins"),
-    HeaderName::from_static("report-to"),
-    HeaderName::from_static("service-worker-allowed"),
-    header::STRICT_TRANSPORT_SECURITY,
-];
+fn is_origin_wide(name: &str) -> bool {
+    matches!(
+        name,
+        "alt-svc"
+            | "clear-site-data"
+            | "nel"
+            | "public-key-pins"
+            | "report-to"
+            | "service-worker-allowed"
+            | "strict-transport-security"
+    )
+}
 
 /// Headers with this prefix are the relay's own: an end cannot set them.
 const OWN_PREFIX: &str = "x-socket2me-";
@@ -35,7 +41,7 @@ const OWN_PREFIX: &str = "x-socket2me-";
 /// Whether an end may set this header, as far as it is not of the connection.
 #[must_use]
 pub fn is_ends_own(name: &HeaderName) -> bool {
-    !ORIGIN_WIDE.contains(name) && !name.as_str().starts_with(OWN_PREFIX)
+    !is_origin_wide(name.as_str()) && !name.as_str().starts_with(OWN_PREFIX)
 }
 
 /// Decides for one message which of its headers end here.
@@ -54,7 +60,7 @@ impl<'m> HopByHop<'m> {
     /// Whether this header ends here.
     #[must_use]
     pub fn contains(&self, name: &HeaderName) -> bool {
-        HOP_BY_HOP.contains(name) || self.connection.iter().any(|value| names(value.as_bytes(), name.as_str()))
+        is_hop_by_hop(name.as_str()) || self.connection.iter().any(|value| names(value.as_bytes(), name.as_str()))
     }
 }
 

@@ -1,5 +1,8 @@
 //! The event `request`: a visitor's request as the end gets it (PROTOCOL.md, "The request event").
 
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::body::Body;
@@ -24,9 +27,11 @@ pub struct Visit<'a> {
     /// The headers as they came.
     pub headers: &'a HeaderMap,
     /// Who asks, as far as proxies are believed.
-    pub remote_address: &'a str,
-    /// `X-Forwarded-For` for the end.
-    pub forwarded_for: &'a str,
+    pub remote_address: IpAddr,
+    /// What `X-Forwarded-For` said, which the end gets with `peer` behind it.
+    pub forwarded_before: &'a str,
+    /// Who brought the request.
+    pub peer: IpAddr,
     /// `X-Forwarded-Proto` for the end.
     pub forwarded_proto: &'a str,
     /// `X-Forwarded-Host` for the end.
@@ -74,13 +79,13 @@ impl Visit<'_> {
         // Always there, and always from the root.
         write_string(if self.path.is_empty() { "/" } else { self.path }, out);
         out.push_str(r#","query":"#);
-        query::parse(self.query.unwrap_or_default().as_bytes()).write_json(out);
+        query::write_json(self.query.unwrap_or_default().as_bytes(), out);
         out.push_str(r#","search":"#);
         write_search(self.query, out);
         out.push_str(r#","httpVersion":"#);
         write_string(self.http_version, out);
         out.push_str(r#","remoteAddress":"#);
-        write_string(self.remote_address, out);
+        write_address(self.remote_address, out);
         out.push_str(r#","id":"#);
         write_string(self.id, out);
         out.push_str(r#","body":"#);
@@ -107,7 +112,7 @@ impl Visit<'_> {
         }
         for (name, value) in self.own_headers(body_length) {
             write_key(&name, out);
-            write_string(&value, out);
+            value.write(out);
             out.push(',');
         }
         out.pop();
@@ -120,7 +125,7 @@ impl Visit<'_> {
         let passed = self.headers.iter().filter(|(name, _)| !is_replaced(name) && !hop_by_hop.contains(name));
         out.push('[');
         for (name, value) in passed {
-            write_pair(name, &value_to_text(value), out);
+            write_pair(name, &Value::Text(&value_to_text(value)), out);
         }
         for (name, value) in self.own_headers(body_length) {
             write_pair(&name, &value, out);
@@ -130,12 +135,12 @@ impl Visit<'_> {
     }
 
     /// What the relay says in the place of what the visitor said.
-    fn own_headers(&self, body_length: Option<usize>) -> impl Iterator<Item = (HeaderName, String)> {
+    fn own_headers(&self, body_length: Option<usize>) -> impl Iterator<Item = (HeaderName, Value<'_>)> {
         [
-            body_length.map(|length| (header::CONTENT_LENGTH, length.to_string())),
-            Some((FORWARDED_FOR, self.forwarded_for.to_owned())),
-            Some((FORWARDED_PROTO, self.forwarded_proto.to_owned())),
-            self.forwarded_host.map(|host| (FORWARDED_HOST, host.to_owned())),
+            body_length.map(|length| (header::CONTENT_LENGTH, Value::Length(length))),
+            Some((FORWARDED_FOR, Value::Way(self.forwarded_before, self.peer))),
+            Some((FORWARDED_PROTO, Value::Text(self.forwarded_proto))),
+            self.forwarded_host.map(|host| (FORWARDED_HOST, Value::Text(host))),
         ]
         .into_iter()
         .flatten()
@@ -153,9 +158,45 @@ impl Visit<'_> {
     }
 }
 
+/// The value of a header, which is written without being made first.
+enum Value<'a> {
+    Text(&'a str),
+    Length(usize),
+    /// Everybody before, and who was last.
+    Way(&'a str, IpAddr),
+}
+
+impl Value<'_> {
+    fn write(&self, out: &mut String) {
+        match *self {
+            Self::Text(text) => write_string(text, out),
+            Self::Length(length) => {
+                out.push('"');
+                out.push_str(itoa::Buffer::new().format(length));
+                out.push('"');
+            }
+            Self::Way("", peer) => write_address(peer, out),
+            Self::Way(before, peer) => {
+                write_string(before, out);
+                out.pop();
+                out.push_str(", ");
+                let quote = out.len();
+                write_address(peer, out);
+                out.remove(quote);
+            }
+        }
+    }
+}
+
+/// As a JSON string.
+fn write_address(address: IpAddr, out: &mut String) {
+    // Writing to a String cannot fail.
+    let _ = write!(out, "\"{address}\"");
+}
+
 /// Headers that end here because the relay has its own, or has already done what they ask.
 fn is_replaced(name: &HeaderName) -> bool {
-    [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST, header::CONTENT_LENGTH, header::EXPECT].contains(name)
+    matches!(name.as_str(), "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "content-length" | "expect")
 }
 
 /// A name holds nothing that JSON would escape (RFC 9110, section 5.6.2).
@@ -165,11 +206,11 @@ fn write_key(name: &HeaderName, out: &mut String) {
     out.push_str("\":");
 }
 
-fn write_pair(name: &HeaderName, value: &str, out: &mut String) {
+fn write_pair(name: &HeaderName, value: &Value<'_>, out: &mut String) {
     out.push_str("[\"");
     out.push_str(name.as_str());
     out.push_str("\",");
-    write_string(value, out);
+    value.write(out);
     out.push_str("],");
 }
 
@@ -221,8 +262,9 @@ mod tests {
             query: Some("x=1&y[z]=%20"),
             http_version: "1.1",
             headers,
-            remote_address: "192.0.2.1",
-            forwarded_for: "192.0.2.1",
+            remote_address: "192.0.2.1".parse().unwrap(),
+            forwarded_before: "",
+            peer: "192.0.2.1".parse().unwrap(),
             forwarded_proto: "http",
             forwarded_host: Some("relay.example"),
             id: "k-1",

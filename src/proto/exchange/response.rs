@@ -57,9 +57,9 @@ impl Response {
     /// With what was wrong when HTTP cannot carry the answer.
     pub fn decode(answer: &Answer) -> Result<Self, InvalidAnswer> {
         let args = &answer.args;
-        let kind_of = |index| args.get(index).map(|value: ByteString| Kind::of(&value));
+        let kind_of = |index| args.get(index).map(Kind::of);
         let (status, rest) = match (kind_of(0), args.len()) {
-            (Some(Kind::Number), _) => (status(&args.get(0).unwrap_or_default())?, 1),
+            (Some(Kind::Number), _) => (status(args.get(0).unwrap_or_default())?, 1),
             // `respond(undefined, body, headers)`, and `respond(undefined, body)` unless `body` can be headers.
             (Some(Kind::Null), 3..) => (StatusCode::OK, 1),
             (Some(Kind::Null), 2) if !matches!(kind_of(1), Some(Kind::Object | Kind::Null)) => (StatusCode::OK, 1),
@@ -68,10 +68,10 @@ impl Response {
         let mut response = Self::new(status);
         match args.get(rest) {
             None => response.default_body(),
-            Some(body) => response.set_body(&body, &answer.attachments)?,
+            Some(body) => response.set_body(&args.json().slice_ref(body), &answer.attachments)?,
         }
         if let Some(headers) = args.get(rest + 1) {
-            response.set_headers(&headers)?;
+            response.set_headers(headers)?;
         }
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             response.body = Bytes::new();
@@ -96,10 +96,8 @@ impl Response {
         let content_type = match Kind::of(body) {
             Kind::Null => return Ok(()),
             Kind::String => {
-                self.body = match json::unquote(body) {
-                    std::borrow::Cow::Borrowed(text) => body.slice_ref(text).into_bytes(),
-                    std::borrow::Cow::Owned(text) => Bytes::from(text),
-                };
+                let text = json::without_quotes(body);
+                self.body = json::unescape(text).map_or_else(|| body.slice_ref(text).into_bytes(), Bytes::from);
                 HTML
             }
             Kind::Number => {
@@ -133,7 +131,7 @@ impl Response {
         Ok(())
     }
 
-    fn set_headers(&mut self, headers: &ByteString) -> Result<(), InvalidAnswer> {
+    fn set_headers(&mut self, headers: &str) -> Result<(), InvalidAnswer> {
         match Kind::of(headers) {
             Kind::Null => return Ok(()),
             Kind::Object => (),

@@ -4,6 +4,7 @@
 //! refuses lone surrogates and `1e400`, rounds large numbers and recurses; none of that may cost anybody a message.
 //! The scanner is iterative: depth costs a bit, not a stack frame.
 
+mod block;
 mod scan;
 mod string;
 
@@ -13,7 +14,7 @@ use std::ops::Range;
 use bytestring::ByteString;
 
 pub use self::scan::scan;
-pub use self::string::{to_ascii, unquote, write_string};
+pub use self::string::{to_ascii, unescape, unquote, without_quotes, write_string};
 
 /// Where a text stops being JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,18 +90,26 @@ pub fn check(text: &str) -> Result<(), Invalid> {
 /// When the text is not JSON, or not an array (then `at` is where the array should start).
 pub fn elements(text: &str) -> Result<Vec<Range<usize>>, Invalid> {
     let mut elements = Vec::new();
+    for_each_element(text, |element| elements.push(element))?;
+    Ok(elements)
+}
+
+/// Visits what [`elements`] gives, one after the other. In a text that turns out not to be JSON, some may have been visited.
+///
+/// # Errors
+/// As [`elements`].
+pub fn for_each_element(text: &str, mut visit: impl FnMut(Range<usize>)) -> Result<(), Invalid> {
     let mut start = 0;
     let begin = text.len() - text.trim_ascii_start().len();
     if text.as_bytes().get(begin) != Some(&b'[') {
         return Err(Invalid { at: begin });
     }
     scan(text, |depth, event| match event {
-        Event::Scalar(range) if depth == 1 => elements.push(range),
+        Event::Scalar(range) if depth == 1 => visit(range),
         Event::Open(_, at) if depth == 1 => start = at,
-        Event::Close(end) if depth == 1 => elements.push(start..end),
+        Event::Close(end) if depth == 1 => visit(start..end),
         Event::Scalar(_) | Event::Open(..) | Event::Close(_) | Event::Key(_) => (),
-    })?;
-    Ok(elements)
+    })
 }
 
 /// Where a member of an object stands.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::string::plain_length;
+use super::block::{BLOCK, needs_escape};
 use super::{Event, Invalid, Kind};
 
 /// Walks through a text. `visit` gets each event with the depth it stands at: 0 for the value itself.
@@ -138,18 +138,44 @@ impl Scanner<'_> {
     fn string(&mut self) -> Result<(), Invalid> {
         self.expect(b'"')?;
         loop {
-            self.at += plain_length(&self.bytes[self.at..]);
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(());
+            let start = self.at;
+            let Some(block) = self.bytes[start..].first_chunk::<BLOCK>() else {
+                match self.peek() {
+                    Some(b'"') => {
+                        self.at += 1;
+                        return Ok(());
+                    }
+                    Some(b'\\') => {
+                        self.at += 1;
+                        self.escape()?;
+                    }
+                    Some(0x20..) => self.at += 1,
+                    // A control character, or the end.
+                    Some(_) | None => return Err(self.invalid()),
                 }
-                Some(b'\\') => {
-                    self.at += 1;
-                    self.escape()?;
+                continue;
+            };
+            let mut found = needs_escape(block);
+            loop {
+                let at = found.trailing_zeros() as usize;
+                if at >= BLOCK {
+                    self.at = self.at.max(start + BLOCK);
+                    break;
                 }
-                // A control character, or the end.
-                Some(_) | None => return Err(self.invalid()),
+                self.at = start + at;
+                match block[at] {
+                    b'"' => {
+                        self.at += 1;
+                        return Ok(());
+                    }
+                    b'\\' => {
+                        self.at += 1;
+                        self.escape()?;
+                        // What was escaped is behind us, be it in this block or the next.
+                        found &= u32::MAX.checked_shl(u32::try_from(self.at - start).unwrap_or(u32::MAX)).unwrap_or(0);
+                    }
+                    _ => return Err(self.invalid()),
+                }
             }
         }
     }
@@ -201,20 +227,22 @@ impl Scanner<'_> {
     }
 }
 
-/// Which of the open values are objects: one bit each, so that a million brackets cost 125 kB.
+/// Which of the open values are objects: one bit each, so that a million brackets cost 125 kB, and the usual few nothing.
 #[derive(Default)]
 struct Nesting {
-    bits: Vec<u64>,
+    first: u64,
+    rest: Vec<u64>,
     depth: usize,
 }
 
 impl Nesting {
     fn push(&mut self, object: bool) {
         let (word, bit) = (self.depth / 64, self.depth % 64);
-        if word == self.bits.len() {
-            self.bits.push(0);
+        if word > self.rest.len() {
+            self.rest.push(0);
         }
-        self.bits[word] = self.bits[word] & !(1 << bit) | u64::from(object) << bit;
+        let word = if word == 0 { &mut self.first } else { &mut self.rest[word - 1] };
+        *word = *word & !(1 << bit) | u64::from(object) << bit;
         self.depth += 1;
     }
 
@@ -224,6 +252,7 @@ impl Nesting {
 
     fn innermost(&self) -> Option<bool> {
         let last = self.depth.checked_sub(1)?;
-        Some(self.bits[last / 64] >> (last % 64) & 1 == 1)
+        let word = if last < 64 { self.first } else { self.rest[last / 64 - 1] };
+        Some(word >> (last % 64) & 1 == 1)
     }
 }

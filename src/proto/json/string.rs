@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::block::{BLOCK, is_backslash, needs_escape};
+
 /// Appends a JSON string with its quotes.
 pub fn write_string(text: &str, out: &mut String) {
     out.push('"');
@@ -54,68 +56,97 @@ fn write_unicode_escape(unit: u16, out: &mut String) {
 /// The text of a checked string, given with its quotes. A lone surrogate becomes U+FFFD, as where JavaScript encodes UTF-8.
 #[must_use]
 pub fn unquote(quoted: &str) -> Cow<'_, str> {
-    let inner = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(quoted);
-    let Some(first) = memchr::memchr(b'\\', inner.as_bytes()) else { return Cow::Borrowed(inner) };
-    let mut out = String::with_capacity(inner.len());
-    out.push_str(&inner[..first]);
-    let mut rest = &inner[first..];
-    while let Some(escape) = rest.strip_prefix('\\') {
-        let (character, length) = read_escape(escape);
-        out.push(character);
-        rest = &escape[length..];
-        let plain = memchr::memchr(b'\\', rest.as_bytes()).unwrap_or(rest.len());
-        out.push_str(&rest[..plain]);
-        rest = &rest[plain..];
+    let inner = without_quotes(quoted);
+    match unescape(inner) {
+        // What stands between escapes is whole characters, and each escape is one.
+        Some(text) => Cow::Owned(String::from_utf8(text).unwrap_or_default()),
+        None => Cow::Borrowed(inner),
     }
-    Cow::Owned(out)
 }
 
-/// The character of an escape and the bytes it takes after its backslash.
-fn read_escape(escape: &str) -> (char, usize) {
-    let character = match escape.as_bytes().first() {
-        Some(b'n') => '\n',
-        Some(b't') => '\t',
-        Some(b'r') => '\r',
-        Some(b'b') => '\u{8}',
-        Some(b'f') => '\u{c}',
-        Some(b'u') => return read_unicode_escape(escape),
-        Some(&byte) => char::from(byte),
-        None => return ('\\', 0),
+/// What stands between the quotes of a checked string.
+#[must_use]
+pub fn without_quotes(quoted: &str) -> &str {
+    quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(quoted)
+}
+
+/// The same text without its escapes, as UTF-8; `None` when it has none. See [`unquote`].
+#[must_use]
+pub fn unescape(text: &str) -> Option<Vec<u8>> {
+    let first = memchr::memchr(b'\\', text.as_bytes())?;
+    // One block more, since whole blocks are copied.
+    let mut out = Vec::with_capacity(text.len() + BLOCK);
+    let (plain, mut rest) = text.as_bytes().split_at(first);
+    out.extend_from_slice(plain);
+    loop {
+        let Some(block) = rest.first_chunk::<BLOCK>() else {
+            let plain = rest.iter().position(|&byte| byte == b'\\').unwrap_or(rest.len());
+            out.extend_from_slice(&rest[..plain]);
+            rest = &rest[plain..];
+            if rest.is_empty() {
+                return Some(out);
+            }
+            rest = read_escape(&rest[1..], &mut out);
+            continue;
+        };
+        // Cheaper than to copy just what is right.
+        out.extend_from_slice(block);
+        match is_backslash(block) {
+            0 => rest = &rest[BLOCK..],
+            found => {
+                let plain = found.trailing_zeros() as usize;
+                out.truncate(out.len() - BLOCK + plain);
+                rest = read_escape(&rest[plain + 1..], &mut out);
+            }
+        }
+    }
+}
+
+/// Appends the character of an escape, given behind its backslash, and gives what follows it.
+fn read_escape<'t>(escape: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
+    let (byte, rest) = match *escape {
+        [b'u', ref digits @ ..] => return read_unicode_escape(digits, out),
+        [b'n', ref rest @ ..] => (b'\n', rest),
+        [b't', ref rest @ ..] => (b'\t', rest),
+        [b'r', ref rest @ ..] => (b'\r', rest),
+        [b'b', ref rest @ ..] => (0x8, rest),
+        [b'f', ref rest @ ..] => (0xc, rest),
+        [byte, ref rest @ ..] => (byte, rest),
+        [] => (b'\\', escape),
     };
-    (character, 1)
+    out.push(byte);
+    rest
 }
 
-fn read_unicode_escape(escape: &str) -> (char, usize) {
-    let unit = |from: usize| escape.get(from..from + 4).and_then(|digits| u32::from_str_radix(digits, 16).ok());
-    let Some(first) = unit(1) else { return (char::REPLACEMENT_CHARACTER, 1) };
+fn read_unicode_escape<'t>(digits: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
+    let unit = |digits: &[u8]| {
+        let digits = std::str::from_utf8(digits.first_chunk::<4>()?).ok()?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let Some(first) = unit(digits) else { return digits };
+    let mut rest = &digits[4..];
+    let mut character = char::from_u32(first);
     if (0xd800..0xdc00).contains(&first)
-        && escape.get(5..7) == Some("\\u")
-        && let Some(second @ 0xdc00..=0xdfff) = unit(7)
+        && let Some(second) = rest.strip_prefix(b"\\u")
+        && let Some(low @ 0xdc00..=0xdfff) = unit(second)
     {
-        let scalar = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
-        return (char::from_u32(scalar).unwrap_or(char::REPLACEMENT_CHARACTER), 11);
+        character = char::from_u32(0x10000 + ((first - 0xd800) << 10) + (low - 0xdc00));
+        rest = &second[4..];
     }
-    (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 5)
+    let character = character.unwrap_or(char::REPLACEMENT_CHARACTER);
+    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    rest
 }
 
 /// How many bytes from the start stand in a JSON string as they are: up to a quote, a backslash or a control character.
-///
-/// Eight at a time: a lane's high bit is set where the lane needs a closer look. A borrow can set it in a lane above one
-/// that really does, never below, so the lowest one is right.
-pub(super) fn plain_length(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
-    let mut at = 0;
-    while let Some(chunk) = bytes[at..].first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk);
-        let zero_in = |lanes: u64| lanes.wrapping_sub(ONES) & !lanes;
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let found = (control | zero_in(word ^ (ONES * 0x22)) | zero_in(word ^ (ONES * 0x5c))) & HIGHS;
+fn plain_length(bytes: &[u8]) -> usize {
+    let (blocks, tail) = bytes.as_chunks::<BLOCK>();
+    for (index, block) in blocks.iter().enumerate() {
+        let found = needs_escape(block);
         if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
+            return index * BLOCK + found.trailing_zeros() as usize;
         }
-        at += 8;
     }
-    let tail = bytes[at..].iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\');
-    tail.map_or(bytes.len(), |tail| at + tail)
+    let plain = tail.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\');
+    bytes.len() - tail.len() + plain.unwrap_or(tail.len())
 }

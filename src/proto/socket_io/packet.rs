@@ -109,7 +109,9 @@ impl fmt::Display for AckId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Args {
     json: ByteString,
-    elements: Vec<Range<usize>>,
+    count: usize,
+    /// Where the first ones stand. Nobody sends more on purpose, and a packet of a million costs no memory.
+    first: [Range<usize>; 4],
 }
 
 impl Args {
@@ -118,32 +120,45 @@ impl Args {
     /// # Errors
     /// When it is not.
     pub fn parse(json: ByteString) -> Result<Self, Invalid> {
-        let elements = json::elements(&json)?;
-        Ok(Self { json, elements })
+        let (mut count, mut first) = (0, [const { 0..0 }; 4]);
+        json::for_each_element(&json, |element| {
+            if let Some(place) = first.get_mut(count) {
+                *place = element;
+            }
+            count += 1;
+        })?;
+        Ok(Self { json, count, first })
     }
 
     /// The array without elements.
     #[must_use]
     pub fn empty() -> Self {
-        Self { json: ByteString::from_static("[]"), elements: Vec::new() }
+        Self { json: ByteString::from_static("[]"), count: 0, first: [const { 0..0 }; 4] }
     }
 
     /// How many elements there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.elements.len()
+        self.count
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.elements.is_empty()
+        self.count == 0
     }
 
     /// The JSON of an element.
     #[must_use]
-    pub fn get(&self, index: usize) -> Option<ByteString> {
-        self.elements.get(index).map(|range| self.json.slice_ref(&self.json[range.clone()]))
+    pub fn get(&self, index: usize) -> Option<&str> {
+        if index >= self.count {
+            return None;
+        }
+        let range = match self.first.get(index) {
+            Some(range) => range.clone(),
+            None => json::elements(&self.json).ok()?.into_iter().nth(index)?,
+        };
+        Some(&self.json[range])
     }
 
     /// The JSON of the whole array.

@@ -167,13 +167,13 @@ fn ack_id(text: &str) -> IResult<&str, Option<&str>> {
 
 fn check_event_name(args: &Args, revision: Revision) -> Result<(), ParseError> {
     let name = args.get(0).ok_or(ParseError::Payload)?;
-    match Kind::of(&name) {
+    match Kind::of(name) {
         // A number is a legal name (CVE-2023-32695 is what came of everything else).
         Kind::Number => Ok(()),
         Kind::String => match revision {
             // Its clients were free to emit them.
             Revision::V3 => Ok(()),
-            Revision::V4 if RESERVED_EVENTS.contains(&&*json::unquote(&name)) => Err(ParseError::EventName),
+            Revision::V4 if RESERVED_EVENTS.contains(&&*json::unquote(name)) => Err(ParseError::EventName),
             Revision::V4 => Ok(()),
         },
         Kind::Object | Kind::Array | Kind::Bool | Kind::Null => Err(ParseError::EventName),

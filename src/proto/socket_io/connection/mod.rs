@@ -117,7 +117,7 @@ impl<W> Connection<W> {
             attachments_due: None,
             refusals: 0,
             doubled: Doubled::default(),
-            events: VecDeque::new(),
+            events: VecDeque::with_capacity(1),
         };
         match revision {
             // Such a client joins the default namespace by connecting.
@@ -342,6 +342,8 @@ impl<W> Connection<W> {
     }
 
     fn join(&mut self, namespace: Namespace, auth: Option<ByteString>, query: Option<ByteString>) {
+        // Most clients are in one namespace.
+        self.members.reserve_exact(1);
         self.members.push(Member { namespace: namespace.clone(), state: Membership::Joining });
         self.events.push_back(Event::Connect { namespace, auth, query });
     }

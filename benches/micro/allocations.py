@@ -1,0 +1,136 @@
+"""The heap allocations of one exchange of the server, by valgrind's dhat: how many, and where."""
+
+import json
+import re
+import subprocess
+import tempfile
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from servers import BENCHES, Failure, Server, Spec, progress, target
+from tables import number
+
+SCENARIOS = {
+    "get": [],
+    "post-10k": ["--request", "10240", "--echo"],
+    "text-1m": ["--response", "1048576"],
+    "binary-64k": ["--response", "65536", "--response-kind", "binary"],
+    "polling": ["--transport", "polling"],
+}
+# dhat writes its file once the server has ended.
+STOP_SECS = 60
+# A stack this deep reaches from an allocation to the server's own code.
+CALLERS = 40
+# Who passes an allocation on: a site is named by who called them.
+PASSING = re.compile(r"(library/(alloc|core|std)/|(bytes|bytestring|hashbrown)-\d|\?\?)")
+CALLERS_SHOWN = 3
+
+
+def profile(spec, words, requests, cores):
+    """Blocks and bytes by stack, which is a tuple of addresses, innermost first; and where the program was loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "dhat.json"
+        tool = ("valgrind", "--tool=dhat", f"--dhat-out-file={file}", f"--num-callers={CALLERS}", "--log-file=/dev/null")
+        with Server(Spec(spec.name, (*tool, *spec.command), spec.transport), cores) as server:
+            base = loaded_at(server.process.pid, spec.command[0])
+            report = server.load(["relay", "--requests", str(requests), *words], STOP_SECS)
+            server.process.terminate()
+            try:
+                server.process.wait(STOP_SECS)
+            except subprocess.TimeoutExpired:
+                raise Failure("the server did not stop") from None
+        if "failed" in report or report["answered"] != requests:
+            raise Failure(report.get("failed") or f"{report['answered']} of {requests} requests were answered")
+        progress(f"{requests} requests")
+        written = json.loads(file.read_text())
+    counts = defaultdict(Counter)
+    for point in written["pps"]:
+        # Inlined frames have the address of what they are inlined into.
+        stack = dict.fromkeys(written["ftbl"][frame].partition(":")[0] for frame in point["fs"])
+        counts[tuple(stack)].update(blocks=point["tbk"], bytes=point["tb"])
+    return counts, base
+
+
+def loaded_at(pid, program):
+    """The address of a program's first byte."""
+    with open(f"/proc/{pid}/maps") as maps:
+        for line in maps:
+            if line.rstrip().endswith(program):
+                return int(line.split("-")[0], 16)
+    raise Failure(f"{program} is not in its own memory")
+
+
+def resolve(program, base, addresses):
+    """The functions at each address with their places, innermost first. valgrind does not name what LTO has inlined."""
+    if not addresses:
+        return {}
+    known = [hex(int(address, 16) - base) for address in addresses]
+    done = subprocess.run(["addr2line", "-a", "-i", "-f", "-C", "-e", program, *known], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Failure(f"addr2line: {done.stderr.strip()}")
+    frames, lines, rest = {}, iter(done.stdout.splitlines()), iter(addresses)
+    for line in lines:
+        if line.startswith("0x"):
+            frames[current := next(rest)] = []
+        else:
+            frames[current].append(f"{line} ({short(next(lines))})")
+    return frames
+
+
+def short(place):
+    """A place without what is only this machine's."""
+    place = place.partition(" (discriminator")[0]
+    for pattern in (r".*/registry/src/[^/]*/", r"^/rustc/[^/]*/", re.escape(str(BENCHES.parent)) + "/"):
+        place = re.sub(f"^{pattern}", "", place)
+    return place
+
+
+def function(frame):
+    return frame.rpartition(" (")[0]
+
+
+def place(frame):
+    return frame.rpartition(" (")[2]
+
+
+def site(stack, frames):
+    """Who asked for the memory, and who called them. The server's own code is always there, at the end if need be."""
+    every = [frame for address in stack for frame in frames.get(address, [])]
+    callers = [frame for frame in every if not PASSING.match(place(frame))]
+    if not callers:
+        return ("not known",)
+    first, *shown = callers[:CALLERS_SHOWN]
+    asked = every.index(first)
+    means = f", by {function(every[asked - 1])}" if asked else ""
+    ours = next((frame for frame in callers if place(frame).startswith("src/server")), None)
+    if ours and not any(place(frame).startswith("src/") for frame in (first, *shown)):
+        shown.append(ours)
+    return (first + means, *shown)
+
+
+def report(scenario, requests, cores):
+    """Measures and prints."""
+    program = str(target(BENCHES) / "counted-server")
+    spec = Spec("counted-server", (program, "--log", "error", "serve", "--listen", "127.0.0.1:0"), "ws")
+    words = SCENARIOS[scenario]
+    few, _ = profile(spec, words, requests, cores)
+    many, base = profile(spec, words, 2 * requests, cores)
+    each = {}
+    for stack in few.keys() | many.keys():
+        blocks, size = ((many[stack][what] - few[stack][what]) / requests for what in ("blocks", "bytes"))
+        # Less is the start's and the end's, or a table that has grown.
+        if abs(blocks) >= 0.01 or abs(size) >= 1:
+            each[stack] = (blocks, size)
+    addresses = sorted({address for stack in each for address in stack if address.startswith("0x")})
+    frames = resolve(program, base, addresses)
+    sites = defaultdict(lambda: [0, 0])
+    for stack, (blocks, size) in each.items():
+        of_site = sites[site(stack, frames)]
+        of_site[0] += blocks
+        of_site[1] += size
+    blocks, size = (sum(counts[index] for counts in sites.values()) for index in (0, 1))
+    print(f"Allocations of one exchange, {scenario}: {number(blocks)} blocks, {number(size)} bytes\n")
+    for callers, (blocks, size) in sorted(sites.items(), key=lambda item: [-count for count in item[1]]):
+        print(f"{blocks:6.2f} blocks {size:9,.0f} bytes  {callers[0]}")
+        for caller in callers[1:]:
+            print(f"{'':31}< {caller}")
