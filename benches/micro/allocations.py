@@ -24,10 +24,11 @@ CALLERS = 40
 # Who passes an allocation on: a site is named by who called them.
 PASSING = re.compile(r"(library/(alloc|core|std)/|(bytes|bytestring|hashbrown)-\d|\?\?)")
 CALLERS_SHOWN = 3
+LEAST_BLOCKS, LEAST_BYTES = 0.02, 1
 
 
 def profile(spec, words, requests, cores):
-    """Blocks and bytes by stack, which is a tuple of addresses, innermost first; and where the program was loaded."""
+    """Blocks and bytes by stack, which is a tuple of addresses in the program, innermost first."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "dhat.json"
         tool = ("valgrind", "--tool=dhat", f"--dhat-out-file={file}", f"--num-callers={CALLERS}", "--log-file=/dev/null")
@@ -46,9 +47,10 @@ def profile(spec, words, requests, cores):
     counts = defaultdict(Counter)
     for point in written["pps"]:
         # Inlined frames have the address of what they are inlined into.
-        stack = dict.fromkeys(written["ftbl"][frame].partition(":")[0] for frame in point["fs"])
+        addresses = (written["ftbl"][frame].partition(":")[0] for frame in point["fs"])
+        stack = dict.fromkeys(int(address, 16) - base for address in addresses if address.startswith("0x"))
         counts[tuple(stack)].update(blocks=point["tbk"], bytes=point["tb"])
-    return counts, base
+    return counts
 
 
 def loaded_at(pid, program):
@@ -60,12 +62,12 @@ def loaded_at(pid, program):
     raise Failure(f"{program} is not in its own memory")
 
 
-def resolve(program, base, addresses):
+def resolve(program, addresses):
     """The functions at each address with their places, innermost first. valgrind does not name what LTO has inlined."""
-    if not addresses:
-        return {}
-    known = [hex(int(address, 16) - base) for address in addresses]
-    done = subprocess.run(["addr2line", "-a", "-i", "-f", "-C", "-e", program, *known], capture_output=True, text=True)
+    # What is before the program is not its own.
+    addresses = [address for address in addresses if address >= 0]
+    command = ["addr2line", "-a", "-i", "-f", "-C", "-e", program, *map(hex, addresses)]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise Failure(f"addr2line: {done.stderr.strip()}")
     frames, lines, rest = {}, iter(done.stdout.splitlines()), iter(addresses)
@@ -113,16 +115,14 @@ def report(scenario, requests, cores):
     program = str(target(BENCHES) / "counted-server")
     spec = Spec("counted-server", (program, "--log", "error", "serve", "--listen", "127.0.0.1:0"), "ws")
     words = SCENARIOS[scenario]
-    few, _ = profile(spec, words, requests, cores)
-    many, base = profile(spec, words, 2 * requests, cores)
+    few = profile(spec, words, requests, cores)
+    many = profile(spec, words, 2 * requests, cores)
     each = {}
     for stack in few.keys() | many.keys():
-        blocks, size = ((many[stack][what] - few[stack][what]) / requests for what in ("blocks", "bytes"))
-        # Less is the start's and the end's, or a table that has grown.
-        if abs(blocks) >= 0.01 or abs(size) >= 1:
-            each[stack] = (blocks, size)
-    addresses = sorted({address for stack in each for address in stack if address.startswith("0x")})
-    frames = resolve(program, base, addresses)
+        counts = tuple((many[stack][what] - few[stack][what]) / requests for what in ("blocks", "bytes"))
+        if any(counts):
+            each[stack] = counts
+    frames = resolve(program, sorted({address for stack in each for address in stack}))
     sites = defaultdict(lambda: [0, 0])
     for stack, (blocks, size) in each.items():
         of_site = sites[site(stack, frames)]
@@ -131,6 +131,9 @@ def report(scenario, requests, cores):
     blocks, size = (sum(counts[index] for counts in sites.values()) for index in (0, 1))
     print(f"Allocations of one exchange, {scenario}: {number(blocks)} blocks, {number(size)} bytes\n")
     for callers, (blocks, size) in sorted(sites.items(), key=lambda item: [-count for count in item[1]]):
+        # Less is the start's and the end's, or a table that has grown.
+        if abs(blocks) < LEAST_BLOCKS and abs(size) < LEAST_BYTES:
+            continue
         print(f"{blocks:6.2f} blocks {size:9,.0f} bytes  {callers[0]}")
         for caller in callers[1:]:
             print(f"{'':31}< {caller}")

@@ -110,8 +110,9 @@ impl Forwarder {
                 },
             )?;
         let length = announced.then_some(bytes.len());
-        // Looked up only now: while a slow body came, another end may have taken over.
-        let Some(end) = self.tunnels.end(&token) else { return Err(self.without_end(&token).await) };
+        // While a slow body came, another end may have taken over.
+        let end = if announced { self.tunnels.end(&token) } else { Some(end.clone()) };
+        let Some(end) = end else { return Err(self.without_end(&token).await) };
         let body = Body::detect(&head.headers, bytes, end.options).map_err(Failure::InvalidBody)?;
         let forwarded = Forwarded::of(&head.headers, peer.ip(), &self.config.trust_proxy);
         let visit = Visit {

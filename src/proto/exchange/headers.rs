@@ -73,9 +73,9 @@ pub fn names(list: &[u8], name: &str) -> bool {
 /// A value as text the way Node reads it: each byte a character of ISO 8859-1, so that no byte is lost.
 #[must_use]
 pub fn value_to_text(value: &HeaderValue) -> Cow<'_, str> {
-    match std::str::from_utf8(value.as_bytes()) {
-        Ok(text) if text.is_ascii() => Cow::Borrowed(text),
-        Ok(_) | Err(_) => Cow::Owned(value.as_bytes().iter().map(|&byte| char::from(byte)).collect()),
+    match value.to_str() {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(value.as_bytes().iter().map(|&byte| char::from(byte)).collect()),
     }
 }
 

@@ -88,25 +88,29 @@ pub fn write_json(query: &[u8], out: &mut String) {
 /// Writes a query as it stands, when it is one in which nothing has a meaning: few, different names and no escapes.
 fn write_plain(query: &[u8], out: &mut String) -> bool {
     const FEW: usize = 16;
-    let Ok(text) = std::str::from_utf8(query) else { return false };
     if query.iter().any(|byte| matches!(byte, b'%' | b'+' | b'[' | b']')) {
         return false;
     }
-    let mut names = [""; FEW];
+    let mut names = [&[][..]; FEW];
     out.push('{');
-    for (index, (name, value)) in text.split('&').map(split_part).enumerate() {
+    for (index, part) in query.split(|&byte| byte == b'&').enumerate() {
+        let equals = part.iter().position(|&byte| byte == b'=').unwrap_or(part.len());
+        let (name, value) = (&part[..equals], part.get(equals + 1..).unwrap_or_default());
         // Names that could be indexes stand first, whatever their place.
-        let is_plain = !name.starts_with(|first: char| first.is_ascii_digit()) && name != PROTOTYPE;
+        let is_plain = !name.first().is_some_and(u8::is_ascii_digit) && name != PROTOTYPE.as_bytes();
         if !is_plain || index == FEW || (!name.is_empty() && names[..index].contains(&name)) {
             return false;
         }
+        let (Ok(name_text), Ok(value_text)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
+            return false;
+        };
         if name.is_empty() {
             continue;
         }
         names[index] = name;
-        write_string(name, out);
+        write_string(name_text, out);
         out.push(':');
-        write_string(value, out);
+        write_string(value_text, out);
         out.push(',');
     }
     if out.ends_with(',') {

@@ -9,7 +9,7 @@ use super::body::Body;
 use super::headers::{HopByHop, value_to_text};
 use super::options::EndOptions;
 use super::query;
-use crate::proto::json::write_string;
+use crate::proto::json::{write_continuation, write_string};
 use crate::proto::socket_io::packet::Encoded;
 use crate::proto::socket_io::{AckId, Namespace};
 
@@ -96,19 +96,21 @@ impl Visit<'_> {
     /// An object as Node makes it: lower-case names, repeated ones joined.
     fn write_headers(&self, out: &mut String, body_length: Option<usize>) {
         let hop_by_hop = HopByHop::of(self.headers);
+        let mut before = None;
         out.push('{');
-        for name in self.headers.keys().filter(|name| !is_replaced(name) && !hop_by_hop.contains(name)) {
-            write_key(name, out);
-            let mut values = self.headers.get_all(name).iter();
-            match (values.next(), values.next()) {
-                (Some(only), None) => write_string(&value_to_text(only), out),
-                (first, second) => {
-                    let separator = if name == header::COOKIE { "; " } else { ", " };
-                    let all: Vec<_> = first.into_iter().chain(second).chain(values).map(value_to_text).collect();
-                    write_string(&all.join(separator), out);
-                }
+        // Lines of one name come one after the other.
+        for (name, value) in self.headers {
+            if before == Some(name) {
+                out.truncate(out.len() - "\",".len());
+                out.push_str(if name == header::COOKIE { "; " } else { ", " });
+                write_continuation(&value_to_text(value), out);
+                out.push(',');
+            } else if !is_replaced(name) && !hop_by_hop.contains(name) {
+                before = Some(name);
+                write_key(name, out);
+                write_string(&value_to_text(value), out);
+                out.push(',');
             }
-            out.push(',');
         }
         for (name, value) in self.own_headers(body_length) {
             write_key(&name, out);
@@ -180,9 +182,8 @@ impl Value<'_> {
                 write_string(before, out);
                 out.pop();
                 out.push_str(", ");
-                let quote = out.len();
-                write_address(peer, out);
-                out.remove(quote);
+                push_address(peer, out);
+                out.push('"');
             }
         }
     }
@@ -190,8 +191,25 @@ impl Value<'_> {
 
 /// As a JSON string.
 fn write_address(address: IpAddr, out: &mut String) {
-    // Writing to a String cannot fail.
-    let _ = write!(out, "\"{address}\"");
+    out.push('"');
+    push_address(address, out);
+    out.push('"');
+}
+
+/// Without the machinery of `fmt` for the usual kind, as it stands in every event twice.
+fn push_address(address: IpAddr, out: &mut String) {
+    match address {
+        IpAddr::V4(address) => {
+            let mut digits = itoa::Buffer::new();
+            for octet in address.octets() {
+                out.push_str(digits.format(octet));
+                out.push('.');
+            }
+            out.pop();
+        }
+        // Writing to a String cannot fail.
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
 }
 
 /// Headers that end here because the relay has its own, or has already done what they ask.

@@ -14,7 +14,7 @@ use std::ops::Range;
 use bytestring::ByteString;
 
 pub use self::scan::scan;
-pub use self::string::{to_ascii, unescape, unquote, without_quotes, write_string};
+pub use self::string::{to_ascii, unescape, unquote, without_quotes, write_continuation, write_string};
 
 /// Where a text stops being JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,11 @@ use super::block::{BLOCK, is_backslash, needs_escape};
 /// Appends a JSON string with its quotes.
 pub fn write_string(text: &str, out: &mut String) {
     out.push('"');
+    write_continuation(text, out);
+}
+
+/// Appends more of a JSON string, and its last quote.
+pub fn write_continuation(text: &str, out: &mut String) {
     let mut rest = text;
     loop {
         let plain = plain_length(rest.as_bytes());
@@ -147,6 +152,9 @@ fn plain_length(bytes: &[u8]) -> usize {
             return index * BLOCK + found.trailing_zeros() as usize;
         }
     }
-    let plain = tail.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\');
-    bytes.len() - tail.len() + plain.unwrap_or(tail.len())
+    // Most strings are shorter than a block: they are looked at as one that is filled up with blanks.
+    let mut block = [b' '; BLOCK];
+    block[..tail.len()].copy_from_slice(tail);
+    let plain = (needs_escape(&block).trailing_zeros() as usize).min(tail.len());
+    bytes.len() - tail.len() + plain
 }
