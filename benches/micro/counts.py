@@ -17,7 +17,7 @@ from servers import BENCHES, Cores, Failure, need, run, target
 from tables import number, table
 
 TABLE = BENCHES / "counts.md"
-HEAD = ["step", "instructions", "blocks", "blocks grown", "bytes"]
+HEAD = ["step", "instructions", "blocks", "blocks resized", "bytes"]
 # A change of more than this has to be explained.
 TOLERANCE = 0.03
 # A step is done so many times, and so many times again: once more for what is large.
@@ -25,8 +25,8 @@ FEW, MORE = 10, 100
 LARGE_BYTES, FEW_LARGE, MORE_LARGE = 32 << 10, 2, 4
 INTRO = """# Counts
 
-What each step of an exchange takes, once: instructions (callgrind), and what it asks of the heap: new blocks, blocks that are
-made larger, bytes. `scripts/counts` compares, `scripts/counts --write` writes this file; [README.md](README.md) says more.
+What each step of an exchange takes, once: instructions (callgrind), and what it asks of the heap: new blocks, blocks that
+get another size, bytes. `scripts/counts` compares, `scripts/counts --write` writes this file; [README.md](README.md) says more.
 
 Made with {made_with}.
 

@@ -50,7 +50,8 @@ pub struct LimitConfig {
     /// Headers of a request; 100 are read without memory of their own
     #[arg(long, env = "SOCKET2ME_MAX_HEADERS", default_value = "100", value_name = "COUNT")]
     pub max_headers: usize,
-    /// How long the head of a request may take, and a connection may stay without one
+    /// How long the head of a request may take, and a connection may stay without one (after a response, half as long again
+    /// at the most)
     #[arg(long, env = "SOCKET2ME_HEAD_TIMEOUT", default_value = "60s", value_parser = duration, value_name = "TIME")]
     pub head_timeout: Duration,
     /// How long a peer may stop reading, or sending its body; one that moves less than 1 KiB a second has stopped

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,11 +16,23 @@ use super::budget::{Held, Place};
 /// What a peer must read, or bring, in each second of a stall. Less than the slowest line that anybody has.
 pub(super) const MIN_BYTES_PER_SECOND: u64 = 1 << 10;
 
+/// What a connection does, for whoever waits for its next request.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    /// A request is being served.
+    pub(super) is_serving: AtomicBool,
+    /// Something was written since this was looked at.
+    pub(super) has_written: AtomicBool,
+    /// Something waits to be written.
+    pub(super) is_writing: AtomicBool,
+}
+
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Guarded {
     stream: TcpStream,
     stall: Stall,
+    activity: Arc<Activity>,
     _connection: Held,
     _of_address: Place,
 }
@@ -38,9 +52,26 @@ impl Guarded {
         Self {
             stream,
             stall: Stall { timeout: stall_timeout, window: None, written: 0, waiting: false },
+            activity: Arc::default(),
             _connection: connection,
             _of_address: of_address,
         }
+    }
+}
+
+impl Guarded {
+    pub(super) fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.activity)
+    }
+
+    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_pending() {
+            self.activity.is_writing.store(true, Ordering::Relaxed);
+        } else {
+            self.activity.is_writing.store(false, Ordering::Relaxed);
+            self.activity.has_written.store(true, Ordering::Relaxed);
+        }
+        self.stall.watch(cx, written)
     }
 }
 
@@ -89,7 +120,7 @@ impl AsyncRead for Guarded {
 impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buffer);
-        self.stall.watch(cx, written)
+        self.watch(cx, written)
     }
 
     fn poll_write_vectored(
@@ -98,7 +129,7 @@ impl AsyncWrite for Guarded {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
-        self.stall.watch(cx, written)
+        self.watch(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -11,12 +12,12 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::budget::{Budget, PerAddress};
-use super::guard::Guarded;
+use super::guard::{Activity, Guarded};
 use super::reply::Reply;
 
 /// What connections may take.
@@ -111,6 +112,22 @@ fn refuse(stream: &TcpStream, peer: SocketAddr) {
     let _ = stream.try_write(answer.as_bytes());
 }
 
+/// Ready when no request was served and nothing written for so long, or half as long again.
+async fn silence(activity: &Activity, timeout: Duration) {
+    let mut quiet_halves = 0;
+    // The first head has its whole time and no more.
+    tokio::time::sleep(timeout / 2).await;
+    loop {
+        let has_written = activity.has_written.swap(false, Ordering::Relaxed);
+        let is_busy = [&activity.is_serving, &activity.is_writing].iter().any(|busy| busy.load(Ordering::Relaxed));
+        quiet_halves = if is_busy || has_written { 0 } else { quiet_halves + 1 };
+        if quiet_halves == 2 {
+            return;
+        }
+        tokio::time::sleep(timeout / 2).await;
+    }
+}
+
 async fn connection<H, F>(
     stream: Guarded,
     peer: SocketAddr,
@@ -121,20 +138,30 @@ async fn connection<H, F>(
     H: Fn(Request<Incoming>, SocketAddr) -> F,
     F: Future<Output = Reply> + Send,
 {
-    let service = service_fn(|request| handler(request, peer).map(Ok::<_, Infallible>));
+    let activity = stream.activity();
+    let service = service_fn(|request| {
+        activity.is_serving.store(true, Ordering::Relaxed);
+        handler(request, peer).map(|reply| {
+            activity.is_serving.store(false, Ordering::Relaxed);
+            Ok::<_, Infallible>(reply)
+        })
+    });
     let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_timeout)
-        .max_buf_size(limits.max_head.max(SMALLEST_HEAD));
+    // hyper would make a timer for each request, and throw it away with the next.
+    builder.header_read_timeout(None).max_buf_size(limits.max_head.max(SMALLEST_HEAD));
     if limits.max_headers != HEADERS_ON_STACK {
         builder.max_headers(limits.max_headers);
     }
+    let head_timeout = limits.head_timeout;
     drop(limits);
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
+        () = silence(&activity, head_timeout) => {
+            tracing::debug!(%peer, "connection closed: no head in time");
+            return;
+        }
         () = async { drop(stopped.wait_for(|&stopped| stopped).await) } => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -1,7 +1,7 @@
 //! The event `request`: a visitor's request as the end gets it (PROTOCOL.md, "The request event").
 
+use core::net::IpAddr;
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use http::header::{self, HeaderMap, HeaderName};
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::block::{BLOCK, needs_escape};
+use super::string::ESCAPED;
 use super::{Event, Invalid, Kind};
 
 /// Walks through a text. `visit` gets each event with the depth it stands at: 0 for the value itself.
@@ -180,9 +181,10 @@ impl Scanner<'_> {
         }
     }
 
+    #[inline]
     fn escape(&mut self) -> Result<(), Invalid> {
         match self.peek() {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+            Some(letter) if ESCAPED[usize::from(letter)] != 0 => self.at += 1,
             Some(b'u') => {
                 let digits = self.bytes.get(self.at + 1..self.at + 5);
                 if !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {

@@ -107,20 +107,40 @@ pub fn unescape(text: &str) -> Option<Vec<u8>> {
     }
 }
 
+/// What each letter behind a backslash stands for; zero where that is none, or takes more letters.
+///
+/// A table, because which of them comes next is anybody's guess, and a wrong one costs more than the look.
+pub(super) const ESCAPED: [u8; 256] = {
+    let mut table = [0; 256];
+    let pairs = [
+        (b'"', b'"'),
+        (b'\\', b'\\'),
+        (b'/', b'/'),
+        (b'b', 8),
+        (b'f', 12),
+        (b'n', b'\n'),
+        (b'r', b'\r'),
+        (b't', b'\t'),
+    ];
+    let mut index = 0;
+    while index < pairs.len() {
+        table[pairs[index].0 as usize] = pairs[index].1;
+        index += 1;
+    }
+    table
+};
+
 /// Appends the character of an escape, given behind its backslash, and gives what follows it.
+#[inline]
 fn read_escape<'t>(escape: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
-    let (byte, rest) = match *escape {
-        [b'u', ref digits @ ..] => return read_unicode_escape(digits, out),
-        [b'n', ref rest @ ..] => (b'\n', rest),
-        [b't', ref rest @ ..] => (b'\t', rest),
-        [b'r', ref rest @ ..] => (b'\r', rest),
-        [b'b', ref rest @ ..] => (0x8, rest),
-        [b'f', ref rest @ ..] => (0xc, rest),
-        [byte, ref rest @ ..] => (byte, rest),
-        [] => (b'\\', escape),
-    };
-    out.push(byte);
-    rest
+    let Some((&letter, rest)) = escape.split_first() else { return escape };
+    match ESCAPED[usize::from(letter)] {
+        0 => read_unicode_escape(rest, out),
+        byte => {
+            out.push(byte);
+            rest
+        }
+    }
 }
 
 fn read_unicode_escape<'t>(digits: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {

@@ -1,4 +1,4 @@
-//! The heap allocations of each step, as lines of name, blocks, blocks grown, bytes.
+//! The heap allocations of each step, as lines of name, blocks, blocks resized, bytes.
 
 use std::alloc::System;
 
@@ -19,7 +19,7 @@ fn main() {
         (0..RUNS).for_each(|_| run());
         let change = region.change();
         let counts = [change.allocations, change.reallocations, change.bytes_allocated];
-        let [blocks, grown, bytes] = counts.map(|count| count as f64 / RUNS as f64);
-        println!("{}\t{blocks}\t{grown}\t{bytes}", step.name);
+        let [blocks, resized, bytes] = counts.map(|count| count as f64 / RUNS as f64);
+        println!("{}\t{blocks}\t{resized}\t{bytes}", step.name);
     }
 }
