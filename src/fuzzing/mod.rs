@@ -5,7 +5,7 @@
 
 mod sequence;
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes};
 use bytestring::ByteString;
 
 pub use self::sequence::sequence;
@@ -19,6 +19,7 @@ use crate::proto::socket_io::attachments::{self, Assembly, Whole};
 use crate::proto::socket_io::connection::Answer;
 use crate::proto::socket_io::packet::Args;
 use crate::proto::socket_io::parser;
+use crate::proto::websocket::{Item, Opcode, Reader, Violation, write_head};
 
 /// The limit of attachments in the targets: the server's default.
 const MAX_ATTACHMENTS: usize = 10;
@@ -69,6 +70,68 @@ pub fn engine_io_payload(data: &[u8]) {
     let body = Batch { frames, revision, binary }.encode(None);
     let again: Result<Vec<_>, _> = Packets::new(body, revision).collect();
     assert_eq!(again, Ok(packets));
+}
+
+/// WebSocket frames are the same in whatever parts they come, and hold no more memory than has come. The first bytes choose
+/// the parts, and whether heads are made valid.
+pub fn websocket(data: &[u8]) {
+    let Some((&[size, choice], data)) = data.split_first_chunk() else { return };
+    let mut input = data.to_vec();
+    if choice & 1 != 0 {
+        // Without help few inputs have more than one frame: clients' are masked, and use no reserved bits.
+        let mut at = 0;
+        while at + 6 < input.len() {
+            input[at] &= 0x8f;
+            input[at + 1] = input[at + 1] & 0x7f | 0x80;
+            at += 6 + usize::from(input[at + 1] & 0x7f);
+        }
+    }
+    let max_message = if choice & 2 == 0 { 1000 } else { 1 << 20 };
+    let (items, violation) = websocket_items(&input, input.len().max(1), max_message);
+    for size in [1, usize::from(size).max(1)] {
+        assert_eq!(websocket_items(&input, size, max_message), (items.clone(), violation));
+    }
+    // What a server writes, read as if it were masked with zeros.
+    let mut again = Vec::new();
+    for item in &items {
+        let (opcode, payload) = match item {
+            Item::Text(text) => (Opcode::Text, &text.as_bytes()[..]),
+            Item::Binary(data) => (Opcode::Binary, &data[..]),
+            Item::Ping(data) => (Opcode::Ping, &data[..]),
+            Item::Pong | Item::Close(_) | Item::Oversized(_) => continue,
+        };
+        let start = again.len();
+        write_head(opcode, payload.len(), &mut again);
+        again[start + 1] |= 0x80;
+        again.extend_from_slice(&[0; 4]);
+        again.extend_from_slice(payload);
+    }
+    let expected: Vec<Item> =
+        items.into_iter().filter(|item| !matches!(item, Item::Pong | Item::Close(_) | Item::Oversized(_))).collect();
+    assert_eq!(websocket_items(&again, again.len().max(1), max_message), (expected, None));
+}
+
+fn websocket_items(input: &[u8], size: usize, max_message: usize) -> (Vec<Item>, Option<Violation>) {
+    let mut reader = Reader::new(max_message, 3 * max_message);
+    let mut items = Vec::new();
+    for mut part in input.chunks(size) {
+        loop {
+            if let Some(mut room) = reader.room() {
+                let (straight, rest) = part.split_at(part.len().min(room.remaining_mut()));
+                room.put_slice(straight);
+                reader.took(straight.len());
+                part = rest;
+            }
+            match reader.read(&mut part) {
+                Ok(Some(item)) => items.push(item),
+                Ok(None) if part.is_empty() => break,
+                Ok(None) => (),
+                Err(violation) => return (items, Some(violation)),
+            }
+            assert!(reader.buffered_bytes() <= 2 * input.len() + (16 << 10));
+        }
+    }
+    (items, None)
 }
 
 /// A packet's text and its binary messages, cut from the input by lengths of one byte each, in any order.
@@ -193,5 +256,6 @@ mod tests {
         replay("answer", super::answer);
         replay("json", super::json);
         replay("sequence", super::sequence);
+        replay("websocket", super::websocket);
     }
 }
