@@ -44,6 +44,12 @@ pub struct LimitConfig {
     /// Binary attachments of one packet; the reference's own limit
     #[arg(long, env = "SOCKET2ME_MAX_ATTACHMENTS", default_value = "10", value_name = "COUNT")]
     pub max_attachments: usize,
+    /// Levels of JSON in a packet with attachments, where each level takes memory; other JSON may be of any depth
+    #[arg(long, env = "SOCKET2ME_MAX_DEPTH", default_value = "512", value_name = "COUNT")]
+    pub max_depth: usize,
+    /// Packets in one polling body of an end; a client sends what it queued during one request
+    #[arg(long, env = "SOCKET2ME_MAX_PACKETS", default_value = "65536", value_name = "COUNT")]
+    pub max_packets: usize,
     /// The head of a request: its first line and headers
     #[arg(long, env = "SOCKET2ME_MAX_HEAD", default_value = "64KiB", value_parser = size, value_name = "SIZE")]
     pub max_head: usize,

@@ -10,7 +10,7 @@ use bytestring::ByteString;
 
 pub use self::sequence::sequence;
 use crate::proto::engine_io::jsonp::{self, Jsonp};
-use crate::proto::engine_io::payload::{Batch, Body, Packets};
+use crate::proto::engine_io::payload::{Batch, Body, MAX_PACKETS, Packets};
 use crate::proto::engine_io::query::{Method, Request};
 use crate::proto::engine_io::{BinaryAs, ClientPacket, Frame, Message, Revision};
 use crate::proto::exchange::{Response, query};
@@ -20,6 +20,9 @@ use crate::proto::socket_io::connection::Answer;
 use crate::proto::socket_io::packet::Args;
 use crate::proto::socket_io::parser;
 use crate::proto::websocket::{Item, Opcode, Reader, Violation, write_head};
+
+/// How deep placeholders may be in the targets: the server's default.
+const MAX_DEPTH: usize = 512;
 
 /// The limit of attachments in the targets: the server's default.
 const MAX_ATTACHMENTS: usize = 10;
@@ -34,7 +37,7 @@ pub fn socket_io_packet(data: &[u8]) {
     let mut assembly = Assembly::default();
     let mut whole = assembly.begin(parsed.clone());
     for _ in 0..parsed.missing {
-        whole = assembly.attach(Bytes::from_static(b"attachment"), usize::MAX);
+        whole = assembly.attach(Bytes::from_static(b"attachment"), usize::MAX, MAX_DEPTH);
     }
     // Placeholders that name no attachment are an error of the whole packet.
     let Ok(whole) = whole else { return };
@@ -58,7 +61,7 @@ pub fn engine_io_payload(data: &[u8]) {
     } else {
         Body::Binary(body)
     };
-    let packets: Vec<ClientPacket> = Packets::new(body, revision).map_while(Result::ok).collect();
+    let packets: Vec<ClientPacket> = Packets::new(body, revision, MAX_PACKETS).map_while(Result::ok).collect();
     let frames: Vec<Frame> = packets.iter().map(|packet| packet.encode(revision)).collect();
     for (packet, frame) in packets.iter().zip(&frames) {
         assert_eq!(ClientPacket::decode(frame.clone(), revision).as_ref(), Ok(packet));
@@ -68,7 +71,7 @@ pub fn engine_io_payload(data: &[u8]) {
     }
     let binary = if choice & 4 == 0 { BinaryAs::Frames } else { BinaryAs::Base64 };
     let body = Batch { frames, revision, binary }.encode(None);
-    let again: Result<Vec<_>, _> = Packets::new(body, revision).collect();
+    let again: Result<Vec<_>, _> = Packets::new(body, revision, MAX_PACKETS).collect();
     assert_eq!(again, Ok(packets));
 }
 
@@ -147,7 +150,7 @@ pub fn attachments(data: &[u8]) {
             let Ok(parsed) = parser::parse(&ByteString::from(text), MAX_ATTACHMENTS, Revision::V3) else { continue };
             assembly.begin(parsed)
         } else {
-            assembly.attach(Bytes::copy_from_slice(part), MAX_BYTES)
+            assembly.attach(Bytes::copy_from_slice(part), MAX_BYTES, MAX_DEPTH)
         };
         assert!(assembly.bytes() <= MAX_BYTES + data.len());
         match whole {
@@ -212,7 +215,7 @@ pub fn json(data: &[u8]) {
     if json::members(text).is_ok() {
         assert_eq!(Kind::of(text.trim_ascii_start()), Kind::Object);
     }
-    let found = attachments::placeholders(text, 3).unwrap_or_default();
+    let found = attachments::placeholders(text, 3, MAX_DEPTH).unwrap_or_default();
     assert!(found.iter().all(|(range, number)| text.is_char_boundary(range.start) && *number < 3));
     if is_json {
         let ascii = json::to_ascii(text);

@@ -125,7 +125,7 @@ impl<L: Layer, P> ServerLink<L, P> {
         }
         let revision = self.session.revision();
         let perhaps_encoded_twice = revision == Revision::V3 && matches!(body, Body::Text(_));
-        for packet in Packets::new(body, revision) {
+        for packet in Packets::new(body, revision, self.session.max_packets()) {
             let packet = match packet {
                 Ok(ClientPacket::Message(Message::Text(text))) if perhaps_encoded_twice => {
                     ClientPacket::Message(Message::Text(self.layer.polled_text(text)))

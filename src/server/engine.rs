@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -144,6 +144,8 @@ pub(super) struct Shared<A: Application> {
     pub(super) clock: Clock,
     pub(super) limits: Limits,
     stopping: AtomicBool,
+    /// How many sessions have ended, by the place of the reason in [`CloseReason::ALL`].
+    ended: [AtomicU64; CloseReason::ALL.len()],
     sessions: Mutex<HashMap<Sid, mailbox::Sender<Command<A::Command>>>>,
 }
 
@@ -164,6 +166,7 @@ impl<A: Application> Engine<A> {
                 clock: Clock::start(),
                 limits,
                 stopping: AtomicBool::new(false),
+                ended: [const { AtomicU64::new(0) }; CloseReason::ALL.len()],
                 sessions: Mutex::default(),
             }),
         }
@@ -179,6 +182,14 @@ impl<A: Application> Engine<A> {
     #[must_use]
     pub fn session_count(&self) -> usize {
         self.shared.sessions().len()
+    }
+
+    /// How many sessions have ended, by their reasons.
+    pub fn ended(&self) -> impl Iterator<Item = (CloseReason, u64)> {
+        CloseReason::ALL
+            .into_iter()
+            .zip(&self.shared.ended)
+            .map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
     }
 
     /// Opens no more sessions. Those that are open go on.
@@ -355,6 +366,13 @@ impl<A: Application> Shared<A> {
         let (sender, receiver) = mailbox::mailbox(self.limits.mailbox);
         self.sessions().insert(sid, sender.clone());
         (Registration { shared: Arc::clone(self), sid, sender, _place: place }, receiver)
+    }
+
+    /// Counts the end of a session.
+    pub(super) fn count_end(&self, reason: CloseReason) {
+        if let Some(index) = CloseReason::ALL.iter().position(|&known| known == reason) {
+            self.ended[index].fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<Sid, mailbox::Sender<Command<A::Command>>>> {

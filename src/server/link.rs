@@ -104,6 +104,7 @@ impl<A: Application> Future for Task<A> {
         ready!(task.poll_session(cx));
         let reason = task.link.session().close_reason().unwrap_or(CloseReason::TransportClose);
         tracing::debug!(session = ?task.registration.sid, %reason, "session closed");
+        task.registration.shared.count_end(reason);
         if let Some(websocket) = task.websocket.take() {
             websocket.farewell(websocket::close_code(reason));
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::budget::{Budget, PerAddress};
 use super::failure::CODES;
+use crate::proto::engine_io::CloseReason;
 
 /// Counts exchanges by what came of them. Begun is the sum of all the others and those in flight.
 #[derive(Debug)]
@@ -91,7 +92,13 @@ pub(super) struct Budgets {
 }
 
 /// All figures as text. `tunnels` and `tokens` are how many there are now.
-pub(super) fn render(exchanges: &Exchanges, budgets: &Budgets, tunnels: usize, tokens: usize) -> String {
+pub(super) fn render(
+    exchanges: &Exchanges,
+    budgets: &Budgets,
+    ended: impl Iterator<Item = (CloseReason, u64)>,
+    tunnels: usize,
+    tokens: usize,
+) -> String {
     let mut out = String::with_capacity(4096);
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     header(&mut out, "exchanges_begun_total", "counter", "Requests under /go/ that were taken in");
@@ -123,6 +130,11 @@ pub(super) fn render(exchanges: &Exchanges, budgets: &Budgets, tunnels: usize, t
     }
     for (name, per_address) in [("connections", connections_per_address), ("sessions", sessions_per_address)] {
         line(&mut out, "refused_total", &format!("{{budget=\"{name}-per-address\"}}"), per_address.refused());
+    }
+    header(&mut out, "sessions_ended_total", "counter", "Sessions that have ended, by the reason");
+    for (reason, count) in ended {
+        let reason = reason.to_string().replace(' ', "-");
+        line(&mut out, "sessions_ended_total", &format!("{{reason=\"{reason}\"}}"), count);
     }
     header(&mut out, "tunnels", "gauge", "Ends that are connected");
     line(&mut out, "tunnels", "", tunnels);

@@ -169,6 +169,7 @@ fn router(config: ServeConfig, listener: &TcpListener) -> std::io::Result<Router
         ping_timeout: config.ping_timeout,
         upgrade_timeout: config.upgrade_timeout,
         max_payload,
+        max_packets: limits.max_packets,
         max_buffered_bytes: (4 * max_payload).min(config.max_buffered() / 4),
         ..engine_io::Settings::default()
     };
@@ -178,6 +179,7 @@ fn router(config: ServeConfig, listener: &TcpListener) -> std::io::Result<Router
         max_attachments: limits.max_attachments,
         max_namespaces: limits.max_namespaces,
         max_attachment_bytes: max_payload,
+        max_depth: limits.max_depth,
         ..protocol::connection::Settings::default()
     };
     let session_limits = engine::Limits {

@@ -103,7 +103,7 @@ impl Router {
     /// All figures, for an operator.
     pub(super) fn metrics(&self) -> Reply {
         let (tunnels, tokens) = (self.forwarder.tunnels.count(), self.store.count());
-        let text = metrics::render(&self.forwarder.exchanges, &self.budgets, tunnels, tokens);
+        let text = metrics::render(&self.forwarder.exchanges, &self.budgets, self.engine.ended(), tunnels, tokens);
         reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
     }
 

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use bytes::BufMut as _;
 use bytestring::ByteString;
-use socket2me::proto::engine_io::payload::{Batch, Body, Packets};
+use socket2me::proto::engine_io::payload::{Batch, Body, MAX_PACKETS, Packets};
 use socket2me::proto::engine_io::{BinaryAs, Frame, Revision};
 use socket2me::proto::socket_io::parser;
 use socket2me::proto::websocket::{Item, Opcode, Reader, write_head};
@@ -84,7 +84,7 @@ fn decode() -> Run {
     let batch = Batch { frames: packets(), revision: Revision::V4, binary: BinaryAs::Frames };
     let Body::Text(body) = batch.encode(None) else { panic!("revision 4 is text") };
     Box::new(move || {
-        for packet in Packets::new(Body::Text(black_box(&body).clone()), Revision::V4) {
+        for packet in Packets::new(Body::Text(black_box(&body).clone()), Revision::V4, MAX_PACKETS) {
             drop(black_box(packet.expect("a packet")));
         }
     })

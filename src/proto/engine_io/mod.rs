@@ -101,6 +101,8 @@ pub struct Settings {
     pub upgrade_timeout: Duration,
     /// The largest message or polling body a client may send, in bytes; announced in the handshake.
     pub max_payload: usize,
+    /// Packets in one polling body of a client.
+    pub max_packets: usize,
     /// Bytes waiting to be sent on one session. A peer that does not read cannot make the server hold more.
     pub max_buffered_bytes: usize,
     /// Packets waiting to be sent on one session, for the same reason: small ones have a cost of their own.
@@ -115,6 +117,7 @@ impl Default for Settings {
             ping_timeout: Duration::from_secs(20),
             upgrade_timeout: Duration::from_secs(10),
             max_payload: 16 << 20,
+            max_packets: payload::MAX_PACKETS,
             max_buffered_bytes: 64 << 20,
             max_buffered_packets: 16_384,
         }

@@ -114,7 +114,8 @@ impl Response {
                 JSON
             }
             Kind::Object | Kind::Array => {
-                let found = placeholders(body, attachments.len())
+                // How deep they may be was looked at when the packet came.
+                let found = placeholders(body, attachments.len(), usize::MAX)
                     .map_err(|error| InvalidAnswer(format!("the body has {error}")))?;
                 if let [(range, number)] = found.as_slice()
                     && range.len() == body.len()

@@ -10,9 +10,6 @@ use super::packet::Packet;
 use super::parser::{ParseError, Parsed};
 use crate::proto::json::{self, Event, Kind};
 
-/// How deep a placeholder may be nested. Only here does depth take memory, so only here it is bounded.
-const MAX_PLACEHOLDER_DEPTH: usize = 512;
-
 /// The packet that is being put together, if there is one.
 #[derive(Debug, Default)]
 pub struct Assembly(Option<Partial>);
@@ -84,11 +81,12 @@ impl Assembly {
         }
     }
 
-    /// Takes a binary message; gives the packet once it is complete. `max_bytes` bounds the sum of its attachments.
+    /// Takes a binary message; gives the packet once it is complete. `max_bytes` bounds the sum of its attachments,
+    /// `max_depth` where their placeholders may be.
     ///
     /// # Errors
     /// When none is due, or when a placeholder names none of the attachments.
-    pub fn attach(&mut self, data: Bytes, max_bytes: usize) -> Result<Option<Whole>, ParseError> {
+    pub fn attach(&mut self, data: Bytes, max_bytes: usize, max_depth: usize) -> Result<Option<Whole>, ParseError> {
         let mut partial = self.0.take().ok_or(ParseError::Attachments)?;
         partial.missing -= 1;
         partial.bytes = partial.bytes.saturating_add(data.len());
@@ -108,24 +106,26 @@ impl Assembly {
             return Ok(Some(Whole::Oversized(packet)));
         }
         if let Packet::Event { args, attachments, .. } | Packet::Ack { args, attachments, .. } = &mut packet {
-            placeholders(args.json(), partial.collected.len())?;
+            placeholders(args.json(), partial.collected.len(), max_depth)?;
             *attachments = partial.collected;
         }
         Ok(Some(Whole::Packet(packet)))
     }
 }
 
-/// The placeholders of a JSON text and the attachment each stands for, in the order they are written.
+/// The placeholders of a JSON text and the attachment each stands for, in the order they are written. Only here does depth
+/// take memory, so only here it is bounded.
 ///
 /// # Errors
-/// When one names an attachment that is not among the `count` there are (CVE-2022-2421).
-pub fn placeholders(text: &str, count: usize) -> Result<Vec<(Range<usize>, usize)>, ParseError> {
+/// When one names an attachment that is not among the `count` there are (CVE-2022-2421), or something is nested deeper than
+/// `max_depth`.
+pub fn placeholders(text: &str, count: usize, max_depth: usize) -> Result<Vec<(Range<usize>, usize)>, ParseError> {
     let mut found = Vec::new();
     let mut open: Vec<Candidate> = Vec::new();
     let mut wrong = false;
     let scanned = json::scan(text, |depth, event| match event {
         Event::Open(kind, start) => {
-            wrong |= depth > MAX_PLACEHOLDER_DEPTH;
+            wrong |= depth > max_depth;
             if !wrong {
                 open.push(Candidate { start, kind, key: 0..0, marked: false, number: None });
             }
@@ -180,6 +180,7 @@ mod tests {
     use super::*;
     use crate::proto::engine_io::Revision;
 
+    const MAX_DEPTH: usize = 512;
     const PH0: &str = r#"{"_placeholder":true,"num":0}"#;
     const PH1: &str = r#"{"_placeholder":true,"num":1}"#;
 
@@ -188,7 +189,7 @@ mod tests {
         let mut assembly = Assembly::default();
         let mut whole = assembly.begin(parse(&ByteString::from(text), 10, Revision::V4)?)?;
         for data in binaries {
-            whole = assembly.attach(Bytes::from_static(data), 1_000)?;
+            whole = assembly.attach(Bytes::from_static(data), 1_000, MAX_DEPTH)?;
         }
         match whole {
             Some(Whole::Packet(Packet::Event { attachments, .. } | Packet::Ack { attachments, .. })) => Ok(attachments),
@@ -239,15 +240,15 @@ mod tests {
         let mut assembly = Assembly::default();
         let parsed = parse(&ByteString::from(r#"62-7["a"]"#), 10, Revision::V4).unwrap();
         assert_eq!(assembly.begin(parsed), Ok(None));
-        assert_eq!(assembly.attach(Bytes::from_static(b"123"), 2), Ok(None));
-        assert!(matches!(assembly.attach(Bytes::from_static(b"1"), 2), Ok(Some(Whole::Oversized(_)))));
+        assert_eq!(assembly.attach(Bytes::from_static(b"123"), 2, MAX_DEPTH), Ok(None));
+        assert!(matches!(assembly.attach(Bytes::from_static(b"1"), 2, MAX_DEPTH), Ok(Some(Whole::Oversized(_)))));
         assert!(!assembly.is_waiting());
     }
 
     #[test]
     fn bounds_the_depth_of_what_it_remembers() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(placeholders(&deep, 1), Err(ParseError::Attachments));
-        assert_eq!(placeholders(&format!(r#"[{{"a":{PH0}}}]"#), 1), Ok(vec![(6..35, 0)]));
+        assert_eq!(placeholders(&deep, 1, MAX_DEPTH), Err(ParseError::Attachments));
+        assert_eq!(placeholders(&format!(r#"[{{"a":{PH0}}}]"#), 1, MAX_DEPTH), Ok(vec![(6..35, 0)]));
     }
 }

@@ -17,8 +17,8 @@ pub(super) use self::base64::decode as decode_base64;
 use super::packet::{ClientPacket, DecodeError, Frame};
 use super::{BinaryAs, Revision};
 
-/// Packets in one body. A client's batch holds what it queued during one request, hundreds at the most;
-/// this stops a body of a million two-byte packets from holding up the session's task.
+/// Packets in one body, unless the server says otherwise. A client's batch holds what it queued during one request, hundreds
+/// at the most; this stops a body of a million two-byte packets from holding up the session's task.
 pub const MAX_PACKETS: usize = 65_536;
 
 /// A body, as its `Content-Type` has it.
@@ -74,14 +74,15 @@ pub struct Packets {
     /// What is left to read; `None` once the last packet or a fault was returned.
     rest: Option<Body>,
     revision: Revision,
-    count: usize,
+    /// How many more there may be.
+    left: usize,
 }
 
 impl Packets {
-    /// Starts to read a body.
+    /// Starts to read a body of at most `max_packets`.
     #[must_use]
-    pub fn new(body: Body, revision: Revision) -> Self {
-        Self { rest: Some(body), revision, count: 0 }
+    pub fn new(body: Body, revision: Revision, max_packets: usize) -> Self {
+        Self { rest: Some(body), revision, left: max_packets }
     }
 
     /// Cuts the first packet off. An empty one, which only revision 3 can skip, is `None`.
@@ -114,10 +115,8 @@ impl Iterator for Packets {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let body = self.rest.take()?;
-            self.count += 1;
-            if self.count > MAX_PACKETS {
-                return Some(Err(DecodeError::TooManyPackets));
-            }
+            let Some(left) = self.left.checked_sub(1) else { return Some(Err(DecodeError::TooManyPackets)) };
+            self.left = left;
             let packet = match self.split(body) {
                 Ok(Some(frame)) => ClientPacket::decode(frame, self.revision),
                 Ok(None) => continue,
@@ -164,7 +163,7 @@ mod tests {
     #[track_caller]
     fn check(body: &Body, revision: Revision, packets: &[ClientPacket], fault: Option<DecodeError>) {
         let (mut good, mut bad) = (Vec::new(), None);
-        for packet in Packets::new(body.clone(), revision) {
+        for packet in Packets::new(body.clone(), revision, MAX_PACKETS) {
             match packet {
                 Ok(packet) => good.push(packet),
                 Err(error) => assert_eq!(bad.replace(error), None, "one fault ends {body:?}"),
@@ -284,7 +283,7 @@ mod tests {
     fn bounds_the_packets_of_a_body() {
         for (body, revision) in [("4\x1e", Revision::V4), ("1:4", Revision::V3), ("0:", Revision::V3)] {
             let body = Body::Text(body.repeat(MAX_PACKETS + 1).into());
-            assert_eq!(Packets::new(body, revision).last(), Some(Err(TooManyPackets)));
+            assert_eq!(Packets::new(body, revision, MAX_PACKETS).last(), Some(Err(TooManyPackets)));
         }
     }
 

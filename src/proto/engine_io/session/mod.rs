@@ -156,6 +156,12 @@ impl<P> Session<P> {
         self.revision
     }
 
+    /// Packets that one polling body may have.
+    #[must_use]
+    pub fn max_packets(&self) -> usize {
+        self.settings.max_packets
+    }
+
     /// Why it ended, once it has. Nothing may be sent or received any more.
     #[must_use]
     pub fn close_reason(&self) -> Option<CloseReason> {

@@ -26,6 +26,20 @@ pub enum CloseReason {
     Overflow,
 }
 
+impl CloseReason {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::TransportError,
+        Self::TransportClose,
+        Self::PingTimeout,
+        Self::ParseError,
+        Self::ForcedClose,
+        Self::ForcedServerClose,
+        Self::ServerShuttingDown,
+        Self::Overflow,
+    ];
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -44,6 +44,8 @@ pub struct Settings {
     pub max_attachments: usize,
     /// The attachments of one packet together, in bytes.
     pub max_attachment_bytes: usize,
+    /// How deep JSON may be nested in a packet with attachments.
+    pub max_depth: usize,
     /// How long a packet may wait for its attachments.
     pub attachment_timeout: Duration,
     /// Namespaces of one connection, joined, joining or just left.
@@ -59,6 +61,7 @@ impl Default for Settings {
             ack_timeout: Duration::from_secs(5),
             max_attachments: 10,
             max_attachment_bytes: 16 << 20,
+            max_depth: 512,
             attachment_timeout: Duration::from_secs(25),
             max_namespaces: 100,
             max_refusals: 20,
@@ -431,7 +434,9 @@ impl<W> Layer for Connection<W> {
                 Ok(parsed) => self.assembly.begin(parsed),
                 Err(error) => Err(error),
             },
-            Message::Binary(data) => self.assembly.attach(data, self.settings.max_attachment_bytes),
+            Message::Binary(data) => {
+                self.assembly.attach(data, self.settings.max_attachment_bytes, self.settings.max_depth)
+            }
         };
         match whole {
             Ok(Some(whole)) => self.packet(whole, session, now),
