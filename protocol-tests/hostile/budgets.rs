@@ -189,6 +189,36 @@ async fn cve_2026_33151_attachments() {
     }
 }
 
+const PARSE_ERRORS: &str = r#"sessions_ended_total{reason="parse-error"}"#;
+
+#[tokio::test]
+async fn depth_of_a_packet_with_attachments() {
+    let (server, figures) = watched(|config| config.limits.max_depth = 8).await;
+    for (depth, fits) in [(1, true), (7, true), (8, false), (5_000, false)] {
+        let (mut ws, token) = server.joined().await;
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        ws.text(&format!(r#"451-/{token},["a",{open}{{"_placeholder":true,"num":0}}{close}]"#)).await;
+        ws.binary(b"x").await;
+        if fits {
+            serves(&server, &mut ws, &token).await;
+        } else {
+            ws.closes(None, &format!("{depth} levels")).await;
+        }
+    }
+    assert_eq!(figures.get(PARSE_ERRORS).await, 2);
+}
+
+#[tokio::test]
+async fn packets_of_a_polling_body() {
+    let (server, figures) = watched(|config| config.limits.max_packets = 3).await;
+    let polling = server.open().await;
+    polling.post("3\x1e3\x1e3").await.is(200, "ok");
+    polling.is_alive().await;
+    assert_eq!(polling.post("3\x1e3\x1e3\x1e3").await.status, 400);
+    polling.is_gone().await;
+    assert_eq!(figures.get(PARSE_ERRORS).await, 1);
+}
+
 #[tokio::test]
 async fn heads_and_headers() {
     for (max_headers, count, status) in [(10, 9, 200), (10, 10, 431), (300, 299, 200), (300, 300, 431)] {
