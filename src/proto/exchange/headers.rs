@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, GetAll, HeaderMap, HeaderName, HeaderValue};
 
 /// Headers that belong to one connection and not to the message.
 fn is_hop_by_hop(name: &str) -> bool {
@@ -47,20 +47,22 @@ pub fn is_ends_own(name: &HeaderName) -> bool {
 /// Decides for one message which of its headers end here.
 #[derive(Debug)]
 pub struct HopByHop<'m> {
-    connection: Vec<&'m HeaderValue>,
+    connection: Option<GetAll<'m, HeaderValue>>,
 }
 
 impl<'m> HopByHop<'m> {
     /// Looks at the message's `Connection`, which may name more.
     #[must_use]
     pub fn of(headers: &'m HeaderMap) -> Self {
-        Self { connection: headers.get_all(header::CONNECTION).iter().collect() }
+        let connection = headers.contains_key(header::CONNECTION).then(|| headers.get_all(header::CONNECTION));
+        Self { connection }
     }
 
     /// Whether this header ends here.
     #[must_use]
     pub fn contains(&self, name: &HeaderName) -> bool {
-        is_hop_by_hop(name.as_str()) || self.connection.iter().any(|value| names(value.as_bytes(), name.as_str()))
+        let is_named = |value: &HeaderValue| names(value.as_bytes(), name.as_str());
+        is_hop_by_hop(name.as_str()) || self.connection.as_ref().is_some_and(|all| all.iter().any(is_named))
     }
 }
 

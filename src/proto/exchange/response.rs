@@ -17,6 +17,9 @@ const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
+/// Headers that a response has beside those that the end gave: about its type, and the relay's own.
+const OTHERS: usize = 4;
+
 /// What the visitor gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
@@ -141,29 +144,31 @@ impl Response {
             }
         }
         let members = json::members(headers).map_err(|error| InvalidAnswer(format!("the headers are {error}")))?;
-        let mut given = HeaderMap::with_capacity(members.len());
+        let mut given = HeaderMap::with_capacity(members.len() + OTHERS);
         for json::Member { key, value } in members {
             let key = json::unquote(&headers[key]);
             let name = HeaderName::from_bytes(key.as_bytes())
                 .map_err(|_| InvalidAnswer(format!("{} is no header name", shown(&key))))?;
             // As in Node, a later value replaces an earlier one of the same name; a list is several lines.
             given.remove(&name);
-            for value in header_values(&name, &headers[value])? {
-                given.append(&name, value);
-            }
+            add_lines(&mut given, &name, &headers[value])?;
+        }
+        if let Some(length) = given.get_all(header::CONTENT_LENGTH).iter().next_back() {
+            self.declared_length = length.to_str().ok().and_then(|text| text.parse().ok());
         }
         let hop_by_hop = HopByHop::of(&given);
-        let mut replaced = None;
-        for (name, value) in &given {
-            if *name == header::CONTENT_LENGTH {
-                self.declared_length = value.to_str().ok().and_then(|text| text.parse().ok());
-            } else if !hop_by_hop.contains(name) && is_ends_own(name) {
-                if replaced.replace(name) != Some(name) {
-                    self.headers.remove(name);
-                }
-                self.headers.append(name, value.clone());
-            }
+        let passes =
+            |name: &HeaderName| *name != header::CONTENT_LENGTH && !hop_by_hop.contains(name) && is_ends_own(name);
+        let stopped: Vec<_> = given.keys().filter(|name| !passes(name)).cloned().collect();
+        for name in stopped {
+            given.remove(name);
         }
+        if let header::Entry::Vacant(place) = given.entry(header::CONTENT_TYPE)
+            && let Some(content_type) = self.headers.remove(header::CONTENT_TYPE)
+        {
+            place.insert(content_type);
+        }
+        self.headers = given;
         Ok(())
     }
 }
@@ -176,18 +181,24 @@ fn status(number: &str) -> Result<StatusCode, InvalidAnswer> {
     })
 }
 
-/// The lines of one header.
-fn header_values(name: &HeaderName, value: &str) -> Result<Vec<HeaderValue>, InvalidAnswer> {
+/// Adds the lines of one header.
+fn add_lines(headers: &mut HeaderMap, name: &HeaderName, value: &str) -> Result<(), InvalidAnswer> {
     match Kind::of(value) {
         Kind::Array => {
             let elements = json::elements(value).map_err(|error| InvalidAnswer(format!("the headers are {error}")))?;
-            let lines = elements.into_iter().map(|range| header_line(name, &value[range]));
-            lines.filter_map(Result::transpose).collect()
+            for range in elements {
+                if let Some(line) = header_line(name, &value[range])? {
+                    headers.append(name, line);
+                }
+            }
         }
         Kind::String | Kind::Number | Kind::Bool | Kind::Null | Kind::Object => {
-            Ok(header_line(name, value)?.into_iter().collect())
+            if let Some(line) = header_line(name, value)? {
+                headers.append(name, line);
+            }
         }
     }
+    Ok(())
 }
 
 /// One line; none for `null`.
