@@ -125,6 +125,8 @@ pub struct Reader {
     /// Its size so far, with what was announced of the frame that comes, and what was dropped.
     length: usize,
     message: Vec<u8>,
+    /// The start of the message that is known to be UTF-8, in bytes.
+    checked: usize,
     control: Vec<u8>,
 }
 
@@ -157,6 +159,7 @@ impl Reader {
             kind: None,
             length: 0,
             message: Vec::new(),
+            checked: 0,
             control: Vec::new(),
         }
     }
@@ -286,8 +289,9 @@ impl Reader {
             Opcode::Continuation | Opcode::Text | Opcode::Binary => (),
         }
         if !frame.is_final {
-            return Ok(None);
+            return self.check().map(|()| None);
         }
+        self.checked = 0;
         let message = Bytes::from(mem::take(&mut self.message));
         let is_oversized = mem::take(&mut self.length) > self.max_message;
         Ok(match self.kind.take() {
@@ -297,6 +301,20 @@ impl Reader {
             Some(Kind::Binary) => Some(Item::Binary(message)),
             None => None,
         })
+    }
+
+    /// Notices text that is not UTF-8 at the end of each part of it, and not only when the message is whole. The last
+    /// character may be cut there.
+    fn check(&mut self) -> Result<(), Violation> {
+        if self.kind != Some(Kind::Text) || self.length > self.max_message {
+            return Ok(());
+        }
+        match std::str::from_utf8(&self.message[self.checked..]) {
+            Ok(text) => self.checked += text.len(),
+            Err(error) if error.error_len().is_some() => return Err(Violation::Utf8),
+            Err(error) => self.checked += error.valid_up_to(),
+        }
+        Ok(())
     }
 }
 
@@ -486,6 +504,8 @@ mod tests {
             (frame(0x88, &999_u16.to_be_bytes()), Violation::Protocol),
             (frame(0x88, &[0x03, 0xe8, 0xff]), Violation::Utf8),
             (frame(0x81, b"\xff"), Violation::Utf8),
+            (frame(0x01, b"4\xff"), Violation::Utf8),
+            ([frame(0x01, b"4\xf0"), frame(0x00, b"\x9f"), frame(0x00, b"4")].concat(), Violation::Utf8),
             (vec![0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], Violation::Protocol),
             (vec![0x82, 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], Violation::TooLarge),
         ] {

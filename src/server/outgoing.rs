@@ -21,6 +21,9 @@ const COPIED: usize = 4 << 10;
 /// Pieces that one system call takes.
 const PIECES: usize = 32;
 
+/// The head of an answer to a ping: what one without a payload takes, too.
+const PONG_HEAD: usize = 2;
+
 /// Answers to pings that may wait, in bytes: dozens of the largest.
 const MAX_PONGS: usize = 4 << 10;
 
@@ -63,10 +66,11 @@ impl Outgoing {
 
     /// Takes the answer to a ping. Whoever asks and asks and does not read the answers gets only the latest.
     pub(super) fn push_pong(&mut self, payload: Bytes) {
-        if self.pong_bytes + payload.len() > MAX_PONGS {
+        let bytes = PONG_HEAD + payload.len();
+        if self.late_pong.is_some() || self.pong_bytes + bytes > MAX_PONGS {
             self.late_pong = Some(payload);
         } else {
-            self.pong_bytes += payload.len();
+            self.pong_bytes += bytes;
             self.push(Opcode::Pong, payload);
         }
     }
@@ -195,5 +199,23 @@ mod tests {
         assert_eq!(out.len() % 6, 0);
         assert!(out.starts_with(&[0x8a, 4, 0, 0, 0, 0, 0x8a, 4, 0, 0, 0, 1]));
         assert!(out.ends_with(&[0x8a, 4, 0, 0, 0x03, 0xe7]));
+    }
+
+    #[tokio::test]
+    async fn empty_pings_take_no_more_than_others_and_keep_their_order() {
+        let (mut near, mut far) = tokio::io::duplex(1 << 20);
+        let mut outgoing = Outgoing::default();
+        for _ in 0..100_000 {
+            outgoing.push_pong(Bytes::new());
+        }
+        outgoing.push_pong(Bytes::from_static(b"late"));
+        outgoing.push_pong(Bytes::from_static(b"!"));
+        assert!(outgoing.bytes() <= MAX_PONGS);
+        std::future::poll_fn(|cx| outgoing.poll_write(&mut near, cx)).await.unwrap();
+        drop(near);
+        let mut out = Vec::new();
+        far.read_to_end(&mut out).await.unwrap();
+        assert_eq!(out.len(), MAX_PONGS + 3);
+        assert!(out.ends_with(&[0x8a, 0, 0x8a, 1, b'!']));
     }
 }
