@@ -7,7 +7,7 @@ use crate::world::{Tally, World, lock};
 
 /// The most memory that the server may take, in MiB: what `--max-buffered` allows several times over, as what is counted once
 /// is sometimes there twice, and the allocator keeps some.
-const MOST_MEMORY: u64 = 384;
+const MOST_MEMORY: u64 = 256;
 
 /// Answers that must have been checked for the run to mean anything.
 const FEWEST_ANSWERS: u64 = 100;
