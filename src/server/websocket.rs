@@ -259,14 +259,16 @@ impl WebSocket {
     /// Says goodbye, with a code or without, in a task of its own, which does not outlive a short wait.
     pub fn farewell(mut self, code: Option<u16>) {
         self.close(code);
+        // What was read is dropped here, and with it its part of the memory: others wait for that.
+        let Self { mut socket, mut outgoing, .. } = self;
         tokio::spawn(async move {
             let goodbye = async {
                 // Whatever goes wrong now, it is over.
-                let _ = poll_fn(|cx| self.poll_flush(cx)).await;
-                let _ = self.socket.shutdown().await;
+                let _ = poll_fn(|cx| outgoing.poll_write(&mut socket, cx)).await;
+                let _ = socket.shutdown().await;
                 // Closing with bytes unread would reset the connection, and the peer might lose our last words.
                 let mut rest = [0; 1024];
-                while matches!(self.socket.read(&mut rest).await, Ok(1..)) {}
+                while matches!(socket.read(&mut rest).await, Ok(1..)) {}
             };
             let _ = tokio::time::timeout(FAREWELL, goodbye).await;
         });
