@@ -1,4 +1,4 @@
-//! Sixteen bytes at a time.
+//! Sixteen bytes at a time, or sixty-four.
 
 use wide::u8x16;
 
@@ -7,14 +7,71 @@ pub(super) const BLOCK: usize = 16;
 
 /// A bit for each byte that cannot stand in a JSON string as it is: quotes, backslashes and control characters.
 pub(super) fn needs_escape(block: &[u8; BLOCK]) -> u32 {
-    let bytes = u8x16::new(*block);
+    cannot_stand(u8x16::new(*block)).to_bitmask()
+}
+
+#[inline]
+fn cannot_stand(bytes: u8x16) -> u8x16 {
     let quotes = bytes.simd_eq(u8x16::splat(b'"'));
     let backslashes = bytes.simd_eq(u8x16::splat(b'\\'));
     let controls = bytes.simd_eq(bytes.min(u8x16::splat(0x1f)));
-    (quotes | backslashes | controls).to_bitmask()
+    quotes | backslashes | controls
 }
 
 /// A bit for each backslash.
 pub(super) fn is_backslash(block: &[u8; BLOCK]) -> u32 {
     u8x16::new(*block).simd_eq(u8x16::splat(b'\\')).to_bitmask()
+}
+
+/// How many bytes are looked at together in long strings: with a bit for each, they fill a word.
+pub(super) const LARGE: usize = 64;
+
+/// What a large block holds, a bit for each byte.
+pub(super) struct Found {
+    pub(super) quotes: u64,
+    pub(super) backslashes: u64,
+    pub(super) controls: u64,
+}
+
+/// Where a large block has what [`needs_escape`] tells of.
+#[inline]
+pub(super) fn find(block: &[u8; LARGE]) -> Found {
+    Found {
+        quotes: is_byte(block, b'"'),
+        backslashes: is_byte(block, b'\\'),
+        controls: bits(block, |bytes| bytes.simd_eq(bytes.min(u8x16::splat(0x1f)))),
+    }
+}
+
+/// [`needs_escape`] for a large block.
+#[inline]
+pub(super) fn needs_escape_large(block: &[u8; LARGE]) -> u64 {
+    bits(block, cannot_stand)
+}
+
+/// A bit for each byte of a large block that is this one.
+#[inline]
+pub(super) fn is_byte(block: &[u8; LARGE], byte: u8) -> u64 {
+    bits(block, |bytes| bytes.simd_eq(u8x16::splat(byte)))
+}
+
+#[inline]
+fn bits(block: &[u8; LARGE], test: impl Fn(u8x16) -> u8x16) -> u64 {
+    let (blocks, _) = block.as_chunks::<BLOCK>();
+    blocks.iter().rev().fold(0, |bits, block| bits << BLOCK | u64::from(test(u8x16::new(*block)).to_bitmask()))
+}
+
+/// A bit for each byte behind a backslash that is not itself behind one. `carry` says whether the first byte is, and then
+/// whether the first one of the next block is.
+///
+/// Without a branch, as in simdjson: from the start of a run of backslashes, every other one escapes what is next to it.
+#[inline]
+pub(super) fn escaped(backslashes: u64, carry: &mut bool) -> u64 {
+    const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
+    let first = u64::from(*carry);
+    let starts = backslashes & !first;
+    // The difference carries through each run; with the odd bits set before, what comes out is every other bit of it.
+    let alternating = (starts << 1 | ODD).wrapping_sub(starts) ^ ODD;
+    *carry = (alternating & backslashes) >> 63 == 1;
+    alternating ^ (backslashes | first)
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::block::{BLOCK, needs_escape};
+use super::block::{BLOCK, LARGE, escaped, find, is_byte, needs_escape};
 use super::string::ESCAPED;
 use super::{Event, Invalid, Kind};
 
@@ -138,6 +138,26 @@ impl Scanner<'_> {
 
     fn string(&mut self) -> Result<(), Invalid> {
         self.expect(b'"')?;
+        while let Some(block) = self.bytes[self.at..].first_chunk::<BLOCK>() {
+            let found = needs_escape(block);
+            if found != 0 {
+                let first = found.trailing_zeros() as usize % BLOCK;
+                if block[first] == b'"' {
+                    self.at += first + 1;
+                    return Ok(());
+                }
+                break;
+            }
+            self.at += BLOCK;
+        }
+        self.rest_of_string()
+    }
+
+    /// Goes on where an escape was found, or too little is left for a block. Kept apart, since most strings have no escape.
+    #[inline(never)]
+    fn rest_of_string(&mut self) -> Result<(), Invalid> {
+        // Most strings are over before that, and large blocks do not pay.
+        let long = self.at + LARGE;
         loop {
             let start = self.at;
             let Some(block) = self.bytes[start..].first_chunk::<BLOCK>() else {
@@ -172,6 +192,14 @@ impl Scanner<'_> {
                     b'\\' => {
                         self.at += 1;
                         self.escape()?;
+                        if self.at >= long {
+                            let (at, ended) = large_blocks(self.bytes, self.at)?;
+                            self.at = at;
+                            if ended {
+                                return Ok(());
+                            }
+                            break;
+                        }
                         // What was escaped is behind us, be it in this block or the next.
                         found &= u32::MAX.checked_shl(u32::try_from(self.at - start).unwrap_or(u32::MAX)).unwrap_or(0);
                     }
@@ -227,6 +255,44 @@ impl Scanner<'_> {
         }
         if self.at == start { Err(self.invalid()) } else { Ok(()) }
     }
+}
+
+/// Goes on in a string by large blocks, to behind its end, or until no whole block is left: then it gives `false`.
+///
+/// What stands in a block is known from its bits, so no load has to wait for the escape before it. The place is passed by
+/// value, and the function kept apart, so that the scanner of short strings has its own in a register.
+#[inline(never)]
+fn large_blocks(bytes: &[u8], at: usize) -> Result<(usize, bool), Invalid> {
+    let mut scanner = Scanner { bytes, at };
+    let mut start = at;
+    let mut carry = false;
+    while let Some(block) = bytes[start..].first_chunk::<LARGE>() {
+        let found = find(block);
+        if found.quotes | found.backslashes | found.controls | u64::from(carry) != 0 {
+            let escaped = escaped(found.backslashes, &mut carry);
+            let ends = found.quotes & !escaped | found.controls;
+            let before_end = !ends & ends.wrapping_sub(1);
+            // Most escapes are of these, and need no look.
+            let known = found.quotes | found.backslashes | is_byte(block, b'n');
+            let mut others = escaped & !known & before_end;
+            while others != 0 {
+                scanner.at = start + others.trailing_zeros() as usize;
+                scanner.escape()?;
+                others &= others - 1;
+            }
+            if ends != 0 {
+                scanner.at = start + ends.trailing_zeros() as usize;
+                scanner.expect(b'"')?;
+                return Ok((scanner.at, true));
+            }
+        }
+        start += LARGE;
+    }
+    scanner.at = start;
+    if carry {
+        scanner.escape()?;
+    }
+    Ok((scanner.at, false))
 }
 
 /// Which of the open values are objects: one bit each, so that a million brackets cost 125 kB, and the usual few nothing.

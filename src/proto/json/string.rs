@@ -1,8 +1,15 @@
 //! Strings into JSON and out of it.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use super::block::{BLOCK, is_backslash, needs_escape};
+use super::block::{BLOCK, LARGE, is_backslash, is_byte, needs_escape, needs_escape_large};
+
+/// How many bytes are copied at once, be they right or not: most pieces between escapes are shorter.
+const COPY: usize = 32;
+
+/// A large block and what may be copied, or looked at, behind it.
+const WINDOW: usize = LARGE + COPY;
 
 /// Appends a JSON string with its quotes.
 pub fn write_string(text: &str, out: &mut String) {
@@ -26,8 +33,57 @@ pub fn write_continuation(text: &str, out: &mut String) {
             other => write_unicode_escape(u16::from(other), out),
         }
         rest = &rest[plain + 1..];
+        if rest.len() >= 4 * LARGE {
+            rest = write_large_blocks(rest, out);
+        }
     }
     out.push('"');
+}
+
+/// Escapes large blocks while there are any, and gives what is left.
+///
+/// All that needs an escape in a block is known at once, so that no load has to wait for the escape before it. Kept
+/// apart, so that short strings do not pay for it.
+#[inline(never)]
+fn write_large_blocks<'t>(text: &'t str, out: &mut String) -> &'t str {
+    let mut plain = 0;
+    let mut start = 0;
+    while let Some(window) = text.as_bytes()[start..].first_chunk::<WINDOW>() {
+        let Some(block) = window.first_chunk::<LARGE>() else { break };
+        let mut found = needs_escape_large(block);
+        let ascii = found != 0 && block.is_ascii();
+        while found != 0 {
+            let at = found.trailing_zeros() as usize;
+            push_piece(text, plain..start + at, ascii, out);
+            // As with pieces: eight bytes at once, and then back to the right length.
+            let index = usize::from(block[at]);
+            let length = out.len() + usize::from(ESCAPE_LENGTHS[index]);
+            out.push_str(&ESCAPES[index * 8..index * 8 + 8]);
+            out.truncate(length);
+            plain = start + at + 1;
+            found &= found - 1;
+        }
+        start += LARGE;
+    }
+    // The last block may end within a character.
+    let end = (plain..=start).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(plain);
+    out.push_str(&text[plain..end]);
+    &text[end..]
+}
+
+/// Appends a piece of a text. Of a short one, more is copied than is right: that is cheaper.
+#[inline]
+fn push_piece(text: &str, piece: Range<usize>, ascii: bool, out: &mut String) {
+    let length = piece.len();
+    if ascii
+        && length <= COPY
+        && let Some(more) = text.get(piece.start..piece.start + COPY)
+    {
+        out.push_str(more);
+        out.truncate(out.len() - COPY + length);
+    } else {
+        out.push_str(&text[piece]);
+    }
 }
 
 /// The same JSON in ASCII: whatever is beyond it stands in strings, and is escaped.
@@ -49,9 +105,10 @@ pub fn to_ascii(json: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 /// Appends `\uXXXX`.
 fn write_unicode_escape(unit: u16, out: &mut String) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push_str("\\u");
     for shift in [12, 8, 4, 0] {
         out.push(char::from(HEX[usize::from(unit >> shift & 15)]));
@@ -83,6 +140,7 @@ pub fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() + BLOCK);
     let (plain, mut rest) = text.as_bytes().split_at(first);
     out.extend_from_slice(plain);
+    rest = unescape_large_blocks(rest, &mut out);
     loop {
         let Some(block) = rest.first_chunk::<BLOCK>() else {
             let plain = rest.iter().position(|&byte| byte == b'\\').unwrap_or(rest.len());
@@ -106,6 +164,85 @@ pub fn unescape(text: &str) -> Option<Vec<u8>> {
         }
     }
 }
+
+/// Unescapes large blocks while there are any, and gives what is left. See [`write_large_blocks`].
+fn unescape_large_blocks<'t>(mut rest: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
+    while let Some(window) = rest.first_chunk::<WINDOW>() {
+        let Some(block) = window.first_chunk::<LARGE>() else { break };
+        let mut backslashes = is_byte(block, b'\\');
+        let mut from = 0;
+        while backslashes != 0 {
+            let at = backslashes.trailing_zeros() as usize;
+            // What it escapes may be one too.
+            backslashes &= !(3 << at);
+            copy(window, from, at, out);
+            let letter = ESCAPED[usize::from(window[at + 1])];
+            if letter == 0 {
+                let behind = read_unicode_escape(&rest[at + 2..], out);
+                from = rest.len() - behind.len();
+                backslashes &= u64::MAX.checked_shl(u32::try_from(from).unwrap_or(u32::MAX)).unwrap_or(0);
+            } else {
+                out.push(letter);
+                from = at + 2;
+            }
+        }
+        if from < LARGE {
+            copy(window, from, LARGE, out);
+            from = LARGE;
+        }
+        rest = &rest[from..];
+    }
+    rest
+}
+
+/// Appends a piece of a window that starts in its large block and ends there at most.
+#[inline]
+fn copy(window: &[u8; WINDOW], mut from: usize, to: usize, out: &mut Vec<u8>) {
+    let end = out.len() + (to - from);
+    loop {
+        out.extend_from_slice(&window[from..from + COPY]);
+        from += COPY;
+        if from >= to {
+            break;
+        }
+    }
+    out.truncate(end);
+}
+
+/// The escape of each byte up to the backslash, filled up with blanks to eight; of use for those that need one.
+const ESCAPES: &str = match std::str::from_utf8(ESCAPE_BYTES.as_flattened()) {
+    Ok(escapes) => escapes,
+    Err(_) => panic!("they are ASCII"),
+};
+
+const ESCAPE_BYTES: [[u8; 8]; 93] = {
+    let mut escapes = [*b"\\u0000  "; 93];
+    let mut byte = 0;
+    while byte < 0x20 {
+        escapes[byte][4] = HEX[byte >> 4];
+        escapes[byte][5] = HEX[byte & 15];
+        byte += 1;
+    }
+    escapes[b'\n' as usize] = *b"\\n      ";
+    escapes[b'\r' as usize] = *b"\\r      ";
+    escapes[b'\t' as usize] = *b"\\t      ";
+    escapes[b'"' as usize] = *b"\\\"      ";
+    escapes[b'\\' as usize] = *b"\\\\      ";
+    escapes
+};
+
+/// How much of each of the [`ESCAPES`] is no blank.
+const ESCAPE_LENGTHS: [u8; 93] = {
+    let mut lengths = [2; 93];
+    let mut byte = 0;
+    while byte < 93 {
+        if ESCAPE_BYTES[byte][1] == b'u' {
+            lengths[byte] = 6;
+        }
+        byte += 1;
+    }
+    lengths
+};
 
 /// What each letter behind a backslash stands for; zero where that is none, or takes more letters.
 ///
@@ -145,8 +282,8 @@ fn read_escape<'t>(escape: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
 
 fn read_unicode_escape<'t>(digits: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
     let unit = |digits: &[u8]| {
-        let digits = std::str::from_utf8(digits.first_chunk::<4>()?).ok()?;
-        u32::from_str_radix(digits, 16).ok()
+        let digits = digits.first_chunk::<4>()?;
+        digits.iter().try_fold(0, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)?))
     };
     let Some(first) = unit(digits) else { return digits };
     let mut rest = &digits[4..];
