@@ -10,7 +10,7 @@ use super::units::{duration, memory, size};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitConfig {
-    /// Open connections of all kinds. An idle one takes about 15 kB
+    /// Open connections of all kinds. An idle one takes less than 10 kB
     #[arg(long, env = "SOCKET2ME_MAX_CONNECTIONS", default_value = "20000", value_name = "COUNT")]
     pub max_connections: usize,
     /// Open connections of one address, but for trusted proxies
