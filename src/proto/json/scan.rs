@@ -92,6 +92,7 @@ impl Scanner<'_> {
         Invalid { at: self.at }
     }
 
+    #[inline]
     fn blanks(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
@@ -107,6 +108,7 @@ impl Scanner<'_> {
         }
     }
 
+    #[inline]
     fn scalar(&mut self) -> Result<(), Invalid> {
         match self.peek() {
             Some(b'"') => self.string(),
@@ -127,6 +129,7 @@ impl Scanner<'_> {
     }
 
     /// A key, its colon and the blanks between.
+    #[inline]
     fn key(&mut self) -> Result<Range<usize>, Invalid> {
         let start = self.at;
         self.string()?;
@@ -136,6 +139,7 @@ impl Scanner<'_> {
         Ok(key)
     }
 
+    #[inline]
     fn string(&mut self) -> Result<(), Invalid> {
         self.expect(b'"')?;
         while let Some(block) = self.bytes[self.at..].first_chunk::<BLOCK>() {
