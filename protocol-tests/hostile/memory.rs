@@ -111,7 +111,7 @@ async fn half_a_websocket_message_is_counted() {
     let mut ws = server.open_ws().await;
     half_a_message(&mut ws, 300_000).await;
     // With the room that was made for what comes next.
-    figures.until_used("bytes", |used| (300_000..600_000).contains(&used), "half a message").await;
+    figures.until_used("bytes", |used| (300_000..=600_000).contains(&used), "half a message").await;
     drop(ws);
     figures.until_used("bytes", |used| used == 0, "its connection is gone").await;
 }
