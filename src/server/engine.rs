@@ -105,7 +105,7 @@ pub enum Undelivered {
 /// What the sessions of a server may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Commands that wait for one session's task.
+    /// Commands that wait for one session's task, of those that strangers can cause any number of.
     pub mailbox: usize,
     /// All sessions.
     pub sessions: Arc<Budget>,
