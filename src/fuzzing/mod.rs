@@ -131,7 +131,7 @@ fn websocket_items(input: &[u8], size: usize, max_message: usize) -> (Vec<Item>,
                 Ok(None) => (),
                 Err(violation) => return (items, Some(violation)),
             }
-            assert!(reader.buffered_bytes() <= 4 * input.len() + (16 << 10));
+            assert!(reader.buffered_bytes() <= 2 * input.len() + (16 << 10));
         }
     }
     (items, None)

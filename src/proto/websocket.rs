@@ -5,7 +5,7 @@
 //!      └─► Reader::room ─► took        the rest of a long one is read straight to where it stays
 //! ```
 //!
-//! A message has room for what has come of it, and for three times as much at the most: not for what was only announced.
+//! A message holds what has come of it, and never room for what was only announced.
 
 use std::mem;
 
@@ -15,9 +15,6 @@ use bytestring::ByteString;
 
 /// A frame has at least so much to come when it is read straight to its place, in bytes.
 const LONG: usize = 16 << 10;
-
-/// For so many times what has come of a message there is room for more, so that little of a long one is moved.
-const GROWTH: usize = 3;
 
 /// The start of an oversized text message that is kept: enough for the head of any packet.
 const OVERSIZE_START: usize = 512;
@@ -223,7 +220,7 @@ impl Reader {
         }
         let (length, spare) = (self.message.len(), self.message.capacity() - self.message.len());
         if spare < LONG.min(frame.remaining) {
-            self.message.reserve_exact(frame.remaining.min((GROWTH * length).max(LONG)));
+            self.message.reserve_exact(frame.remaining.min(length.max(LONG)));
         }
         let spare = self.message.capacity() - length;
         Some((&mut self.message).limit(spare.min(frame.remaining)))
@@ -438,7 +435,7 @@ mod tests {
                 }
             }
         }
-        assert!(reader.buffered_bytes() <= (1 + GROWTH) * bytes.len(), "no room for what did not come");
+        assert!(reader.buffered_bytes() <= 2 * bytes.len(), "no room for what did not come");
         (items, None)
     }
 
