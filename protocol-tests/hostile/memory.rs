@@ -110,13 +110,8 @@ async fn half_a_websocket_message_is_counted() {
     let (server, figures) = with_memory(4_000_000).await;
     let mut ws = server.open_ws().await;
     half_a_message(&mut ws, 300_000).await;
-<<<<<<< HEAD
-    // With the room that was made for what comes next.
-    figures.until_used("bytes", |used| (300_000..600_000).contains(&used), "half a message").await;
-=======
     // With the room that was made for what comes next, which is never more than what has come.
     figures.until_used("bytes", |used| (300_000..600_000).contains(&used), "half a message").await;
->>>>>>> parent of 745fd29 (A long message is moved less often as it grows)
     drop(ws);
     figures.until_used("bytes", |used| used == 0, "its connection is gone").await;
 }
