@@ -346,6 +346,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn escapes_where_a_stage_ends() {
+        for escape in ["\\ud83d\\ude00", "\\ud800", "\\u0041", "\\\\", "\\n"] {
+            for before in 1_900..2_200 {
+                let (before, behind) = ("x".repeat(before), "y".repeat(200));
+                agrees_with_plain_code(&format!("\"\\n{before}{escape}{behind}\""));
+            }
+        }
+    }
+
     /// Mostly what may stand in a string, with now and then something that may not.
     fn string_pieces() -> impl Strategy<Value = String> {
         let piece = prop_oneof![

@@ -166,47 +166,85 @@ pub fn unescape(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Unescapes large blocks while there are any, and gives what is left. See [`write_large_blocks`].
+///
+/// Kept apart, so that short strings do not pay for the room on the stack.
+#[inline(never)]
 fn unescape_large_blocks<'t>(mut rest: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
+    let mut staged = Staged { bytes: [0; STAGE + COPY], length: 0 };
     while let Some(window) = rest.first_chunk::<WINDOW>() {
         let Some(block) = window.first_chunk::<LARGE>() else { break };
+        // A block gets no longer, but for a character whose escape starts at its end.
+        if staged.length > STAGE - WINDOW {
+            staged.flush(out);
+        }
         let mut backslashes = is_byte(block, b'\\');
         let mut from = 0;
         while backslashes != 0 {
             let at = backslashes.trailing_zeros() as usize;
             // What it escapes may be one too.
             backslashes &= !(3 << at);
-            copy(window, from, at, out);
+            staged.copy(window, from, at);
             let letter = ESCAPED[usize::from(window[at + 1])];
             if letter == 0 {
-                let behind = read_unicode_escape(&rest[at + 2..], out);
+                let (character, behind) = unicode_escape(&rest[at + 2..]);
+                for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                    staged.push(byte);
+                }
                 from = rest.len() - behind.len();
                 backslashes &= u64::MAX.checked_shl(u32::try_from(from).unwrap_or(u32::MAX)).unwrap_or(0);
             } else {
-                out.push(letter);
+                staged.push(letter);
                 from = at + 2;
             }
         }
         if from < LARGE {
-            copy(window, from, LARGE, out);
+            staged.copy(window, from, LARGE);
             from = LARGE;
         }
         rest = &rest[from..];
     }
+    staged.flush(out);
     rest
 }
 
-/// Appends a piece of a window that starts in its large block and ends there at most.
-#[inline]
-fn copy(window: &[u8; WINDOW], mut from: usize, to: usize, out: &mut Vec<u8>) {
-    let end = out.len() + (to - from);
-    loop {
-        out.extend_from_slice(&window[from..from + COPY]);
-        from += COPY;
-        if from >= to {
-            break;
+/// How much is staged before it is appended.
+const STAGE: usize = 2048;
+
+/// Pieces on their way to a vector: here none of them asks whether there is room.
+struct Staged {
+    /// With room for what is copied beyond a piece.
+    bytes: [u8; STAGE + COPY],
+    /// Never more than [`STAGE`]. By the remainders below, which change nothing, the compiler knows it.
+    length: usize,
+}
+
+impl Staged {
+    /// Appends a piece of a window that starts in its large block and ends there at most.
+    #[inline]
+    fn copy(&mut self, window: &[u8; WINDOW], mut from: usize, to: usize) {
+        let end = self.length + (to - from);
+        loop {
+            let (source, target) = (from % LARGE, self.length % STAGE);
+            self.bytes[target..target + COPY].copy_from_slice(&window[source..source + COPY]);
+            from += COPY;
+            if from >= to {
+                break;
+            }
+            self.length += COPY;
         }
+        self.length = end;
     }
-    out.truncate(end);
+
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.length % STAGE] = byte;
+        self.length += 1;
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.bytes[..self.length]);
+        self.length = 0;
+    }
 }
 
 /// The escape of each byte up to the backslash, filled up with blanks to eight; of use for those that need one.
@@ -272,7 +310,11 @@ pub(super) const ESCAPED: [u8; 256] = {
 fn read_escape<'t>(escape: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
     let Some((&letter, rest)) = escape.split_first() else { return escape };
     match ESCAPED[usize::from(letter)] {
-        0 => read_unicode_escape(rest, out),
+        0 => {
+            let (character, rest) = unicode_escape(rest);
+            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            rest
+        }
         byte => {
             out.push(byte);
             rest
@@ -280,12 +322,13 @@ fn read_escape<'t>(escape: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
     }
 }
 
-fn read_unicode_escape<'t>(digits: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
+/// The character of an escape by number, given from its digits on, and what follows it.
+fn unicode_escape(digits: &[u8]) -> (char, &[u8]) {
     let unit = |digits: &[u8]| {
         let digits = digits.first_chunk::<4>()?;
         digits.iter().try_fold(0, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)?))
     };
-    let Some(first) = unit(digits) else { return digits };
+    let Some(first) = unit(digits) else { return (char::REPLACEMENT_CHARACTER, digits) };
     let mut rest = &digits[4..];
     let mut character = char::from_u32(first);
     if (0xd800..0xdc00).contains(&first)
@@ -295,9 +338,7 @@ fn read_unicode_escape<'t>(digits: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
         character = char::from_u32(0x10000 + ((first - 0xd800) << 10) + (low - 0xdc00));
         rest = &second[4..];
     }
-    let character = character.unwrap_or(char::REPLACEMENT_CHARACTER);
-    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-    rest
+    (character.unwrap_or(char::REPLACEMENT_CHARACTER), rest)
 }
 
 /// How many bytes from the start stand in a JSON string as they are: up to a quote, a backslash or a control character.
