@@ -75,3 +75,68 @@ pub(super) fn escaped(backslashes: u64, carry: &mut bool) -> u64 {
     *carry = (alternating & backslashes) >> 63 == 1;
     alternating ^ (backslashes | first)
 }
+
+/// What is known of a text at the end of a block.
+#[derive(Default)]
+pub(super) struct Marks {
+    /// Whether the next byte is behind a backslash.
+    escaped: bool,
+    /// All bits when the next byte is in a string, or none.
+    in_string: u64,
+    /// The lowest bit when the byte before was of a number or a word.
+    in_scalar: u64,
+}
+
+/// Where a block has what counts in JSON, a bit for each byte.
+pub(super) struct Structure {
+    /// The first byte of each token.
+    pub(super) tokens: u64,
+    /// What stands behind a backslash, but for quotes and backslashes, which always may.
+    pub(super) escapes: u64,
+    /// Whether a string has a control character.
+    pub(super) broken: bool,
+}
+
+impl Marks {
+    #[inline]
+    pub(super) fn next(&mut self, block: &[u8; LARGE]) -> Structure {
+        let backslashes = is_byte(block, b'\\');
+        let escaped = if backslashes == 0 && !self.escaped { 0 } else { escaped(backslashes, &mut self.escaped) };
+        let all_quotes = is_byte(block, b'"');
+        let quotes = all_quotes & !escaped;
+        // From each first quote to before its second.
+        let strings = prefix_xor(quotes) ^ self.in_string;
+        self.in_string = (strings >> 63).wrapping_neg();
+        let controls = bits(block, |bytes| bytes.simd_eq(bytes.min(u8x16::splat(0x1f))));
+        let mut blanks = is_byte(block, b' ');
+        if controls != 0 {
+            blanks |= is_byte(block, b'\n') | is_byte(block, b'\r') | is_byte(block, b'\t');
+        }
+        // Brackets differ from braces by one bit.
+        let operators = bits(block, |bytes| {
+            let folded = bytes | u8x16::splat(0x20);
+            folded.simd_eq(u8x16::splat(b'{'))
+                | folded.simd_eq(u8x16::splat(b'}'))
+                | bytes.simd_eq(u8x16::splat(b':'))
+                | bytes.simd_eq(u8x16::splat(b','))
+        });
+        let others = !(operators | blanks);
+        let scalars = others & !quotes;
+        let starts = others & !(scalars << 1 | self.in_scalar);
+        self.in_scalar = scalars >> 63;
+        Structure {
+            tokens: (operators | starts) & !(strings ^ quotes),
+            escapes: escaped & !(all_quotes | backslashes),
+            broken: controls & strings != 0,
+        }
+    }
+}
+
+/// A bit for each byte with an odd number of bits up to it.
+#[inline]
+fn prefix_xor(mut bits: u64) -> u64 {
+    for shift in [1, 2, 4, 8, 16, 32] {
+        bits ^= bits << shift;
+    }
+    bits
+}

@@ -5,6 +5,7 @@
 //! The scanner is iterative: depth costs a bit, not a stack frame.
 
 mod block;
+mod nested;
 mod scan;
 mod string;
 
@@ -13,6 +14,7 @@ use std::ops::Range;
 
 use bytestring::ByteString;
 
+use self::scan::Scanner;
 pub use self::scan::scan;
 pub use self::string::{to_ascii, unescape, unquote, without_quotes, write_continuation, write_string};
 
@@ -81,7 +83,10 @@ pub enum Event {
 /// # Errors
 /// With the place of the first byte that cannot be.
 pub fn check(text: &str) -> Result<(), Invalid> {
-    scan(text, |_, _| ())
+    let mut scanner = Scanner::new(text);
+    scanner.blanks();
+    scanner.value()?;
+    scanner.end()
 }
 
 /// The elements of an array, as they are written.
@@ -99,17 +104,21 @@ pub fn elements(text: &str) -> Result<Vec<Range<usize>>, Invalid> {
 /// # Errors
 /// As [`elements`].
 pub fn for_each_element(text: &str, mut visit: impl FnMut(Range<usize>)) -> Result<(), Invalid> {
-    let mut start = 0;
-    let begin = text.len() - text.trim_ascii_start().len();
-    if text.as_bytes().get(begin) != Some(&b'[') {
-        return Err(Invalid { at: begin });
+    let mut scanner = Scanner::new(text);
+    scanner.blanks();
+    scanner.expect(b'[')?;
+    scanner.blanks();
+    if !scanner.passes(b']') {
+        loop {
+            visit(scanner.value()?);
+            scanner.blanks();
+            if !scanner.passes(b',') {
+                break;
+            }
+        }
+        scanner.expect(b']')?;
     }
-    scan(text, |depth, event| match event {
-        Event::Scalar(range) if depth == 1 => visit(range),
-        Event::Open(_, at) if depth == 1 => start = at,
-        Event::Close(end) if depth == 1 => visit(start..end),
-        Event::Scalar(_) | Event::Open(..) | Event::Close(_) | Event::Key(_) => (),
-    })
+    scanner.end()
 }
 
 /// Where a member of an object stands.
@@ -127,18 +136,22 @@ pub struct Member {
 /// As [`elements`].
 pub fn members(text: &str) -> Result<Vec<Member>, Invalid> {
     let mut members = Vec::new();
-    let (mut key, mut start) = (0..0, 0);
-    let begin = text.len() - text.trim_ascii_start().len();
-    if text.as_bytes().get(begin) != Some(&b'{') {
-        return Err(Invalid { at: begin });
+    let mut scanner = Scanner::new(text);
+    scanner.blanks();
+    scanner.expect(b'{')?;
+    scanner.blanks();
+    if !scanner.passes(b'}') {
+        loop {
+            let key = scanner.key()?;
+            members.push(Member { key, value: scanner.value()? });
+            scanner.blanks();
+            if !scanner.passes(b',') {
+                break;
+            }
+        }
+        scanner.expect(b'}')?;
     }
-    scan(text, |depth, event| match event {
-        Event::Key(range) if depth == 1 => key = range,
-        Event::Scalar(value) if depth == 1 => members.push(Member { key: key.clone(), value }),
-        Event::Open(_, at) if depth == 1 => start = at,
-        Event::Close(end) if depth == 1 => members.push(Member { key: key.clone(), value: start..end }),
-        Event::Scalar(_) | Event::Open(..) | Event::Close(_) | Event::Key(_) => (),
-    })?;
+    scanner.end()?;
     Ok(members)
 }
 

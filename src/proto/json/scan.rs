@@ -4,87 +4,33 @@ use std::ops::Range;
 
 use super::block::{BLOCK, LARGE, escaped, find, is_byte, needs_escape};
 use super::string::ESCAPED;
-use super::{Event, Invalid, Kind};
+use super::{Event, Invalid, Kind, nested};
+
+/// From how many bytes on an object or array is worth large blocks.
+const NESTED: usize = 2 * LARGE;
 
 /// Walks through a text. `visit` gets each event with the depth it stands at: 0 for the value itself.
 ///
 /// # Errors
 /// With the place of the first byte that cannot be; events before it were visited.
-pub fn scan(text: &str, mut visit: impl FnMut(usize, Event)) -> Result<(), Invalid> {
-    let mut scanner = Scanner { bytes: text.as_bytes(), at: 0 };
-    let mut open = Nesting::default();
-    loop {
-        // A value is due.
-        scanner.blanks();
-        let start = scanner.at;
-        match scanner.peek() {
-            Some(b'{') => {
-                visit(open.depth, Event::Open(Kind::Object, start));
-                scanner.at += 1;
-                scanner.blanks();
-                if scanner.peek() == Some(b'}') {
-                    scanner.at += 1;
-                    visit(open.depth, Event::Close(scanner.at));
-                } else {
-                    open.push(true);
-                    let key = scanner.key()?;
-                    visit(open.depth, Event::Key(key));
-                    continue;
-                }
-            }
-            Some(b'[') => {
-                visit(open.depth, Event::Open(Kind::Array, start));
-                scanner.at += 1;
-                scanner.blanks();
-                if scanner.peek() == Some(b']') {
-                    scanner.at += 1;
-                    visit(open.depth, Event::Close(scanner.at));
-                } else {
-                    open.push(false);
-                    continue;
-                }
-            }
-            Some(_) | None => {
-                scanner.scalar()?;
-                visit(open.depth, Event::Scalar(start..scanner.at));
-            }
-        }
-        // A value is behind us: a comma brings the next one, a bracket ends what holds it.
-        loop {
-            scanner.blanks();
-            let Some(in_object) = open.innermost() else {
-                return if scanner.at == text.len() { Ok(()) } else { Err(scanner.invalid()) };
-            };
-            match (scanner.peek(), in_object) {
-                (Some(b','), true) => {
-                    scanner.at += 1;
-                    scanner.blanks();
-                    let key = scanner.key()?;
-                    visit(open.depth, Event::Key(key));
-                    break;
-                }
-                (Some(b','), false) => {
-                    scanner.at += 1;
-                    break;
-                }
-                (Some(b'}'), true) | (Some(b']'), false) => {
-                    scanner.at += 1;
-                    open.pop();
-                    visit(open.depth, Event::Close(scanner.at));
-                }
-                (Some(_) | None, _) => return Err(scanner.invalid()),
-            }
-        }
+pub fn scan(text: &str, visit: impl FnMut(usize, Event)) -> Result<(), Invalid> {
+    let mut scanner = Scanner::new(text);
+    scanner.blanks();
+    scanner.walk(visit)?;
+    scanner.end()
+}
+
+pub(super) struct Scanner<'t> {
+    pub(super) bytes: &'t [u8],
+    pub(super) at: usize,
+}
+
+impl<'t> Scanner<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self { bytes: text.as_bytes(), at: 0 }
     }
-}
 
-struct Scanner<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Scanner<'_> {
-    fn peek(&self) -> Option<u8> {
+    pub(super) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
@@ -93,13 +39,13 @@ impl Scanner<'_> {
     }
 
     #[inline]
-    fn blanks(&mut self) {
+    pub(super) fn blanks(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
         }
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), Invalid> {
+    pub(super) fn expect(&mut self, byte: u8) -> Result<(), Invalid> {
         if self.peek() == Some(byte) {
             self.at += 1;
             Ok(())
@@ -108,8 +54,106 @@ impl Scanner<'_> {
         }
     }
 
+    /// Passes a byte and the blanks behind it, if it is there.
+    pub(super) fn passes(&mut self, byte: u8) -> bool {
+        let there = self.peek() == Some(byte);
+        if there {
+            self.at += 1;
+            self.blanks();
+        }
+        there
+    }
+
+    /// The end of the text, but for blanks.
+    pub(super) fn end(&mut self) -> Result<(), Invalid> {
+        self.blanks();
+        if self.at == self.bytes.len() { Ok(()) } else { Err(self.invalid()) }
+    }
+
+    /// A value without blanks around it, whose inside nobody wants to see.
+    pub(super) fn value(&mut self) -> Result<Range<usize>, Invalid> {
+        let start = self.at;
+        match self.peek() {
+            Some(b'{' | b'[') => {
+                let long = self.bytes.len() - start >= NESTED;
+                match if long { nested::end(self.bytes, start) } else { None } {
+                    Some(end) => self.at = end,
+                    None => self.walk(|_, _| ())?,
+                }
+            }
+            Some(_) | None => self.scalar()?,
+        }
+        Ok(start..self.at)
+    }
+
+    /// A value without blanks around it, and all that is in it.
+    pub(super) fn walk(&mut self, mut visit: impl FnMut(usize, Event)) -> Result<(), Invalid> {
+        let mut open = Nesting::default();
+        loop {
+            // A value is due.
+            let start = self.at;
+            match self.peek() {
+                Some(b'{') => {
+                    visit(open.depth, Event::Open(Kind::Object, start));
+                    self.at += 1;
+                    self.blanks();
+                    if self.peek() == Some(b'}') {
+                        self.at += 1;
+                        visit(open.depth, Event::Close(self.at));
+                    } else {
+                        open.push(true);
+                        let key = self.key()?;
+                        visit(open.depth, Event::Key(key));
+                        continue;
+                    }
+                }
+                Some(b'[') => {
+                    visit(open.depth, Event::Open(Kind::Array, start));
+                    self.at += 1;
+                    self.blanks();
+                    if self.peek() == Some(b']') {
+                        self.at += 1;
+                        visit(open.depth, Event::Close(self.at));
+                    } else {
+                        open.push(false);
+                        continue;
+                    }
+                }
+                Some(_) | None => {
+                    self.scalar()?;
+                    visit(open.depth, Event::Scalar(start..self.at));
+                }
+            }
+            // A value is behind us: a comma brings the next one, a bracket ends what holds it.
+            loop {
+                let Some(in_object) = open.innermost() else { return Ok(()) };
+                self.blanks();
+                match (self.peek(), in_object) {
+                    (Some(b','), true) => {
+                        self.at += 1;
+                        self.blanks();
+                        let key = self.key()?;
+                        visit(open.depth, Event::Key(key));
+                        break;
+                    }
+                    (Some(b','), false) => {
+                        self.at += 1;
+                        self.blanks();
+                        break;
+                    }
+                    (Some(b'}'), true) | (Some(b']'), false) => {
+                        self.at += 1;
+                        open.pop();
+                        visit(open.depth, Event::Close(self.at));
+                    }
+                    (Some(_) | None, _) => return Err(self.invalid()),
+                }
+            }
+        }
+    }
+
     #[inline]
-    fn scalar(&mut self) -> Result<(), Invalid> {
+    pub(super) fn scalar(&mut self) -> Result<(), Invalid> {
         match self.peek() {
             Some(b'"') => self.string(),
             Some(b't') => self.word(b"true"),
@@ -128,14 +172,15 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// A key, its colon and the blanks between.
+    /// A key, its colon and the blanks around that.
     #[inline]
-    fn key(&mut self) -> Result<Range<usize>, Invalid> {
+    pub(super) fn key(&mut self) -> Result<Range<usize>, Invalid> {
         let start = self.at;
         self.string()?;
         let key = start..self.at;
         self.blanks();
         self.expect(b':')?;
+        self.blanks();
         Ok(key)
     }
 
@@ -214,7 +259,7 @@ impl Scanner<'_> {
     }
 
     #[inline]
-    fn escape(&mut self) -> Result<(), Invalid> {
+    pub(super) fn escape(&mut self) -> Result<(), Invalid> {
         match self.peek() {
             Some(letter) if ESCAPED[usize::from(letter)] != 0 => self.at += 1,
             Some(b'u') => {
@@ -229,6 +274,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
+    #[inline]
     fn number(&mut self) -> Result<(), Invalid> {
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -238,6 +284,13 @@ impl Scanner<'_> {
         } else {
             self.digits()?;
         }
+        match self.peek() {
+            Some(b'.' | b'e' | b'E') => self.rest_of_number(),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn rest_of_number(&mut self) -> Result<(), Invalid> {
         if self.peek() == Some(b'.') {
             self.at += 1;
             self.digits()?;
@@ -252,6 +305,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
+    #[inline]
     fn digits(&mut self) -> Result<(), Invalid> {
         let start = self.at;
         while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
@@ -301,14 +355,14 @@ fn large_blocks(bytes: &[u8], at: usize) -> Result<(usize, bool), Invalid> {
 
 /// Which of the open values are objects: one bit each, so that a million brackets cost 125 kB, and the usual few nothing.
 #[derive(Default)]
-struct Nesting {
+pub(super) struct Nesting {
     first: u64,
     rest: Vec<u64>,
     depth: usize,
 }
 
 impl Nesting {
-    fn push(&mut self, object: bool) {
+    pub(super) fn push(&mut self, object: bool) {
         let (word, bit) = (self.depth / 64, self.depth % 64);
         if word > self.rest.len() {
             self.rest.push(0);
@@ -318,11 +372,11 @@ impl Nesting {
         self.depth += 1;
     }
 
-    fn pop(&mut self) {
+    pub(super) fn pop(&mut self) {
         self.depth -= 1;
     }
 
-    fn innermost(&self) -> Option<bool> {
+    pub(super) fn innermost(&self) -> Option<bool> {
         let last = self.depth.checked_sub(1)?;
         let word = if last < 64 { self.first } else { self.rest[last / 64 - 1] };
         Some(word >> (last % 64) & 1 == 1)

@@ -1,0 +1,248 @@
+//! Whole objects and arrays, checked by large blocks.
+//!
+//! As in simdjson ("Parsing Gigabytes of JSON per Second", Langdale and Lemire, 2019), the bits of a block tell where strings
+//! are and where each token starts. A table says which token may stand behind which two others. What stands in strings is
+//! never walked through, but for rare escapes.
+
+use super::block::{LARGE, Marks};
+use super::scan::{Nesting, Scanner};
+
+/// Behind the object or array that starts at `at`. `None` when something in it cannot be: [`scan`](super::scan()) tells what,
+/// and has the last word.
+#[inline(never)]
+pub(super) fn end(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut marks = Marks::default();
+    let mut open = Nesting::default();
+    let (mut history, mut wrong) = (0, false);
+    let mut cannot_follow = &[false; HISTORIES];
+    let (blocks, tail) = bytes[at..].as_chunks();
+    let mut last = [b' '; LARGE];
+    last[..tail.len()].copy_from_slice(tail);
+    for index in 0..=blocks.len() {
+        let block = blocks.get(index).unwrap_or(&last);
+        let start = at + index * LARGE;
+        let found = marks.next(block);
+        if found.broken {
+            return None;
+        }
+        let mut escapes = found.escapes;
+        while escapes != 0 {
+            Scanner { bytes, at: start + escapes.trailing_zeros() as usize }.escape().ok()?;
+            escapes &= escapes - 1;
+        }
+        let mut tokens = found.tokens;
+        while tokens != 0 {
+            let index = tokens.trailing_zeros() as usize;
+            tokens &= tokens - 1;
+            let token = TOKENS[usize::from(block[index % LARGE])];
+            history = (history << TOKEN_BITS | token as usize) % HISTORIES;
+            wrong |= cannot_follow[history];
+            match token {
+                Token::Quote | Token::Colon | Token::Comma | Token::Blank => (),
+                Token::Scalar => {
+                    let mut scanner = Scanner { bytes, at: start + index };
+                    scanner.scalar().ok()?;
+                    let behind = scanner.peek().map_or(Token::Blank, |byte| TOKENS[usize::from(byte)]);
+                    if let Token::Scalar | Token::Quote = behind {
+                        return None;
+                    }
+                }
+                Token::OpenObject => {
+                    open.push(true);
+                    cannot_follow = &IN_OBJECT;
+                }
+                Token::OpenArray => {
+                    open.push(false);
+                    cannot_follow = &IN_ARRAY;
+                }
+                Token::CloseObject | Token::CloseArray => {
+                    open.pop();
+                    match open.innermost() {
+                        Some(true) => cannot_follow = &IN_OBJECT,
+                        Some(false) => cannot_follow = &IN_ARRAY,
+                        None => return (!wrong).then_some(start + index + 1),
+                    }
+                }
+            }
+        }
+        if wrong {
+            return None;
+        }
+    }
+    None
+}
+
+/// What a token is, by its first byte.
+#[derive(Clone, Copy)]
+enum Token {
+    Quote,
+    Colon,
+    Comma,
+    /// A number or a word.
+    Scalar,
+    OpenObject,
+    OpenArray,
+    CloseObject,
+    CloseArray,
+    /// None: it stands between them.
+    Blank,
+}
+
+const TOKENS: [Token; 256] = {
+    let mut tokens = [Token::Scalar; 256];
+    tokens[b'"' as usize] = Token::Quote;
+    tokens[b':' as usize] = Token::Colon;
+    tokens[b',' as usize] = Token::Comma;
+    tokens[b'{' as usize] = Token::OpenObject;
+    tokens[b'[' as usize] = Token::OpenArray;
+    tokens[b'}' as usize] = Token::CloseObject;
+    tokens[b']' as usize] = Token::CloseArray;
+    tokens[b' ' as usize] = Token::Blank;
+    tokens[b'\t' as usize] = Token::Blank;
+    tokens[b'\n' as usize] = Token::Blank;
+    tokens[b'\r' as usize] = Token::Blank;
+    tokens
+};
+
+const TOKEN_BITS: usize = 3;
+
+/// How many there are of three tokens.
+const HISTORIES: usize = 1 << (3 * TOKEN_BITS);
+
+/// Whether the last of three tokens cannot stand behind the others. A close is of what it closes.
+static IN_OBJECT: [bool; HISTORIES] = wrong(true);
+static IN_ARRAY: [bool; HISTORIES] = wrong(false);
+
+const fn wrong(in_object: bool) -> [bool; HISTORIES] {
+    const QUOTE: usize = Token::Quote as usize;
+    const COLON: usize = Token::Colon as usize;
+    const COMMA: usize = Token::Comma as usize;
+    const SCALAR: usize = Token::Scalar as usize;
+    const OPEN_OBJECT: usize = Token::OpenObject as usize;
+    const OPEN_ARRAY: usize = Token::OpenArray as usize;
+    const CLOSE_OBJECT: usize = Token::CloseObject as usize;
+    const CLOSE_ARRAY: usize = Token::CloseArray as usize;
+    let mut table = [false; HISTORIES];
+    let mut history = 0;
+    while history < HISTORIES {
+        let mask = (1 << TOKEN_BITS) - 1;
+        let [before, behind, token] = [history >> (2 * TOKEN_BITS), history >> TOKEN_BITS & mask, history & mask];
+        let is_value = matches!(token, QUOTE | SCALAR | OPEN_OBJECT | OPEN_ARRAY);
+        let right = if in_object {
+            match behind {
+                OPEN_OBJECT => matches!(token, QUOTE | CLOSE_OBJECT),
+                COMMA => token == QUOTE,
+                COLON => is_value,
+                // A key.
+                QUOTE if matches!(before, OPEN_OBJECT | COMMA) => token == COLON,
+                _ => matches!(token, COMMA | CLOSE_OBJECT),
+            }
+        } else {
+            match behind {
+                OPEN_ARRAY => is_value || token == CLOSE_ARRAY,
+                COMMA => is_value,
+                _ => matches!(token, COMMA | CLOSE_ARRAY),
+            }
+        };
+        table[history] = !right;
+        history += 1;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the walk says of the object or array at the start.
+    fn walked(text: &str) -> Option<usize> {
+        let mut scanner = Scanner::new(text);
+        scanner.walk(|_, _| ()).ok().map(|()| scanner.at)
+    }
+
+    fn json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            r"-?(0|[1-9][0-9]{0,9})(\.[0-9]{1,3})?([eE][+-]?[0-9]{1,2})?",
+            string(),
+        ];
+        leaf.prop_recursive(6, 200, 12, |inner| {
+            let blanks = || prop_oneof![6 => Just(""), 1 => Just(" "), 1 => Just("\n\t"), 1 => Just("\r\n  ")];
+            let element = (blanks(), inner.clone(), blanks())
+                .prop_map(|(before, value, behind)| before.to_owned() + &value + behind);
+            let member = (blanks(), string(), blanks(), blanks(), inner, blanks())
+                .prop_map(|(a, key, b, c, value, d)| format!("{a}{key}{b}:{c}{value}{d}"));
+            prop_oneof![
+                prop::collection::vec(element, 0..12).prop_map(|elements| format!("[{}]", elements.join(","))),
+                prop::collection::vec(member, 0..12).prop_map(|members| format!("{{{}}}", members.join(","))),
+            ]
+        })
+    }
+
+    fn string() -> impl Strategy<Value = String> {
+        r#""([a-z {}\[\]:,é😀]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}|\\\\){0,30}""#
+    }
+
+    /// One byte is taken away, or another one put in its place or before it.
+    fn broken(text: &str, place: usize, byte: char, how: u8) -> String {
+        let place = (0..=place % text.len()).rev().find(|&place| text.is_char_boundary(place)).unwrap_or_default();
+        let (before, behind) = text.split_at(place);
+        let mut rest = behind.chars();
+        match how % 3 {
+            0 => format!("{before}{byte}{behind}"),
+            1 => rest.next().map_or_else(String::new, |_| before.to_owned() + rest.as_str()),
+            _ => rest.next().map_or_else(String::new, |_| format!("{before}{byte}{}", rest.as_str())),
+        }
+    }
+
+    /// Every sequence of so many tokens, and what stands behind its end or not.
+    #[test]
+    fn knows_which_token_may_follow() {
+        const TOKENS: [&str; 8] = ["\"a\"", ":", ",", "1", "{", "[", "}", "]"];
+        const LENGTH: u32 = 5;
+        let mut right = 0;
+        for first in ["{", "[", "{\"b\":[", "[{"] {
+            for mut number in 0..8_usize.pow(LENGTH) {
+                let mut text = first.to_owned();
+                for _ in 0..LENGTH {
+                    text += TOKENS[number % 8];
+                    number /= 8;
+                }
+                let walked = walked(&text);
+                text.truncate(walked.unwrap_or(text.len()));
+                assert_eq!(end(text.as_bytes(), 0), walked, "{text}");
+                right += usize::from(walked.is_some());
+            }
+        }
+        assert!(right > 1_000, "{right} are JSON");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+        #[test]
+        fn agrees_with_the_walk(
+            values in prop::collection::vec(json(), 1..6),
+            before in 0..70_usize,
+            breaks in prop::collection::vec((any::<usize>(), r#"[{}\[\]:,"\\0-9a-z .\-\x00-\x1fé]"#, any::<u8>()), 0..3),
+        ) {
+            let mut text = format!("[\"{}\",{}]", "x".repeat(before), values.join(","));
+            prop_assert_eq!(end(text.as_bytes(), 0), Some(text.len()), "{}", text);
+            for (place, byte, how) in breaks {
+                text = broken(&text, place, byte.chars().next().unwrap_or(' '), how);
+                if !text.starts_with(['{', '[']) {
+                    break;
+                }
+                // Behind the end of it the rest of its block must be JSON too: then the walk has to say it.
+                match (end(text.as_bytes(), 0), walked(&text)) {
+                    (Some(ours), theirs) => prop_assert_eq!(Some(ours), theirs, "{}", text),
+                    (None, Some(theirs)) => prop_assert!(theirs < text.len(), "{}", text),
+                    (None, None) => (),
+                }
+            }
+        }
+    }
+}
