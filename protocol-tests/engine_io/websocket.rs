@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::wire::{Frame, Server, refusal};
+use crate::wire::{Frame, Server, UPGRADE, refusal};
 use crate::{E3, ms, small};
 
 // A.9: upgrade
@@ -204,4 +204,20 @@ async fn a11_close_frame_is_echoed() {
     let mut candidate = server.open().await.candidate().await;
     candidate.frame(0x88, &[]).await;
     candidate.closes(None, "without one").await;
+}
+
+#[tokio::test]
+async fn a_request_before_the_upgrade_is_answered_first() {
+    let server = Server::start().await;
+    let mut peer = server.peer().await;
+    let upgrade: String = UPGRADE.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let requests = format!(
+        "GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n\
+         GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: test\r\n{upgrade}\r\n"
+    );
+    peer.send(requests.as_bytes()).await;
+    assert_eq!(peer.answer().await.status, 200);
+    assert_eq!(peer.answer().await.status, 101);
+    let open = peer.exactly(4).await;
+    assert_eq!((open[0], open[2], open[3]), (0x81, b'0', b'{'), "{open:?}");
 }

@@ -1,6 +1,7 @@
 //! A connection that keeps its place among all connections, and ends when its peer does not read.
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,8 @@ pub(super) struct Activity {
     pub(super) has_written: AtomicBool,
     /// Something waits to be written.
     pub(super) is_writing: AtomicBool,
+    /// The next response is the last one: another protocol follows.
+    pub(super) is_switching: AtomicBool,
 }
 
 /// A connection.
@@ -37,6 +40,8 @@ pub(super) struct Guarded {
     stream: TcpStream,
     stall: Stall,
     activity: Arc<Activity>,
+    /// The response that switches protocols, which leaves with the first words of the other one.
+    held_back: Vec<u8>,
     _connection: Held,
     _of_address: Place,
 }
@@ -57,6 +62,7 @@ impl Guarded {
             stream,
             stall: Stall { timeout: stall_timeout, window: None, written: 0, waiting: false },
             activity: Arc::default(),
+            held_back: Vec::new(),
             _connection: connection,
             _of_address: of_address,
         }
@@ -66,6 +72,20 @@ impl Guarded {
 impl Guarded {
     pub(super) fn activity(&self) -> Arc<Activity> {
         Arc::clone(&self.activity)
+    }
+
+    /// What still has to be written before the other protocol's first words.
+    pub(super) fn switch(&mut self) -> Vec<u8> {
+        self.activity.is_switching.store(false, Ordering::Relaxed);
+        mem::take(&mut self.held_back)
+    }
+
+    fn holds_back(&mut self, buffers: &[io::IoSlice<'_>]) -> Option<usize> {
+        self.activity.is_switching.load(Ordering::Relaxed).then(|| {
+            let before = self.held_back.len();
+            buffers.iter().for_each(|buffer| self.held_back.extend_from_slice(buffer));
+            self.held_back.len() - before
+        })
     }
 
     fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -123,6 +143,9 @@ impl AsyncRead for Guarded {
 
 impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(length) = self.holds_back(&[io::IoSlice::new(buffer)]) {
+            return Poll::Ready(Ok(length));
+        }
         let written = Pin::new(&mut self.stream).poll_write(cx, buffer);
         self.watch(cx, written)
     }
@@ -132,6 +155,9 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(length) = self.holds_back(buffers) {
+            return Poll::Ready(Ok(length));
+        }
         let length: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         let stream = Pin::new(&mut self.stream);
         let written = if length <= JOINED {
@@ -173,6 +199,22 @@ mod tests {
         let (stream, address) = listener.accept().await.unwrap();
         let place = PerAddress::new(None, 1, Vec::new()).hold(address.ip()).unwrap();
         (Guarded::new(stream, Duration::from_secs(30), Budget::new(1).hold(1).unwrap(), place), peer)
+    }
+
+    #[tokio::test]
+    async fn the_last_response_before_another_protocol_is_held_back() {
+        let (mut guarded, mut peer) = pair().await;
+        guarded.write_all(b"first ").await.unwrap();
+        guarded.activity().is_switching.store(true, Ordering::Relaxed);
+        guarded.write_all(b"HTTP/1.1 101 ").await.unwrap();
+        let pieces = [io::IoSlice::new(b"Switching "), io::IoSlice::new(b"Protocols")];
+        assert_eq!(guarded.write_vectored(&pieces).await.unwrap(), 19);
+        assert_eq!(guarded.switch(), b"HTTP/1.1 101 Switching Protocols");
+        guarded.write_all(b"last").await.unwrap();
+        drop(guarded);
+        let mut read = String::new();
+        peer.read_to_string(&mut read).await.unwrap();
+        assert_eq!(read, "first last");
     }
 
     /// Time is paused: it moves on when nothing else does.

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use http::StatusCode;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -142,6 +143,9 @@ async fn connection<H, F>(
     let service = service_fn(|request| {
         activity.is_serving.store(true, Ordering::Relaxed);
         handler(request, peer).map(|reply| {
+            if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
+                activity.is_switching.store(true, Ordering::Relaxed);
+            }
             activity.is_serving.store(false, Ordering::Relaxed);
             Ok::<_, Infallible>(reply)
         })

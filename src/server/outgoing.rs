@@ -42,6 +42,11 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
+    /// Bytes that go before all frames.
+    pub(super) fn behind(head: Vec<u8>) -> Self {
+        Self { bytes: head.len(), pieces: VecDeque::from([Bytes::from(head)]), ..Self::default() }
+    }
+
     /// The memory of what waits, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

@@ -11,6 +11,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use bytes::{BufMut as _, Bytes};
 use bytestring::ByteString;
+use futures::FutureExt as _;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use hyper::Request;
@@ -72,6 +73,8 @@ pub struct WebSocket {
     outgoing: Outgoing,
     /// Our close frame is on its way.
     has_closed: bool,
+    /// The peer's close frame has come: it says nothing more.
+    is_closed: bool,
     /// The memory of all, of which a message that gathers gets a quarter at the most.
     memory: Arc<Budget>,
     held: Option<Held>,
@@ -144,13 +147,16 @@ impl WebSocket {
     fn from_upgraded(upgraded: hyper::upgrade::Upgraded, max_payload: usize, memory: Arc<Budget>) -> Option<Self> {
         // The only kind of connection the server makes; see `http`.
         let parts = upgraded.downcast::<TokioIo<Guarded>>().ok()?;
+        let mut socket = parts.io.into_inner();
+        let outgoing = Outgoing::behind(socket.switch());
         Some(Self {
-            socket: parts.io.into_inner(),
+            socket,
             reader: Reader::new(max_payload, max_payload.saturating_mul(OVERSIZE_FACTOR)),
             input: parts.read_buf.to_vec(),
             looked_at: 0,
-            outgoing: Outgoing::default(),
+            outgoing,
             has_closed: false,
+            is_closed: false,
             memory,
             held: None,
         })
@@ -172,6 +178,7 @@ impl WebSocket {
                 }
                 Ok(Some(Item::Pong)) => continue,
                 Ok(Some(Item::Close(code))) => {
+                    self.is_closed = true;
                     self.close(code);
                     return Poll::Ready(Received::Ended(CloseReason::TransportClose, None));
                 }
@@ -256,11 +263,16 @@ impl WebSocket {
         }
     }
 
-    /// Says goodbye, with a code or without, in a task of its own, which does not outlive a short wait.
+    /// Says goodbye, with a code or without. If the peer has not, a task of its own waits for that, for a short while.
     pub fn farewell(mut self, code: Option<u16>) {
         self.close(code);
         // What was read is dropped here, and with it its part of the memory: others wait for that.
-        let Self { mut socket, mut outgoing, .. } = self;
+        let Self { mut socket, mut outgoing, is_closed, .. } = self;
+        let sent = poll_fn(|cx| outgoing.poll_write(&mut socket, cx)).now_or_never();
+        if is_closed && sent.is_some() {
+            // Both have said goodbye, and it is the server that closes first (RFC 6455, section 7.1.1).
+            return;
+        }
         tokio::spawn(async move {
             let goodbye = async {
                 // Whatever goes wrong now, it is over.
