@@ -4,10 +4,12 @@
 //! - [`json`], [`wire`]: the codecs
 //! - [`exchange`]: a visitor's request to the event, an ack to the response, and all of it in a row
 //! - [`inputs`]: what they work on
+//! - [`server`]: a whole server, for those who count its allocations
 
 pub mod exchange;
 pub mod inputs;
 pub mod json;
+pub mod server;
 pub mod wire;
 
 /// Does a step once.

@@ -83,6 +83,7 @@ async fn soak(minutes: f64, seed: u64) -> Result<Vec<String>> {
     println!("seed {seed}, {seats} seats, server {} with its log in {}", server.address, server.log.display());
     let world = Arc::new(World::new(server.address, listener.local_addr()?, seats as usize));
     let (start, (rss, _)) = (server.first_figures().await?, server.memory());
+    let first_heap = server.heap()?;
     let mut next = || StdRng::seed_from_u64(rng.random());
 
     let (stop, stopped) = watch::channel(false);
@@ -114,8 +115,9 @@ async fn soak(minutes: f64, seed: u64) -> Result<Vec<String>> {
         std::io::Error::other(format!("the server has no figures ({error}); its log is {}", server.log.display()))
     })?;
     let (now, peak) = server.memory();
+    let heap = first_heap.zip(server.heap()?);
     let has_stopped = server.stop();
-    let mut faults = report::print(&world, &server, &start, &end, [rss, peak, now], has_stopped);
+    let mut faults = report::print(&world, &server, &start, &end, [rss, peak, now], heap, has_stopped);
     if fewest < seats / 3 {
         faults.push(format!("only {fewest} sessions at one time, with {seats} seats: the crowd did not keep up"));
     }

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Result};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::wire::{self, Connection, Route, strange};
@@ -35,6 +35,8 @@ const STOPPING: Duration = Duration::from_secs(20);
 
 pub struct Server {
     child: Child,
+    stdout: BufReader<ChildStdout>,
+    counts_heap: bool,
     pub address: SocketAddr,
     metrics: SocketAddr,
     pub log: PathBuf,
@@ -54,10 +56,12 @@ impl Server {
             .stderr(File::create(&log)?)
             .spawn()?;
         let mut line = String::new();
-        BufReader::new(child.stdout.take().ok_or_else(|| strange("no standard output"))?).read_line(&mut line)?;
+        let mut stdout = BufReader::new(child.stdout.take().ok_or_else(|| strange("no standard output"))?);
+        stdout.read_line(&mut line)?;
         let address = line.split_once("http://").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
         let address = address.ok_or_else(|| strange("the server does not say where it is"))?;
-        Ok(Self { child, address, metrics, log })
+        let counts_heap = line.contains("counts its heap");
+        Ok(Self { child, stdout, counts_heap, address, metrics, log })
     }
 
     /// The server says that it is ready a little before it serves its figures.
@@ -99,6 +103,23 @@ impl Server {
         (field("VmRSS:").unwrap_or_default(), field("VmHWM:").unwrap_or_default())
     }
 
+    /// What lives on its heap, in KiB, if it is the one that counts that (`scripts/soak --heap`).
+    pub fn heap(&mut self) -> Result<Option<u64>> {
+        if !self.counts_heap {
+            return Ok(None);
+        }
+        self.signal("-USR1")?;
+        let mut line = String::new();
+        self.stdout.read_line(&mut line)?;
+        let bytes: u64 = line.trim().parse().map_err(|_| strange("the server does not say how large its heap is"))?;
+        Ok(Some(bytes >> 10))
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status()?;
+        if status.success() { Ok(()) } else { Err(strange("the server is gone")) }
+    }
+
     /// The lines of the log that speak of a panic.
     pub fn panics(&self) -> Vec<String> {
         let log = fs::read(&self.log).unwrap_or_default();
@@ -108,7 +129,7 @@ impl Server {
 
     /// Asks it to stop. Whether it did, and without complaint.
     pub fn stop(&mut self) -> bool {
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let asked = self.signal("-TERM");
         let deadline = Instant::now() + STOPPING;
         while asked.is_ok() && Instant::now() < deadline {
             if let Ok(Some(status)) = self.child.try_wait() {

@@ -1,0 +1,28 @@
+//! The server as `src/main.rs` starts it, for programs that bring another allocator.
+
+use std::error::Error;
+use std::net::SocketAddr;
+
+use clap::Parser as _;
+use socket2me::config::{Cli, Command};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Reads the command line and serves until SIGTERM. `ready` gets the address.
+///
+/// # Errors
+/// With what keeps it from that.
+pub async fn run(ready: impl FnOnce(SocketAddr)) -> Result<(), Box<dyn Error>> {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&cli.log)?).with_writer(std::io::stderr).init();
+    let Command::Serve(config) = cli.command;
+    let listener = TcpListener::bind(config.address()).await?;
+    let address = listener.local_addr()?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = async move {
+        terminate.recv().await;
+    };
+    socket2me::server::run(listener, *config, || ready(address), stop).await?;
+    Ok(())
+}
