@@ -21,3 +21,4 @@ pub mod fuzzing;
 pub mod proto;
 pub mod server;
 pub mod store;
+mod tables;

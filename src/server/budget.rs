@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::IpNet;
 
+use crate::tables;
+
 /// So much of something.
 #[derive(Debug)]
 pub struct Budget {
@@ -187,6 +189,7 @@ impl Drop for Place {
             // Who has none is forgotten, so the table is no larger than what is held.
             if *count == 0 {
                 counts.remove(address);
+                tables::shrink(&mut counts);
             }
         }
     }

@@ -27,6 +27,7 @@ use crate::proto::engine_io::{BinaryAs, CloseReason, Method, Rejection, Revision
 use crate::proto::engine_io::{Request as EngineRequest, query::Target};
 use crate::proto::link::{Layer, ServerLink};
 use crate::proto::time::Instant;
+use crate::tables;
 
 /// What stands on the sessions of a server.
 pub trait Application: Send + Sync + 'static {
@@ -407,7 +408,9 @@ impl<A: Application> Registration<A> {
 
 impl<A: Application> Drop for Registration<A> {
     fn drop(&mut self) {
-        self.shared.sessions().remove(&self.sid);
+        let mut sessions = self.shared.sessions();
+        sessions.remove(&self.sid);
+        tables::shrink(&mut sessions);
     }
 }
 

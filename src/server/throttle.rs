@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::budget::network_of;
 use crate::config::ServeConfig;
+use crate::tables;
 
 /// The original's `THROTTLE_INTERVAL_MAX`.
 const DEFAULT_MAX: u32 = 200;
@@ -71,6 +72,7 @@ impl Throttle {
         if window.until <= now {
             window.until = now + self.interval;
             window.counts.clear();
+            tables::shrink(&mut window.counts);
         }
         let mut key = network_of(address);
         if window.counts.len() >= MAX_ADDRESSES && !window.counts.contains_key(&key) {

@@ -21,6 +21,7 @@ use crate::proto::socket_io::packet::Encoded;
 use crate::proto::socket_io::{AckId, Namespace};
 use crate::proto::token::Token;
 use crate::store::Store;
+use crate::tables;
 
 /// The message of a `connect_error` for a token that is unknown or has expired, which nobody can tell apart.
 const TOKEN_NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";
@@ -98,6 +99,7 @@ impl Ends {
     /// Forgets a token; gives its end.
     fn remove(&mut self, token: &Token) -> Option<Arc<End>> {
         let tunnel = self.by_token.remove(token)?;
+        tables::shrink(&mut self.by_token);
         self.by_expiry.remove(&(tunnel.expiry, *token));
         self.connected -= usize::from(tunnel.end.is_some());
         tunnel.end

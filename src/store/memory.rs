@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::StoreError;
 use crate::proto::token::Token;
+use crate::tables;
 
 /// The tokens of this process.
 #[derive(Debug)]
@@ -77,6 +78,7 @@ impl Tokens {
         {
             self.order.pop_first();
             self.expiry.remove(&token);
+            tables::shrink(&mut self.expiry);
         }
     }
 }
