@@ -77,7 +77,6 @@ pub async fn run(
         None => None,
     };
     let sweeper = tokio::spawn(Arc::clone(&router.forwarder.tunnels).sweep());
-    ready();
     let (stop, stopped) = oneshot::channel::<()>();
     let handler = {
         let router = Arc::clone(&router);
@@ -89,6 +88,8 @@ pub async fn run(
     // In a task of its own, so that a connection is served by the thread that took it in.
     let serving =
         tokio::spawn(http::serve(listener, handler, router.connection_limits(), async { drop(stopped.await) }));
+    // All tasks of the server's own run: the figures from here on are those of its work.
+    ready();
     let stopping = async {
         shutdown.await;
         drain(&router).await;
