@@ -10,7 +10,7 @@ use crate::world::{Tally, World, lock};
 const MOST_MEMORY: u64 = 256;
 
 /// What may live on longer, in KiB: the room of tables that had a thousand sessions, and each thread's buffers.
-const SPARE_HEAP: u64 = 1 << 10;
+const SPARE_HEAP: u64 = 1 << 9;
 
 /// Answers that must have been checked for the run to mean anything.
 const FEWEST_ANSWERS: u64 = 100;
