@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 use clap::Parser;
 use http::StatusCode;
-use socket2me::proto::engine_io::{self, CloseReason, Message, Outgoing, Session};
+use socket2me::proto::engine_io::{self, CloseReason, Message, Outgoing, Room, Session};
 use socket2me::proto::json;
 use socket2me::proto::link::Layer;
 use socket2me::proto::socket_io::connection::{self, AckError, Answer, DisconnectReason};
@@ -166,7 +166,7 @@ impl Host for Echo {
 
     fn connected(&self, member: &mut Member, socket: &Socket<Self>, mut reply: Reply<'_, Self>) {
         let auth = &member.auth;
-        let event = Encoded::event(socket.namespace(), None, Vec::new(), auth.len() + 16, |json| {
+        let event = Encoded::event(socket.namespace(), None, Vec::new(), Room::Own(auth.len() + 16), |json| {
             json.extend([r#"["auth","#, auth, "]"]);
         });
         reply.emit(event);
@@ -177,8 +177,8 @@ impl Host for Echo {
         let name = args.get(0).unwrap_or_default();
         match (&*json::unquote(name), id) {
             ("message", _) => {
-                let capacity = args.json().len() + "-back".len();
-                reply.emit(Encoded::event(socket.namespace(), None, attachments, capacity, |json| {
+                let room = Room::Own(args.json().len() + "-back".len());
+                reply.emit(Encoded::event(socket.namespace(), None, attachments, room, |json| {
                     write_array(Some(r#""message-back""#), &args, json);
                 }));
             }

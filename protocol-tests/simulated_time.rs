@@ -11,7 +11,7 @@ use std::time::Duration;
 use socket2me::proto::engine_io::payload::Body;
 use socket2me::proto::engine_io::session::{Output, PollAnswer, PostError};
 use socket2me::proto::engine_io::{
-    BinaryAs, CloseReason, Frame, Rejection, Revision, Session, Settings as EngineSettings, Sid, Transport,
+    BinaryAs, CloseReason, Frame, Rejection, Revision, Room, Session, Settings as EngineSettings, Sid, Transport,
 };
 use socket2me::proto::link::ServerLink;
 use socket2me::proto::socket_io::connection::{AckError, DisconnectReason, Settings};
@@ -142,7 +142,8 @@ impl World {
 
     fn emit(&mut self, number: u64, waiter: &'static str) {
         let (namespace, id, now) = (namespace(), AckId::new(number).unwrap(), self.now);
-        let packet = Encoded::event(&namespace, Some(id), Vec::new(), 8, |out| out.push_str(r#"["request"]"#));
+        let packet =
+            Encoded::event(&namespace, Some(id), Vec::new(), Room::Own(8), |out| out.push_str(r#"["request"]"#));
         self.link.act(|connection, session| connection.emit(&namespace, packet, Some((id, waiter)), session, now));
     }
 

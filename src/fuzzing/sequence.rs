@@ -9,7 +9,7 @@ use bytestring::ByteString;
 
 use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PollAnswer};
-use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Session, Settings, Sid, Transport};
+use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Room, Session, Settings, Sid, Transport};
 use crate::proto::link::{Layer, ServerLink};
 use crate::proto::socket_io::connection::{self, Connection};
 use crate::proto::socket_io::packet::Encoded;
@@ -223,7 +223,9 @@ impl World {
             return;
         }
         let attachments = if input.byte().is_multiple_of(2) { vec![Bytes::from_static(&[7; 30])] } else { Vec::new() };
-        let packet = Encoded::event(&namespace, Some(id), attachments, 0, |json| json.push_str("[\"request\",\"é\"]"));
+        let packet = Encoded::event(&namespace, Some(id), attachments, Room::Own(0), |json| {
+            json.push_str("[\"request\",\"é\"]");
+        });
         self.waiters.insert(number, (namespace.clone(), id));
         self.link.act(|layer, session| layer.emit(&namespace, packet, Some((id, number)), session, now));
     }

@@ -1,11 +1,11 @@
 //! One exchange: a visitor's request to the end and its answer back.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{Method, StatusCode, Version};
 use http_body_util::Full;
 use hyper::Request;
@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::forwarded::Forwarded;
 use super::metrics::{Exchanges, Outcome};
 use super::reply::Reply;
+use super::scratch;
 use super::tunnels::{End, Tunnels};
 use crate::config::ServeConfig;
 use crate::proto::exchange::{Body, Response, Visit};
@@ -28,6 +29,9 @@ use crate::store::Store;
 
 const PROVIDED_BY: HeaderName = HeaderName::from_static("x-provided-by");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Room for so many headers is kept by a visitor's connection.
+const KEPT_HEADERS: usize = 48;
 
 /// Forwards visitors' requests.
 pub(super) struct Forwarder {
@@ -41,22 +45,32 @@ pub(super) struct Forwarder {
 /// Makes the ids of exchanges: a part that is this process's own, and a count.
 #[derive(Debug)]
 pub(super) struct Ids {
-    prefix: u32,
+    /// Eight digits and a dash.
+    prefix: [u8; 9],
     next: AtomicU64,
 }
 
 impl Ids {
     pub(super) fn new(prefix: u32) -> Self {
-        Self { prefix, next: AtomicU64::new(1) }
+        let mut bytes = [b'-'; 9];
+        write_hex(u64::from(prefix), &mut bytes[..8]);
+        Self { prefix: bytes, next: AtomicU64::new(1) }
     }
 
     fn next(&self) -> HeaderValue {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let digits = (number | 1).ilog(16) as usize + 1;
         let mut id = [0; 25];
-        let mut rest = &mut id[..];
-        // Eight digits, a dash, and sixteen at the most: there is room.
-        let _ = write!(rest, "{:08x}-{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed));
-        let unused = rest.len();
-        HeaderValue::from_bytes(&id[..id.len() - unused]).unwrap_or(HeaderValue::from_static("none"))
+        id[..9].copy_from_slice(&self.prefix);
+        write_hex(number, &mut id[9..9 + digits]);
+        HeaderValue::from_bytes(&id[..9 + digits]).unwrap_or(HeaderValue::from_static("none"))
+    }
+}
+
+/// The last digits of a number, as many as there is room for. Without the machinery of `fmt`, since each exchange has an id.
+fn write_hex(number: u64, out: &mut [u8]) {
+    for (place, digit) in out.iter_mut().rev().enumerate() {
+        *digit = b"0123456789abcdef"[(number >> (4 * place) & 15) as usize];
     }
 }
 
@@ -129,19 +143,22 @@ impl Forwarder {
             id,
         };
         let ack_id = end.next_ack();
-        let event = visit.encode(end.namespace(), ack_id, &body, length, end.options);
+        let mut draft = scratch::lend_text();
+        let event = visit.encode(end.namespace(), ack_id, &body, length, end.options, &mut draft);
+        scratch::give_back(draft.into_bytes());
         tracing::debug!(id, ?token, method = visit.method, bytes = event.len(), "exchange begun");
+        let room = room_of(head);
         drop(body);
         if !body::count(&mut held, event.len(), &end.memory) {
             return Err(Failure::Busy);
         }
-        let mut response = self.ask(&end, event, ack_id).await?;
+        let mut response = self.ask(&end, event, ack_id, room).await?;
         drop(held);
         response.body = body::counted(response.body, &end.memory).ok_or(Failure::Busy)?;
         Ok(response)
     }
 
-    async fn ask(&self, end: &Arc<End>, event: Encoded, id: AckId) -> Result<Response, Failure> {
+    async fn ask(&self, end: &Arc<End>, event: Encoded, id: AckId, room: HeaderMap) -> Result<Response, Failure> {
         let outcome = end.emit(event, id).map_err(|undelivered| match undelivered {
             Undelivered::Full => Failure::Overloaded,
             Undelivered::Closed => Failure::NotConnected,
@@ -151,7 +168,7 @@ impl Forwarder {
         let outcome = outcome.await;
         hang_up.end = None;
         match outcome {
-            Ok(Ok(answer)) => Response::decode(&answer).map_err(Failure::InvalidAnswer),
+            Ok(Ok(answer)) => Response::decode(&answer, room).map_err(Failure::InvalidAnswer),
             Ok(Err(AckError::TimedOut)) => Err(Failure::TimedOut(self.config.timeout_status)),
             Ok(Err(error)) => Err(error.into()),
             // The session's task is gone, and all that waited for it.
@@ -180,6 +197,17 @@ impl Drop for HangUp<'_> {
             end.cancel(self.id);
         }
     }
+}
+
+/// Forgets a head of which all is said, so that hyper reads the next one to the same place. The map of its headers is left,
+/// for those of the response; hyper takes that one for the next request's.
+fn room_of(head: Parts) -> HeaderMap {
+    let mut headers = head.headers;
+    if headers.capacity() > KEPT_HEADERS {
+        return HeaderMap::new();
+    }
+    headers.clear();
+    headers
 }
 
 /// Whether the request says that it has a body, be it an empty one (RFC 9112, section 6.3).

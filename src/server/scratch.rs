@@ -17,6 +17,12 @@ pub(super) fn lend() -> Vec<u8> {
     POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(SIZE))
 }
 
+/// A place to write text in.
+pub(super) fn lend_text() -> String {
+    // Nothing is UTF-8.
+    String::from_utf8(lend()).unwrap_or_default()
+}
+
 /// Takes a buffer back. One that has grown, or was never lent, is dropped.
 pub(super) fn give_back(mut buffer: Vec<u8>) {
     if buffer.capacity() == SIZE {

@@ -74,7 +74,7 @@ impl Visitor {
         Self { method: "POST", headers, body, body_length: Some(POSTED) }
     }
 
-    fn event(&self, namespace: &Namespace) -> Encoded {
+    fn event(&self, namespace: &Namespace, draft: &mut String) -> Encoded {
         let visit = Visit {
             method: self.method,
             path: "/hooks/incoming",
@@ -88,20 +88,21 @@ impl Visitor {
             forwarded_host: Some("relay.example"),
             id: "0123456789abcdef-1f",
         };
-        visit.encode(namespace, id(), &self.body, self.body_length, EndOptions::default())
+        visit.encode(namespace, id(), &self.body, self.body_length, EndOptions::default(), draft)
     }
 }
 
 fn event(visitor: Visitor) -> Run {
     let namespace = namespace();
-    Box::new(move || drop(black_box(black_box(&visitor).event(&namespace))))
+    let mut draft = String::with_capacity(64 * KIB);
+    Box::new(move || drop(black_box(black_box(&visitor).event(&namespace, &mut draft))))
 }
 
 /// `body` is JSON.
 fn response(body: &str, attachment: Option<Bytes>) -> Run {
     let args = format!("[200,{body},{{\"content-type\":\"text/plain; charset=utf-8\"}}]");
     let answer = Answer { args: Args::parse(args.into()).expect("arguments"), attachments: Vec::from_iter(attachment) };
-    Box::new(move || drop(black_box(Response::decode(black_box(&answer)).expect("a response"))))
+    Box::new(move || drop(black_box(Response::decode(black_box(&answer), HeaderMap::new()).expect("a response"))))
 }
 
 fn binary() -> Run {
@@ -114,6 +115,7 @@ struct Tunnel {
     reader: Reader,
     namespace: Namespace,
     sent: Vec<u8>,
+    draft: String,
 }
 
 impl Tunnel {
@@ -127,8 +129,13 @@ impl Tunnel {
         link.websocket_frame(Frame::Text(format!("40{},", namespace.as_str()).into()), now);
         assert!(matches!(link.next_event(), Some(Event::Connect { .. })));
         assert!(link.act(|connection, session| connection.accept(&namespace, "sid", session, now)));
-        let mut tunnel =
-            Self { link, reader: Reader::new(16 * MIB, 32 * MIB), namespace, sent: Vec::with_capacity(32 * KIB) };
+        let mut tunnel = Self {
+            link,
+            reader: Reader::new(16 * MIB, 32 * MIB),
+            namespace,
+            sent: Vec::with_capacity(32 * KIB),
+            draft: String::with_capacity(64 * KIB),
+        };
         tunnel.send();
         tunnel
     }
@@ -147,7 +154,7 @@ impl Tunnel {
     /// The visitor's event goes out, the answer comes in.
     fn exchange(&mut self, visitor: &Visitor, answer: &[u8]) -> Response {
         let now = Instant::ORIGIN;
-        let event = visitor.event(&self.namespace);
+        let event = visitor.event(&self.namespace, &mut self.draft);
         let namespace = &self.namespace;
         self.link.act(|connection, session| connection.emit(namespace, event, Some((id(), ())), session, now));
         self.send();
@@ -155,7 +162,7 @@ impl Tunnel {
         self.link.websocket_frame(Frame::Text(text), now);
         let Some(Event::Acked { outcome: Ok(answer), .. }) = self.link.next_event() else { panic!("no ack") };
         self.send();
-        Response::decode(&answer).expect("a response")
+        Response::decode(&answer, HeaderMap::new()).expect("a response")
     }
 }
 

@@ -15,7 +15,7 @@ pub mod session;
 use std::fmt;
 use std::time::Duration;
 
-pub use self::packet::{ClientPacket, DecodeError, Frame, Message, Outgoing, ServerPacket};
+pub use self::packet::{ClientPacket, DecodeError, Frame, Message, Outgoing, Room, ServerPacket};
 pub use self::query::{BinaryAs, Method, Rejection, Request};
 pub use self::session::{CloseReason, Session};
 

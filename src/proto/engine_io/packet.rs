@@ -39,6 +39,15 @@ impl Message {
     }
 }
 
+/// Where a message is written.
+#[derive(Debug)]
+pub enum Room<'r> {
+    /// Where it stays: it takes about so many bytes.
+    Own(usize),
+    /// In passing. It is copied once more, to exactly the room that it takes: the best for a small one of unknown size.
+    Lent(&'r mut String),
+}
+
 /// A message ready to be sent: text already has its packet type in front, so that sending it copies nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing(Frame);
@@ -47,20 +56,31 @@ impl Outgoing {
     /// A text message.
     #[must_use]
     pub fn text(text: &str) -> Self {
-        Self::text_with(text.len(), |packet| packet.push_str(text))
+        Self::text_with(Room::Own(text.len()), |packet| packet.push_str(text))
     }
 
-    /// A text message that `write` appends in its final place; `capacity` is its size in bytes, as far as it is known.
+    /// A text message that `write` appends.
     #[must_use]
-    pub fn text_with(capacity: usize, write: impl FnOnce(&mut String)) -> Self {
-        let mut packet = String::with_capacity(1 + capacity);
-        packet.push('4');
-        write(&mut packet);
-        // Spare room would cost a place to say so. Of a large one it is not worth moving what was written.
-        if packet.len() < SMALL {
-            packet.shrink_to_fit();
-        }
-        Self(Frame::Text(ByteString::from(packet)))
+    pub fn text_with(room: Room<'_>, write: impl FnOnce(&mut String)) -> Self {
+        let packet = match room {
+            Room::Own(size) => {
+                let mut packet = String::with_capacity(1 + size);
+                packet.push('4');
+                write(&mut packet);
+                // Spare room would cost a place to say so. Of a large one it is not worth moving what was written.
+                if packet.len() < SMALL {
+                    packet.shrink_to_fit();
+                }
+                ByteString::from(packet)
+            }
+            Room::Lent(draft) => {
+                draft.clear();
+                draft.push('4');
+                write(draft);
+                ByteString::from(draft.as_str())
+            }
+        };
+        Self(Frame::Text(packet))
     }
 
     /// A binary message.

@@ -54,8 +54,11 @@ impl<'m> HopByHop<'m> {
     /// Looks at the message's `Connection`, which may name more.
     #[must_use]
     pub fn of(headers: &'m HeaderMap) -> Self {
-        let connection = headers.contains_key(header::CONNECTION).then(|| headers.get_all(header::CONNECTION));
-        Self { connection }
+        let connection = headers.get_all(header::CONNECTION);
+        let names_no_header = |value: &HeaderValue| {
+            [&b"keep-alive"[..], b"close"].iter().any(|usual| value.as_bytes().eq_ignore_ascii_case(usual))
+        };
+        Self { connection: (!connection.iter().all(names_no_header)).then_some(connection) }
     }
 
     /// Whether this header ends here.

@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use http::header::{self, HeaderMap, HeaderName};
 
@@ -9,6 +10,7 @@ use super::body::Body;
 use super::headers::{HopByHop, value_to_text};
 use super::options::EndOptions;
 use super::query;
+use crate::proto::engine_io::Room;
 use crate::proto::json::{write_continuation, write_string};
 use crate::proto::socket_io::packet::Encoded;
 use crate::proto::socket_io::{AckId, Namespace};
@@ -40,15 +42,15 @@ pub struct Visit<'a> {
     pub id: &'a str,
 }
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-
 /// The members beside headers, query and body take about this many bytes.
 const FIXED_SIZE: usize = 256;
 
+/// A body up to so many bytes costs less to copy once more than to guess its size in JSON.
+const DRAFTED: usize = 2 << 10;
+
 impl Visit<'_> {
-    /// The event, ready to be sent. `body_length` is the length the visitor's body had, if he announced one.
+    /// The event, ready to be sent. `body_length` is the length the visitor's body had, if he announced one. What is small is
+    /// written in `draft` first.
     #[must_use]
     pub fn encode(
         &self,
@@ -57,18 +59,24 @@ impl Visit<'_> {
         body: &Body,
         body_length: Option<usize>,
         options: EndOptions,
+        draft: &mut String,
     ) -> Encoded {
         let attachments = match body {
             Body::Bytes(bytes) => vec![bytes.clone()],
             Body::Absent | Body::Json(_) | Body::Form(_) | Body::Text(_) => Vec::new(),
         };
-        let capacity = self.estimate(body);
-        Encoded::event(namespace, Some(id), attachments, capacity, |out| self.write(out, body, body_length, options))
+        let room = match body {
+            Body::Json(text) | Body::Text(text) if text.len() > DRAFTED => {
+                Room::Own(FIXED_SIZE + self.head_size() + text.len() + text.len() / 16)
+            }
+            Body::Absent | Body::Json(_) | Body::Text(_) | Body::Form(_) | Body::Bytes(_) => Room::Lent(draft),
+        };
+        Encoded::event(namespace, Some(id), attachments, room, |out| self.write(out, body, body_length, options))
     }
 
     fn write(&self, out: &mut String, body: &Body, body_length: Option<usize>, options: EndOptions) {
         out.push_str(r#"["request",{"headers":"#);
-        self.write_headers(out, body_length);
+        let peer = self.write_headers(out, body_length);
         if options.raw_headers {
             out.push_str(r#","rawHeaders":"#);
             self.write_raw_headers(out, body_length);
@@ -84,17 +92,22 @@ impl Visit<'_> {
         write_search(self.query, out);
         out.push_str(r#","httpVersion":"#);
         write_string(self.http_version, out);
-        out.push_str(r#","remoteAddress":"#);
-        write_address(self.remote_address, out);
-        out.push_str(r#","id":"#);
+        out.push_str(r#","remoteAddress":""#);
+        // Nobody stands between, mostly.
+        if self.remote_address == self.peer {
+            out.extend_from_within(peer);
+        } else {
+            push_address(self.remote_address, out);
+        }
+        out.push_str(r#"","id":"#);
         write_string(self.id, out);
         out.push_str(r#","body":"#);
         write_body(body, out);
         out.push_str("}]");
     }
 
-    /// An object as Node makes it: lower-case names, repeated ones joined.
-    fn write_headers(&self, out: &mut String, body_length: Option<usize>) {
+    /// An object as Node makes it: lower-case names, repeated ones joined. Gives where the peer's address stands.
+    fn write_headers(&self, out: &mut String, body_length: Option<usize>) -> Range<usize> {
         let hop_by_hop = HopByHop::of(self.headers);
         let mut before = None;
         out.push('{');
@@ -107,18 +120,29 @@ impl Visit<'_> {
                 out.push(',');
             } else if !is_replaced(name) && !hop_by_hop.contains(name) {
                 before = Some(name);
-                write_key(name, out);
+                // A name holds nothing that JSON would escape (RFC 9110, section 5.6.2).
+                out.push('"');
+                out.push_str(name.as_str());
+                out.push_str("\":");
                 write_string(&value_to_text(value), out);
                 out.push(',');
             }
         }
-        for (name, value) in self.own_headers(body_length) {
-            write_key(&name, out);
-            value.write(out);
-            out.push(',');
+        if let Some(length) = body_length {
+            out.push_str(r#""content-length":""#);
+            out.push_str(itoa::Buffer::new().format(length));
+            out.push_str("\",");
         }
-        out.pop();
+        out.push_str(r#""x-forwarded-for":"#);
+        let peer = self.write_way(out);
+        out.push_str(r#","x-forwarded-proto":"#);
+        write_string(self.forwarded_proto, out);
+        if let Some(host) = self.forwarded_host {
+            out.push_str(r#","x-forwarded-host":"#);
+            write_string(host, out);
+        }
         out.push('}');
+        peer
     }
 
     /// A list of pairs, repeated names kept. Lines of one name stand together, where the first of them was.
@@ -127,76 +151,51 @@ impl Visit<'_> {
         let passed = self.headers.iter().filter(|(name, _)| !is_replaced(name) && !hop_by_hop.contains(name));
         out.push('[');
         for (name, value) in passed {
-            write_pair(name, &Value::Text(&value_to_text(value)), out);
+            out.push_str("[\"");
+            out.push_str(name.as_str());
+            out.push_str("\",");
+            write_string(&value_to_text(value), out);
+            out.push_str("],");
         }
-        for (name, value) in self.own_headers(body_length) {
-            write_pair(&name, &value, out);
+        if let Some(length) = body_length {
+            out.push_str(r#"["content-length",""#);
+            out.push_str(itoa::Buffer::new().format(length));
+            out.push_str("\"],");
         }
-        out.pop();
-        out.push(']');
+        out.push_str(r#"["x-forwarded-for","#);
+        self.write_way(out);
+        out.push_str(r#"],["x-forwarded-proto","#);
+        write_string(self.forwarded_proto, out);
+        if let Some(host) = self.forwarded_host {
+            out.push_str(r#"],["x-forwarded-host","#);
+            write_string(host, out);
+        }
+        out.push_str("]]");
     }
 
-    /// What the relay says in the place of what the visitor said.
-    fn own_headers(&self, body_length: Option<usize>) -> impl Iterator<Item = (HeaderName, Value<'_>)> {
-        [
-            body_length.map(|length| (header::CONTENT_LENGTH, Value::Length(length))),
-            Some((FORWARDED_FOR, Value::Way(self.forwarded_before, self.peer))),
-            Some((FORWARDED_PROTO, Value::Text(self.forwarded_proto))),
-            self.forwarded_host.map(|host| (FORWARDED_HOST, Value::Text(host))),
-        ]
-        .into_iter()
-        .flatten()
+    /// Everybody before, and who was last. Gives where that one stands.
+    fn write_way(&self, out: &mut String) -> Range<usize> {
+        out.push('"');
+        if !self.forwarded_before.is_empty() {
+            write_continuation(self.forwarded_before, out);
+            out.pop();
+            out.push_str(", ");
+        }
+        let start = out.len();
+        push_address(self.peer, out);
+        let end = out.len();
+        out.push('"');
+        start..end
     }
 
-    /// About the size of the JSON, so that it is written without moving.
-    fn estimate(&self, body: &Body) -> usize {
+    /// About what the headers, the path and the query take.
+    fn head_size(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 8).sum();
-        let body = match body {
-            Body::Absent | Body::Form(_) | Body::Bytes(_) => 64,
-            Body::Json(text) => text.len(),
-            Body::Text(text) => text.len() + text.len() / 16,
-        };
-        FIXED_SIZE + headers + self.path.len() + 3 * self.query.map_or(0, str::len) + body
+        headers + self.path.len() + 3 * self.query.map_or(0, str::len)
     }
 }
 
-/// The value of a header, which is written without being made first.
-enum Value<'a> {
-    Text(&'a str),
-    Length(usize),
-    /// Everybody before, and who was last.
-    Way(&'a str, IpAddr),
-}
-
-impl Value<'_> {
-    fn write(&self, out: &mut String) {
-        match *self {
-            Self::Text(text) => write_string(text, out),
-            Self::Length(length) => {
-                out.push('"');
-                out.push_str(itoa::Buffer::new().format(length));
-                out.push('"');
-            }
-            Self::Way("", peer) => write_address(peer, out),
-            Self::Way(before, peer) => {
-                write_string(before, out);
-                out.pop();
-                out.push_str(", ");
-                push_address(peer, out);
-                out.push('"');
-            }
-        }
-    }
-}
-
-/// As a JSON string.
-fn write_address(address: IpAddr, out: &mut String) {
-    out.push('"');
-    push_address(address, out);
-    out.push('"');
-}
-
-/// Without the machinery of `fmt` for the usual kind, as it stands in every event twice.
+/// Without the machinery of `fmt` for the usual kind, as it stands in every event.
 fn push_address(address: IpAddr, out: &mut String) {
     match address {
         IpAddr::V4(address) => {
@@ -215,21 +214,6 @@ fn push_address(address: IpAddr, out: &mut String) {
 /// Headers that end here because the relay has its own, or has already done what they ask.
 fn is_replaced(name: &HeaderName) -> bool {
     matches!(name.as_str(), "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "content-length" | "expect")
-}
-
-/// A name holds nothing that JSON would escape (RFC 9110, section 5.6.2).
-fn write_key(name: &HeaderName, out: &mut String) {
-    out.push('"');
-    out.push_str(name.as_str());
-    out.push_str("\":");
-}
-
-fn write_pair(name: &HeaderName, value: &Value<'_>, out: &mut String) {
-    out.push_str("[\"");
-    out.push_str(name.as_str());
-    out.push_str("\",");
-    value.write(out);
-    out.push_str("],");
 }
 
 fn write_search(query: Option<&str>, out: &mut String) {
@@ -296,7 +280,7 @@ mod tests {
         let body = Body::Json(ByteString::from_static(r#"{"b":1.0,"a":[]}"#));
         let id = AckId::new(7).unwrap();
         let namespace = Namespace::new("/t".into()).unwrap();
-        let event = visit(&headers).encode(&namespace, id, &body, Some(16), EndOptions::default());
+        let event = visit(&headers).encode(&namespace, id, &body, Some(16), EndOptions::default(), &mut String::new());
         assert_eq!(
             text(&event),
             concat!(
@@ -315,7 +299,7 @@ mod tests {
         let options = EndOptions { raw_body: true, raw_headers: true };
         let visit = Visit { query: None, path: "", forwarded_host: None, ..visit(&headers) };
         let body = Body::Bytes(Bytes::from_static(b"\0"));
-        let event = visit.encode(&Namespace::root(), AckId::new(0).unwrap(), &body, None, options);
+        let event = visit.encode(&Namespace::root(), AckId::new(0).unwrap(), &body, None, options, &mut String::new());
         let text = text(&event);
         assert!(text.starts_with("51-0[\"request\",{\"headers\":{\"cookie\":\"a=1; b=2\",\"x-a\":\"1, 2\","), "{text}");
         let raw = r#""rawHeaders":[["cookie","a=1"],["cookie","b=2"],["x-a","1"],["x-a","2"],["x-forwarded-for","#;

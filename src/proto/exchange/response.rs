@@ -49,16 +49,17 @@ impl Response {
     /// The answer of `respond()`, which the original gives for a handler that never calls it too.
     #[must_use]
     pub fn ok() -> Self {
-        let mut response = Self::new(StatusCode::OK);
-        response.default_body();
+        let mut response = Self::new(StatusCode::OK, HeaderMap::new());
+        let content_type = response.default_body();
+        response.headers.insert(header::CONTENT_TYPE, content_type);
         response
     }
 
-    /// Reads the arguments of an ack.
+    /// Reads the arguments of an ack. Its headers get the room of `headers`, whose own are forgotten.
     ///
     /// # Errors
     /// With what was wrong when HTTP cannot carry the answer.
-    pub fn decode(answer: &Answer) -> Result<Self, InvalidAnswer> {
+    pub fn decode(answer: &Answer, headers: HeaderMap) -> Result<Self, InvalidAnswer> {
         let args = &answer.args;
         let kind_of = |index| args.get(index).map(Kind::of);
         let (status, rest) = match (kind_of(0), args.len()) {
@@ -68,13 +69,16 @@ impl Response {
             (Some(Kind::Null), 2) if !matches!(kind_of(1), Some(Kind::Object | Kind::Null)) => (StatusCode::OK, 1),
             (Some(_) | None, _) => (StatusCode::OK, 0),
         };
-        let mut response = Self::new(status);
-        match args.get(rest) {
-            None => response.default_body(),
+        let mut response = Self::new(status, headers);
+        let content_type = match args.get(rest) {
+            None => Some(response.default_body()),
             Some(body) => response.set_body(&args.json().slice_ref(body), &answer.attachments)?,
-        }
+        };
         if let Some(headers) = args.get(rest + 1) {
             response.set_headers(headers)?;
+        }
+        if let Some(content_type) = content_type {
+            response.headers.entry(header::CONTENT_TYPE).or_insert(content_type);
         }
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             response.body = Bytes::new();
@@ -82,22 +86,24 @@ impl Response {
         Ok(response)
     }
 
-    fn new(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new(), declared_length: None }
+    fn new(status: StatusCode, mut headers: HeaderMap) -> Self {
+        headers.clear();
+        Self { status, headers, body: Bytes::new(), declared_length: None }
     }
 
-    /// The status in words, as express does it.
-    fn default_body(&mut self) {
+    /// The status in words, as express does it. Gives its type.
+    fn default_body(&mut self) -> HeaderValue {
         self.body = match self.status.canonical_reason() {
             Some(reason) => Bytes::from_static(reason.as_bytes()),
             None => Bytes::from(self.status.as_str().to_owned()),
         };
-        self.headers.insert(header::CONTENT_TYPE, HTML);
+        HTML
     }
 
-    fn set_body(&mut self, body: &ByteString, attachments: &[Bytes]) -> Result<(), InvalidAnswer> {
+    /// Gives the type of the body; of none when there is none.
+    fn set_body(&mut self, body: &ByteString, attachments: &[Bytes]) -> Result<Option<HeaderValue>, InvalidAnswer> {
         let content_type = match Kind::of(body) {
-            Kind::Null => return Ok(()),
+            Kind::Null => return Ok(None),
             Kind::String => {
                 let text = json::without_quotes(body);
                 self.body = json::unescape(text).map_or_else(|| body.slice_ref(text).into_bytes(), Bytes::from);
@@ -131,8 +137,7 @@ impl Response {
                 }
             }
         };
-        self.headers.insert(header::CONTENT_TYPE, content_type);
-        Ok(())
+        Ok(Some(content_type))
     }
 
     fn set_headers(&mut self, headers: &str) -> Result<(), InvalidAnswer> {
@@ -147,31 +152,26 @@ impl Response {
         if members.is_empty() {
             return Ok(());
         }
-        let mut given = HeaderMap::with_capacity(members.len() + OTHERS);
+        let given = &mut self.headers;
+        given.reserve(members.len() + OTHERS);
         for json::Member { key, value } in members {
             let key = json::unquote(&headers[key]);
             let name = HeaderName::from_bytes(key.as_bytes())
                 .map_err(|_| InvalidAnswer(format!("{} is no header name", shown(&key))))?;
             // As in Node, a later value replaces an earlier one of the same name; a list is several lines.
             given.remove(&name);
-            add_lines(&mut given, &name, &headers[value])?;
+            add_lines(given, &name, &headers[value])?;
         }
         if let Some(length) = given.get_all(header::CONTENT_LENGTH).iter().next_back() {
             self.declared_length = length.to_str().ok().and_then(|text| text.parse().ok());
         }
-        let hop_by_hop = HopByHop::of(&given);
+        let hop_by_hop = HopByHop::of(given);
         let passes =
             |name: &HeaderName| *name != header::CONTENT_LENGTH && !hop_by_hop.contains(name) && is_ends_own(name);
         let stopped: Vec<_> = given.keys().filter(|name| !passes(name)).cloned().collect();
         for name in stopped {
             given.remove(name);
         }
-        if let header::Entry::Vacant(place) = given.entry(header::CONTENT_TYPE)
-            && let Some(content_type) = self.headers.remove(header::CONTENT_TYPE)
-        {
-            place.insert(content_type);
-        }
-        self.headers = given;
         Ok(())
     }
 }

@@ -343,16 +343,39 @@ fn unicode_escape(digits: &[u8]) -> (char, &[u8]) {
 
 /// How many bytes from the start stand in a JSON string as they are: up to a quote, a backslash or a control character.
 fn plain_length(bytes: &[u8]) -> usize {
-    let (blocks, tail) = bytes.as_chunks::<BLOCK>();
+    let Some(last) = bytes.last_chunk::<BLOCK>() else { return short_plain_length(bytes) };
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
     for (index, block) in blocks.iter().enumerate() {
         let found = needs_escape(block);
         if found != 0 {
             return index * BLOCK + found.trailing_zeros() as usize;
         }
     }
-    // Most strings are shorter than a block: they are looked at as one that is filled up with blanks.
+    // What of it was looked at before is plain.
+    match needs_escape(last) {
+        0 => bytes.len(),
+        found => bytes.len() - BLOCK + found.trailing_zeros() as usize,
+    }
+}
+
+/// The same for less than a block, as one that has its bytes at both ends and blanks between.
+fn short_plain_length(bytes: &[u8]) -> usize {
     let mut block = [b' '; BLOCK];
-    block[..tail.len()].copy_from_slice(tail);
-    let plain = (needs_escape(&block).trailing_zeros() as usize).min(tail.len());
-    bytes.len() - tail.len() + plain
+    let half = if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        block[..8].copy_from_slice(first);
+        block[8..].copy_from_slice(last);
+        8
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        block[..4].copy_from_slice(first);
+        block[4..8].copy_from_slice(last);
+        4
+    } else {
+        block.iter_mut().zip(bytes).for_each(|(place, &byte)| *place = byte);
+        BLOCK
+    };
+    match needs_escape(&block).trailing_zeros() as usize {
+        place if place < half => place,
+        place if place < 2 * half => bytes.len() + place - 2 * half,
+        _ => bytes.len(),
+    }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::proto::engine_io::{Outgoing, Revision};
+use crate::proto::engine_io::{Outgoing, Revision, Room};
 use crate::proto::json::{self, Invalid};
 
 /// The longest namespace that can be joined, in bytes. A token's is 49.
@@ -234,14 +234,15 @@ impl Packet {
             Self::Connect { namespace, data } => Encoded::plain('0', namespace, data.as_deref()),
             Self::Disconnect { namespace } => Encoded::plain('1', namespace, None),
             Self::Event { namespace, id, args, attachments } => {
-                Encoded::event(namespace, *id, attachments.clone(), args.json.len(), |out| out.push_str(&args.json))
+                let room = Room::Own(args.json.len());
+                Encoded::event(namespace, *id, attachments.clone(), room, |out| out.push_str(&args.json))
             }
             Self::Ack { namespace, id, args, attachments } => Encoded::new(
                 if attachments.is_empty() { '3' } else { '6' },
                 namespace,
                 *id,
                 attachments.clone(),
-                args.json.len(),
+                Room::Own(args.json.len()),
                 |out| out.push_str(&args.json),
             ),
             Self::ConnectError { namespace, data } => Encoded::plain('4', namespace, data.as_deref()),
@@ -272,17 +273,18 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// An event whose arguments, a JSON array with the name in front, `write` puts straight into the packet.
+    /// An event whose arguments, a JSON array with the name in front, `write` puts straight into the packet. A room's size is
+    /// that of the arguments.
     #[must_use]
     pub fn event(
         namespace: &Namespace,
         id: Option<AckId>,
         attachments: Vec<Bytes>,
-        capacity: usize,
+        room: Room<'_>,
         write: impl FnOnce(&mut String),
     ) -> Self {
         let kind = if attachments.is_empty() { '2' } else { '5' };
-        Self::new(kind, namespace, id, attachments, capacity, write)
+        Self::new(kind, namespace, id, attachments, room, write)
     }
 
     /// The size of the whole in bytes.
@@ -299,7 +301,7 @@ impl Encoded {
 
     fn plain(kind: char, namespace: &Namespace, data: Option<&str>) -> Self {
         let data = data.unwrap_or_default();
-        Self::new(kind, namespace, None, Vec::new(), data.len(), |out| out.push_str(data))
+        Self::new(kind, namespace, None, Vec::new(), Room::Own(data.len()), |out| out.push_str(data))
     }
 
     fn new(
@@ -307,11 +309,15 @@ impl Encoded {
         namespace: &Namespace,
         id: Option<AckId>,
         attachments: Vec<Bytes>,
-        capacity: usize,
+        room: Room<'_>,
         write: impl FnOnce(&mut String),
     ) -> Self {
-        // The type, the attachments, the comma and the id take 1 + 4 + 1 + 16 bytes at the most.
-        let text = Outgoing::text_with(22 + namespace.as_str().len() + capacity, |out| {
+        let room = match room {
+            // The type, the attachments, the comma and the id take 1 + 4 + 1 + 16 bytes at the most.
+            Room::Own(size) => Room::Own(22 + namespace.as_str().len() + size),
+            Room::Lent(draft) => Room::Lent(draft),
+        };
+        let text = Outgoing::text_with(room, |out| {
             out.push(kind);
             if !attachments.is_empty() {
                 out.push_str(itoa::Buffer::new().format(attachments.len()));
