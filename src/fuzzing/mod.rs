@@ -212,6 +212,14 @@ pub fn json(data: &[u8]) {
     let long = text.to_owned() + &" ".repeat(256);
     assert_eq!(json::check(&long).is_ok(), is_json, "{text}");
     assert_eq!(json::elements(&long).ok(), json::elements(text).ok(), "{text}");
+    // And with this, the shortest string is unescaped while it is checked.
+    let array = format!("[{text},\"{}\"]", "x".repeat(256));
+    let mut unescaped = Vec::new();
+    let found = json::for_each_element_unescaping(&array, |element, text| unescaped.push((element, text)));
+    assert_eq!(found.is_ok(), json::elements(&array).is_ok(), "{array}");
+    for (element, text) in unescaped.into_iter().filter(|_| found.is_ok()) {
+        assert!(text.is_none_or(|text| json::unquote(&array[element]).as_bytes() == text), "{array}");
+    }
     if let Ok(elements) = json::elements(text) {
         let theirs: Vec<&RawValue> = serde_json::from_str(text).expect("an array for serde_json too");
         let ours: Vec<&str> = elements.into_iter().map(|range| &text[range]).collect();

@@ -4,7 +4,6 @@ use std::fmt::{self, Write as _};
 use std::ops::Range;
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -50,8 +49,8 @@ impl Response {
     #[must_use]
     pub fn ok() -> Self {
         let mut response = Self::new(StatusCode::OK, HeaderMap::new());
-        let content_type = response.default_body();
-        response.headers.insert(header::CONTENT_TYPE, content_type);
+        response.body = status_in_words(response.status);
+        response.headers.insert(header::CONTENT_TYPE, HTML);
         response
     }
 
@@ -70,10 +69,11 @@ impl Response {
             (Some(_) | None, _) => (StatusCode::OK, 0),
         };
         let mut response = Self::new(status, headers);
-        let content_type = match args.get(rest) {
-            None => Some(response.default_body()),
-            Some(body) => response.set_body(&args.json().slice_ref(body), &answer.attachments)?,
+        let (body, content_type) = match args.get(rest) {
+            None => (status_in_words(status), Some(HTML)),
+            Some(body) => decode_body(answer, rest, body)?,
         };
+        response.body = body;
         if let Some(headers) = args.get(rest + 1) {
             response.set_headers(headers)?;
         }
@@ -89,55 +89,6 @@ impl Response {
     fn new(status: StatusCode, mut headers: HeaderMap) -> Self {
         headers.clear();
         Self { status, headers, body: Bytes::new(), declared_length: None }
-    }
-
-    /// The status in words, as express does it. Gives its type.
-    fn default_body(&mut self) -> HeaderValue {
-        self.body = match self.status.canonical_reason() {
-            Some(reason) => Bytes::from_static(reason.as_bytes()),
-            None => Bytes::from(self.status.as_str().to_owned()),
-        };
-        HTML
-    }
-
-    /// Gives the type of the body; of none when there is none.
-    fn set_body(&mut self, body: &ByteString, attachments: &[Bytes]) -> Result<Option<HeaderValue>, InvalidAnswer> {
-        let content_type = match Kind::of(body) {
-            Kind::Null => return Ok(None),
-            Kind::String => {
-                let text = json::without_quotes(body);
-                self.body = json::unescape(text).map_or_else(|| body.slice_ref(text).into_bytes(), Bytes::from);
-                HTML
-            }
-            Kind::Number => {
-                self.body = body.clone().into_bytes();
-                HTML
-            }
-            Kind::Bool => {
-                self.body = body.clone().into_bytes();
-                JSON
-            }
-            // Without attachments even what looks like a placeholder is plain JSON.
-            Kind::Object | Kind::Array if attachments.is_empty() => {
-                self.body = body.clone().into_bytes();
-                JSON
-            }
-            Kind::Object | Kind::Array => {
-                // How deep they may be was looked at when the packet came.
-                let found = placeholders(body, attachments.len(), usize::MAX)
-                    .map_err(|error| InvalidAnswer(format!("the body has {error}")))?;
-                if let [(range, number)] = found.as_slice()
-                    && range.len() == body.len()
-                {
-                    self.body = attachments[*number].clone();
-                    BINARY
-                } else {
-                    self.body = inline_attachments(body, &found, attachments)?;
-                    JSON
-                }
-            }
-        };
-        Ok(Some(content_type))
     }
 
     fn set_headers(&mut self, headers: &str) -> Result<(), InvalidAnswer> {
@@ -174,6 +125,37 @@ impl Response {
         }
         Ok(())
     }
+}
+
+/// What a response without a body says, as express does it.
+fn status_in_words(status: StatusCode) -> Bytes {
+    match status.canonical_reason() {
+        Some(reason) => Bytes::from_static(reason.as_bytes()),
+        None => Bytes::from(status.as_str().to_owned()),
+    }
+}
+
+/// A body, which stands at `index`, and its type; `null` is none, and has none.
+fn decode_body(answer: &Answer, index: usize, body: &str) -> Result<(Bytes, Option<HeaderValue>), InvalidAnswer> {
+    let Answer { args, attachments } = answer;
+    let as_it_is = || args.json().slice_ref(body).into_bytes();
+    Ok(match Kind::of(body) {
+        Kind::Null => (Bytes::new(), None),
+        Kind::String => (args.text(index).unwrap_or_default(), Some(HTML)),
+        Kind::Number => (as_it_is(), Some(HTML)),
+        Kind::Bool => (as_it_is(), Some(JSON)),
+        // Without attachments even what looks like a placeholder is plain JSON.
+        Kind::Object | Kind::Array if attachments.is_empty() => (as_it_is(), Some(JSON)),
+        Kind::Object | Kind::Array => {
+            // How deep they may be was looked at when the packet came.
+            let found = placeholders(body, attachments.len(), usize::MAX)
+                .map_err(|error| InvalidAnswer(format!("the body has {error}")))?;
+            match found.as_slice() {
+                [(range, number)] if range.len() == body.len() => (attachments[*number].clone(), Some(BINARY)),
+                _ => (inline_attachments(body, &found, attachments)?, Some(JSON)),
+            }
+        }
+    })
 }
 
 /// A number as a status. 1xx are not answers: they come before one.
@@ -224,7 +206,7 @@ fn header_line(name: &HeaderName, value: &str) -> Result<Option<HeaderValue>, In
 ///
 /// A packet has each of its bytes once. Were one named over and over, few bytes could become many, so that is refused.
 fn inline_attachments(
-    body: &ByteString,
+    body: &str,
     found: &[(Range<usize>, usize)],
     attachments: &[Bytes],
 ) -> Result<Bytes, InvalidAnswer> {

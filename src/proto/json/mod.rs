@@ -104,13 +104,39 @@ pub fn elements(text: &str) -> Result<Vec<Range<usize>>, Invalid> {
 /// # Errors
 /// As [`elements`].
 pub fn for_each_element(text: &str, mut visit: impl FnMut(Range<usize>)) -> Result<(), Invalid> {
+    for_each_due(text, |scanner| scanner.value().map(&mut visit))
+}
+
+/// The same, with the text of the first long string that has escapes: it is cheapest to unescape while it is checked.
+///
+/// # Errors
+/// As [`elements`].
+pub fn for_each_element_unescaping(
+    text: &str,
+    mut visit: impl FnMut(Range<usize>, Option<Vec<u8>>),
+) -> Result<(), Invalid> {
+    let mut is_found = false;
+    for_each_due(text, |scanner| {
+        if is_found || scanner.peek() != Some(b'"') {
+            return scanner.value().map(|element| visit(element, None));
+        }
+        let start = scanner.at;
+        let unescaped = scanner.string_unescaped()?;
+        is_found = unescaped.is_some();
+        visit(start..scanner.at, unescaped);
+        Ok(())
+    })
+}
+
+/// Calls `take` where an element of an array is due, which it passes.
+fn for_each_due(text: &str, mut take: impl FnMut(&mut Scanner<'_>) -> Result<(), Invalid>) -> Result<(), Invalid> {
     let mut scanner = Scanner::new(text);
     scanner.blanks();
     scanner.expect(b'[')?;
     scanner.blanks();
     if !scanner.passes(b']') {
         loop {
-            visit(scanner.value()?);
+            take(&mut scanner)?;
             scanner.blanks();
             if !scanner.passes(b',') {
                 break;
@@ -334,6 +360,24 @@ mod tests {
         let mut written = String::new();
         write_string(text, &mut written);
         assert_eq!(written, plain_write(text));
+        unescapes_while_it_checks(text);
+    }
+
+    /// The text as an element, followed by another one or by nothing.
+    fn unescapes_while_it_checks(text: &str) {
+        for behind in ["", ",\"\\n\"", &format!(",\"{}\"", "\\n".repeat(200))] {
+            let array = format!("[{text}{behind}]");
+            let mut unescaped = Vec::new();
+            let found = for_each_element_unescaping(&array, |element, text| unescaped.push((element, text)));
+            let ranges = unescaped.iter().map(|(element, _)| element.clone()).collect();
+            assert_eq!(found.map(|()| ranges), elements(&array), "{array}");
+            for (element, text) in unescaped.into_iter().filter(|_| found.is_ok()) {
+                let quoted = &array[element];
+                if let Some(text) = text {
+                    assert_eq!(String::from_utf8(text).unwrap(), plain_unescape(without_quotes(quoted)), "{array}");
+                }
+            }
+        }
     }
 
     #[test]

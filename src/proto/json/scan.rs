@@ -3,11 +3,14 @@
 use std::ops::Range;
 
 use super::block::{BLOCK, LARGE, escaped, find, is_byte, needs_escape};
-use super::string::ESCAPED;
+use super::string::{ESCAPED, unescape_blocks, unescape_large_blocks};
 use super::{Event, Invalid, Kind, nested};
 
 /// From how many bytes on an object or array is worth large blocks.
 const NESTED: usize = 2 * LARGE;
+
+/// From how many bytes on a string is unescaped while it is checked.
+const LONG: usize = 4 * LARGE;
 
 /// Walks through a text. `visit` gets each event with the depth it stands at: 0 for the value itself.
 ///
@@ -200,6 +203,36 @@ impl<'t> Scanner<'t> {
             self.at += BLOCK;
         }
         self.rest_of_string()
+    }
+
+    /// A string, and its text without escapes, where it is long and has some.
+    pub(super) fn string_unescaped(&mut self) -> Result<Option<Vec<u8>>, Invalid> {
+        self.expect(b'"')?;
+        let start = self.at;
+        while let Some(block) = self.bytes[self.at..].first_chunk::<BLOCK>() {
+            let found = needs_escape(block);
+            if found != 0 {
+                self.at += found.trailing_zeros() as usize;
+                break;
+            }
+            self.at += BLOCK;
+        }
+        if self.peek() != Some(b'\\') || self.bytes.len() - self.at < LONG {
+            return self.rest_of_string().map(|()| None);
+        }
+        let mut text = Vec::with_capacity(self.bytes.len() - start);
+        text.extend_from_slice(&self.bytes[start..self.at]);
+        let (at, ended) = unescape_large_blocks(self.bytes, self.at, &mut text)?;
+        self.at = at;
+        if !ended {
+            self.rest_of_string()?;
+            unescape_blocks(&self.bytes[at..self.at - 1], &mut text);
+        }
+        // It may have been a short one in front of much else.
+        if text.capacity() / 2 > text.len() {
+            text.shrink_to_fit();
+        }
+        Ok(Some(text))
     }
 
     /// Goes on where an escape was found, or too little is left for a block. Kept apart, since most strings have no escape.

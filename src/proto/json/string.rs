@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::block::{BLOCK, LARGE, is_backslash, is_byte, needs_escape, needs_escape_large};
+use super::Invalid;
+use super::block::{BLOCK, LARGE, escaped, find, is_backslash, needs_escape, needs_escape_large};
 
 /// How many bytes are copied at once, be they right or not: most pieces between escapes are shorter.
 const COPY: usize = 32;
@@ -138,18 +139,23 @@ pub fn unescape(text: &str) -> Option<Vec<u8>> {
     let first = memchr::memchr(b'\\', text.as_bytes())?;
     // One block more, since whole blocks are copied.
     let mut out = Vec::with_capacity(text.len() + BLOCK);
-    let (plain, mut rest) = text.as_bytes().split_at(first);
-    out.extend_from_slice(plain);
-    rest = unescape_large_blocks(rest, &mut out);
+    out.extend_from_slice(&text.as_bytes()[..first]);
+    let at = unescape_large_blocks(text.as_bytes(), first, &mut out).map_or(text.len(), |(at, _)| at);
+    unescape_blocks(&text.as_bytes()[at..], &mut out);
+    Some(out)
+}
+
+/// Appends what is left of a checked string without its escapes.
+pub(super) fn unescape_blocks(mut rest: &[u8], out: &mut Vec<u8>) {
     loop {
         let Some(block) = rest.first_chunk::<BLOCK>() else {
             let plain = rest.iter().position(|&byte| byte == b'\\').unwrap_or(rest.len());
             out.extend_from_slice(&rest[..plain]);
             rest = &rest[plain..];
             if rest.is_empty() {
-                return Some(out);
+                return;
             }
-            rest = read_escape(&rest[1..], &mut out);
+            rest = read_escape(&rest[1..], out);
             continue;
         };
         // Cheaper than to copy just what is right.
@@ -159,52 +165,75 @@ pub fn unescape(text: &str) -> Option<Vec<u8>> {
             found => {
                 let plain = found.trailing_zeros() as usize;
                 out.truncate(out.len() - BLOCK + plain);
-                rest = read_escape(&rest[plain + 1..], &mut out);
+                rest = read_escape(&rest[plain + 1..], out);
             }
         }
     }
 }
 
-/// Unescapes large blocks while there are any, and gives what is left. See [`write_large_blocks`].
+/// Goes on in a string that starts a character or an escape here: checks large blocks and appends them without their escapes,
+/// to behind the string's end, or until no whole block is left. Then it gives `false`, and what is left starts like that too.
 ///
-/// Kept apart, so that short strings do not pay for the room on the stack.
+/// All that counts in a block is known at once, so that no load has to wait for the escape before it. Kept apart, so that
+/// short strings do not pay for the room on the stack.
+///
+/// # Errors
+/// With the place of the first byte that cannot be.
 #[inline(never)]
-fn unescape_large_blocks<'t>(mut rest: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
+pub(super) fn unescape_large_blocks(bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Result<(usize, bool), Invalid> {
     let mut staged = Staged { bytes: [0; STAGE + COPY], length: 0 };
-    while let Some(window) = rest.first_chunk::<WINDOW>() {
+    let mut start = at;
+    while let Some(window) = bytes[start..].first_chunk::<WINDOW>() {
         let Some(block) = window.first_chunk::<LARGE>() else { break };
         // A block gets no longer, but for a character whose escape starts at its end.
         if staged.length > STAGE - WINDOW {
             staged.flush(out);
         }
-        let mut backslashes = is_byte(block, b'\\');
+        let found = find(block);
+        let escaped = escaped(found.backslashes, &mut false);
+        let ends = found.quotes & !escaped | found.controls;
+        let before_end = !ends & ends.wrapping_sub(1);
+        let mut escapes = found.backslashes & !escaped & before_end;
         let mut from = 0;
-        while backslashes != 0 {
-            let at = backslashes.trailing_zeros() as usize;
-            // What it escapes may be one too.
-            backslashes &= !(3 << at);
+        while escapes != 0 {
+            let at = escapes.trailing_zeros() as usize;
+            escapes &= escapes - 1;
             staged.copy(window, from, at);
-            let letter = ESCAPED[usize::from(window[at + 1])];
-            if letter == 0 {
-                let (character, behind) = unicode_escape(&rest[at + 2..]);
-                for byte in character.encode_utf8(&mut [0; 4]).bytes() {
-                    staged.push(byte);
+            let letter = window[at + 1];
+            match ESCAPED[usize::from(letter)] {
+                0 => {
+                    let digits = if letter == b'u' { &bytes[start + at + 2..] } else { &[] };
+                    let (character, behind) = unicode_escape(digits).ok_or(Invalid { at: start + at + 1 })?;
+                    for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                        staged.push(byte);
+                    }
+                    from = bytes.len() - behind.len() - start;
+                    // It may have been two.
+                    escapes &= u64::MAX.checked_shl(u32::try_from(from).unwrap_or(u32::MAX)).unwrap_or(0);
                 }
-                from = rest.len() - behind.len();
-                backslashes &= u64::MAX.checked_shl(u32::try_from(from).unwrap_or(u32::MAX)).unwrap_or(0);
-            } else {
-                staged.push(letter);
-                from = at + 2;
+                byte => {
+                    staged.push(byte);
+                    from = at + 2;
+                }
             }
+        }
+        if ends != 0 {
+            let end = ends.trailing_zeros() as usize;
+            if block[end % LARGE] != b'"' {
+                return Err(Invalid { at: start + end });
+            }
+            staged.copy(window, from, end);
+            staged.flush(out);
+            return Ok((start + end + 1, true));
         }
         if from < LARGE {
             staged.copy(window, from, LARGE);
             from = LARGE;
         }
-        rest = &rest[from..];
+        start += from;
     }
     staged.flush(out);
-    rest
+    Ok((start, false))
 }
 
 /// How much is staged before it is appended.
@@ -311,7 +340,7 @@ fn read_escape<'t>(escape: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
     let Some((&letter, rest)) = escape.split_first() else { return escape };
     match ESCAPED[usize::from(letter)] {
         0 => {
-            let (character, rest) = unicode_escape(rest);
+            let (character, rest) = unicode_escape(rest).unwrap_or((char::REPLACEMENT_CHARACTER, rest));
             out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             rest
         }
@@ -322,13 +351,13 @@ fn read_escape<'t>(escape: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
     }
 }
 
-/// The character of an escape by number, given from its digits on, and what follows it.
-fn unicode_escape(digits: &[u8]) -> (char, &[u8]) {
+/// The character of an escape by number, given from its digits on, and what follows it. `None` when they are no digits.
+fn unicode_escape(digits: &[u8]) -> Option<(char, &[u8])> {
     let unit = |digits: &[u8]| {
         let digits = digits.first_chunk::<4>()?;
         digits.iter().try_fold(0, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)?))
     };
-    let Some(first) = unit(digits) else { return (char::REPLACEMENT_CHARACTER, digits) };
+    let first = unit(digits)?;
     let mut rest = &digits[4..];
     let mut character = char::from_u32(first);
     if (0xd800..0xdc00).contains(&first)
@@ -338,7 +367,7 @@ fn unicode_escape(digits: &[u8]) -> (char, &[u8]) {
         character = char::from_u32(0x10000 + ((first - 0xd800) << 10) + (low - 0xdc00));
         rest = &second[4..];
     }
-    (character.unwrap_or(char::REPLACEMENT_CHARACTER), rest)
+    Some((character.unwrap_or(char::REPLACEMENT_CHARACTER), rest))
 }
 
 /// How many bytes from the start stand in a JSON string as they are: up to a quote, a backslash or a control character.

@@ -112,6 +112,8 @@ pub struct Args {
     count: usize,
     /// Where the first ones stand. Nobody sends more on purpose, and a packet of a million costs no memory.
     first: [Range<usize>; 4],
+    /// The text of one of them, and which one it is.
+    unescaped: Option<(usize, Bytes)>,
 }
 
 impl Args {
@@ -120,20 +122,35 @@ impl Args {
     /// # Errors
     /// When it is not.
     pub fn parse(json: ByteString) -> Result<Self, Invalid> {
-        let (mut count, mut first) = (0, [const { 0..0 }; 4]);
-        json::for_each_element(&json, |element| {
-            if let Some(place) = first.get_mut(count) {
-                *place = element;
-            }
-            count += 1;
+        let mut args = Self::empty();
+        json::for_each_element(&json, |element| args.push(element))?;
+        Ok(Self { json, ..args })
+    }
+
+    /// The same, where the [text](Self::text) of a long string will be wanted.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_unescaping(json: ByteString) -> Result<Self, Invalid> {
+        let mut args = Self::empty();
+        json::for_each_element_unescaping(&json, |element, unescaped| {
+            args.unescaped = unescaped.map(|text| (args.count, text.into())).or(args.unescaped.take());
+            args.push(element);
         })?;
-        Ok(Self { json, count, first })
+        Ok(Self { json, ..args })
+    }
+
+    fn push(&mut self, element: Range<usize>) {
+        if let Some(place) = self.first.get_mut(self.count) {
+            *place = element;
+        }
+        self.count += 1;
     }
 
     /// The array without elements.
     #[must_use]
     pub fn empty() -> Self {
-        Self { json: ByteString::from_static("[]"), count: 0, first: [const { 0..0 }; 4] }
+        Self { json: ByteString::from_static("[]"), count: 0, first: [const { 0..0 }; 4], unescaped: None }
     }
 
     /// How many elements there are.
@@ -159,6 +176,18 @@ impl Args {
             None => json::elements(&self.json).ok()?.into_iter().nth(index)?,
         };
         Some(&self.json[range])
+    }
+
+    /// The text of an element that is a string, without its escapes, as UTF-8. See [`json::unquote`].
+    #[must_use]
+    pub fn text(&self, index: usize) -> Option<Bytes> {
+        if let Some((place, text)) = &self.unescaped
+            && *place == index
+        {
+            return Some(text.clone());
+        }
+        let inner = json::without_quotes(self.get(index)?);
+        Some(json::unescape(inner).map_or_else(|| self.json.slice_ref(inner).into_bytes(), Bytes::from))
     }
 
     /// The JSON of the whole array.

@@ -132,7 +132,9 @@ pub fn parse(text: &ByteString, max_attachments: usize, revision: Revision) -> R
             Packet::Event { namespace, id, args, attachments: Vec::new() }
         }
         ('3' | '6', Some(json)) => {
-            let args = Args::parse(json).map_err(|_| ParseError::Payload)?;
+            // An answer is mostly one string. With attachments it is something else, and waits for them.
+            let parse = if head.kind == '3' { Args::parse_unescaping } else { Args::parse };
+            let args = parse(json).map_err(|_| ParseError::Payload)?;
             Packet::Ack { namespace, id, args, attachments: Vec::new() }
         }
         ('3' | '6', None) => Packet::Ack { namespace, id: None, args: Args::empty(), attachments: Vec::new() },
