@@ -101,7 +101,11 @@ async fn an_unread_response_is_counted_until_it_is_read() {
 }
 
 async fn half_a_message(ws: &mut Ws, bytes: usize) {
-    let message = frame(0x81, &vec![b'4'; 2 * bytes]);
+    part_of_a_message(ws, bytes, 2 * bytes).await;
+}
+
+async fn part_of_a_message(ws: &mut Ws, bytes: usize, whole: usize) {
+    let message = frame(0x81, &vec![b'4'; whole]);
     ws.peer.send(&message[..bytes]).await;
 }
 
@@ -110,10 +114,28 @@ async fn half_a_websocket_message_is_counted() {
     let (server, figures) = with_memory(4_000_000).await;
     let mut ws = server.open_ws().await;
     half_a_message(&mut ws, 300_000).await;
-    // With the room that was made for what comes next, which is never more than what has come.
-    figures.until_used("bytes", |used| (300_000..600_000).contains(&used), "half a message").await;
+    // With the room that was made for what comes next.
+    figures.until_used("bytes", |used| (300_000..=600_000).contains(&used), "half a message").await;
     drop(ws);
     figures.until_used("bytes", |used| used == 0, "its connection is gone").await;
+}
+
+#[tokio::test]
+async fn the_room_of_a_message_depends_on_what_has_come() {
+    let (server, figures) = with_memory(4_000_000).await;
+    let (mut first, mut second, mut third) = (server.open_ws().await, server.open_ws().await, server.open_ws().await);
+    // A sixteenth of the room must have come, while there is plenty.
+    part_of_a_message(&mut first, 20_000, 900_000).await;
+    figures.until_used("bytes", |used| (300_000..=320_000).contains(&used), "a start").await;
+    drop(first);
+    figures.until_used("bytes", |used| used == 0, "its connection is gone").await;
+    half_a_message(&mut second, 500_000).await;
+    figures.until_used("bytes", |used| used == 1_000_000, "a quarter of the memory").await;
+    // Half of it where there is not.
+    part_of_a_message(&mut third, 100_000, 900_000).await;
+    figures.until_used("bytes", |used| (1_100_000..=1_200_000).contains(&used), "no plenty").await;
+    drop((second, third));
+    figures.all_given_back("rooms").await;
 }
 
 #[tokio::test]

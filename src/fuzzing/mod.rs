@@ -117,9 +117,11 @@ pub fn websocket(data: &[u8]) {
 
 fn websocket_items(input: &[u8], size: usize, max_message: usize) -> (Vec<Item>, Option<Violation>) {
     let mut reader = Reader::new(max_message, 3 * max_message);
+    let growth = 1 + size % 16;
     let mut items = Vec::new();
     for mut part in input.chunks(size) {
         loop {
+            reader.reserve(growth);
             if let Some(mut room) = reader.room() {
                 let (straight, rest) = part.split_at(part.len().min(room.remaining_mut()));
                 room.put_slice(straight);
@@ -132,7 +134,7 @@ fn websocket_items(input: &[u8], size: usize, max_message: usize) -> (Vec<Item>,
                 Ok(None) => (),
                 Err(violation) => return (items, Some(violation)),
             }
-            assert!(reader.buffered_bytes() <= 2 * input.len() + (16 << 10));
+            assert!(reader.buffered_bytes() <= input.len() + growth * input.len().max(16 << 10));
         }
     }
     (items, None)

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! bytes ─► Reader::read ─► Item        a message in one piece is copied once, and unmasked in its place
-//!      └─► Reader::room ─► took        the rest of a long one is read straight to where it stays
+//!      └─► Reader::reserve, room ─► took   the rest of a long one is read straight to where it stays
 //! ```
 //!
-//! A message holds what has come of it, and never room for what was only announced.
+//! A message holds what has come of it, and room for so many times as much as its reader allows: never for what was only
+//! announced.
 
 use std::mem;
 
@@ -211,19 +212,28 @@ impl Reader {
         }
     }
 
-    /// Where the bytes that come next stay, when there are many more of the same frame; [`Self::took`] must hear how many
-    /// were put there. Only right when all bytes before them were read.
-    pub fn room(&mut self) -> Option<Limit<&mut Vec<u8>>> {
-        let frame = self.frame.filter(|frame| !frame.opcode.is_control() && frame.remaining >= LONG)?;
-        if self.length > self.max_message {
-            return None;
-        }
+    /// Makes room for what comes next, when it is much more of the same frame: for `growth` times what has come of the message,
+    /// at the most. Only right when all bytes before were read.
+    pub fn reserve(&mut self, growth: usize) {
+        let Some(remaining) = self.remaining_of_long() else { return };
         let (length, spare) = (self.message.len(), self.message.capacity() - self.message.len());
-        if spare < LONG.min(frame.remaining) {
-            self.message.reserve_exact(frame.remaining.min(length.max(LONG)));
+        if spare < LONG.min(remaining) {
+            self.message.reserve_exact(remaining.min(length.max(LONG).saturating_mul(growth)));
         }
-        let spare = self.message.capacity() - length;
-        Some((&mut self.message).limit(spare.min(frame.remaining)))
+    }
+
+    /// Where the bytes that come next stay, when there is [room](Self::reserve) for them; [`Self::took`] must hear how many
+    /// were put there.
+    pub fn room(&mut self) -> Option<Limit<&mut Vec<u8>>> {
+        let remaining = self.remaining_of_long()?;
+        let spare = self.message.capacity() - self.message.len();
+        (spare > 0).then(|| (&mut self.message).limit(spare.min(remaining)))
+    }
+
+    /// What is to come of a frame that is read straight to its place.
+    fn remaining_of_long(&self) -> Option<usize> {
+        let frame = self.frame.filter(|frame| !frame.opcode.is_control() && frame.remaining >= LONG)?;
+        (self.length <= self.max_message).then_some(frame.remaining)
     }
 
     /// So many bytes were put where [`Self::room`] was.
@@ -416,11 +426,12 @@ mod tests {
     }
 
     /// What comes of these bytes when they come in parts of that size, in both ways of reading.
-    fn read(bytes: &[u8], size: usize) -> (Vec<Item>, Option<Violation>) {
+    fn read(bytes: &[u8], size: usize, growth: usize) -> (Vec<Item>, Option<Violation>) {
         let mut reader = Reader::new(100_000, 400_000);
         let mut items = Vec::new();
         for mut part in bytes.chunks(size) {
             loop {
+                reader.reserve(growth);
                 if let Some(mut room) = reader.room() {
                     let (straight, rest) = part.split_at(part.len().min(room.remaining_mut()));
                     room.put_slice(straight);
@@ -435,13 +446,15 @@ mod tests {
                 }
             }
         }
-        assert!(reader.buffered_bytes() <= 2 * bytes.len(), "no room for what did not come");
+        assert!(reader.buffered_bytes() <= (1 + growth) * bytes.len(), "no room for what did not come");
         (items, None)
     }
 
     fn reads(bytes: &[u8], items: &[Item], violation: Option<Violation>) {
         for size in [1, 2, 3, 7, 1000, 20_000, 65_536, usize::MAX] {
-            assert_eq!(read(bytes, size), (items.to_vec(), violation), "in parts of {size}");
+            for growth in [1, 5] {
+                assert_eq!(read(bytes, size, growth), (items.to_vec(), violation), "in parts of {size}");
+            }
         }
     }
 
@@ -519,7 +532,8 @@ mod tests {
         let head = [0x82, 0xff, 0, 0, 0, 0, 0x06, 0, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(reader.read(&mut &head[..]), Ok(None));
         assert!(reader.buffered_bytes() < 64);
-        assert!(reader.room().unwrap().remaining_mut() <= LONG);
+        reader.reserve(3);
+        assert!(reader.room().unwrap().remaining_mut() <= 3 * LONG);
     }
 
     #[test]

@@ -34,6 +34,10 @@ use crate::proto::websocket::{Item, Opcode, Reader, Violation};
 /// Frames are taken until this many bytes wait, and written together, at the latest when there are no more.
 const WRITE_BUFFER: usize = 32 << 10;
 
+/// So much room for what is to come of a message, in times what has come, does not move it again and again. When memory is
+/// scarce it is as much as has come.
+const GROWTH: usize = 15;
+
 /// A message over the limit, but not by more than this factor, is read and dropped, so that it costs one exchange. Beyond
 /// it the connection is closed with 1009.
 const OVERSIZE_FACTOR: usize = 4;
@@ -223,8 +227,10 @@ impl WebSocket {
         read
     }
 
-    /// What gathers is taken from the memory that all share.
+    /// What gathers is taken from the memory that all share, and the room for more of it.
     fn has_memory(&mut self) -> bool {
+        let is_plenty = self.memory.used() < self.memory.limit() / 4;
+        self.reader.reserve(if is_plenty { GROWTH } else { 1 });
         let bytes = self.reader.buffered_bytes();
         if bytes > self.memory.limit() / 4 {
             self.memory.refuse();

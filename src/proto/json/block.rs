@@ -36,11 +36,16 @@ pub(super) struct Found {
 /// Where a large block has what [`needs_escape`] tells of.
 #[inline]
 pub(super) fn find(block: &[u8; LARGE]) -> Found {
-    Found {
-        quotes: is_byte(block, b'"'),
-        backslashes: is_byte(block, b'\\'),
-        controls: bits(block, |bytes| bytes.simd_eq(bytes.min(u8x16::splat(0x1f)))),
-    }
+    Found { quotes: is_byte(block, b'"'), backslashes: is_byte(block, b'\\'), controls: controls(block) }
+}
+
+/// A bit for each control character. There is hardly ever one, which is known sooner than where.
+#[inline]
+fn controls(block: &[u8; LARGE]) -> u64 {
+    let (blocks, _) = block.as_chunks::<BLOCK>();
+    let is_control = |bytes: u8x16| bytes.simd_eq(bytes.min(u8x16::splat(0x1f)));
+    let least = blocks.iter().fold(u8x16::MAX, |least, block| least.min(u8x16::new(*block)));
+    if is_control(least).to_bitmask() == 0 { 0 } else { bits(block, is_control) }
 }
 
 /// [`needs_escape`] for a large block.
@@ -107,7 +112,7 @@ impl Marks {
         // From each first quote to before its second.
         let strings = prefix_xor(quotes) ^ self.in_string;
         self.in_string = (strings >> 63).wrapping_neg();
-        let controls = bits(block, |bytes| bytes.simd_eq(bytes.min(u8x16::splat(0x1f))));
+        let controls = controls(block);
         let mut blanks = is_byte(block, b' ');
         if controls != 0 {
             blanks |= is_byte(block, b'\n') | is_byte(block, b'\r') | is_byte(block, b'\t');
