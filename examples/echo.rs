@@ -85,10 +85,11 @@ async fn main() -> std::io::Result<()> {
             let (socket_io, engine_io, memory) = (socket_io.clone(), engine_io.clone(), Arc::clone(&memory));
             let max_payload = flags.max_payload;
             async move {
-                match request.uri().path() {
-                    "/socket.io/" => socket_io.serve(request, peer).await,
-                    "/engine.io/" => engine_io.serve(request, peer).await,
-                    "/websocket" => websocket::accept(request, max_payload, memory, |websocket| {
+                let (mut head, body) = request.into_parts();
+                match head.uri.path() {
+                    "/socket.io/" => socket_io.serve(&mut head, body, peer).await,
+                    "/engine.io/" => engine_io.serve(&mut head, body, peer).await,
+                    "/websocket" => websocket::accept(&mut head, max_payload, memory, |websocket| {
                         tokio::spawn(echo_frames(websocket));
                     }),
                     _ => not_found(),

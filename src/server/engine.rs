@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
 use http::{Method as HttpMethod, StatusCode};
-use hyper::Request;
 use hyper::body::Incoming;
 use rand::TryRngCore as _;
 use tokio::sync::oneshot;
@@ -208,14 +208,14 @@ impl<A: Application> Engine<A> {
     }
 
     /// Serves a request to the Engine.IO path.
-    pub async fn serve(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
-        let Ok(cors) = self.cors_headers(request.headers()) else {
+    pub async fn serve(&self, head: &mut Parts, body: Incoming, peer: SocketAddr) -> Reply {
+        let Ok(cors) = self.cors_headers(&head.headers) else {
             return reply::text(StatusCode::FORBIDDEN, "application/json", ORIGIN_REFUSED);
         };
-        let mut reply = if request.method() == HttpMethod::OPTIONS && request.headers().contains_key(header::ORIGIN) {
-            preflight(request.headers())
+        let mut reply = if head.method == HttpMethod::OPTIONS && head.headers.contains_key(header::ORIGIN) {
+            preflight(&head.headers)
         } else {
-            match self.dispatch(request, peer).await {
+            match self.dispatch(head, body, peer).await {
                 Ok(reply) => reply,
                 Err(rejection) => reply::rejection(rejection),
             }
@@ -224,14 +224,14 @@ impl<A: Application> Engine<A> {
         reply
     }
 
-    async fn dispatch(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Reply, Rejection> {
-        let method = match *request.method() {
+    async fn dispatch(&self, head: &mut Parts, body: Incoming, peer: SocketAddr) -> Result<Reply, Rejection> {
+        let method = match head.method {
             HttpMethod::GET => Method::Get,
             HttpMethod::POST => Method::Post,
             _ => Method::Other,
         };
-        let upgrade = websocket::is_upgrade(request.headers());
-        let query = request.uri().query().unwrap_or_default();
+        let upgrade = websocket::is_upgrade(&head.headers);
+        let query = head.uri.query().unwrap_or_default();
         match EngineRequest::parse(method, query, upgrade)? {
             EngineRequest::Open { revision, transport, binary, jsonp } => {
                 let session = self.session(revision, transport)?.with_binary_as(binary);
@@ -250,7 +250,7 @@ impl<A: Application> Engine<A> {
                         )
                         .await)
                     }
-                    Transport::WebSocket => Ok(self.open_websocket(request, session, place, opening)),
+                    Transport::WebSocket => Ok(self.open_websocket(head, session, place, opening)),
                 }
             }
             EngineRequest::Poll(target) => {
@@ -267,9 +267,9 @@ impl<A: Application> Engine<A> {
             EngineRequest::Post(target) => {
                 let mailbox = self.mailbox(target)?;
                 let Shared { settings, limits, .. } = &*self.shared;
-                Ok(polling::post(&mailbox, target, request, settings.max_payload, limits).await)
+                Ok(polling::post(&mailbox, target, &head.headers, body, settings.max_payload, limits).await)
             }
-            EngineRequest::Attach(target, binary) => self.attach(request, target, binary).await,
+            EngineRequest::Attach(target, binary) => self.attach(head, target, binary).await,
             EngineRequest::Misfit(target, rejection) => self.mailbox(target).and(Err(rejection)),
         }
     }
@@ -277,7 +277,7 @@ impl<A: Application> Engine<A> {
     /// Nothing is switched before everything was checked.
     fn open_websocket(
         &self,
-        request: Request<Incoming>,
+        head: &mut Parts,
         session: Session<link::Poller>,
         place: SessionPlace,
         opening: Opening,
@@ -285,7 +285,7 @@ impl<A: Application> Engine<A> {
         let shared = Arc::clone(&self.shared);
         let max_payload = self.shared.settings.max_payload;
         let memory = Arc::clone(&self.shared.limits.bytes);
-        websocket::accept(request, max_payload, memory, move |websocket| {
+        websocket::accept(head, max_payload, memory, move |websocket| {
             if let Some(websocket) = websocket {
                 let (_, task) = link::prepare(&shared, session, place, &opening, Some(websocket));
                 tokio::spawn(task);
@@ -293,7 +293,7 @@ impl<A: Application> Engine<A> {
         })
     }
 
-    async fn attach(&self, request: Request<Incoming>, target: Target, binary: BinaryAs) -> Result<Reply, Rejection> {
+    async fn attach(&self, head: &mut Parts, target: Target, binary: BinaryAs) -> Result<Reply, Rejection> {
         let mailbox = self.mailbox(target)?;
         let (reply, reserved) = oneshot::channel();
         let command = Command::Reserve { revision: target.revision, binary, reply };
@@ -302,7 +302,7 @@ impl<A: Application> Engine<A> {
         }
         reserved.await.map_err(|_| Rejection::SessionUnknown)??;
         let memory = Arc::clone(&self.shared.limits.bytes);
-        Ok(websocket::accept(request, self.shared.settings.max_payload, memory, move |websocket| {
+        Ok(websocket::accept(head, self.shared.settings.max_payload, memory, move |websocket| {
             let command = match websocket {
                 Some(websocket) => Command::Candidate(Box::new(websocket)),
                 None => Command::CandidateLost,

@@ -1,15 +1,19 @@
 //! One exchange: a visitor's request to the end and its answer back.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, StatusCode, Version};
+use http::{Method, StatusCode, Uri, Version};
 use http_body_util::Full;
-use hyper::Request;
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::body::{self, BodyError, Kept};
 use super::engine::Undelivered;
@@ -18,7 +22,7 @@ use super::forwarded::Forwarded;
 use super::metrics::{Exchanges, Outcome};
 use super::reply::Reply;
 use super::scratch;
-use super::tunnels::{End, Tunnels};
+use super::tunnels::{self, End, Tunnels};
 use crate::config::ServeConfig;
 use crate::proto::exchange::{Body, Response, Visit};
 use crate::proto::socket_io::AckId;
@@ -76,27 +80,29 @@ fn write_hex(number: u64, out: &mut [u8]) {
 
 impl Forwarder {
     /// Serves `/go/TOKEN…`.
-    pub(super) async fn forward(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
+    pub(super) async fn forward(&self, head: &mut Parts, body: Incoming, peer: SocketAddr) -> Reply {
         let id_value = self.ids.next();
         let id = id_value.to_str().unwrap_or_default();
-        let started = tokio::time::Instant::now();
-        let is_head = request.method() == Method::HEAD;
+        // Only logs want to know.
+        let started = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
+        let elapsed = || started.map_or(Duration::ZERO, |started| started.elapsed());
+        let is_head = head.method == Method::HEAD;
         let exchange = self.exchanges.begin();
-        let mut reply = match self.exchange(request, peer, id).await {
+        let mut reply = match self.exchange(head, body, peer, id).await {
             Ok(response) => {
                 let status = response.status.as_u16();
-                tracing::debug!(id, status, elapsed = ?started.elapsed(), "exchange answered");
+                tracing::debug!(id, status, elapsed = ?elapsed(), "exchange answered");
                 exchange.ended(Outcome::Answered);
                 visitor_reply(response, is_head)
             }
             // Handlers that never call `respond()` rely on this answer of the original.
             Err(Failure::TimedOut(StatusCode::OK)) => {
-                tracing::debug!(id, elapsed = ?started.elapsed(), "exchange not answered in time");
+                tracing::debug!(id, elapsed = ?elapsed(), "exchange not answered in time");
                 exchange.ended(Outcome::TimedOut);
                 visitor_reply(Response::ok(), is_head)
             }
             Err(failure) => {
-                tracing::debug!(id, code = failure.code(), elapsed = ?started.elapsed(), "exchange failed: {failure}");
+                tracing::debug!(id, code = failure.code(), elapsed = ?elapsed(), "exchange failed: {failure}");
                 exchange.ended(Outcome::Failed(failure.code()));
                 failure.reply(self.config.error_status)
             }
@@ -105,13 +111,17 @@ impl Forwarder {
         reply
     }
 
-    async fn exchange(&self, request: Request<Incoming>, peer: SocketAddr, id: &str) -> Result<Response, Failure> {
-        let (head, body) = request.into_parts();
-        let rest = head.uri.path().strip_prefix("/go/").unwrap_or_default();
-        let (token, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    async fn exchange(
+        &self,
+        head: &mut Parts,
+        body: Incoming,
+        peer: SocketAddr,
+        id: &str,
+    ) -> Result<Response, Failure> {
+        let (token, _) = split_target(&head.uri);
         let token = Token::parse(token).ok_or(Failure::TokenNotFound)?;
         // Nobody is asked for a body that has nowhere to go.
-        let Some(end) = self.tunnels.end(&token) else { return Err(self.without_end(&token).await) };
+        let Some(mut end) = self.tunnels.end(&token) else { return Err(self.without_end(&token).await) };
         let _in_flight = end.in_flight()?;
         let announced = has_body(&head.headers);
         let Kept { bytes, mut held } =
@@ -123,11 +133,40 @@ impl Forwarder {
                     BodyError::NoMemory => Failure::Busy,
                 },
             )?;
-        let length = announced.then_some(bytes.len());
-        // While a slow body came, another end may have taken over.
-        let end = if announced { self.tunnels.end(&token) } else { Some(end.clone()) };
-        let Some(end) = end else { return Err(self.without_end(&token).await) };
-        let body = Body::detect(&head.headers, bytes, end.options).map_err(Failure::InvalidBody)?;
+        if announced {
+            // While a slow body came, another end may have taken over.
+            let Some(newest) = self.tunnels.end(&token) else { return Err(self.without_end(&token).await) };
+            end = newest;
+        }
+        let (event, ack_id) = self.event(head, bytes, announced, peer, id, &end)?;
+        tracing::debug!(id, ?token, method = head.method.as_str(), bytes = event.len(), "exchange begun");
+        let room = room_of(head);
+        if !body::count(&mut held, event.len(), &end.memory) {
+            return Err(Failure::Busy);
+        }
+        let outcome = end.emit(event, ack_id).map_err(|undelivered| match undelivered {
+            Undelivered::Full => Failure::Overloaded,
+            Undelivered::Closed => Failure::NotConnected,
+        })?;
+        let mut response = self.answer(outcome, &end, ack_id, room).await?;
+        drop(held);
+        response.body = body::counted(response.body, &end.memory).ok_or(Failure::Busy)?;
+        Ok(response)
+    }
+
+    /// What the end hears of a request.
+    fn event(
+        &self,
+        head: &Parts,
+        body: Bytes,
+        announced: bool,
+        peer: SocketAddr,
+        id: &str,
+        end: &End,
+    ) -> Result<(Encoded, AckId), Failure> {
+        let (_, path) = split_target(&head.uri);
+        let length = announced.then_some(body.len());
+        let body = Body::detect(&head.headers, body, end.options).map_err(Failure::InvalidBody)?;
         let forwarded = Forwarded::of(&head.headers, peer.ip(), &self.config.trust_proxy);
         let visit = Visit {
             method: head.method.as_str(),
@@ -146,23 +185,16 @@ impl Forwarder {
         let mut draft = scratch::lend_text();
         let event = visit.encode(end.namespace(), ack_id, &body, length, end.options, &mut draft);
         scratch::give_back(draft.into_bytes());
-        tracing::debug!(id, ?token, method = visit.method, bytes = event.len(), "exchange begun");
-        let room = room_of(head);
-        drop(body);
-        if !body::count(&mut held, event.len(), &end.memory) {
-            return Err(Failure::Busy);
-        }
-        let mut response = self.ask(&end, event, ack_id, room).await?;
-        drop(held);
-        response.body = body::counted(response.body, &end.memory).ok_or(Failure::Busy)?;
-        Ok(response)
+        Ok((event, ack_id))
     }
 
-    async fn ask(&self, end: &Arc<End>, event: Encoded, id: AckId, room: HeaderMap) -> Result<Response, Failure> {
-        let outcome = end.emit(event, id).map_err(|undelivered| match undelivered {
-            Undelivered::Full => Failure::Overloaded,
-            Undelivered::Closed => Failure::NotConnected,
-        })?;
+    async fn answer(
+        &self,
+        outcome: oneshot::Receiver<tunnels::Outcome>,
+        end: &Arc<End>,
+        id: AckId,
+        room: HeaderMap,
+    ) -> Result<Response, Failure> {
         // Dropped before its end: the visitor has hung up.
         let mut hang_up = HangUp { end: Some(end), id };
         let outcome = outcome.await;
@@ -199,10 +231,17 @@ impl Drop for HangUp<'_> {
     }
 }
 
+/// The token of a visitor's request, and the path behind it.
+fn split_target(uri: &Uri) -> (&str, &str) {
+    let rest = uri.path().strip_prefix("/go/").unwrap_or_default();
+    rest.split_at(rest.find('/').unwrap_or(rest.len()))
+}
+
 /// Forgets a head of which all is said, so that hyper reads the next one to the same place. The map of its headers is left,
 /// for those of the response; hyper takes that one for the next request's.
-fn room_of(head: Parts) -> HeaderMap {
-    let mut headers = head.headers;
+fn room_of(head: &mut Parts) -> HeaderMap {
+    head.uri = Uri::default();
+    let mut headers = mem::take(&mut head.headers);
     if headers.capacity() > KEPT_HEADERS {
         return HeaderMap::new();
     }

@@ -6,8 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures::FutureExt as _;
 use http::StatusCode;
-use http::header::{self, HeaderValue};
-use hyper::Request;
+use http::header::{self, HeaderMap, HeaderValue};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
@@ -65,13 +64,14 @@ pub(super) async fn poll<C>(
 pub(super) async fn post<C: Send + 'static>(
     mailbox: &mailbox::Sender<Command<C>>,
     target: Target,
-    request: Request<Incoming>,
+    headers: &HeaderMap,
+    body: Incoming,
     limit: usize,
     limits: &Limits,
 ) -> Reply {
     let Target { revision, .. } = target;
-    let content = content_of(&request, target);
-    let mut reading = Box::pin(body::read(request.into_body(), limit, limits.stall_timeout, &limits.bytes));
+    let content = content_of(headers, target);
+    let mut reading = Box::pin(body::read(body, limit, limits.stall_timeout, &limits.bytes));
     // A body that has arrived with its head needs one trip to the session's task, not two.
     let result = match reading.as_mut().now_or_never() {
         Some(Ok(Kept { bytes, held: _held })) => {
@@ -116,8 +116,8 @@ enum Content {
     Form,
 }
 
-fn content_of(request: &Request<Incoming>, target: Target) -> Content {
-    let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+fn content_of(headers: &HeaderMap, target: Target) -> Content {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     if target.jsonp.is_some() {
         Content::Form
     } else if content_type.is_some_and(|value| value.starts_with(b"application/octet-stream")) {

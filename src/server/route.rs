@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
 use http::{Method, StatusCode, Version};
 use hyper::Request;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::engine::Engine;
@@ -44,42 +46,48 @@ pub(super) struct Router {
 
 impl Router {
     /// Serves a request.
+    ///
+    /// From here on the head is lent and not moved: it would have a place in the future of each function on its way, and hyper
+    /// moves that future for each request.
     pub(super) async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
-        if let Err(failure) = one_host(&request) {
+        let (mut head, body) = request.into_parts();
+        if let Err(failure) = one_host(&head) {
             return failure.reply(self.config.error_status);
         }
         // Ends must be able to answer, however busy or near its end the server is.
-        if matches!(request.uri().path(), "/socket.io/" | "/socket.io") {
-            let client = Forwarded::client(request.headers(), peer.ip(), &self.config.trust_proxy);
-            return self.engine.serve(request, SocketAddr::new(client, peer.port())).await;
+        if matches!(head.uri.path(), "/socket.io/" | "/socket.io") {
+            let client = Forwarded::client(&head.headers, peer.ip(), &self.config.trust_proxy);
+            return self.engine.serve(&mut head, body, SocketAddr::new(client, peer.port())).await;
         }
-        match self.serve(request, peer).await {
+        match self.serve(&mut head, body, peer).await {
             Ok(reply) => reply,
             Err(failure) => failure.reply(self.config.error_status),
         }
     }
 
-    async fn serve(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Reply, Failure> {
-        let path = request.uri().path();
+    async fn serve(&self, head: &mut Parts, body: Incoming, peer: SocketAddr) -> Result<Reply, Failure> {
+        let path = head.uri.path();
         if path == "/healthz" {
             return self.health();
         }
-        self.throttle(&request, peer).await?;
+        if let Some(until) = self.throttle(&head.headers, peer)? {
+            tokio::time::sleep_until(until).await;
+        }
         if path.starts_with("/go/") {
             if self.draining.load(Ordering::Relaxed) {
                 return Err(Failure::Stopping);
             }
             let _in_flight = self.exchanges.token();
-            return Ok(self.forwarder.forward(request, peer).await);
+            return Ok(self.forwarder.forward(head, body, peer).await);
         }
         let reply = if path == "/" {
-            allow_get(request.method())?;
-            page::welcome(request.headers(), &self.url)
+            allow_get(&head.method)?;
+            page::welcome(&head.headers, &self.url)
         } else if path == "/new" {
-            allow_get(request.method())?;
-            self.new_token(&request).await?
+            allow_get(&head.method)?;
+            self.new_token(head).await?
         } else if let Some(token) = path.strip_prefix("/refresh/") {
-            allow_get(request.method())?;
+            allow_get(&head.method)?;
             self.refresh(token).await?
         } else {
             return Err(Failure::NotFound);
@@ -114,25 +122,23 @@ impl Router {
         Ok(reply::text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"))
     }
 
-    async fn throttle(&self, request: &Request<Incoming>, peer: SocketAddr) -> Result<(), Failure> {
-        let client = Forwarded::client(request.headers(), peer.ip(), &self.config.trust_proxy);
+    /// Until when a request has to wait, if it has to.
+    fn throttle(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<Option<Instant>, Failure> {
+        let client = Forwarded::client(headers, peer.ip(), &self.config.trust_proxy);
         match self.throttle.count(client) {
-            Verdict::Pass => Ok(()),
-            Verdict::Delay(until) => {
-                tokio::time::sleep_until(until).await;
-                Ok(())
-            }
+            Verdict::Pass => Ok(None),
+            Verdict::Delay(until) => Ok(Some(until)),
             Verdict::Refuse => Err(Failure::Throttled),
         }
     }
 
-    async fn new_token(&self, request: &Request<Incoming>) -> Result<Reply, Failure> {
+    async fn new_token(&self, head: &Parts) -> Result<Reply, Failure> {
         if self.draining.load(Ordering::Relaxed) {
             return Err(Failure::Stopping);
         }
-        let wants_json = accepts_json(request.headers());
+        let wants_json = accepts_json(&head.headers);
         // A HEAD makes nothing: its answer would be lost, and the token with it.
-        if request.method() == Method::HEAD {
+        if head.method == Method::HEAD {
             return Ok(token_reply("", wants_json));
         }
         let token = Token::from_uuid(uuid::Uuid::new_v4());
@@ -156,11 +162,11 @@ impl Router {
 }
 
 /// One Host, and in HTTP/1.1 not none (RFC 9112, section 3.2): a proxy before this may have believed the other one.
-fn one_host(request: &Request<Incoming>) -> Result<(), Failure> {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
+fn one_host(head: &Parts) -> Result<(), Failure> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(_), None) => Ok(()),
-        (None, _) if request.version() == Version::HTTP_10 => Ok(()),
+        (None, _) if head.version == Version::HTTP_10 => Ok(()),
         (None, _) => Err(Failure::InvalidHead("it has no Host")),
         (Some(_), Some(_)) => Err(Failure::InvalidHead("it has more than one Host")),
     }

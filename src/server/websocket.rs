@@ -13,9 +13,9 @@ use bytes::{BufMut as _, Bytes};
 use bytestring::ByteString;
 use futures::FutureExt as _;
 use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
 use http::{Method, StatusCode};
-use hyper::Request;
-use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -92,26 +92,27 @@ pub fn is_upgrade(headers: &HeaderMap) -> bool {
 /// Answers a request for a WebSocket: 101, or what is wrong with it. `then` is called once the connection has changed
 /// hands, or with `None` when it never will.
 pub fn accept(
-    mut request: Request<Incoming>,
+    head: &mut Parts,
     max_payload: usize,
     memory: Arc<Budget>,
     then: impl FnOnce(Option<WebSocket>) + Send + 'static,
 ) -> Reply {
-    let accept = match accept_key(&request) {
+    let accept = match accept_key(head) {
         Ok(accept) => accept,
         Err(reply) => {
             then(None);
             return *reply;
         }
     };
-    let upgrade = hyper::upgrade::on(&mut request);
+    let upgrade = head.extensions.remove::<OnUpgrade>();
     tokio::spawn(async move {
-        // What the connection's task would keep alive beside its socket is let go here.
-        drop(request);
-        let websocket = match upgrade.await {
-            Ok(upgraded) => WebSocket::from_upgraded(upgraded, max_payload, memory),
-            // The peer was gone before the 101 reached it.
-            Err(_) => None,
+        let websocket = match upgrade {
+            Some(upgrade) => match upgrade.await {
+                Ok(upgraded) => WebSocket::from_upgraded(upgraded, max_payload, memory),
+                // The peer was gone before the 101 reached it.
+                Err(_) => None,
+            },
+            None => None,
         };
         then(websocket);
     });
@@ -124,11 +125,11 @@ pub fn accept(
 }
 
 /// Checks the handshake (RFC 6455, section 4.2.1) and makes its answer.
-fn accept_key(request: &Request<Incoming>) -> Result<HeaderValue, Box<Reply>> {
-    let headers = request.headers();
+fn accept_key(head: &Parts) -> Result<HeaderValue, Box<Reply>> {
+    let headers = &head.headers;
     let refuse =
         |message: &'static str| Box::new(reply::text(StatusCode::BAD_REQUEST, "text/plain; charset=utf-8", message));
-    if request.method() != Method::GET {
+    if head.method != Method::GET {
         return Err(refuse("a WebSocket is asked for with GET"));
     }
     if !headers.get_all(header::CONNECTION).iter().any(|value| names(value.as_bytes(), "upgrade")) {

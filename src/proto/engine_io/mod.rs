@@ -140,17 +140,14 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// The JSON of the open packet: five keys, in the reference's order; times in milliseconds, the size in bytes. Clients
-    /// of revision 3 do not know the last one, and do not mind it.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        format!(
-            r#"{{"sid":"{}","upgrades":[{}],"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
-            self.sid.as_str(),
-            if self.upgrades { r#""websocket""# } else { "" },
-            self.ping_interval.as_millis(),
-            self.ping_timeout.as_millis(),
-            self.max_payload,
-        )
+    /// Appends the JSON of the open packet: five keys, in the reference's order; times in milliseconds, the size in bytes.
+    /// Clients of revision 3 do not know the last one, and do not mind it.
+    pub fn write_json(&self, out: &mut String) {
+        let mut number = itoa::Buffer::new();
+        out.extend([r#"{"sid":""#, self.sid.as_str(), r#"","upgrades":["#]);
+        out.push_str(if self.upgrades { r#""websocket""# } else { "" });
+        out.extend([r#"],"pingInterval":"#, number.format(self.ping_interval.as_millis())]);
+        out.extend([r#","pingTimeout":"#, number.format(self.ping_timeout.as_millis())]);
+        out.extend([r#","maxPayload":"#, number.format(self.max_payload), "}"]);
     }
 }

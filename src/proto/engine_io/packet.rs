@@ -10,6 +10,9 @@ use super::{Handshake, Revision};
 /// Messages of fewer bytes have no spare room.
 const SMALL: usize = 4 << 10;
 
+/// An open packet has about so many bytes.
+const OPEN_SIZE: usize = 128;
+
 /// The type of a message, as the byte that stands in front of binary data in revision 3.
 const BINARY_MESSAGE: u8 = 4;
 
@@ -282,7 +285,12 @@ impl ServerPacket {
     #[must_use]
     pub fn encode(self, revision: Revision) -> Frame {
         match self {
-            Self::Open(handshake) => Frame::Text(ByteString::from(format!("0{}", handshake.to_json()))),
+            Self::Open(handshake) => {
+                let mut packet = String::with_capacity(OPEN_SIZE);
+                packet.push('0');
+                handshake.write_json(&mut packet);
+                Frame::Text(packet.into())
+            }
             Self::Close => Frame::Text(ByteString::from_static("1")),
             Self::Ping => Frame::Text(ByteString::from_static("2")),
             Self::Pong(data) => Frame::Text(ping_pong('3', data)),

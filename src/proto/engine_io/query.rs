@@ -179,7 +179,7 @@ struct Words<'q> {
 impl<'q> Words<'q> {
     fn parse(query: &'q str) -> Self {
         let mut words = Self::default();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        for (name, value) in pairs(query) {
             let slot = match &*name {
                 "transport" => &mut words.transport,
                 "EIO" => &mut words.revision,
@@ -192,6 +192,17 @@ impl<'q> Words<'q> {
         }
         words
     }
+}
+
+/// The names and values of a query. Most have nothing to decode.
+fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    query.split('&').filter(|pair| !pair.is_empty()).filter_map(|pair| {
+        if pair.contains(['%', '+']) {
+            return form_urlencoded::parse(pair.as_bytes()).next();
+        }
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Some((Cow::Borrowed(name), Cow::Borrowed(value)))
+    })
 }
 
 #[cfg(test)]

@@ -142,7 +142,7 @@ impl<W> Connection<W> {
         let data = match session.revision() {
             // Its client makes up an id of its own from the session's.
             Revision::V3 => None,
-            Revision::V4 => Some(ByteString::from(format!(r#"{{"sid":"{sid}"}}"#))),
+            Revision::V4 => Some(ByteString::from([r#"{"sid":""#, sid, r#""}"#].concat())),
         };
         send(&Packet::Connect { namespace: namespace.clone(), data }, session, now);
         true
