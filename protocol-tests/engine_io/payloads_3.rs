@@ -283,6 +283,28 @@ async fn b3_a_batch_with_binary_is_framed() {
     assert_eq!(content_type(&answer), Some(TEXT));
 }
 
+/// In a browser, socket.io 1 cannot read text of more than some 65,536 bytes over polling: its servers sent bytes always.
+#[tokio::test]
+async fn b3_long_text_is_framed_for_who_takes_bytes() {
+    let server = Server::start().await;
+    let long = "aé😀".repeat(10_000);
+    for (words, comma, content_type_expected) in
+        [("EIO=3", "", OCTETS), ("EIO=3&b64=1", "", TEXT), ("EIO=3", ",", TEXT)]
+    {
+        let (session, token) = joined(&server, words, comma).await;
+        let mut visitor = server.visit_as("text/plain; charset=utf-8", &token, long.as_bytes()).await;
+        let answer = session.poll().await;
+        assert_eq!((answer.status, content_type(&answer)), (200, Some(content_type_expected)), "{words} {comma}");
+        if content_type_expected == OCTETS {
+            let packets = unframed(&answer.body);
+            let [(true, text)] = packets.as_slice() else { panic!("{} packets", packets.len()) };
+            assert!(std::str::from_utf8(text).unwrap().ends_with(&format!(r#""body":"{long}"}}]"#)));
+        }
+        session.post(counted(&[&format!(r#"43/{token},0[200,"ok"]"#)])).await.is(200, "ok");
+        visitor.answer().await.is(200, "ok");
+    }
+}
+
 #[tokio::test]
 async fn b3_binary_is_base64_for_who_opened_with_b64() {
     let server = Server::start().await;

@@ -51,7 +51,7 @@ pub fn socket_io_packet(data: &[u8]) {
 }
 
 /// The packets of an Engine.IO payload, written and read again, are the same packets. The first byte chooses the revision,
-/// the form of the body, and whether the answer may be binary.
+/// the form of the body, and whether the answer may be binary, and is when it is long.
 pub fn engine_io_payload(data: &[u8]) {
     let Some((&choice, data)) = data.split_first() else { return };
     let revision = revision(choice);
@@ -71,7 +71,7 @@ pub fn engine_io_payload(data: &[u8]) {
         return;
     }
     let binary = if choice & 4 == 0 { BinaryAs::Frames } else { BinaryAs::Base64 };
-    let body = Batch { frames, revision, binary }.encode(None);
+    let body = Batch { frames, revision, binary, long_as_bytes: choice & 8 != 0 }.encode(None);
     let again: Result<Vec<_>, _> = Packets::new(body, revision, MAX_PACKETS).collect();
     assert_eq!(again, Ok(packets));
 }

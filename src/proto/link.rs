@@ -7,7 +7,7 @@
 use bytestring::ByteString;
 
 use super::engine_io::payload::{Body, Packets, ToAscii};
-use super::engine_io::session::{Output, PostError};
+use super::engine_io::session::{Output, PollAnswer, PostError};
 use super::engine_io::{BinaryAs, ClientPacket, CloseReason, Frame, Message, Rejection, Revision, Session};
 use super::time::{Instant, earliest};
 
@@ -25,6 +25,12 @@ pub trait Layer {
     /// Text has come in the polling body of a revision 3 client: gives what was meant by it. See [`ToAscii`].
     fn polled_text(&mut self, text: ByteString) -> ByteString {
         text
+    }
+
+    /// Whether long text is to go to a polling client as bytes, if it takes them. See
+    /// [`Batch`](super::engine_io::payload::Batch).
+    fn long_as_bytes(&self) -> bool {
+        false
     }
 
     /// A message over the limit has come and was dropped; this much of its text was kept (of binary ones nothing).
@@ -227,7 +233,11 @@ impl<L: Layer, P> ServerLink<L, P> {
 
     /// The next thing to do for the transport, until `None`.
     pub fn next_output(&mut self) -> Option<Output<P>> {
-        self.session.next_output()
+        let mut output = self.session.next_output()?;
+        if let Output::Poll { answer: PollAnswer::Packets(batch), .. } = &mut output {
+            batch.long_as_bytes = self.layer.long_as_bytes();
+        }
+        Some(output)
     }
 
     /// The next frame for the WebSocket.

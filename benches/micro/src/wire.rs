@@ -77,12 +77,12 @@ fn packets() -> Vec<Frame> {
 }
 
 fn encode() -> Run {
-    let batch = Batch { frames: packets(), revision: Revision::V4, binary: BinaryAs::Frames };
+    let batch = Batch { frames: packets(), revision: Revision::V4, binary: BinaryAs::Frames, long_as_bytes: false };
     Box::new(move || drop(black_box(black_box(&batch).encode(None))))
 }
 
 fn decode() -> Run {
-    let batch = Batch { frames: packets(), revision: Revision::V4, binary: BinaryAs::Frames };
+    let batch = Batch { frames: packets(), revision: Revision::V4, binary: BinaryAs::Frames, long_as_bytes: false };
     let Body::Text(body) = batch.encode(None) else { panic!("revision 4 is text") };
     Box::new(move || {
         for packet in Packets::new(Body::Text(black_box(&body).clone()), Revision::V4, MAX_PACKETS) {

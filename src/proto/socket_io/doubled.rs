@@ -26,16 +26,25 @@ impl Default for Doubled {
 }
 
 impl Doubled {
+    /// Whether the client could be one of socket.io 1.
+    pub fn is_suspected(&self) -> bool {
+        self.suspected
+    }
+
+    /// Hears a packet's text that was not encoded twice, or is ASCII.
+    pub fn notice(&mut self, text: &str) {
+        if text.starts_with("0/") && text.ends_with(',') {
+            self.suspected = false;
+        }
+    }
+
     /// Takes the text of a packet as it came, and gives what was meant.
     pub fn read(&mut self, text: ByteString) -> ByteString {
         if !self.suspected {
             return text;
         }
-        if text.starts_with("0/") && text.ends_with(',') {
-            self.suspected = false;
-            return text;
-        }
-        if text.is_ascii() {
+        self.notice(&text);
+        if !self.suspected || text.is_ascii() {
             return text;
         }
         let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();

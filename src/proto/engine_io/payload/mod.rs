@@ -21,6 +21,10 @@ use super::{BinaryAs, Revision};
 /// at the most; this stops a body of a million two-byte packets from holding up the session's task.
 pub const MAX_PACKETS: usize = 65_536;
 
+/// Packets of more bytes than this are long. Every engine takes 65,536 arguments, and JSON in ASCII is up to three times as
+/// long.
+const MAX_TEXT: usize = 16 << 10;
+
 /// A body, as its `Content-Type` has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
@@ -45,6 +49,9 @@ pub struct Batch {
     pub revision: Revision,
     /// Whether the client takes binary bodies.
     pub binary: BinaryAs,
+    /// Whether long text goes as bytes to who takes them. In a browser, socket.io 1 reads a text body by one call with an
+    /// argument for each byte, which engines refuse; of bytes it reads any number, and its servers sent nothing else.
+    pub long_as_bytes: bool,
 }
 
 impl Batch {
@@ -52,8 +59,9 @@ impl Batch {
     #[must_use]
     pub fn encode(&self, to_ascii: Option<ToAscii>) -> Body {
         let has_binary = || self.frames.iter().any(|frame| matches!(frame, Frame::Binary(_)));
+        let is_long = || self.long_as_bytes && self.frames.iter().map(Frame::len).sum::<usize>() > MAX_TEXT;
         match (self.revision, self.binary) {
-            (Revision::V3, BinaryAs::Frames) if has_binary() => Body::Binary(framed::encode(&self.frames)),
+            (Revision::V3, BinaryAs::Frames) if has_binary() || is_long() => Body::Binary(framed::encode(&self.frames)),
             (Revision::V3 | Revision::V4, _) => Body::Text(self.encode_as_text(to_ascii)),
         }
     }
@@ -288,7 +296,7 @@ mod tests {
     }
 
     fn encoded(frames: &[Frame], revision: Revision, binary: BinaryAs, to_ascii: Option<ToAscii>) -> Body {
-        Batch { frames: frames.to_vec(), revision, binary }.encode(to_ascii)
+        Batch { frames: frames.to_vec(), revision, binary, long_as_bytes: true }.encode(to_ascii)
     }
 
     #[test]
@@ -320,6 +328,26 @@ mod tests {
         body.extend(b"\x01\x01\xff\x04");
         let frames = [Frame::Text(long.into()), Frame::Binary(Bytes::from_static(&[4]))];
         check(&frames, BinaryAs::Frames, Body::Binary(body.into()));
+    }
+
+    /// See [`MAX_TEXT`].
+    #[test]
+    fn long_text_is_bytes_to_who_takes_them() {
+        let frames = [Frame::Text(format!("4{}", "é".repeat(MAX_TEXT / 2)).into())];
+        let body = encoded(&frames, Revision::V3, BinaryAs::Frames, Some(json::to_ascii));
+        assert_eq!(
+            body,
+            Body::Binary([b"\x00\x01\x06\x03\x08\x05\xff4", "é".repeat(MAX_TEXT / 2).as_bytes()].concat().into())
+        );
+        let frames = [Frame::Text(format!("4{}", "é".repeat(MAX_TEXT / 2 - 1)).into())];
+        for (revision, binary) in
+            [(Revision::V3, BinaryAs::Frames), (Revision::V3, BinaryAs::Base64), (Revision::V4, BinaryAs::Frames)]
+        {
+            let Body::Text(text) = encoded(&frames, revision, binary, Some(json::to_ascii)) else {
+                panic!("{revision:?}")
+            };
+            assert!(text.len() < 1 << 16, "what every engine takes for arguments");
+        }
     }
 
     #[test]

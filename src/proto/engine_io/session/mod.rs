@@ -529,7 +529,7 @@ impl<P> Session<P> {
     }
 
     fn packets(&self, frames: Vec<Frame>) -> PollAnswer {
-        PollAnswer::Packets(Batch { frames, revision: self.revision, binary: self.binary })
+        PollAnswer::Packets(Batch { frames, revision: self.revision, binary: self.binary, long_as_bytes: false })
     }
 
     fn take_parked(&mut self) -> Option<P> {

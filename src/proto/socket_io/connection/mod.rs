@@ -416,8 +416,16 @@ impl<W> Layer for Connection<W> {
         self.doubled.read(text)
     }
 
+    fn long_as_bytes(&self) -> bool {
+        self.doubled.is_suspected()
+    }
+
     /// Any fault in a packet ends the connection, without an answer, as in the reference.
     fn message<P>(&mut self, message: Message, session: &mut Session<P>, now: Instant) {
+        if let Message::Text(text) = &message {
+            // In a body of bytes, too, where nothing is encoded twice.
+            self.doubled.notice(text);
+        }
         let whole = match message {
             Message::Text(text) => match parser::parse(&text, self.settings.max_attachments, session.revision()) {
                 // Attachments are collected only for who has joined (CVE-2026-48804).
