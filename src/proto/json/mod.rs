@@ -16,7 +16,9 @@ use bytestring::ByteString;
 
 use self::scan::Scanner;
 pub use self::scan::scan;
-pub use self::string::{to_ascii, unescape, unquote, without_quotes, write_continuation, write_string};
+pub use self::string::{
+    to_ascii, unescape, unquote, without_quotes, write_continuation, write_string, write_unicode_escape,
+};
 
 /// Where a text stops being JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -109,7 +109,7 @@ pub fn to_ascii(json: &str) -> Cow<'_, str> {
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends `\uXXXX`.
-fn write_unicode_escape(unit: u16, out: &mut String) {
+pub fn write_unicode_escape(unit: u16, out: &mut String) {
     out.push_str("\\u");
     for shift in [12, 8, 4, 0] {
         out.push(char::from(HEX[usize::from(unit >> shift & 15)]));

@@ -5,13 +5,15 @@
 //!
 //! - ASCII is the same either way.
 //! - A character beyond U+00FF cannot come from encoding twice, and then the client does not.
-//! - Bytes that are no UTF-8 are left as they came, and show nothing: engines of those days wrote half a surrogate pair
-//!   as three bytes that are none.
+//! - Bytes that are no UTF-8 are left as they came, and show nothing; but half a surrogate pair, which engines of those days
+//!   left in JSON and clients wrote as three bytes, is meant as such, and in JSON can be written as an escape.
 //! - Only text like `Ã©` itself could be either. A client of 2 writes `40/ns,` when it joins, one of 1 `40/ns`, and both
 //!   join before they say anything else. So such text is decoded once more unless that comma, or a character beyond
 //!   U+00FF, has shown a client of 2.
 
 use bytestring::ByteString;
+
+use crate::proto::json;
 
 /// What is known of one client.
 #[derive(Debug)]
@@ -48,14 +50,32 @@ impl Doubled {
             return text;
         }
         let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
-        match bytes.map(String::from_utf8) {
-            Ok(Ok(meant)) => meant.into(),
-            Ok(Err(_)) => text,
+        match bytes.map(|bytes| meant_by(&bytes)) {
+            Ok(Some(meant)) => meant.into(),
+            Ok(None) => text,
             Err(_) => {
                 self.suspected = false;
                 text
             }
         }
+    }
+}
+
+/// The text of UTF-8 in which half surrogate pairs may stand, which become escapes of JSON.
+fn meant_by(mut bytes: &[u8]) -> Option<String> {
+    let mut text = String::with_capacity(bytes.len());
+    loop {
+        let fault = match str::from_utf8(bytes) {
+            Ok(rest) => {
+                text.push_str(rest);
+                return Some(text);
+            }
+            Err(error) => error.valid_up_to(),
+        };
+        text.push_str(str::from_utf8(&bytes[..fault]).ok()?);
+        let &[0xed, middle @ 0xa0..=0xbf, last @ 0x80..=0xbf, ref rest @ ..] = &bytes[fault..] else { return None };
+        json::write_unicode_escape(0xd000 | u16::from(middle & 0x3f) << 6 | u16::from(last & 0x3f), &mut text);
+        bytes = rest;
     }
 }
 
@@ -80,6 +100,17 @@ mod tests {
     }
 
     #[test]
+    fn half_a_surrogate_pair_becomes_an_escape() {
+        for (came, meant) in [
+            ("\u{ed}\u{a0}\u{bd}".to_owned(), "\\ud83d".to_owned()),
+            (doubled("é") + "\u{ed}\u{bf}\u{bf}" + &doubled("x😀"), "é\\udfffx😀".to_owned()),
+            ("\u{ed}\u{a0}\u{80}\u{ed}\u{b0}\u{80}".to_owned(), "\\ud800\\udc00".to_owned()),
+        ] {
+            assert_eq!(Doubled::default().read(came.into()), meant);
+        }
+    }
+
+    #[test]
     fn leaves_the_text_of_socket_io_2_alone() {
         for join in ["0/ns,", "0/ns?a=b,", "0/ns?a=Ã©,"] {
             let mut known = Doubled::default();
@@ -96,7 +127,7 @@ mod tests {
         for proof in ["€", "Ã©€"] {
             let mut known = Doubled::default();
             assert_eq!(known.read("Ã©".into()), "é", "nothing is known yet");
-            for broken in ["é", "\u{ff}", "\u{ed}\u{a0}\u{bd}"] {
+            for broken in ["é", "\u{ff}", "\u{ed}\u{a0}", "\u{ed}\u{a0}\u{7f}", "\u{ed}\u{a0}\u{bd}\u{ff}"] {
                 assert_eq!(known.read(broken.into()), broken);
             }
             assert_eq!(known.read("Ã©".into()), "é", "what is broken shows nothing");
