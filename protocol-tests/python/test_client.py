@@ -253,7 +253,7 @@ class Cases:
         self.assertEqual(server.visit(f'/go/{token}')[2], b'alive')
 
 
-CLIENTS = {'': End, 'Async': AsyncEnd} if LATEST else {'': End}
+CLIENTS = {'': End, 'Async': AsyncEnd}
 TRANSPORTS = {'Polling': ['polling'], 'WebSocket': ['websocket'], 'Upgrade': None}
 for prefix, make_end in CLIENTS.items():
     for suffix, transports in TRANSPORTS.items():
