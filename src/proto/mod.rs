@@ -24,3 +24,4 @@ pub mod socket_io;
 pub mod time;
 pub mod token;
 pub mod websocket;
+mod wtf8;

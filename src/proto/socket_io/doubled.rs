@@ -5,15 +5,15 @@
 //!
 //! - ASCII is the same either way.
 //! - A character beyond U+00FF cannot come from encoding twice, and then the client does not.
-//! - Bytes that are no UTF-8 are left as they came, and show nothing; but half a surrogate pair, which engines of those days
-//!   left in JSON and clients wrote as three bytes, is meant as such, and in JSON can be written as an escape.
+//! - Bytes that are no UTF-8 are left as they came, and show nothing; but half a surrogate pair, as three bytes of WTF-8, is
+//!   meant as such, and in JSON can be written as an escape.
 //! - Only text like `Ã©` itself could be either. A client of 2 writes `40/ns,` when it joins, one of 1 `40/ns`, and both
 //!   join before they say anything else. So such text is decoded once more unless that comma, or a character beyond
 //!   U+00FF, has shown a client of 2.
 
 use bytestring::ByteString;
 
-use crate::proto::json;
+use crate::proto::{json, wtf8};
 
 /// What is known of one client.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Doubled {
             return text;
         }
         let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
-        match bytes.map(|bytes| meant_by(&bytes)) {
+        match bytes.map(|bytes| wtf8::decode(&bytes, json::write_unicode_escape)) {
             Ok(Some(meant)) => meant.into(),
             Ok(None) => text,
             Err(_) => {
@@ -58,24 +58,6 @@ impl Doubled {
                 text
             }
         }
-    }
-}
-
-/// The text of UTF-8 in which half surrogate pairs may stand, which become escapes of JSON.
-fn meant_by(mut bytes: &[u8]) -> Option<String> {
-    let mut text = String::with_capacity(bytes.len());
-    loop {
-        let fault = match str::from_utf8(bytes) {
-            Ok(rest) => {
-                text.push_str(rest);
-                return Some(text);
-            }
-            Err(error) => error.valid_up_to(),
-        };
-        text.push_str(str::from_utf8(&bytes[..fault]).ok()?);
-        let &[0xed, middle @ 0xa0..=0xbf, last @ 0x80..=0xbf, ref rest @ ..] = &bytes[fault..] else { return None };
-        json::write_unicode_escape(0xd000 | u16::from(middle & 0x3f) << 6 | u16::from(last & 0x3f), &mut text);
-        bytes = rest;
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::proto::engine_io::packet::{DecodeError, Frame};
+use crate::proto::wtf8;
 
 const TEXT: u8 = 0;
 const BINARY: u8 = 1;
@@ -33,11 +34,19 @@ pub(super) fn split(body: &Bytes) -> Result<(Frame, Bytes), DecodeError> {
     let end = end.filter(|&end| end <= body.len()).ok_or(DecodeError::Framing)?;
     let packet = body.slice(start..end);
     let frame = match kind {
-        TEXT => Frame::Text(ByteString::try_from(packet).map_err(|_| DecodeError::InvalidUtf8)?),
+        TEXT => Frame::Text(text(&packet)?),
         BINARY => Frame::Binary(packet),
         _ => return Err(DecodeError::Framing),
     };
     Ok((frame, body.slice(end..)))
+}
+
+/// Half a surrogate pair, which no text of ours can have, becomes U+FFFD, as where JavaScript encodes UTF-8.
+fn text(packet: &Bytes) -> Result<ByteString, DecodeError> {
+    ByteString::try_from(packet.clone()).or_else(|_| {
+        let text = wtf8::decode(packet, |_, text| text.push(char::REPLACEMENT_CHARACTER));
+        text.map(ByteString::from).ok_or(DecodeError::InvalidUtf8)
+    })
 }
 
 /// Joins frames into a body.

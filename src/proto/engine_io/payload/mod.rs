@@ -270,6 +270,9 @@ mod tests {
         check(b"\x00\x01\xff2\x01", &[PING], Some(Framing));
         check(b"\x01\x01\xff\x09", &[], Some(UnknownType(9)));
         check(b"\x00\x02\xff4\xff", &[], Some(InvalidUtf8));
+        // Half a surrogate pair, which a client of socket.io 1 leaves as it is.
+        check(b"\x00\x07\xff4\xed\xa0\xbdx\xc3\xa9", &[text("\u{fffd}xé")], None);
+        check(b"\x00\x04\xff4\xed\xa0x", &[], Some(InvalidUtf8));
         for wrong in [
             &b""[..],
             b"\x00",
