@@ -124,9 +124,9 @@ async fn half_a_websocket_message_is_counted() {
 async fn the_room_of_a_message_depends_on_what_has_come() {
     let (server, figures) = with_memory(4_000_000).await;
     let (mut first, mut second, mut third) = (server.open_ws().await, server.open_ws().await, server.open_ws().await);
-    // A sixteenth of the room must have come, while there is plenty.
+    // A thirty-second of the room must have come, while there is plenty.
     part_of_a_message(&mut first, 20_000, 900_000).await;
-    figures.until_used("bytes", |used| (300_000..=320_000).contains(&used), "a start").await;
+    figures.until_used("bytes", |used| (600_000..=640_000).contains(&used), "a start").await;
     drop(first);
     figures.until_used("bytes", |used| used == 0, "its connection is gone").await;
     half_a_message(&mut second, 500_000).await;

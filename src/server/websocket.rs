@@ -34,9 +34,9 @@ use crate::proto::websocket::{Item, Opcode, Reader, Violation};
 /// Frames are taken until this many bytes wait, and written together, at the latest when there are no more.
 const WRITE_BUFFER: usize = 32 << 10;
 
-/// So much room for what is to come of a message, in times what has come, does not move it again and again. When memory is
-/// scarce it is as much as has come.
-const GROWTH: usize = 15;
+/// So much room for what is to come of a message, in times what has come, and up to 2 MiB are moved once: the first read takes
+/// 64 KiB. When memory is scarce it is as much as has come.
+const GROWTH: usize = 31;
 
 /// A message over the limit, but not by more than this factor, is read and dropped, so that it costs one exchange. Beyond
 /// it the connection is closed with 1009.

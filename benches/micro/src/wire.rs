@@ -42,7 +42,7 @@ pub fn read_message(reader: &mut Reader, bytes: &[u8]) -> Item {
         if let Some(item) = reader.read(&mut input).expect("frames") {
             return item;
         }
-        reader.reserve(15);
+        reader.reserve(31);
         let Some(mut room) = reader.room() else {
             (input, unread) = unread.split_at(unread.len().min(READ));
             continue;
