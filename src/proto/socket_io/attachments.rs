@@ -10,9 +10,9 @@ use super::packet::Packet;
 use super::parser::{ParseError, Parsed};
 use crate::proto::json::{self, Event, Kind};
 
-/// The packet that is being put together, if there is one.
+/// The packet that is being put together, if there is one. Idle sessions have no room for it.
 #[derive(Debug, Default)]
-pub struct Assembly(Option<Partial>);
+pub struct Assembly(Option<Box<Partial>>);
 
 #[derive(Debug)]
 struct Partial {
@@ -59,7 +59,7 @@ impl Assembly {
         if parsed.missing == 0 {
             return Ok(Some(Whole::Packet(parsed.packet)));
         }
-        self.0 = Some(Partial {
+        self.0 = Some(Box::new(Partial {
             text: match &parsed.packet {
                 Packet::Event { args, .. } | Packet::Ack { args, .. } => args.json().len(),
                 Packet::Connect { .. } | Packet::Disconnect { .. } | Packet::ConnectError { .. } => 0,
@@ -69,7 +69,7 @@ impl Assembly {
             bytes: 0,
             collected: Vec::new(),
             oversized: false,
-        });
+        }));
         Ok(None)
     }
 
