@@ -13,7 +13,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method as HttpMethod, StatusCode};
 use hyper::body::Incoming;
-use rand::TryRngCore as _;
+use rand::Rng as _;
 use tokio::sync::oneshot;
 
 use super::budget::{Budget, Held, PerAddress, Place};
@@ -319,11 +319,8 @@ impl<A: Application> Engine<A> {
         if self.shared.stopping.load(Ordering::Relaxed) {
             return Err(Rejection::Stopping);
         }
-        let mut random = [0; 15];
-        rand::rngs::OsRng.try_fill_bytes(&mut random).map_err(|error| {
-            tracing::error!(%error, "the system gives no random numbers: no session can be opened");
-            Rejection::Forbidden
-        })?;
+        // A generator for secrets, seeded by the system: to ask the system each time costs a call.
+        let random = rand::rng().random();
         let settings = Arc::clone(&self.shared.settings);
         Ok(Session::open(settings, Sid::from_random(random), revision, transport, self.shared.clock.now()))
     }

@@ -71,11 +71,14 @@ where
 {
     let (stopping, stopped) = watch::channel(false);
     tokio::pin!(stop);
+    // Answers are written whole, so waiting for more to send would only delay them. On Linux connections have that from their
+    // listener, and a system call less each.
+    let inherits = socket2::SockRef::from(&listener).set_tcp_nodelay(true).is_ok() && cfg!(target_os = "linux");
     loop {
         tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => match place(&limits, stream, peer) {
+                Ok((stream, peer)) => match place(&limits, stream, peer, inherits) {
                     Ok(stream) => drop(tokio::spawn(connection(stream, peer, handler.clone(), limits.clone(), stopped.clone()))),
                     Err(stream) => refuse(&stream, peer),
                 },
@@ -93,11 +96,12 @@ where
 }
 
 /// A place for a connection, or the connection back where there is none.
-fn place(limits: &Limits, stream: TcpStream, peer: SocketAddr) -> Result<Guarded, TcpStream> {
+fn place(limits: &Limits, stream: TcpStream, peer: SocketAddr, inherits: bool) -> Result<Guarded, TcpStream> {
     let Some(of_address) = limits.per_address.hold(peer.ip()) else { return Err(stream) };
     let Some(connection) = limits.connections.hold(1) else { return Err(stream) };
-    // Answers are written whole, so waiting for more to send would only delay them.
-    let _ = stream.set_nodelay(true);
+    if !inherits {
+        let _ = stream.set_nodelay(true);
+    }
     Ok(Guarded::new(stream, limits.stall_timeout, connection, of_address))
 }
 
@@ -173,5 +177,18 @@ async fn connection<H, F>(
     };
     if let Err(error) = result {
         tracing::debug!(%peer, %error, "connection failed");
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_have_their_options_from_their_listener() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        socket2::SockRef::from(&listener).set_tcp_nodelay(true).unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        assert!(listener.accept().await.unwrap().0.nodelay().unwrap());
     }
 }
