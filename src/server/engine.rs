@@ -247,6 +247,7 @@ impl<A: Application> Engine<A> {
                             jsonp,
                             A::Layer::TO_ASCII,
                             &self.shared.limits.bytes,
+                            reply::room_of(head),
                         )
                         .await)
                     }
@@ -261,13 +262,14 @@ impl<A: Application> Engine<A> {
                     target.jsonp,
                     A::Layer::TO_ASCII,
                     &self.shared.limits.bytes,
+                    reply::room_of(head),
                 )
                 .await)
             }
             EngineRequest::Post(target) => {
                 let mailbox = self.mailbox(target)?;
                 let Shared { settings, limits, .. } = &*self.shared;
-                Ok(polling::post(&mailbox, target, &head.headers, body, settings.max_payload, limits).await)
+                Ok(polling::post(&mailbox, target, head, body, settings.max_payload, limits).await)
             }
             EngineRequest::Attach(target, binary) => self.attach(head, target, binary).await,
             EngineRequest::Misfit(target, rejection) => self.mailbox(target).and(Err(rejection)),

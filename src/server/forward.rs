@@ -1,6 +1,5 @@
 //! One exchange: a visitor's request to the end and its answer back.
 
-use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +19,7 @@ use super::engine::Undelivered;
 use super::failure::Failure;
 use super::forwarded::Forwarded;
 use super::metrics::{Exchanges, Outcome};
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use super::scratch;
 use super::tunnels::{self, End, Tunnels};
 use crate::config::ServeConfig;
@@ -33,9 +32,6 @@ use crate::store::Store;
 
 const PROVIDED_BY: HeaderName = HeaderName::from_static("x-provided-by");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Room for so many headers is kept by a visitor's connection.
-const KEPT_HEADERS: usize = 48;
 
 /// Forwards visitors' requests.
 pub(super) struct Forwarder {
@@ -140,7 +136,7 @@ impl Forwarder {
         }
         let (event, ack_id) = self.event(head, bytes, announced, peer, id, &end)?;
         tracing::debug!(id, ?token, method = head.method.as_str(), bytes = event.len(), "exchange begun");
-        let room = room_of(head);
+        let room = reply::room_of(head);
         if !body::count(&mut held, event.len(), &end.memory) {
             return Err(Failure::Busy);
         }
@@ -235,18 +231,6 @@ impl Drop for HangUp<'_> {
 fn split_target(uri: &Uri) -> (&str, &str) {
     let rest = uri.path().strip_prefix("/go/").unwrap_or_default();
     rest.split_at(rest.find('/').unwrap_or(rest.len()))
-}
-
-/// Forgets a head of which all is said, so that hyper reads the next one to the same place. The map of its headers is left,
-/// for those of the response; hyper takes that one for the next request's.
-fn room_of(head: &mut Parts) -> HeaderMap {
-    head.uri = Uri::default();
-    let mut headers = mem::take(&mut head.headers);
-    if headers.capacity() > KEPT_HEADERS {
-        return HeaderMap::new();
-    }
-    headers.clear();
-    headers
 }
 
 /// Whether the request says that it has a body, be it an empty one (RFC 9112, section 6.3).

@@ -7,6 +7,7 @@ use bytestring::ByteString;
 use futures::FutureExt as _;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
@@ -26,13 +27,14 @@ use crate::proto::engine_io::{CloseReason, Rejection, Revision};
 const TEXT: &str = "text/plain; charset=UTF-8";
 const BINARY: &str = "application/octet-stream";
 
-/// Waits for packets.
+/// Waits for packets. The answer's headers get the room of `room`.
 pub(super) async fn poll<C>(
     mailbox: &mailbox::Sender<Command<C>>,
     revision: Option<Revision>,
     jsonp: Option<Jsonp>,
     to_ascii: Option<ToAscii>,
     memory: &Arc<Budget>,
+    room: HeaderMap,
 ) -> Reply {
     let (reply, answer) = oneshot::channel();
     if !mailbox.send(Command::Poll { revision, reply }) {
@@ -49,7 +51,7 @@ pub(super) async fn poll<C>(
                 },
             };
             match body::counted(payload, memory) {
-                Some(payload) => packets(content_type, payload),
+                Some(payload) => reply::text_in(room, StatusCode::OK, content_type, payload),
                 // The client takes it for the end of its session, and comes back.
                 None => reply::empty(StatusCode::SERVICE_UNAVAILABLE),
             }
@@ -64,13 +66,14 @@ pub(super) async fn poll<C>(
 pub(super) async fn post<C: Send + 'static>(
     mailbox: &mailbox::Sender<Command<C>>,
     target: Target,
-    headers: &HeaderMap,
+    head: &mut Parts,
     body: Incoming,
     limit: usize,
     limits: &Limits,
 ) -> Reply {
     let Target { revision, .. } = target;
-    let content = content_of(headers, target);
+    let content = content_of(&head.headers, target);
+    let room = reply::room_of(head);
     let mut reading = Box::pin(body::read(body, limit, limits.stall_timeout, &limits.bytes));
     // A body that has arrived with its head needs one trip to the session's task, not two.
     let result = match reading.as_mut().now_or_never() {
@@ -103,7 +106,7 @@ pub(super) async fn post<C: Send + 'static>(
         },
     };
     match result {
-        Ok(()) => reply::text(StatusCode::OK, "text/html", "ok"),
+        Ok(()) => reply::text_in(room, StatusCode::OK, "text/html", "ok"),
         Err(error) => broken(error),
     }
 }
@@ -194,12 +197,4 @@ async fn ask<C>(
         return Err(GONE);
     }
     answer.await.map_err(|_| GONE)?
-}
-
-fn packets(content_type: &'static str, body: Bytes) -> Reply {
-    let mut reply = Reply::new(body.into());
-    let headers = reply.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply
 }
