@@ -1,26 +1,59 @@
 //! Sixteen bytes at a time, or sixty-four.
+//!
+//! Whatever looks at sixty-four is compiled for several kinds of processor, of which [`dispatch`] chooses at run time. It is
+//! inlined always, since what is not inlined there is compiled for the least of them.
 
-use wide::u8x16;
+use fearless_simd::prelude::*;
+use fearless_simd::{Level, dispatch, u8x16, u8x64};
 
 /// How many bytes are looked at together.
 pub(super) const BLOCK: usize = 16;
 
 /// A bit for each byte that cannot stand in a JSON string as it is: quotes, backslashes and control characters.
-pub(super) fn needs_escape(block: &[u8; BLOCK]) -> u32 {
-    cannot_stand(u8x16::new(*block)).to_bitmask()
-}
-
-#[inline]
-fn cannot_stand(bytes: u8x16) -> u8x16 {
-    let quotes = bytes.simd_eq(u8x16::splat(b'"'));
-    let backslashes = bytes.simd_eq(u8x16::splat(b'\\'));
-    let controls = bytes.simd_eq(bytes.min(u8x16::splat(0x1f)));
-    quotes | backslashes | controls
+pub(super) fn needs_escape(block: &[u8; BLOCK]) -> u64 {
+    dispatch!(Level::baseline(), simd => {
+        let bytes = u8x16::load_array_ref(simd, block);
+        (bytes.simd_eq(b'"') | bytes.simd_eq(b'\\') | bytes.simd_le(0x1f)).to_bitmask()
+    })
 }
 
 /// A bit for each backslash.
-pub(super) fn is_backslash(block: &[u8; BLOCK]) -> u32 {
-    u8x16::new(*block).simd_eq(u8x16::splat(b'\\')).to_bitmask()
+pub(super) fn is_backslash(block: &[u8; BLOCK]) -> u64 {
+    dispatch!(Level::baseline(), simd => u8x16::load_array_ref(simd, block).simd_eq(b'\\').to_bitmask())
+}
+
+/// What the processor can do, for those who look at large blocks. Tests make it less.
+#[inline]
+pub(super) fn level() -> Level {
+    #[cfg(test)]
+    if let Some(level) = levels::CHOSEN.get() {
+        return level;
+    }
+    Level::new()
+}
+
+#[cfg(test)]
+pub(super) mod levels {
+    use std::cell::Cell;
+
+    use fearless_simd::{Level, Simd};
+
+    thread_local! {
+        pub(super) static CHOSEN: Cell<Option<Level>> = const { Cell::new(None) };
+    }
+
+    /// Runs the test as on each kind of processor that this one can be.
+    pub(in super::super) fn on_each(mut test: impl FnMut()) {
+        let best = Level::new();
+        let mut levels = vec![Level::baseline(), best];
+        #[cfg(target_arch = "x86_64")]
+        levels.extend([best.as_sse4_2().map(Simd::level), best.as_avx2().map(Simd::level)].into_iter().flatten());
+        for level in levels {
+            CHOSEN.set(Some(level));
+            test();
+        }
+        CHOSEN.set(None);
+    }
 }
 
 /// How many bytes are looked at together in long strings: with a bit for each, they fill a word.
@@ -34,43 +67,35 @@ pub(super) struct Found {
 }
 
 /// Where a large block has what [`needs_escape`] tells of.
-#[inline]
-pub(super) fn find(block: &[u8; LARGE]) -> Found {
-    Found { quotes: is_byte(block, b'"'), backslashes: is_byte(block, b'\\'), controls: controls(block) }
+#[inline(always)]
+pub(super) fn find<S: Simd>(bytes: u8x64<S>) -> Found {
+    Found { quotes: is_byte(bytes, b'"'), backslashes: is_byte(bytes, b'\\'), controls: controls(bytes) }
 }
 
 /// A bit for each control character. There is hardly ever one, which is known sooner than where.
-#[inline]
-fn controls(block: &[u8; LARGE]) -> u64 {
-    let (blocks, _) = block.as_chunks::<BLOCK>();
-    let is_control = |bytes: u8x16| bytes.simd_eq(bytes.min(u8x16::splat(0x1f)));
-    let least = blocks.iter().fold(u8x16::MAX, |least, block| least.min(u8x16::new(*block)));
-    if is_control(least).to_bitmask() == 0 { 0 } else { bits(block, is_control) }
+#[inline(always)]
+fn controls<S: Simd>(bytes: u8x64<S>) -> u64 {
+    let found = bytes.simd_le(0x1f);
+    if found.any_true() { found.to_bitmask() } else { 0 }
 }
 
 /// [`needs_escape`] for a large block.
-#[inline]
-pub(super) fn needs_escape_large(block: &[u8; LARGE]) -> u64 {
-    bits(block, cannot_stand)
+#[inline(always)]
+pub(super) fn needs_escape_large<S: Simd>(bytes: u8x64<S>) -> u64 {
+    (bytes.simd_eq(b'"') | bytes.simd_eq(b'\\') | bytes.simd_le(0x1f)).to_bitmask()
 }
 
 /// A bit for each byte of a large block that is this one.
-#[inline]
-pub(super) fn is_byte(block: &[u8; LARGE], byte: u8) -> u64 {
-    bits(block, |bytes| bytes.simd_eq(u8x16::splat(byte)))
-}
-
-#[inline]
-fn bits(block: &[u8; LARGE], test: impl Fn(u8x16) -> u8x16) -> u64 {
-    let (blocks, _) = block.as_chunks::<BLOCK>();
-    blocks.iter().rev().fold(0, |bits, block| bits << BLOCK | u64::from(test(u8x16::new(*block)).to_bitmask()))
+#[inline(always)]
+pub(super) fn is_byte<S: Simd>(bytes: u8x64<S>, byte: u8) -> u64 {
+    bytes.simd_eq(byte).to_bitmask()
 }
 
 /// A bit for each byte behind a backslash that is not itself behind one. `carry` says whether the first byte is, and then
 /// whether the first one of the next block is.
 ///
 /// Without a branch, as in simdjson: from the start of a run of backslashes, every other one escapes what is next to it.
-#[inline]
+#[inline(always)]
 pub(super) fn escaped(backslashes: u64, carry: &mut bool) -> u64 {
     const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
     let first = u64::from(*carry);
@@ -103,28 +128,24 @@ pub(super) struct Structure {
 }
 
 impl Marks {
-    #[inline]
-    pub(super) fn next(&mut self, block: &[u8; LARGE]) -> Structure {
-        let backslashes = is_byte(block, b'\\');
+    #[inline(always)]
+    pub(super) fn next<S: Simd>(&mut self, bytes: u8x64<S>) -> Structure {
+        let backslashes = is_byte(bytes, b'\\');
         let escaped = if backslashes == 0 && !self.escaped { 0 } else { escaped(backslashes, &mut self.escaped) };
-        let all_quotes = is_byte(block, b'"');
+        let all_quotes = is_byte(bytes, b'"');
         let quotes = all_quotes & !escaped;
         // From each first quote to before its second.
         let strings = prefix_xor(quotes) ^ self.in_string;
         self.in_string = (strings >> 63).wrapping_neg();
-        let controls = controls(block);
-        let mut blanks = is_byte(block, b' ');
+        let controls = controls(bytes);
+        let mut blanks = is_byte(bytes, b' ');
         if controls != 0 {
-            blanks |= is_byte(block, b'\n') | is_byte(block, b'\r') | is_byte(block, b'\t');
+            blanks |= is_byte(bytes, b'\n') | is_byte(bytes, b'\r') | is_byte(bytes, b'\t');
         }
         // Brackets differ from braces by one bit.
-        let operators = bits(block, |bytes| {
-            let folded = bytes | u8x16::splat(0x20);
-            folded.simd_eq(u8x16::splat(b'{'))
-                | folded.simd_eq(u8x16::splat(b'}'))
-                | bytes.simd_eq(u8x16::splat(b':'))
-                | bytes.simd_eq(u8x16::splat(b','))
-        });
+        let folded = bytes | 0x20;
+        let operators = folded.simd_eq(b'{') | folded.simd_eq(b'}') | bytes.simd_eq(b':') | bytes.simd_eq(b',');
+        let operators = operators.to_bitmask();
         let others = !(operators | blanks);
         let scalars = others & !quotes;
         let starts = others & !(scalars << 1 | self.in_scalar);
@@ -138,7 +159,7 @@ impl Marks {
 }
 
 /// A bit for each byte with an odd number of bits up to it.
-#[inline]
+#[inline(always)]
 fn prefix_xor(mut bits: u64) -> u64 {
     for shift in [1, 2, 4, 8, 16, 32] {
         bits ^= bits << shift;

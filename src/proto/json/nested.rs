@@ -4,13 +4,21 @@
 //! are and where each token starts. A table says which token may stand behind which two others. What stands in strings is
 //! never walked through, but for rare escapes.
 
-use super::block::{LARGE, Marks};
+use fearless_simd::prelude::*;
+use fearless_simd::{dispatch, u8x64};
+
+use super::block::{LARGE, Marks, level};
 use super::scan::{Nesting, Scanner};
 
 /// Behind the object or array that starts at `at`. `None` when something in it cannot be: [`scan`](super::scan()) tells what,
 /// and has the last word.
 #[inline(never)]
 pub(super) fn end(bytes: &[u8], at: usize) -> Option<usize> {
+    dispatch!(level(), simd => end_with(simd, bytes, at))
+}
+
+#[inline(always)]
+fn end_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Option<usize> {
     let mut marks = Marks::default();
     let mut open = Nesting::default();
     let (mut history, mut wrong) = (0, false);
@@ -21,7 +29,7 @@ pub(super) fn end(bytes: &[u8], at: usize) -> Option<usize> {
     for index in 0..=blocks.len() {
         let block = blocks.get(index).unwrap_or(&last);
         let start = at + index * LARGE;
-        let found = marks.next(block);
+        let found = marks.next(u8x64::load_array_ref(simd, block));
         if found.broken {
             return None;
         }
@@ -154,6 +162,7 @@ const fn wrong(in_object: bool) -> [bool; HISTORIES] {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::block::levels::on_each;
     use super::*;
 
     /// What the walk says of the object or array at the start.
@@ -230,18 +239,18 @@ mod tests {
             breaks in prop::collection::vec((any::<usize>(), r#"[{}\[\]:,"\\0-9a-z .\-\x00-\x1fé]"#, any::<u8>()), 0..3),
         ) {
             let mut text = format!("[\"{}\",{}]", "x".repeat(before), values.join(","));
-            prop_assert_eq!(end(text.as_bytes(), 0), Some(text.len()), "{}", text);
+            on_each(|| assert_eq!(end(text.as_bytes(), 0), Some(text.len()), "{text}"));
             for (place, byte, how) in breaks {
                 text = broken(&text, place, byte.chars().next().unwrap_or(' '), how);
                 if !text.starts_with(['{', '[']) {
                     break;
                 }
                 // Behind the end of it the rest of its block must be JSON too: then the walk has to say it.
-                match (end(text.as_bytes(), 0), walked(&text)) {
-                    (Some(ours), theirs) => prop_assert_eq!(Some(ours), theirs, "{}", text),
-                    (None, Some(theirs)) => prop_assert!(theirs < text.len(), "{}", text),
+                on_each(|| match (end(text.as_bytes(), 0), walked(&text)) {
+                    (Some(ours), theirs) => assert_eq!(Some(ours), theirs, "{text}"),
+                    (None, Some(theirs)) => assert!(theirs < text.len(), "{text}"),
                     (None, None) => (),
-                }
+                });
             }
         }
     }

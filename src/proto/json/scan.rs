@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
-use super::block::{BLOCK, LARGE, escaped, find, is_byte, needs_escape};
-use super::string::{ESCAPED, unescape_blocks, unescape_large_blocks};
+use fearless_simd::prelude::*;
+use fearless_simd::{dispatch, u8x64};
+
+use super::block::{BLOCK, LARGE, escaped, find, is_byte, level, needs_escape};
+use super::unescape::{ESCAPED, unescape_blocks, unescape_large_blocks};
 use super::{Event, Invalid, Kind, nested};
 
 /// From how many bytes on an object or array is worth large blocks.
@@ -283,7 +286,7 @@ impl<'t> Scanner<'t> {
                             break;
                         }
                         // What was escaped is behind us, be it in this block or the next.
-                        found &= u32::MAX.checked_shl(u32::try_from(self.at - start).unwrap_or(u32::MAX)).unwrap_or(0);
+                        found &= u64::MAX.checked_shl(u32::try_from(self.at - start).unwrap_or(u32::MAX)).unwrap_or(0);
                     }
                     _ => return Err(self.invalid()),
                 }
@@ -354,10 +357,16 @@ impl<'t> Scanner<'t> {
 /// value, and the function kept apart, so that the scanner of short strings has its own in a register.
 #[inline(never)]
 fn large_blocks(bytes: &[u8], at: usize) -> Result<(usize, bool), Invalid> {
+    dispatch!(level(), simd => large_blocks_with(simd, bytes, at))
+}
+
+#[inline(always)]
+fn large_blocks_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Result<(usize, bool), Invalid> {
     let mut scanner = Scanner { bytes, at };
     let mut start = at;
     let mut carry = false;
     while let Some(block) = bytes[start..].first_chunk::<LARGE>() {
+        let block = u8x64::load_array_ref(simd, block);
         let found = find(block);
         if found.quotes | found.backslashes | found.controls | u64::from(carry) != 0 {
             let escaped = escaped(found.backslashes, &mut carry);

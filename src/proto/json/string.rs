@@ -3,13 +3,16 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::Invalid;
-use super::block::{BLOCK, LARGE, escaped, find, is_backslash, needs_escape, needs_escape_large};
+use fearless_simd::prelude::*;
+use fearless_simd::{dispatch, u8x64};
+
+use super::block::{BLOCK, LARGE, level, needs_escape, needs_escape_large};
+use super::unescape::{unescape_blocks, unescape_large_blocks};
 
 /// How many bytes are copied at once, be they right or not: most pieces between escapes are shorter.
 const COPY: usize = 32;
 
-/// A large block and what may be copied, or looked at, behind it.
+/// A large block and what may be copied behind it.
 const WINDOW: usize = LARGE + COPY;
 
 /// Appends a JSON string with its quotes.
@@ -47,11 +50,16 @@ pub fn write_continuation(text: &str, out: &mut String) {
 /// apart, so that short strings do not pay for it.
 #[inline(never)]
 fn write_large_blocks<'t>(text: &'t str, out: &mut String) -> &'t str {
+    dispatch!(level(), simd => write_large_blocks_with(simd, text, out))
+}
+
+#[inline(always)]
+fn write_large_blocks_with<'t, S: Simd>(simd: S, text: &'t str, out: &mut String) -> &'t str {
     let mut plain = 0;
     let mut start = 0;
     while let Some(window) = text.as_bytes()[start..].first_chunk::<WINDOW>() {
         let Some(block) = window.first_chunk::<LARGE>() else { break };
-        let mut found = needs_escape_large(block);
+        let mut found = needs_escape_large(u8x64::load_array_ref(simd, block));
         let ascii = found != 0 && block.is_ascii();
         while found != 0 {
             let at = found.trailing_zeros() as usize;
@@ -73,7 +81,7 @@ fn write_large_blocks<'t>(text: &'t str, out: &mut String) -> &'t str {
 }
 
 /// Appends a piece of a text. Of a short one, more is copied than is right: that is cheaper.
-#[inline]
+#[inline(always)]
 fn push_piece(text: &str, piece: Range<usize>, ascii: bool, out: &mut String) {
     let length = piece.len();
     if ascii
@@ -145,137 +153,6 @@ pub fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Appends what is left of a checked string without its escapes.
-pub(super) fn unescape_blocks(mut rest: &[u8], out: &mut Vec<u8>) {
-    loop {
-        let Some(block) = rest.first_chunk::<BLOCK>() else {
-            let plain = rest.iter().position(|&byte| byte == b'\\').unwrap_or(rest.len());
-            out.extend_from_slice(&rest[..plain]);
-            rest = &rest[plain..];
-            if rest.is_empty() {
-                return;
-            }
-            rest = read_escape(&rest[1..], out);
-            continue;
-        };
-        // Cheaper than to copy just what is right.
-        out.extend_from_slice(block);
-        match is_backslash(block) {
-            0 => rest = &rest[BLOCK..],
-            found => {
-                let plain = found.trailing_zeros() as usize;
-                out.truncate(out.len() - BLOCK + plain);
-                rest = read_escape(&rest[plain + 1..], out);
-            }
-        }
-    }
-}
-
-/// Goes on in a string that starts a character or an escape here: checks large blocks and appends them without their escapes,
-/// to behind the string's end, or until no whole block is left. Then it gives `false`, and what is left starts like that too.
-///
-/// All that counts in a block is known at once, so that no load has to wait for the escape before it. Kept apart, so that
-/// short strings do not pay for the room on the stack.
-///
-/// # Errors
-/// With the place of the first byte that cannot be.
-#[inline(never)]
-pub(super) fn unescape_large_blocks(bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Result<(usize, bool), Invalid> {
-    let mut staged = Staged { bytes: [0; STAGE + COPY], length: 0 };
-    let mut start = at;
-    while let Some(window) = bytes[start..].first_chunk::<WINDOW>() {
-        let Some(block) = window.first_chunk::<LARGE>() else { break };
-        // A block gets no longer, but for a character whose escape starts at its end.
-        if staged.length > STAGE - WINDOW {
-            staged.flush(out);
-        }
-        let found = find(block);
-        let escaped = escaped(found.backslashes, &mut false);
-        let ends = found.quotes & !escaped | found.controls;
-        let before_end = !ends & ends.wrapping_sub(1);
-        let mut escapes = found.backslashes & !escaped & before_end;
-        let mut from = 0;
-        while escapes != 0 {
-            let at = escapes.trailing_zeros() as usize;
-            escapes &= escapes - 1;
-            staged.copy(window, from, at);
-            let letter = window[at + 1];
-            match ESCAPED[usize::from(letter)] {
-                0 => {
-                    let digits = if letter == b'u' { &bytes[start + at + 2..] } else { &[] };
-                    let (character, behind) = unicode_escape(digits).ok_or(Invalid { at: start + at + 1 })?;
-                    for byte in character.encode_utf8(&mut [0; 4]).bytes() {
-                        staged.push(byte);
-                    }
-                    from = bytes.len() - behind.len() - start;
-                    // It may have been two.
-                    escapes &= u64::MAX.checked_shl(u32::try_from(from).unwrap_or(u32::MAX)).unwrap_or(0);
-                }
-                byte => {
-                    staged.push(byte);
-                    from = at + 2;
-                }
-            }
-        }
-        if ends != 0 {
-            let end = ends.trailing_zeros() as usize;
-            if block[end % LARGE] != b'"' {
-                return Err(Invalid { at: start + end });
-            }
-            staged.copy(window, from, end);
-            staged.flush(out);
-            return Ok((start + end + 1, true));
-        }
-        if from < LARGE {
-            staged.copy(window, from, LARGE);
-            from = LARGE;
-        }
-        start += from;
-    }
-    staged.flush(out);
-    Ok((start, false))
-}
-
-/// How much is staged before it is appended.
-const STAGE: usize = 2048;
-
-/// Pieces on their way to a vector: here none of them asks whether there is room.
-struct Staged {
-    /// With room for what is copied beyond a piece.
-    bytes: [u8; STAGE + COPY],
-    /// Never more than [`STAGE`]. By the remainders below, which change nothing, the compiler knows it.
-    length: usize,
-}
-
-impl Staged {
-    /// Appends a piece of a window that starts in its large block and ends there at most.
-    #[inline]
-    fn copy(&mut self, window: &[u8; WINDOW], mut from: usize, to: usize) {
-        let end = self.length + (to - from);
-        loop {
-            let (source, target) = (from % LARGE, self.length % STAGE);
-            self.bytes[target..target + COPY].copy_from_slice(&window[source..source + COPY]);
-            from += COPY;
-            if from >= to {
-                break;
-            }
-            self.length += COPY;
-        }
-        self.length = end;
-    }
-
-    #[inline]
-    fn push(&mut self, byte: u8) {
-        self.bytes[self.length % STAGE] = byte;
-        self.length += 1;
-    }
-
-    fn flush(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.bytes[..self.length]);
-        self.length = 0;
-    }
-}
-
 /// The escape of each byte up to the backslash, filled up with blanks to eight; of use for those that need one.
 const ESCAPES: &str = match std::str::from_utf8(ESCAPE_BYTES.as_flattened()) {
     Ok(escapes) => escapes,
@@ -310,65 +187,6 @@ const ESCAPE_LENGTHS: [u8; 93] = {
     }
     lengths
 };
-
-/// What each letter behind a backslash stands for; zero where that is none, or takes more letters.
-///
-/// A table, because which of them comes next is anybody's guess, and a wrong one costs more than the look.
-pub(super) const ESCAPED: [u8; 256] = {
-    let mut table = [0; 256];
-    let pairs = [
-        (b'"', b'"'),
-        (b'\\', b'\\'),
-        (b'/', b'/'),
-        (b'b', 8),
-        (b'f', 12),
-        (b'n', b'\n'),
-        (b'r', b'\r'),
-        (b't', b'\t'),
-    ];
-    let mut index = 0;
-    while index < pairs.len() {
-        table[pairs[index].0 as usize] = pairs[index].1;
-        index += 1;
-    }
-    table
-};
-
-/// Appends the character of an escape, given behind its backslash, and gives what follows it.
-#[inline]
-fn read_escape<'t>(escape: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
-    let Some((&letter, rest)) = escape.split_first() else { return escape };
-    match ESCAPED[usize::from(letter)] {
-        0 => {
-            let (character, rest) = unicode_escape(rest).unwrap_or((char::REPLACEMENT_CHARACTER, rest));
-            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-            rest
-        }
-        byte => {
-            out.push(byte);
-            rest
-        }
-    }
-}
-
-/// The character of an escape by number, given from its digits on, and what follows it. `None` when they are no digits.
-fn unicode_escape(digits: &[u8]) -> Option<(char, &[u8])> {
-    let unit = |digits: &[u8]| {
-        let digits = digits.first_chunk::<4>()?;
-        digits.iter().try_fold(0, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)?))
-    };
-    let first = unit(digits)?;
-    let mut rest = &digits[4..];
-    let mut character = char::from_u32(first);
-    if (0xd800..0xdc00).contains(&first)
-        && let Some(second) = rest.strip_prefix(b"\\u")
-        && let Some(low @ 0xdc00..=0xdfff) = unit(second)
-    {
-        character = char::from_u32(0x10000 + ((first - 0xd800) << 10) + (low - 0xdc00));
-        rest = &second[4..];
-    }
-    Some((character.unwrap_or(char::REPLACEMENT_CHARACTER), rest))
-}
 
 /// How many bytes from the start stand in a JSON string as they are: up to a quote, a backslash or a control character.
 fn plain_length(bytes: &[u8]) -> usize {
