@@ -13,7 +13,9 @@ pub(super) const BLOCK: usize = 16;
 pub(super) fn needs_escape(block: &[u8; BLOCK]) -> u64 {
     dispatch!(Level::baseline(), simd => {
         let bytes = u8x16::load_array_ref(simd, block);
-        (bytes.simd_eq(b'"') | bytes.simd_eq(b'\\') | bytes.simd_le(0x1f)).to_bitmask()
+        // SSE2 has no comparison of unsigned bytes.
+        let controls = bytes.simd_eq(bytes.min(0x1f));
+        (bytes.simd_eq(b'"') | bytes.simd_eq(b'\\') | controls).to_bitmask()
     })
 }
 
@@ -123,7 +125,7 @@ pub(super) struct Structure {
     pub(super) tokens: u64,
     /// What stands behind a backslash, but for quotes and backslashes, which always may.
     pub(super) escapes: u64,
-    /// Whether a string has a control character.
+    /// Whether there is a control character that is no blank, or in a string.
     pub(super) broken: bool,
 }
 
@@ -138,10 +140,8 @@ impl Marks {
         let strings = prefix_xor(quotes) ^ self.in_string;
         self.in_string = (strings >> 63).wrapping_neg();
         let controls = controls(bytes);
-        let mut blanks = is_byte(bytes, b' ');
-        if controls != 0 {
-            blanks |= is_byte(bytes, b'\n') | is_byte(bytes, b'\r') | is_byte(bytes, b'\t');
-        }
+        // Whatever else is among them is found below.
+        let blanks = bytes.simd_le(b' ').to_bitmask();
         // Brackets differ from braces by one bit.
         let folded = bytes | 0x20;
         let operators = folded.simd_eq(b'{') | folded.simd_eq(b'}') | bytes.simd_eq(b':') | bytes.simd_eq(b',');
@@ -150,10 +150,14 @@ impl Marks {
         let scalars = others & !quotes;
         let starts = others & !(scalars << 1 | self.in_scalar);
         self.in_scalar = scalars >> 63;
+        let mut broken = controls & strings != 0;
+        if controls != 0 {
+            broken |= controls & !(is_byte(bytes, b'\n') | is_byte(bytes, b'\r') | is_byte(bytes, b'\t')) != 0;
+        }
         Structure {
             tokens: (operators | starts) & !(strings ^ quotes),
             escapes: escaped & !(all_quotes | backslashes),
-            broken: controls & strings != 0,
+            broken,
         }
     }
 }
