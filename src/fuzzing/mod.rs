@@ -169,7 +169,8 @@ pub fn queries(data: &[u8]) {
     let mut out = String::new();
     query::parse(data).write_json(&mut out);
     assert_eq!(json::check(&out), Ok(()), "{out}");
-    let _: serde_json::Value = serde_json::from_str(&out).expect("serde_json agrees");
+    // Not as a `Value`: of those, serde_json takes one with a certain key for a number or raw text of its own.
+    let _: &serde_json::value::RawValue = serde_json::from_str(&out).expect("serde_json agrees");
     if let Some(payload) = jsonp::payload_of_form(data) {
         assert!(payload.len() <= 3 * data.len(), "a byte that is no UTF-8 becomes three");
     }
