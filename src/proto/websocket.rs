@@ -17,6 +17,9 @@ use bytestring::ByteString;
 /// A frame has at least so much to come when it is read straight to its place, in bytes.
 const LONG: usize = 16 << 10;
 
+/// Text of so many bytes, in one frame, is shared without memory for that.
+const SHORT: usize = 232;
+
 /// The start of an oversized text message that is kept: enough for the head of any packet.
 const OVERSIZE_START: usize = 512;
 
@@ -147,6 +150,18 @@ struct Frame {
     mask: [u8; 4],
 }
 
+/// A short text, which lies with the count of those who share it. That of longer ones has a place of its own.
+struct Short {
+    length: usize,
+    bytes: [u8; SHORT],
+}
+
+impl AsRef<[u8]> for Short {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
 impl Reader {
     /// A message over `max_message` bytes is dropped as it comes, one over `largest` ends the connection.
     #[must_use]
@@ -195,6 +210,13 @@ impl Reader {
                 let mut kept_frame = *frame;
                 kept_frame.unmask(&mut self.message[at..]);
                 frame.pass(part.len());
+            } else if frame.is_whole_text() && part.len() == frame.remaining && self.message.is_empty() && part.len() <= SHORT {
+                let mut text = Short { length: part.len(), bytes: [0; SHORT] };
+                text.bytes[..part.len()].copy_from_slice(part);
+                frame.unmask(&mut text.bytes[..part.len()]);
+                (self.frame, self.kind, self.length) = (None, None, 0);
+                let text = ByteString::try_from(Bytes::from_owner(text)).map_err(|_| Violation::Utf8)?;
+                return Ok(Some(Item::Text(text)));
             } else {
                 let at = self.message.len();
                 if part.len() == frame.remaining {
@@ -363,6 +385,10 @@ impl Frame {
         Ok(Some((Self { opcode, is_final, remaining, mask }, bytes.len() - rest.len())))
     }
 
+    fn is_whole_text(&self) -> bool {
+        self.opcode == Opcode::Text && self.is_final
+    }
+
     /// Unmasks the next bytes of the payload.
     fn unmask(&mut self, bytes: &mut [u8]) {
         let [a, b, c, d] = self.mask;
@@ -467,6 +493,11 @@ mod tests {
         for length in [0, 1, 125, 126, 65_535, 65_536, 100_000] {
             let payload: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
             reads(&frame(0x82, &payload), &[Item::Binary(payload.into())], None);
+        }
+        for length in [0, 1, 2, 3, SHORT - 1, SHORT, SHORT + 1, 20_000] {
+            let letters: String = ('a'..='z').cycle().take(length).collect();
+            let two = [frame(0x81, letters.as_bytes()), frame(0x81, b"next")].concat();
+            reads(&two, &[text(&letters), text("next")], None);
         }
     }
 

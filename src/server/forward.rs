@@ -11,7 +11,6 @@ use http::request::Parts;
 use http::{Method, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::body::{self, BodyError, Kept};
@@ -21,7 +20,8 @@ use super::forwarded::Forwarded;
 use super::metrics::{Exchanges, Outcome};
 use super::reply::{self, Reply};
 use super::scratch;
-use super::tunnels::{self, End, Tunnels};
+use super::tunnels::{End, Tunnels};
+use super::waiter::Waiting;
 use crate::config::ServeConfig;
 use crate::proto::exchange::{Body, Response, Visit};
 use crate::proto::socket_io::AckId;
@@ -140,11 +140,11 @@ impl Forwarder {
         if !body::count(&mut held, event.len(), &end.memory) {
             return Err(Failure::Busy);
         }
-        let outcome = end.emit(event, ack_id).map_err(|undelivered| match undelivered {
+        let waiting = end.emit(event, ack_id).map_err(|undelivered| match undelivered {
             Undelivered::Full => Failure::Overloaded,
             Undelivered::Closed => Failure::NotConnected,
         })?;
-        let mut response = self.answer(outcome, &end, ack_id, room).await?;
+        let mut response = self.answer(waiting, &end, ack_id, room).await?;
         drop(held);
         response.body = body::counted(response.body, &end.memory).ok_or(Failure::Busy)?;
         Ok(response)
@@ -186,21 +186,21 @@ impl Forwarder {
 
     async fn answer(
         &self,
-        outcome: oneshot::Receiver<tunnels::Outcome>,
+        waiting: Waiting,
         end: &Arc<End>,
         id: AckId,
         room: HeaderMap,
     ) -> Result<Response, Failure> {
         // Dropped before its end: the visitor has hung up.
         let mut hang_up = HangUp { end: Some(end), id };
-        let outcome = outcome.await;
+        let outcome = waiting.await;
         hang_up.end = None;
         match outcome {
-            Ok(Ok(answer)) => Response::decode(&answer, room).map_err(Failure::InvalidAnswer),
-            Ok(Err(AckError::TimedOut)) => Err(Failure::TimedOut(self.config.timeout_status)),
-            Ok(Err(error)) => Err(error.into()),
+            Some(Ok(answer)) => Response::decode(&answer, room).map_err(Failure::InvalidAnswer),
+            Some(Err(AckError::TimedOut)) => Err(Failure::TimedOut(self.config.timeout_status)),
+            Some(Err(error)) => Err(error.into()),
             // The session's task is gone, and all that waited for it.
-            Err(_) => Err(Failure::Disconnected),
+            None => Err(Failure::Disconnected),
         }
     }
 

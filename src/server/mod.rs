@@ -5,7 +5,7 @@
 //! - [`run`]: the relay on a listener, until it is told to stop
 //! - [`http`]: connections in, requests to a handler
 //! - `route`: which request goes where; `page`, `reply` and `failure` make the answers of the relay's own
-//! - `forward`: one exchange; `forwarded`: who the visitor is; `throttle`: the rate limit
+//! - `forward`: one exchange, and `waiter`, on whom its answer waits; `forwarded`: who the visitor is; `throttle`: the rate limit
 //! - `tunnels`: which end holds which token
 //! - [`socket_io`]: the Socket.IO server, for any host; the relay is one
 //! - [`budget`]: what all share and nobody may use up; `guard` and `body`: connections and bodies that keep to it;
@@ -37,6 +37,7 @@ mod scratch;
 pub mod socket_io;
 mod throttle;
 mod tunnels;
+mod waiter;
 pub mod websocket;
 
 use std::future::Future;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::budget::{Budget, Held};
@@ -14,9 +14,10 @@ use super::engine::Undelivered;
 use super::failure::Failure;
 use super::metrics::Budgets;
 use super::socket_io::{Connect, Host, Received, Refusal, Reply, Socket};
+use super::waiter::{self, Outcome, Waiter, Waiting};
 use crate::proto::engine_io::Revision;
 use crate::proto::exchange::EndOptions;
-use crate::proto::socket_io::connection::{AckError, Answer, DisconnectReason};
+use crate::proto::socket_io::connection::DisconnectReason;
 use crate::proto::socket_io::packet::Encoded;
 use crate::proto::socket_io::{AckId, Namespace};
 use crate::proto::token::Token;
@@ -141,19 +142,16 @@ impl End {
     }
 
     /// Sends an event and gives the way on which its ack will come.
-    pub(super) fn emit(&self, packet: Encoded, id: AckId) -> Result<oneshot::Receiver<Outcome>, Undelivered> {
-        let (waiter, outcome) = oneshot::channel();
+    pub(super) fn emit(&self, packet: Encoded, id: AckId) -> Result<Waiting, Undelivered> {
+        let (waiter, waiting) = waiter::channel();
         self.socket.emit(packet, Some((id, waiter)))?;
-        Ok(outcome)
+        Ok(waiting)
     }
 
     pub(super) fn cancel(&self, id: AckId) {
         self.socket.cancel(id);
     }
 }
-
-/// What comes of an event.
-pub(super) type Outcome = Result<Answer, AckError>;
 
 impl Tunnels {
     pub(super) fn new(store: Arc<Store>, budgets: Budgets, exchanges_per_tunnel: usize) -> Arc<Self> {
@@ -267,7 +265,7 @@ pub(super) struct Seat {
 
 impl Host for Relay {
     type Member = Member;
-    type Waiter = oneshot::Sender<Outcome>;
+    type Waiter = Waiter;
 
     fn connect(&self, request: Connect) -> impl Future<Output = Result<Member, Refusal>> + Send + 'static {
         let tunnels = Arc::clone(&self.tunnels);
@@ -324,9 +322,8 @@ impl Host for Relay {
         tracing::debug!(bytes = event.args.json().len(), "ignored an event of an end");
     }
 
-    fn acked(&self, waiter: oneshot::Sender<Outcome>, outcome: Outcome) {
-        // A visitor who has hung up does not care any more.
-        let _ = waiter.send(outcome);
+    fn acked(&self, waiter: Waiter, outcome: Outcome) {
+        waiter.tell(outcome);
     }
 
     fn disconnected(&self, member: Member, _: &Socket<Self>, reason: DisconnectReason) {
