@@ -210,7 +210,11 @@ impl Reader {
                 let mut kept_frame = *frame;
                 kept_frame.unmask(&mut self.message[at..]);
                 frame.pass(part.len());
-            } else if frame.is_whole_text() && part.len() == frame.remaining && self.message.is_empty() && part.len() <= SHORT {
+            } else if frame.is_whole_text()
+                && part.len() == frame.remaining
+                && self.message.is_empty()
+                && part.len() <= SHORT
+            {
                 let mut text = Short { length: part.len(), bytes: [0; SHORT] };
                 text.bytes[..part.len()].copy_from_slice(part);
                 frame.unmask(&mut text.bytes[..part.len()]);

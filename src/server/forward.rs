@@ -184,13 +184,7 @@ impl Forwarder {
         Ok((event, ack_id))
     }
 
-    async fn answer(
-        &self,
-        waiting: Waiting,
-        end: &Arc<End>,
-        id: AckId,
-        room: HeaderMap,
-    ) -> Result<Response, Failure> {
+    async fn answer(&self, waiting: Waiting, end: &Arc<End>, id: AckId, room: HeaderMap) -> Result<Response, Failure> {
         // Dropped before its end: the visitor has hung up.
         let mut hang_up = HangUp { end: Some(end), id };
         let outcome = waiting.await;
