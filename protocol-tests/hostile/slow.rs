@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use socket2me::config::ServeConfig;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::figures::{Figures, watched};
-use crate::wire::{Server, frame};
+use crate::wire::{Peer, Server, frame, within};
 use crate::{ack, go, id_of, ms, narrow, serves};
 
 async fn impatient(change: impl FnOnce(&mut ServeConfig)) -> (Server, Figures) {
@@ -20,30 +21,36 @@ async fn impatient(change: impl FnOnce(&mut ServeConfig)) -> (Server, Figures) {
 /// How often something is said by who is slow.
 const DRIP: Duration = ms(100);
 
+/// What the server says until it ends the connection of a peer who goes on byte by byte, or says nothing.
+async fn dripping(peer: &mut Peer, drips: bool) -> Vec<u8> {
+    let (mut reading, mut writing) = peer.stream.split();
+    let drip = async {
+        let mut interval = tokio::time::interval(DRIP);
+        loop {
+            interval.tick().await;
+            if drips && writing.write_all(b"x").await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let mut said = Vec::new();
+    let until_end = async {
+        tokio::select! {
+            _ = reading.read_to_end(&mut said) => (),
+            () = drip => (),
+        }
+    };
+    within("the server to give it up", until_end).await;
+    said
+}
+
 #[tokio::test]
 async fn r_e7_a_head_that_does_not_end() {
     let (server, figures) = impatient(|_| ()).await;
     for start in ["", "G", "GET /healthz HTTP/1.1\r\nHost: a\r\nX-A: "] {
         let mut peer = server.peer().await;
         peer.send(start.as_bytes()).await;
-        let dripping = async {
-            let (mut reading, mut writing) = peer.stream.split();
-            let drip = async {
-                let mut interval = tokio::time::interval(DRIP);
-                loop {
-                    interval.tick().await;
-                    if start.len() > 1 && tokio::io::AsyncWriteExt::write_all(&mut writing, b"x").await.is_err() {
-                        std::future::pending::<()>().await;
-                    }
-                }
-            };
-            let mut said = Vec::new();
-            tokio::select! {
-                _ = tokio::io::AsyncReadExt::read_to_end(&mut reading, &mut said) => said,
-                () = drip => Vec::new(),
-            }
-        };
-        let said = crate::wire::within("the server to end it", dripping).await;
+        let said = dripping(&mut peer, start.len() > 1).await;
         assert!(!String::from_utf8_lossy(&said).contains(" 200 "), "{start:?}");
     }
     // One that was used and is idle is no other.
@@ -63,22 +70,7 @@ async fn r_e7_a_body_that_comes_too_slowly_is_408() {
         let head = format!("POST {} HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\n", go(&token));
         visitor.send(&[head.as_bytes(), &[b'x'; 30_000]].concat()).await;
         figures.until_used("bytes", |used| used >= 30_000, "a slow body").await;
-        let (mut reading, mut writing) = visitor.stream.split();
-        let drip = async {
-            let mut interval = tokio::time::interval(DRIP);
-            loop {
-                interval.tick().await;
-                if drips && tokio::io::AsyncWriteExt::write_all(&mut writing, b"x").await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-        };
-        let mut said = Vec::new();
-        tokio::select! {
-            _ = tokio::io::AsyncReadExt::read_to_end(&mut reading, &mut said) => (),
-            () = drip => (),
-            () = tokio::time::sleep(ms(10_000)) => panic!("it is not given up"),
-        }
+        let said = dripping(&mut visitor, drips).await;
         let said = String::from_utf8_lossy(&said).into_owned();
         assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("x-socket2me-error: body-too-slow"), "{said:?}");
         assert!(said.contains("connection: close"), "{said:?}");

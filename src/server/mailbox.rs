@@ -35,12 +35,11 @@ impl<C> Shared<C> {
     }
 }
 
-impl<C> State<C> {
-    fn wake_later(&mut self, cx: &mut Context<'_>) {
-        match &mut self.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+/// Has the task woken that asks now.
+pub(super) fn wake_later(waker: &mut Option<Waker>, cx: &mut Context<'_>) {
+    match waker {
+        Some(waker) => waker.clone_from(cx.waker()),
+        none => *none = Some(cx.waker().clone()),
     }
 }
 
@@ -97,7 +96,7 @@ impl<C> Receiver<C> {
         }
         let mut state = self.shared.state();
         if state.commands.is_empty() {
-            state.wake_later(cx);
+            wake_later(&mut state.waker, cx);
             return false;
         }
         true
@@ -113,7 +112,7 @@ impl<C> Receiver<C> {
         }
         let mut state = self.shared.state();
         if state.commands.is_empty() {
-            state.wake_later(cx);
+            wake_later(&mut state.waker, cx);
             return None;
         }
         mem::swap(&mut state.commands, &mut self.taken);

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::mailbox::wake_later;
 use crate::proto::socket_io::connection::{AckError, Answer};
 
 /// What comes of an event.
@@ -87,12 +88,8 @@ impl Future for Waiting {
         let Some(place) = &self.0 else { return Poll::Ready(None) };
         match &mut *place.state() {
             State::Over(outcome) => Poll::Ready(outcome.take()),
-            State::Waiting(Some(waker)) => {
-                waker.clone_from(cx.waker());
-                Poll::Pending
-            }
-            State::Waiting(none) => {
-                *none = Some(cx.waker().clone());
+            State::Waiting(waker) => {
+                wake_later(waker, cx);
                 Poll::Pending
             }
         }

@@ -58,6 +58,11 @@ pub(super) mod levels {
     }
 }
 
+/// A bit for each place from this one on, be it beyond all.
+pub(super) fn from_on(place: usize) -> u64 {
+    u32::try_from(place).ok().and_then(|place| u64::MAX.checked_shl(place)).unwrap_or(0)
+}
+
 /// How many bytes are looked at together in long strings: with a bit for each, they fill a word.
 pub(super) const LARGE: usize = 64;
 
@@ -67,6 +72,12 @@ pub(super) struct Found {
     pub(super) backslashes: u64,
     pub(super) controls: u64,
 }
+
+/// How many bytes are copied at once, be they right or not: most pieces between escapes are shorter.
+pub(super) const COPY: usize = 32;
+
+/// A large block and what may be copied, or looked at, behind it.
+pub(super) const WINDOW: usize = LARGE + COPY;
 
 /// Where a large block has what [`needs_escape`] tells of.
 #[inline(always)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use fearless_simd::prelude::*;
 use fearless_simd::{dispatch, u8x64};
 
-use super::block::{BLOCK, LARGE, escaped, find, is_byte, level, needs_escape};
+use super::block::{BLOCK, LARGE, escaped, find, from_on, is_byte, level, needs_escape};
 use super::unescape::{ESCAPED, unescape_blocks, unescape_large_blocks};
 use super::{Event, Invalid, Kind, nested};
 
@@ -286,7 +286,7 @@ impl<'t> Scanner<'t> {
                             break;
                         }
                         // What was escaped is behind us, be it in this block or the next.
-                        found &= u64::MAX.checked_shl(u32::try_from(self.at - start).unwrap_or(u32::MAX)).unwrap_or(0);
+                        found &= from_on(self.at - start);
                     }
                     _ => return Err(self.invalid()),
                 }

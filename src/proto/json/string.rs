@@ -6,14 +6,8 @@ use std::ops::Range;
 use fearless_simd::prelude::*;
 use fearless_simd::{dispatch, u8x64};
 
-use super::block::{BLOCK, LARGE, level, needs_escape, needs_escape_large};
+use super::block::{BLOCK, COPY, LARGE, WINDOW, level, needs_escape, needs_escape_large};
 use super::unescape::{unescape_blocks, unescape_large_blocks};
-
-/// How many bytes are copied at once, be they right or not: most pieces between escapes are shorter.
-const COPY: usize = 32;
-
-/// A large block and what may be copied behind it.
-const WINDOW: usize = LARGE + COPY;
 
 /// Appends a JSON string with its quotes.
 pub fn write_string(text: &str, out: &mut String) {
@@ -116,7 +110,7 @@ pub fn to_ascii(json: &str) -> Cow<'_, str> {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Appends `\uXXXX`.
+/// Appends `\u` and the four digits.
 pub fn write_unicode_escape(unit: u16, out: &mut String) {
     out.push_str("\\u");
     for shift in [12, 8, 4, 0] {

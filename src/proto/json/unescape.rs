@@ -4,7 +4,7 @@ use fearless_simd::prelude::*;
 use fearless_simd::{dispatch, mask8x64, u8x64};
 
 use super::Invalid;
-use super::block::{BLOCK, LARGE, escaped, find, is_backslash, level};
+use super::block::{BLOCK, COPY, LARGE, WINDOW, escaped, find, from_on, is_backslash, level};
 
 /// Goes on in a string that starts a character or an escape here: checks large blocks and appends them without their escapes,
 /// to behind the string's end, or until no whole block is left. Then it gives `false`, and what is left starts like that too.
@@ -112,7 +112,7 @@ fn in_pieces<S: Simd>(simd: S, bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Re
                 0 if letter == b'u' => {
                     from = staged.push_numbered(bytes, start + at + 1, out)? - start;
                     // It may have been several.
-                    escapes &= u64::MAX.checked_shl(u32::try_from(from).unwrap_or(u32::MAX)).unwrap_or(0);
+                    escapes &= from_on(from);
                 }
                 0 => return Err(Invalid { at: start + at + 1 }),
                 byte => {
@@ -139,12 +139,6 @@ fn in_pieces<S: Simd>(simd: S, bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Re
     staged.flush(out);
     Ok((start, false))
 }
-
-/// How many bytes are copied at once, be they right or not: most pieces between escapes are shorter.
-const COPY: usize = 32;
-
-/// A large block and what may be copied, or looked at, behind it.
-const WINDOW: usize = LARGE + COPY;
 
 /// How much is staged before it is appended.
 const STAGE: usize = 2048;
