@@ -9,9 +9,11 @@
 //! Work and memory grow with the input: qs's own limits bound the number of parameters and the depth, containers
 //! are searched by bisection, and the holes of a sparse list take no room.
 
-use std::borrow::Cow;
-use std::mem;
+mod draft;
 
+use std::borrow::Cow;
+
+use self::draft::{Branch, Draft, Key};
 use crate::proto::json::write_string;
 
 /// Bracketed segments of a name that become levels; the rest of the name is one last key, as in qs.
@@ -23,11 +25,6 @@ const MAX_DEPTH: usize = 5;
 ///
 /// It bounds the size of every container, so that bisection and insertion stay cheap on hostile input.
 const MAX_PARAMETERS: usize = 1000;
-
-/// The largest `N` for which `a[N]=x` makes a list; qs takes a larger one for a key of a map.
-///
-/// Without it a few bytes could ask for a list of millions of holes.
-const MAX_ARRAY_INDEX: u32 = 20;
 
 /// The one key that qs never sets, since in JavaScript it would replace the object's prototype.
 const PROTOTYPE: &str = "__proto__";
@@ -254,215 +251,6 @@ fn split_name(name: &str) -> (&str, Vec<&str>) {
     (parent, segments)
 }
 
-/// A key of a JavaScript object. The order of the variants is that of `Object.keys`.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    /// An array index in its canonical form, less than `u32::MAX`: such keys come first, ascending.
-    Index(u32),
-    /// Any other text.
-    Name(String),
-}
-
-impl Key {
-    fn new(text: String) -> Self {
-        let canonical = text == "0" || text.starts_with(|first: char| matches!(first, '1'..='9'));
-        match text.parse() {
-            Ok(index) if canonical && index != u32::MAX => Self::Index(index),
-            _ => Self::Name(text),
-        }
-    }
-
-    fn into_text(self) -> String {
-        match self {
-            Self::Index(index) => index.to_string(),
-            Self::Name(name) => name,
-        }
-    }
-}
-
-/// A node while parameters are still merged into it.
-#[derive(Debug)]
-enum Draft {
-    Text(String),
-    True,
-    Branch(Box<Branch>),
-}
-
-impl Draft {
-    /// Puts the value under one bracketed segment: `[]`, `[3]` or `[name]`.
-    fn nested_in(self, segment: &str) -> Self {
-        let mut outer = Branch::map();
-        match (Key::new(segment.to_owned()), self) {
-            // `a[][0]` is no list in a list: qs joins the two.
-            (_, Self::Branch(inner)) if segment.is_empty() && inner.is_list => return Self::Branch(inner),
-            (_, inner) if segment.is_empty() => {
-                outer.is_list = true;
-                outer.push(inner);
-            }
-            (Key::Index(index), inner) if index <= MAX_ARRAY_INDEX => {
-                outer.is_list = true;
-                outer.set(Key::Index(index), inner);
-            }
-            // The map stays empty, but it is there, and a value that meets it is no longer plain.
-            _ if segment == PROTOTYPE => {}
-            (key, inner) => outer.set(key, inner),
-        }
-        Self::Branch(Box::new(outer))
-    }
-
-    /// Merges a later value for the same place: a text or a branch, never [`Draft::True`].
-    fn merge(&mut self, source: Self) {
-        match (self, source) {
-            (_, Self::Text(text)) if text.is_empty() => {}
-            (Self::Branch(target), Self::Branch(source)) => target.absorb(*source),
-            (Self::Branch(target), Self::Text(text)) if !target.is_list => {
-                if text != PROTOTYPE {
-                    target.set(Key::new(text), Self::True);
-                }
-            }
-            (Self::Branch(target), source) => target.push(source),
-            (plain, source) => plain.begin_list(source),
-        }
-    }
-
-    /// Makes a plain value the first item of a list; the source follows, item by item if it is a list itself.
-    fn begin_list(&mut self, source: Self) {
-        let mut list = Branch::list();
-        list.push(mem::replace(self, Self::True));
-        match source {
-            Self::Branch(tail) if tail.is_list => {
-                for (key, item) in tail.into_ordered() {
-                    // Holes keep their place, since later parameters are merged by index. A list has no other key.
-                    if let Key::Index(index) = key {
-                        list.set(Key::Index(index + 1), item);
-                    }
-                }
-            }
-            source => list.push(source),
-        }
-        *self = Self::Branch(Box::new(list));
-    }
-
-    fn into_node(self) -> Node {
-        match self {
-            Self::Text(text) => Node::Text(text),
-            Self::True => Node::True,
-            Self::Branch(branch) => branch.into_node(),
-        }
-    }
-}
-
-/// A list, possibly with holes, or a map. A list that has to become a map only changes its flag, as its indexes are
-/// keys already.
-#[derive(Debug)]
-struct Branch {
-    /// If set, all keys are [`Key::Index`].
-    is_list: bool,
-    /// In the order of insertion.
-    entries: Vec<(Key, Draft)>,
-    /// Positions in `entries`, by ascending key, for bisection. An insertion moves some of these small numbers, never
-    /// the entries.
-    sorted: Vec<usize>,
-}
-
-impl Branch {
-    fn map() -> Self {
-        Self { is_list: false, entries: Vec::new(), sorted: Vec::new() }
-    }
-
-    fn list() -> Self {
-        Self { is_list: true, ..Self::map() }
-    }
-
-    /// Where the key stands in `sorted`, or else where it would.
-    fn find(&self, key: &Key) -> Result<usize, usize> {
-        self.sorted.binary_search_by(|&position| self.entries[position].0.cmp(key))
-    }
-
-    fn get_mut(&mut self, key: &Key) -> Option<&mut Draft> {
-        let place = self.find(key).ok()?;
-        Some(&mut self.entries[self.sorted[place]].1)
-    }
-
-    fn set(&mut self, key: Key, value: Draft) {
-        match self.find(&key) {
-            Ok(place) => self.entries[self.sorted[place]].1 = value,
-            Err(place) => {
-                // Most branches of a hostile query have one entry; the usual growth would give them room for four.
-                if self.entries.is_empty() {
-                    self.entries.reserve_exact(1);
-                    self.sorted.reserve_exact(1);
-                }
-                self.sorted.insert(place, self.entries.len());
-                self.entries.push((key, value));
-            }
-        }
-    }
-
-    /// Sets the key that follows the greatest index.
-    fn push(&mut self, value: Draft) {
-        let next = match self.sorted.last().map(|&position| &self.entries[position].0) {
-            // Only a list is pushed to, and its indexes stay below MAX_PARAMETERS and MAX_ARRAY_INDEX together.
-            Some(Key::Index(last)) => last + 1,
-            _ => 0,
-        };
-        self.set(Key::Index(next), value);
-    }
-
-    /// Sets the key, or appends to the list of the values it already has: the same name once more.
-    fn combine_at(&mut self, key: Key, value: Draft) {
-        match self.get_mut(&key) {
-            None => self.set(key, value),
-            Some(Draft::Branch(list)) => list.push(value),
-            Some(plain) => plain.begin_list(value),
-        }
-    }
-
-    /// Sets the key, or merges into the value it already has: another name that leads to the same place.
-    fn merge_at(&mut self, key: Key, value: Draft) {
-        match self.get_mut(&key) {
-            None => self.set(key, value),
-            Some(existing) => existing.merge(value),
-        }
-    }
-
-    /// Merges a branch into this one. Two lists stay a list, with an item whose place is taken by a plain value at
-    /// the end; anything else is a map from then on.
-    fn absorb(&mut self, source: Self) {
-        self.is_list &= source.is_list;
-        for (key, value) in source.into_ordered() {
-            if !self.is_list {
-                self.merge_at(key, value);
-                continue;
-            }
-            match (self.get_mut(&key), value) {
-                (None, value) => self.set(key, value),
-                (Some(Draft::Branch(existing)), Draft::Branch(value)) => existing.absorb(*value),
-                (Some(_), value) => self.push(value),
-            }
-        }
-    }
-
-    /// The entries in the order of `Object.keys`.
-    fn into_ordered(self) -> Vec<(Key, Draft)> {
-        let mut entries = self.entries;
-        // The sort is stable, so names stay as they came; no index is u32::MAX.
-        entries.sort_by_key(|(key, _)| match key {
-            Key::Index(index) => *index,
-            Key::Name(_) => u32::MAX,
-        });
-        entries
-    }
-
-    fn into_node(self) -> Node {
-        if self.is_list {
-            return Node::List(self.into_ordered().into_iter().map(|(_, item)| item.into_node()).collect());
-        }
-        let entries = self.into_ordered().into_iter();
-        Node::Map(entries.map(|(key, value)| (key.into_text(), value.into_node())).collect())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -490,7 +278,7 @@ mod tests {
     #[test]
     fn gives_the_tree_of_qs() {
         let groups: BTreeMap<String, Vec<(String, Box<RawValue>)>> =
-            serde_json::from_str(include_str!("query_cases.json")).unwrap();
+            serde_json::from_str(include_str!("cases.json")).unwrap();
         let rows = groups.values().flatten().inspect(|(input, expected)| check(input, expected.get()));
         assert!(rows.count() > 250);
     }

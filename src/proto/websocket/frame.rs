@@ -1,0 +1,145 @@
+//! One frame: its head, and its mask.
+
+use super::Violation;
+
+/// The longest payload of a control frame.
+const MAX_CONTROL: usize = 125;
+
+/// The longest head of a frame.
+pub(super) const MAX_HEAD: usize = 14;
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opcode {
+    /// The next part of a message.
+    Continuation = 0,
+    /// Text.
+    Text = 1,
+    /// Bytes.
+    Binary = 2,
+    /// The end.
+    Close = 8,
+    /// A question.
+    Ping = 9,
+    /// Its answer.
+    Pong = 10,
+}
+
+impl Opcode {
+    fn of(byte: u8) -> Option<Self> {
+        [Self::Continuation, Self::Text, Self::Binary, Self::Close, Self::Ping, Self::Pong]
+            .into_iter()
+            .find(|&opcode| opcode as u8 == byte & 0x0f)
+    }
+
+    pub(super) fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
+    }
+}
+
+/// Appends the head of a frame that is a whole message or control frame. A server's frames are not masked.
+pub fn write_head(opcode: Opcode, length: usize, out: &mut Vec<u8>) {
+    out.push(0x80 | opcode as u8);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(length @ ..126), _) => out.push(length),
+        (_, Ok(length)) => {
+            out.push(126);
+            out.extend_from_slice(&length.to_be_bytes());
+        }
+        (_, Err(_)) => {
+            out.push(127);
+            out.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+}
+
+/// A frame whose payload comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) opcode: Opcode,
+    pub(super) is_final: bool,
+    pub(super) remaining: usize,
+    /// Turned so that its first byte is the next one's.
+    mask: [u8; 4],
+}
+
+impl Frame {
+    /// The head at the start of these bytes and its length, once it is whole. What is wrong shows as early as it can.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Violation> {
+        let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
+        let is_final = first & 0x80 != 0;
+        let has_reserved_bits = first & 0x70 != 0;
+        let is_masked = second & 0x80 != 0;
+        let opcode = Opcode::of(first).ok_or(Violation::Protocol)?;
+        let short = second & 0x7f;
+        if has_reserved_bits || !is_masked {
+            return Err(Violation::Protocol);
+        }
+        if opcode.is_control() && !(is_final && usize::from(short) <= MAX_CONTROL) {
+            return Err(Violation::Protocol);
+        }
+        let (length, rest) = match short {
+            126 => match rest.split_first_chunk() {
+                Some((length, rest)) => (u64::from(u16::from_be_bytes(*length)), rest),
+                None => return Ok(None),
+            },
+            127 => match rest.split_first_chunk() {
+                Some((length, rest)) => (u64::from_be_bytes(*length), rest),
+                None => return Ok(None),
+            },
+            short => (u64::from(short), rest),
+        };
+        if length >> 63 != 0 {
+            return Err(Violation::Protocol);
+        }
+        let Some((&mask, rest)) = rest.split_first_chunk() else { return Ok(None) };
+        // What does not fit an address is over every limit.
+        let remaining = usize::try_from(length).unwrap_or(usize::MAX);
+        Ok(Some((Self { opcode, is_final, remaining, mask }, bytes.len() - rest.len())))
+    }
+
+    pub(super) fn is_whole_text(&self) -> bool {
+        self.opcode == Opcode::Text && self.is_final
+    }
+
+    /// Unmasks the next bytes of the payload.
+    pub(super) fn unmask(&mut self, bytes: &mut [u8]) {
+        let [a, b, c, d] = self.mask;
+        let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+        let (words, tail) = bytes.as_chunks_mut();
+        for chunk in words {
+            *chunk = (u64::from_ne_bytes(*chunk) ^ word).to_ne_bytes();
+        }
+        for (byte, mask) in tail.iter_mut().zip(self.mask.iter().cycle()) {
+            *byte ^= mask;
+        }
+        self.pass(bytes.len());
+    }
+
+    /// Goes on behind the next bytes of the payload.
+    pub(super) fn pass(&mut self, bytes: usize) {
+        self.remaining -= bytes;
+        self.mask.rotate_left(bytes % 4);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_heads_of_every_length() {
+        for (length, head) in [
+            (0, &[0x81, 0][..]),
+            (125, &[0x81, 125]),
+            (126, &[0x81, 126, 0, 126]),
+            (0xffff, &[0x81, 126, 0xff, 0xff]),
+            (0x1_0000, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let mut out = Vec::new();
+            write_head(Opcode::Text, length, &mut out);
+            assert_eq!(out, head, "{length}");
+        }
+    }
+}
