@@ -18,19 +18,19 @@ use std::time::Duration;
 use bytestring::ByteString;
 use clap::Parser;
 use http::StatusCode;
+use socket2me::engine::session_task::Link;
+use socket2me::engine::socket_io::{Connect, Host, Received, Refusal, Reply, Socket, SocketIo};
+use socket2me::engine::{Application, Engine, Handle, Limits, Opening};
+use socket2me::net::budget::Budget;
+use socket2me::net::listener as server;
+use socket2me::net::reply::Reply as HttpReply;
+use socket2me::net::websocket::{self, Lost, WebSocket};
 use socket2me::proto::engine_io::{self, CloseReason, Message, Outgoing, Room, Session};
 use socket2me::proto::json;
 use socket2me::proto::link::Layer;
 use socket2me::proto::socket_io::connection::{self, AckError, Answer, DisconnectReason};
 use socket2me::proto::socket_io::packet::{Args, Encoded};
 use socket2me::proto::time::Instant;
-use socket2me::server::budget::Budget;
-use socket2me::server::engine::{Application, Engine, Handle, Limits, Opening};
-use socket2me::server::http as server;
-use socket2me::server::link::Link;
-use socket2me::server::reply::Reply as HttpReply;
-use socket2me::server::socket_io::{Connect, Host, Received, Refusal, Reply, Socket, SocketIo};
-use socket2me::server::websocket::{self, Lost, WebSocket};
 use tokio::net::TcpListener;
 
 /// Sends back whatever it is sent

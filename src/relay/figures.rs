@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::budget::{Budget, PerAddress};
 use super::failure::CODES;
+use crate::net::budget::{Budget, PerAddress};
 use crate::proto::engine_io::CloseReason;
 
 /// Counts exchanges by what came of them. Begun is the sum of all the others and those in flight.

@@ -60,7 +60,7 @@ impl Budget {
     }
 
     /// Counts a refusal by another rule than the limit.
-    pub(super) fn refuse(&self) {
+    pub(crate) fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -196,7 +196,7 @@ impl Drop for Place {
 }
 
 /// What counts as one address.
-pub(super) fn network_of(address: IpAddr) -> IpAddr {
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => {

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
-use super::scratch;
+use crate::net::buffers;
 use crate::proto::websocket::{Opcode, write_head};
 
 /// A payload up to this size, in bytes, is copied behind its head, which costs less than a place of its own.
@@ -55,7 +55,7 @@ impl Outgoing {
     /// Takes a whole message, or a control frame.
     pub(super) fn push(&mut self, opcode: Opcode, payload: Bytes) {
         if self.tail.capacity() == 0 {
-            self.tail = scratch::lend();
+            self.tail = buffers::lend();
         }
         let before = self.tail.len();
         write_head(opcode, payload.len(), &mut self.tail);
@@ -104,7 +104,7 @@ impl Outgoing {
                 None => break,
             }
         }
-        scratch::give_back(mem::take(&mut self.tail));
+        buffers::give_back(mem::take(&mut self.tail));
         // What was large once need not stay so.
         self.pieces = VecDeque::new();
         Poll::Ready(Ok(()))
@@ -136,7 +136,7 @@ impl Outgoing {
         } else {
             self.pieces.push_back(Bytes::copy_from_slice(&self.tail));
         }
-        scratch::give_back(mem::take(&mut self.tail));
+        buffers::give_back(mem::take(&mut self.tail));
     }
 
     /// A piece holds its memory until all of it is written, and counts until then.

@@ -12,11 +12,11 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use super::body::{self, UNCOUNTED};
-use super::budget::Held;
-use super::engine::{self, Application, Opening, Registration, SessionPlace, Shared};
 use super::mailbox;
-use super::websocket::{self, Lost, Received, WebSocket};
+use super::{Application, Opening, Registration, SessionPlace, Shared};
+use crate::net::body::{self, UNCOUNTED};
+use crate::net::budget::Held;
+use crate::net::websocket::{self, Lost, Received, WebSocket};
 use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PollAnswer, PostError};
 use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Rejection, Revision, Session};
@@ -72,7 +72,7 @@ pub(super) fn prepare<A: Application>(
     websocket: Option<WebSocket>,
 ) -> (mailbox::Sender<Command<A::Command>>, impl Future<Output = ()> + Send + 'static) {
     let (registration, mailbox) = shared.register(session.sid(), place);
-    let (link, state) = engine::link_of(&registration, session, opening);
+    let (link, state) = super::link_of(&registration, session, opening);
     let sender = registration.mailbox();
     let Opening { peer, revision, .. } = opening;
     tracing::debug!(session = ?registration.sid, %peer, ?revision, "session opened");

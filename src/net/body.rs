@@ -9,21 +9,21 @@ use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
 use super::budget::{Budget, Held};
-use super::guard;
+use super::connection;
 
 /// What a body may hold before it is counted, in bytes: as much as the connection itself costs.
-pub(super) const UNCOUNTED: usize = 16 << 10;
+pub(crate) const UNCOUNTED: usize = 16 << 10;
 
 /// A body in memory, and the memory it holds.
 #[derive(Debug)]
-pub(super) struct Kept {
-    pub(super) bytes: Bytes,
-    pub(super) held: Option<Held>,
+pub(crate) struct Kept {
+    pub(crate) bytes: Bytes,
+    pub(crate) held: Option<Held>,
 }
 
 /// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BodyError {
+pub(crate) enum BodyError {
     /// It is larger than the limit.
     TooLarge,
     /// It stopped before its end.
@@ -35,7 +35,7 @@ pub(super) enum BodyError {
 }
 
 /// Reads a body of at most `limit` bytes. Nothing past the limit is kept, and nothing is read when it is announced.
-pub(super) async fn read(
+pub(crate) async fn read(
     mut body: Incoming,
     limit: usize,
     stall_timeout: Duration,
@@ -55,7 +55,7 @@ pub(super) async fn read(
         let frame = match tokio::time::timeout_at(window.until, body.frame()).await {
             Ok(Some(frame)) => frame.map_err(|_| BodyError::Incomplete)?,
             Ok(None) => return Ok(Kept { bytes: whole.finish(), held }),
-            Err(_) if window.arrived >= guard::enough(stall_timeout) => {
+            Err(_) if window.arrived >= connection::enough(stall_timeout) => {
                 window = Window { until: Instant::now() + stall_timeout, arrived: 0 };
                 continue;
             }
@@ -74,7 +74,7 @@ pub(super) async fn read(
 }
 
 /// Makes what is held as large as what there is. False when there is not enough memory.
-pub(super) fn count(held: &mut Option<Held>, bytes: usize, memory: &Arc<Budget>) -> bool {
+pub(crate) fn count(held: &mut Option<Held>, bytes: usize, memory: &Arc<Budget>) -> bool {
     match held {
         Some(held) => held.resize(bytes),
         None if bytes <= UNCOUNTED => true,
@@ -86,7 +86,7 @@ pub(super) fn count(held: &mut Option<Held>, bytes: usize, memory: &Arc<Budget>)
 }
 
 /// A body of ours, counted until it is sent and gone. `None` when there is not enough memory.
-pub(super) fn counted(bytes: Bytes, memory: &Arc<Budget>) -> Option<Bytes> {
+pub(crate) fn counted(bytes: Bytes, memory: &Arc<Budget>) -> Option<Bytes> {
     if bytes.len() <= UNCOUNTED {
         return Some(bytes);
     }

@@ -13,30 +13,30 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::budget::{Held, Place};
-use super::scratch;
+use super::buffers;
 
 /// What a peer must read, or bring, in each second of a stall. Less than the slowest line that anybody has.
-pub(super) const MIN_BYTES_PER_SECOND: u64 = 1 << 10;
+pub(crate) const MIN_BYTES_PER_SECOND: u64 = 1 << 10;
 
 /// So many bytes are copied together more cheaply than the system takes them in pieces.
 const JOINED: usize = 4 << 10;
 
 /// What a connection does, for whoever waits for its next request.
 #[derive(Debug, Default)]
-pub(super) struct Activity {
+pub(crate) struct Activity {
     /// A request is being served.
-    pub(super) is_serving: AtomicBool,
+    pub(crate) is_serving: AtomicBool,
     /// Something was written since this was looked at.
-    pub(super) has_written: AtomicBool,
+    pub(crate) has_written: AtomicBool,
     /// Something waits to be written.
-    pub(super) is_writing: AtomicBool,
+    pub(crate) is_writing: AtomicBool,
     /// The next response is the last one: another protocol follows.
-    pub(super) is_switching: AtomicBool,
+    pub(crate) is_switching: AtomicBool,
 }
 
 /// A connection.
 #[derive(Debug)]
-pub(super) struct Guarded {
+pub(crate) struct Guarded {
     stream: TcpStream,
     stall: Stall,
     activity: Arc<Activity>,
@@ -57,7 +57,7 @@ struct Stall {
 }
 
 impl Guarded {
-    pub(super) fn new(stream: TcpStream, stall_timeout: Duration, connection: Held, of_address: Place) -> Self {
+    pub(crate) fn new(stream: TcpStream, stall_timeout: Duration, connection: Held, of_address: Place) -> Self {
         Self {
             stream,
             stall: Stall { timeout: stall_timeout, window: None, written: 0, waiting: false },
@@ -70,12 +70,12 @@ impl Guarded {
 }
 
 impl Guarded {
-    pub(super) fn activity(&self) -> Arc<Activity> {
+    pub(crate) fn activity(&self) -> Arc<Activity> {
         Arc::clone(&self.activity)
     }
 
     /// What still has to be written before the other protocol's first words.
-    pub(super) fn switch(&mut self) -> Vec<u8> {
+    pub(crate) fn switch(&mut self) -> Vec<u8> {
         self.activity.is_switching.store(false, Ordering::Relaxed);
         mem::take(&mut self.held_back)
     }
@@ -131,7 +131,7 @@ impl Stall {
 }
 
 /// What must move in this time.
-pub(super) fn enough(time: Duration) -> usize {
+pub(crate) fn enough(time: Duration) -> usize {
     usize::try_from(time.as_secs().saturating_mul(MIN_BYTES_PER_SECOND)).unwrap_or(usize::MAX).max(1)
 }
 
@@ -161,10 +161,10 @@ impl AsyncWrite for Guarded {
         let length: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         let stream = Pin::new(&mut self.stream);
         let written = if length <= JOINED {
-            let mut joined = scratch::lend();
+            let mut joined = buffers::lend();
             buffers.iter().for_each(|buffer| joined.extend_from_slice(buffer));
             let written = stream.poll_write(cx, &joined);
-            scratch::give_back(joined);
+            buffers::give_back(joined);
             written
         } else {
             stream.poll_write_vectored(cx, buffers)

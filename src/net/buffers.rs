@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 /// The size of each, in bytes.
-pub(super) const SIZE: usize = 64 << 10;
+pub(crate) const SIZE: usize = 64 << 10;
 
 /// As many as are lent at a time: one to read and one to write.
 const KEPT: usize = 2;
@@ -13,18 +13,18 @@ thread_local! {
 }
 
 /// An empty buffer with room for [`SIZE`] bytes.
-pub(super) fn lend() -> Vec<u8> {
+pub(crate) fn lend() -> Vec<u8> {
     POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(SIZE))
 }
 
 /// A place to write text in.
-pub(super) fn lend_text() -> String {
+pub(crate) fn lend_text() -> String {
     // Nothing is UTF-8.
     String::from_utf8(lend()).unwrap_or_default()
 }
 
 /// Takes a buffer back. One that has grown, or was never lent, is dropped.
-pub(super) fn give_back(mut buffer: Vec<u8>) {
+pub(crate) fn give_back(mut buffer: Vec<u8>) {
     if buffer.capacity() == SIZE {
         buffer.clear();
         POOL.with_borrow_mut(|pool| {

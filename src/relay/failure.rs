@@ -3,13 +3,17 @@
 use std::fmt;
 
 use http::StatusCode;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 
-use super::reply::{self, Reply};
 use crate::config::ErrorStatus;
+use crate::net::reply::{self, Reply};
 use crate::proto::exchange::{InvalidAnswer, InvalidBody};
+use crate::proto::json;
 use crate::proto::socket_io::connection::AckError;
 use crate::store::StoreError;
+
+/// Names the failure when the relay, and not the end, made the response.
+const ERROR_HEADER: HeaderName = HeaderName::from_static("x-socket2me-error");
 
 /// A failure, by whose it is.
 #[derive(Debug)]
@@ -124,7 +128,7 @@ impl Failure {
 
     /// The response. `statuses` says which statuses the operator wants.
     pub(super) fn reply(&self, statuses: ErrorStatus) -> Reply {
-        let mut reply = reply::error(self.status(statuses), self.code(), &self.to_string());
+        let mut reply = error(self.status(statuses), self.code(), &self.to_string());
         let headers = reply.headers_mut();
         match self {
             Self::Overloaded | Self::Busy | Self::Throttled | Self::Store | Self::Stopping => {
@@ -194,4 +198,14 @@ impl From<AckError> for Failure {
             AckError::Oversized => Self::AnswerTooLarge,
         }
     }
+}
+
+/// An error of the relay: `{"Error": message}`, and its code in a header that no end can set.
+fn error(status: StatusCode, code: &'static str, message: &str) -> Reply {
+    let mut body = String::from(r#"{"Error":"#);
+    json::write_string(message, &mut body);
+    body.push('}');
+    let mut reply = reply::text(status, "application/json; charset=utf-8", body);
+    reply.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(code));
+    reply
 }

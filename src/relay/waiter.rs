@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::mailbox::wake_later;
+use crate::engine::mailbox::wake_later;
 use crate::proto::socket_io::connection::{AckError, Answer};
 
 /// What comes of an event.

@@ -1,44 +1,21 @@
-//! The server: sockets, tasks and time around the machines of [`crate::proto`].
+//! The relay: tokens, tunnels and exchanges on a [Socket.IO server](crate::engine).
 //!
 //! In reading order:
 //!
 //! - [`run`]: the relay on a listener, until it is told to stop
-//! - [`http`]: connections in, requests to a handler
-//! - `route`: which request goes where; `page`, `reply` and `failure` make the answers of the relay's own
-//! - `forward`: one exchange, and `waiter`, on whom its answer waits; `forwarded`: who the visitor is; `throttle`: the rate limit
+//! - `route`: which request goes where; `page` and `failure` make the responses of the relay's own
+//! - `exchange`: one visitor's request and its response; `throttle`: the rate limit by address
 //! - `tunnels`: which end holds which token
-//! - [`socket_io`]: the Socket.IO server, for any host; the relay is one
-//! - [`budget`]: what all share and nobody may use up; `guard` and `body`: connections and bodies that keep to it;
-//!   `metrics`: how much of it is taken
-//! - [`engine`]: the Engine.IO server, for any application; Socket.IO is one
-//! - [`link`]: the one task that owns a session; `polling` and [`websocket`]: its transports
-//!
-//! A session's task is the only one that touches its machine. Everybody else sends it commands through a bounded `mailbox`
-//! and gets answers through oneshots; a full mailbox is a 503. No lock is held across an await.
+//! - `figures`: what an operator can watch
 
-mod body;
-pub mod budget;
-mod clock;
-pub mod engine;
+mod exchange;
 mod failure;
-mod forward;
-mod forwarded;
-mod guard;
-pub mod http;
-pub mod link;
-mod mailbox;
-mod metrics;
-mod outgoing;
+mod figures;
 mod page;
-mod polling;
-pub mod reply;
 mod route;
-mod scratch;
-pub mod socket_io;
 mod throttle;
 mod tunnels;
 mod waiter;
-pub mod websocket;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -49,15 +26,16 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-use self::budget::{Budget, PerAddress};
-use self::engine::Engine;
-use self::forward::{Forwarder, Ids};
-use self::metrics::{Budgets, Exchanges};
+use self::exchange::{Forwarder, Ids};
+use self::figures::{Budgets, Exchanges};
 use self::route::Router;
-use self::socket_io::SocketIo;
 use self::throttle::Throttle;
 use self::tunnels::{Relay, Tunnels};
 use crate::config::ServeConfig;
+use crate::engine::socket_io::SocketIo;
+use crate::engine::{self, Engine};
+use crate::net::budget::{Budget, PerAddress};
+use crate::net::{listener as http, reply};
 use crate::proto::{engine_io, socket_io as protocol};
 use crate::store::Store;
 

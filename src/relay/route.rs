@@ -14,17 +14,17 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::engine::Engine;
+use super::exchange::Forwarder;
 use super::failure::Failure;
-use super::forward::Forwarder;
-use super::forwarded::Forwarded;
-use super::metrics::{self, Budgets};
+use super::figures::{self, Budgets};
 use super::page;
-use super::reply::{self, Reply};
-use super::socket_io::SocketIo;
 use super::throttle::{Throttle, Verdict};
 use super::tunnels::Relay;
 use crate::config::ServeConfig;
+use crate::engine::Engine;
+use crate::engine::socket_io::SocketIo;
+use crate::net::arrival::Forwarded;
+use crate::net::reply::{self, Reply};
 use crate::proto::exchange::headers::names;
 use crate::proto::token::Token;
 use crate::store::Store;
@@ -96,9 +96,9 @@ impl Router {
     }
 
     /// What connections may take.
-    pub(super) fn connection_limits(&self) -> super::http::Limits {
+    pub(super) fn connection_limits(&self) -> crate::net::listener::Limits {
         let limits = &self.config.limits;
-        super::http::Limits {
+        crate::net::listener::Limits {
             connections: Arc::clone(&self.budgets.connections),
             per_address: Arc::clone(&self.budgets.connections_per_address),
             head_timeout: limits.head_timeout,
@@ -111,7 +111,7 @@ impl Router {
     /// All figures, for an operator.
     pub(super) fn metrics(&self) -> Reply {
         let (tunnels, tokens) = (self.forwarder.tunnels.count(), self.store.count());
-        let text = metrics::render(&self.forwarder.exchanges, &self.budgets, self.engine.ended(), tunnels, tokens);
+        let text = figures::render(&self.forwarder.exchanges, &self.budgets, self.engine.ended(), tunnels, tokens);
         reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
     }
 

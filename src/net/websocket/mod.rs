@@ -1,5 +1,7 @@
 //! The WebSocket transport: the HTTP upgrade, frames in and out, and a proper end.
 
+mod writer;
+
 use std::future::poll_fn;
 use std::io;
 use std::mem;
@@ -21,12 +23,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::io::poll_read_buf;
 
-use super::body;
-use super::budget::{Budget, Held};
-use super::guard::Guarded;
-use super::outgoing::Outgoing;
-use super::reply::{self, Reply};
-use super::scratch;
+use crate::net::body;
+use crate::net::budget::{Budget, Held};
+use crate::net::buffers;
+use crate::net::connection::Guarded;
+use crate::net::reply::{self, Reply};
+use crate::net::websocket::writer::Outgoing;
 use crate::proto::engine_io::{CloseReason, Frame};
 use crate::proto::exchange::headers::names;
 use crate::proto::websocket::{Item, Opcode, Reader, Violation};
@@ -211,19 +213,19 @@ impl WebSocket {
 
     /// Reads where nothing is left to look at: the rest of a long frame to its place, anything else to a buffer.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        scratch::give_back(mem::take(&mut self.input));
+        buffers::give_back(mem::take(&mut self.input));
         self.looked_at = 0;
         if let Some(mut room) = self.reader.room() {
             let read = ready!(poll_read_buf(Pin::new(&mut self.socket), cx, &mut room))?;
             self.reader.took(read);
             return Poll::Ready(Ok(read));
         }
-        let mut buffer = scratch::lend();
-        let read = poll_read_buf(Pin::new(&mut self.socket), cx, &mut (&mut buffer).limit(scratch::SIZE));
+        let mut buffer = buffers::lend();
+        let read = poll_read_buf(Pin::new(&mut self.socket), cx, &mut (&mut buffer).limit(buffers::SIZE));
         if matches!(read, Poll::Ready(Ok(1..))) {
             self.input = buffer;
         } else {
-            scratch::give_back(buffer);
+            buffers::give_back(buffer);
         }
         read
     }

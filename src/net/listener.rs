@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::budget::{Budget, PerAddress};
-use super::guard::{Activity, Guarded};
+use super::connection::{Activity, Guarded};
 use super::reply::Reply;
 
 /// What connections may take.

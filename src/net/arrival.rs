@@ -13,22 +13,22 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// What is known of a visitor's way here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Forwarded<'h> {
+pub(crate) struct Forwarded<'h> {
     /// The visitor, as far as proxies are believed.
-    pub(super) client: IpAddr,
+    pub(crate) client: IpAddr,
     /// Everybody on the way, the nearest last, but for who brought the request; empty where nobody is known.
-    pub(super) before: Cow<'h, str>,
+    pub(crate) before: Cow<'h, str>,
     /// Who brought the request.
-    pub(super) peer: IpAddr,
+    pub(crate) peer: IpAddr,
     /// `http` or `https`.
-    pub(super) proto: Cow<'h, str>,
+    pub(crate) proto: Cow<'h, str>,
     /// The host that the visitor asked for.
-    pub(super) host: Option<Cow<'h, str>>,
+    pub(crate) host: Option<Cow<'h, str>>,
 }
 
 impl<'h> Forwarded<'h> {
     /// The visitor alone.
-    pub(super) fn client(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
+    pub(crate) fn client(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
         let peer = peer.to_canonical();
         if !is_trusted(peer, trusted) {
             return peer;
@@ -37,7 +37,7 @@ impl<'h> Forwarded<'h> {
     }
 
     /// Looks at a request that `peer` brought.
-    pub(super) fn of(headers: &'h HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Self {
+    pub(crate) fn of(headers: &'h HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Self {
         // A socket for both families shows IPv4 peers in IPv6 clothes.
         let peer = peer.to_canonical();
         let believed = is_trusted(peer, trusted);

@@ -9,18 +9,18 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::budget::{Budget, Held};
-use super::engine::Undelivered;
-use super::failure::Failure;
-use super::metrics::Budgets;
-use super::socket_io::{Connect, Host, Received, Refusal, Reply, Socket};
-use super::waiter::{self, Outcome, Waiter, Waiting};
+use crate::engine::Undelivered;
+use crate::engine::socket_io::{Connect, Host, Received, Refusal, Reply, Socket};
+use crate::net::budget::{Budget, Held};
 use crate::proto::engine_io::Revision;
 use crate::proto::exchange::EndOptions;
 use crate::proto::socket_io::connection::DisconnectReason;
 use crate::proto::socket_io::packet::Encoded;
 use crate::proto::socket_io::{AckId, Namespace};
 use crate::proto::token::Token;
+use crate::relay::failure::Failure;
+use crate::relay::figures::Budgets;
+use crate::relay::waiter::{self, Outcome, Waiter, Waiting};
 use crate::store::Store;
 use crate::tables;
 

@@ -13,16 +13,16 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::body::{self, BodyError, Kept};
-use super::engine::Undelivered;
 use super::failure::Failure;
-use super::forwarded::Forwarded;
-use super::metrics::{Exchanges, Outcome};
-use super::reply::{self, Reply};
-use super::scratch;
+use super::figures::{Exchanges, Outcome};
 use super::tunnels::{End, Tunnels};
 use super::waiter::Waiting;
 use crate::config::ServeConfig;
+use crate::engine::Undelivered;
+use crate::net::arrival::Forwarded;
+use crate::net::body::{self, BodyError, Kept};
+use crate::net::buffers;
+use crate::net::reply::{self, Reply};
 use crate::proto::exchange::{Body, Response, Visit};
 use crate::proto::socket_io::AckId;
 use crate::proto::socket_io::connection::AckError;
@@ -178,9 +178,9 @@ impl Forwarder {
             id,
         };
         let ack_id = end.next_ack();
-        let mut draft = scratch::lend_text();
+        let mut draft = buffers::lend_text();
         let event = visit.encode(end.namespace(), ack_id, &body, length, end.options, &mut draft);
-        scratch::give_back(draft.into_bytes());
+        buffers::give_back(draft.into_bytes());
         Ok((event, ack_id))
     }
 

@@ -11,12 +11,12 @@ use http::request::Parts;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
-use super::body::{self, BodyError, Kept};
-use super::budget::Budget;
-use super::engine::Limits;
-use super::link::Command;
 use super::mailbox;
-use super::reply::{self, Reply};
+use super::session_task::Command;
+use crate::engine::Limits;
+use crate::net::body::{self, BodyError, Kept};
+use crate::net::budget::Budget;
+use crate::net::reply::{self, Reply};
 use crate::proto::engine_io::jsonp::{Jsonp, payload_of_form};
 use crate::proto::engine_io::payload::{Body, ToAscii};
 use crate::proto::engine_io::query::Target;
@@ -38,7 +38,7 @@ pub(super) async fn poll<C>(
 ) -> Reply {
     let (reply, answer) = oneshot::channel();
     if !mailbox.send(Command::Poll { revision, reply }) {
-        return reply::rejection(Rejection::SessionUnknown);
+        return refuse(Rejection::SessionUnknown);
     }
     match answer.await {
         Ok(PollAnswer::Packets(batch)) => {
@@ -56,9 +56,9 @@ pub(super) async fn poll<C>(
                 None => reply::empty(StatusCode::SERVICE_UNAVAILABLE),
             }
         }
-        Ok(PollAnswer::Rejected(rejection)) => reply::rejection(rejection),
+        Ok(PollAnswer::Rejected(rejection)) => refuse(rejection),
         Ok(PollAnswer::Overlap) => reply::empty(StatusCode::BAD_REQUEST),
-        Err(_) => reply::rejection(Rejection::SessionUnknown),
+        Err(_) => refuse(Rejection::SessionUnknown),
     }
 }
 
@@ -148,7 +148,7 @@ async fn refused<C: Send + 'static>(posting: Posting<C>, status: StatusCode) -> 
 
 fn broken(error: PostError) -> Reply {
     match error {
-        PostError::Rejected(rejection) => reply::rejection(rejection),
+        PostError::Rejected(rejection) => refuse(rejection),
         PostError::Broken => {
             let mut reply = reply::empty(StatusCode::BAD_REQUEST);
             reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -197,4 +197,24 @@ async fn ask<C>(
         return Err(GONE);
     }
     answer.await.map_err(|_| GONE)?
+}
+
+/// An error of Engine.IO, in the reference's form: `{"code":N,"message":"…"}`.
+pub(super) fn refuse(rejection: Rejection) -> Reply {
+    let status = StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    match rejection.code_and_message() {
+        Some((code, message)) => {
+            let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
+            let mut reply = reply::text(status, "application/json", body);
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            reply
+        }
+        None => {
+            let mut reply = reply::empty(status);
+            reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, POST"));
+            reply
+        }
+    }
 }
