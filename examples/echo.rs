@@ -18,19 +18,17 @@ use std::time::Duration;
 use bytestring::ByteString;
 use clap::Parser;
 use http::StatusCode;
-use socket2me::engine::session_task::Link;
-use socket2me::engine::socket_io::{Connect, Host, Received, Refusal, Reply, Socket, SocketIo};
-use socket2me::engine::{Application, Engine, Handle, Limits, Opening};
+use socket2me::engine::{
+    AckError, Answer, Application, Args, CloseReason, Connect, DisconnectReason, Encoded, Engine, EngineIoSettings,
+    Handle, Host, Instant, Layer, Limits, Link, Message, Opening, Outgoing, Received, Refusal, Reply, Room, Socket,
+    SocketIo, SocketIoSettings,
+};
 use socket2me::net::budget::Budget;
 use socket2me::net::listener as server;
 use socket2me::net::reply::Reply as HttpReply;
 use socket2me::net::websocket::{self, Lost, WebSocket};
-use socket2me::proto::engine_io::{self, CloseReason, Message, Outgoing, Room, Session};
+use socket2me::proto::engine_io::Session;
 use socket2me::proto::json;
-use socket2me::proto::link::Layer;
-use socket2me::proto::socket_io::connection::{self, AckError, Answer, DisconnectReason};
-use socket2me::proto::socket_io::packet::{Args, Encoded};
-use socket2me::proto::time::Instant;
 use tokio::net::TcpListener;
 
 /// Sends back whatever it is sent
@@ -64,17 +62,17 @@ async fn main() -> std::io::Result<()> {
     let flags = Flags::parse();
     let listener = TcpListener::bind((flags.host, flags.port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    let settings = engine_io::Settings {
+    let settings = EngineIoSettings {
         ping_interval: Duration::from_millis(flags.ping_interval),
         ping_timeout: Duration::from_millis(flags.ping_timeout),
         upgrade_timeout: Duration::from_millis(flags.upgrade_timeout),
         max_payload: flags.max_payload,
-        ..engine_io::Settings::default()
+        ..EngineIoSettings::default()
     };
-    let connection_settings = connection::Settings {
+    let connection_settings = SocketIoSettings {
         connect_timeout: Duration::from_millis(flags.connect_timeout),
         max_attachment_bytes: flags.max_payload,
-        ..connection::Settings::default()
+        ..SocketIoSettings::default()
     };
     let socket_io = Engine::new(SocketIo::new(Echo, connection_settings), settings.clone(), Limits::default());
     let engine_io = Engine::new(RawEcho, settings, Limits::default());

@@ -8,8 +8,8 @@ use bytestring::ByteString;
 use futures::FutureExt as _;
 use rand::RngCore as _;
 
-use super::session_task::Link;
-use super::{Application, Handle, Opening, Undelivered};
+use super::application::{Application, Handle, Link, Opening};
+use super::mailbox::Undelivered;
 use crate::proto::engine_io::{Revision, Sid};
 use crate::proto::socket_io::connection::{AckError, Answer, DisconnectReason, Settings};
 use crate::proto::socket_io::packet::{Args, Encoded};

@@ -9,8 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::engine::Undelivered;
-use crate::engine::socket_io::{Connect, Host, Received, Refusal, Reply, Socket};
+use crate::engine::{Connect, Host, Received, Refusal, Reply, Socket, Undelivered};
 use crate::net::budget::{Budget, Held};
 use crate::proto::engine_io::Revision;
 use crate::proto::exchange::EndOptions;
