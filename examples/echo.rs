@@ -19,13 +19,13 @@ use bytestring::ByteString;
 use clap::Parser;
 use http::StatusCode;
 use socket2me::engine::{
-    AckError, Answer, Application, Args, CloseReason, Connect, DisconnectReason, Encoded, Engine, EngineIoSettings,
-    Handle, Host, Instant, Layer, Limits, Link, Message, Opening, Outgoing, Received, Refusal, Reply, Room, Socket,
-    SocketIo, SocketIoSettings,
+    AckError, Answer, Application, Args, ClientEvent, CloseReason, Connect, DisconnectReason, Encoded, Engine,
+    EngineIoSettings, Handle, Host, Instant, Layer, Limits, Link, Message, Opening, Outgoing, Reaction, Refusal, Room,
+    Socket, SocketIo, SocketIoSettings,
 };
 use socket2me::net::budget::Budget;
 use socket2me::net::listener as server;
-use socket2me::net::reply::Reply as HttpReply;
+use socket2me::net::reply::Reply;
 use socket2me::net::websocket::{self, Lost, WebSocket};
 use socket2me::proto::engine_io::Session;
 use socket2me::proto::json;
@@ -131,8 +131,8 @@ async fn echo_frames(websocket: Option<WebSocket>) {
     websocket.farewell(close);
 }
 
-fn not_found() -> HttpReply {
-    let mut reply = HttpReply::new("there are /socket.io/, /engine.io/ and /websocket\n".into());
+fn not_found() -> Reply {
+    let mut reply = Reply::new("there are /socket.io/, /engine.io/ and /websocket\n".into());
     *reply.status_mut() = StatusCode::NOT_FOUND;
     reply
 }
@@ -163,21 +163,21 @@ impl Host for Echo {
         })
     }
 
-    fn connected(&self, member: &mut Member, socket: &Socket<Self>, mut reply: Reply<'_, Self>) {
+    fn connected(&self, member: &mut Member, socket: &Socket<Self>, mut reaction: Reaction<'_, Self>) {
         let auth = &member.auth;
         let event = Encoded::event(socket.namespace(), None, Vec::new(), Room::Own(auth.len() + 16), |json| {
             json.extend([r#"["auth","#, auth, "]"]);
         });
-        reply.emit(event);
+        reaction.emit(event);
     }
 
-    fn received(&self, _: &mut Member, socket: &Socket<Self>, event: Received, mut reply: Reply<'_, Self>) {
-        let Received { args, attachments, id } = event;
+    fn received(&self, _: &mut Member, socket: &Socket<Self>, event: ClientEvent, mut reaction: Reaction<'_, Self>) {
+        let ClientEvent { args, attachments, id } = event;
         let name = args.get(0).unwrap_or_default();
         match (&*json::unquote(name), id) {
             ("message", _) => {
                 let room = Room::Own(args.json().len() + "-back".len());
-                reply.emit(Encoded::event(socket.namespace(), None, attachments, room, |json| {
+                reaction.emit(Encoded::event(socket.namespace(), None, attachments, room, |json| {
                     write_array(Some(r#""message-back""#), &args, json);
                 }));
             }
@@ -185,7 +185,7 @@ impl Host for Echo {
                 let mut json = String::with_capacity(args.json().len());
                 write_array(None, &args, &mut json);
                 let args = Args::parse(json.into()).expect("elements of a JSON array, in a JSON array again");
-                reply.ack(id, Answer { args, attachments });
+                reaction.ack(id, Answer { args, attachments });
             }
             (_, _) => (),
         }

@@ -8,13 +8,14 @@
 //!
 //! - this file: the requests
 //! - `application`: what an application implements, and how the process reaches a session
-//! - `socket_io`: Socket.IO as an application, for its hosts
+//! - `host`: what a host of Socket.IO implements, and how it reaches its clients; `socket_io` is the application under it
 //! - `sessions`: the table of sessions, its limits and counters
 //! - `session_task`: the task that owns a session; `mailbox` and `command` are what it can be asked
 //! - `polling`: the long-polling transport
 
 mod application;
 mod command;
+mod host;
 pub(crate) mod mailbox;
 mod polling;
 mod session_task;
@@ -34,12 +35,13 @@ use tokio::sync::oneshot;
 pub use self::application::{Application, Handle, Link, Opening};
 pub use self::command::Poller;
 use self::command::SessionCommand;
+pub use self::host::{ClientEvent, Connect, Host, HostCommand, Reaction, Refusal, Socket};
 pub use self::mailbox::Undelivered;
 use self::session_task::SessionTask;
 pub use self::sessions::Limits;
 use self::sessions::{SessionSlot, Sessions};
-pub use self::socket_io::{Connect, Host, Received, Refusal, Reply, Socket, SocketIo};
-use crate::net::reply::{self, Reply as HttpReply};
+pub use self::socket_io::{SocketIo, SocketIoSession};
+use crate::net::reply::{self, Reply};
 use crate::net::websocket::{self, WebSocket};
 use crate::proto::engine_io::query::Target;
 use crate::proto::engine_io::{BinaryAs, Method, Rejection, Request as EngineRequest, Session, Transport};
@@ -100,7 +102,7 @@ impl<A: Application> Engine<A> {
 
     /// Serves a request to the Engine.IO path. `peer` is the client's address, for [`Limits::per_address`]. The request's URI
     /// and headers are dropped where the request has to wait.
-    pub async fn serve(&self, head: &mut Parts, body: Incoming, peer: SocketAddr) -> HttpReply {
+    pub async fn serve(&self, head: &mut Parts, body: Incoming, peer: SocketAddr) -> Reply {
         let Ok(cors) = self.cors_headers(&head.headers) else {
             return reply::text(StatusCode::FORBIDDEN, "application/json", ORIGIN_REFUSED);
         };
@@ -116,7 +118,7 @@ impl<A: Application> Engine<A> {
         reply
     }
 
-    async fn dispatch(&self, head: &mut Parts, body: Incoming, peer: SocketAddr) -> Result<HttpReply, Rejection> {
+    async fn dispatch(&self, head: &mut Parts, body: Incoming, peer: SocketAddr) -> Result<Reply, Rejection> {
         let method = match head.method {
             HttpMethod::GET => Method::Get,
             HttpMethod::POST => Method::Post,
@@ -177,13 +179,7 @@ impl<A: Application> Engine<A> {
     }
 
     /// Opens a session once its WebSocket is there. Everything was checked before the 101.
-    fn open_websocket(
-        &self,
-        head: &mut Parts,
-        session: Session<Poller>,
-        slot: SessionSlot,
-        opening: Opening,
-    ) -> HttpReply {
+    fn open_websocket(&self, head: &mut Parts, session: Session<Poller>, slot: SessionSlot, opening: Opening) -> Reply {
         let engine = self.clone();
         let max_payload = self.sessions.settings.max_payload;
         let memory = Arc::clone(&self.sessions.limits.bytes);
@@ -195,7 +191,7 @@ impl<A: Application> Engine<A> {
     }
 
     /// Brings a WebSocket to a session that polls, as the candidate for its transport.
-    async fn attach(&self, head: &mut Parts, target: Target, binary: BinaryAs) -> Result<HttpReply, Rejection> {
+    async fn attach(&self, head: &mut Parts, target: Target, binary: BinaryAs) -> Result<Reply, Rejection> {
         let mailbox = self.sessions.find(target.sid)?;
         let (reply, reserved) = oneshot::channel();
         let command = SessionCommand::Reserve { revision: target.revision, binary, reply };
@@ -242,7 +238,7 @@ struct OriginRefused;
 /// The body for [`OriginRefused`], in the form of the reference: code 4.
 const ORIGIN_REFUSED: &str = r#"{"code":4,"message":"Forbidden"}"#;
 
-fn preflight(request: &HeaderMap) -> HttpReply {
+fn preflight(request: &HeaderMap) -> Reply {
     let mut reply = reply::empty(StatusCode::NO_CONTENT);
     let headers = reply.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET,POST"));

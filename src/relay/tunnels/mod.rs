@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::engine::{Connect, Host, Received, Refusal, Reply, Socket, Undelivered};
+use crate::engine::{ClientEvent, Connect, Host, Reaction, Refusal, Socket, Undelivered};
 use crate::net::budget::{Budget, Held};
 use crate::proto::engine_io::Revision;
 use crate::proto::exchange::EndOptions;
@@ -295,7 +295,7 @@ impl Host for Relay {
         }
     }
 
-    fn connected(&self, member: &mut Member, socket: &Socket<Self>, _: Reply<'_, Self>) {
+    fn connected(&self, member: &mut Member, socket: &Socket<Self>, _: Reaction<'_, Self>) {
         let Member::End(seat) = member else { return };
         seat.number = self.tunnels.next_end.fetch_add(1, Ordering::Relaxed);
         let end = Arc::new(End {
@@ -317,7 +317,7 @@ impl Host for Relay {
     }
 
     /// An end has nothing to say but acks.
-    fn received(&self, _: &mut Member, _: &Socket<Self>, event: Received, _: Reply<'_, Self>) {
+    fn received(&self, _: &mut Member, _: &Socket<Self>, event: ClientEvent, _: Reaction<'_, Self>) {
         tracing::debug!(bytes = event.args.json().len(), "ignored an event of an end");
     }
 

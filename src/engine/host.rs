@@ -1,0 +1,195 @@
+//! What a host of Socket.IO implements, and how it reaches the clients that have joined.
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::application::Handle;
+use super::command::Poller;
+use super::mailbox::Undelivered;
+use crate::proto::engine_io::Revision;
+use crate::proto::link::ServerLink;
+use crate::proto::socket_io::connection::{AckError, Answer, DisconnectReason};
+use crate::proto::socket_io::packet::{Args, Encoded};
+use crate::proto::socket_io::{AckId, Connection, Namespace};
+use crate::proto::time::Instant;
+
+/// Decides which clients may join which namespace, and handles their events.
+pub trait Host: Send + Sync + Sized + 'static {
+    /// What the host keeps for a client in a namespace.
+    type Member: Send + 'static;
+    /// What waits for the ack of an event that the host emits.
+    type Waiter: Send + 'static;
+
+    /// A client asks to join a namespace. Nothing is sent to it on this namespace before the decision, and other namespaces do
+    /// not wait for it.
+    fn connect(&self, request: Connect) -> impl Future<Output = Result<Self::Member, Refusal>> + Send + 'static;
+
+    /// The client has joined and was told so.
+    fn connected(&self, member: &mut Self::Member, socket: &Socket<Self>, reaction: Reaction<'_, Self>);
+
+    /// The client emitted an event.
+    fn received(
+        &self,
+        member: &mut Self::Member,
+        socket: &Socket<Self>,
+        event: ClientEvent,
+        reaction: Reaction<'_, Self>,
+    );
+
+    /// An awaited ack has come, or will not.
+    fn acked(&self, waiter: Self::Waiter, outcome: Result<Answer, AckError>);
+
+    /// The client is gone from the namespace.
+    fn disconnected(&self, member: Self::Member, socket: &Socket<Self>, reason: DisconnectReason);
+}
+
+/// A client's request to join a namespace.
+#[derive(Debug, Clone)]
+pub struct Connect {
+    /// The namespace to join.
+    pub namespace: Namespace,
+    /// The client's `auth`, a JSON object. Only clients of revision 4 send one.
+    pub auth: Option<ByteString>,
+    /// What clients of revision 3 send instead: the query string of the namespace, or else that of the session's first request.
+    /// The latter has words of Engine.IO, too, and is not kept when it is over 2 KiB.
+    pub query: Option<ByteString>,
+    /// The revision of Engine.IO that the client speaks.
+    pub revision: Revision,
+    /// The address that the session's first request came from.
+    pub peer: SocketAddr,
+}
+
+/// Why a client may not join: the content of its `connect_error`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The error's message, for a person to read.
+    pub message: String,
+    /// The error's `data`, for a program to read: JSON.
+    pub data: Option<String>,
+}
+
+impl Refusal {
+    /// Returns a refusal with a message and without data.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), data: None }
+    }
+}
+
+/// An event that a client emitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientEvent {
+    /// The event's name, a JSON string or number, and behind it the arguments.
+    pub args: Args,
+    /// The binary data that the placeholders in the arguments stand for, in their order.
+    pub attachments: Vec<Bytes>,
+    /// Set when the client wants an ack, which [`Reaction::ack`] sends.
+    pub id: Option<AckId>,
+}
+
+/// A client in a namespace, for the host to reach from anywhere in the process. Clones are the same client.
+pub struct Socket<H: Host> {
+    namespace: Namespace,
+    handle: Handle<HostCommand<H>>,
+}
+
+impl<H: Host> Clone for Socket<H> {
+    fn clone(&self) -> Self {
+        Self { namespace: self.namespace.clone(), handle: self.handle.clone() }
+    }
+}
+
+impl<H: Host> Socket<H> {
+    pub(super) fn new(namespace: Namespace, handle: Handle<HostCommand<H>>) -> Self {
+        Self { namespace, handle }
+    }
+
+    /// Returns the namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Emits an event. With `ack`, the packet must have been encoded with that id, and the waiter comes back in
+    /// [`Host::acked`].
+    ///
+    /// # Errors
+    /// - [`Undelivered::Full`]: too many commands wait for the task of the client's session.
+    /// - [`Undelivered::Closed`]: the session has ended.
+    ///
+    /// The packet and the waiter are dropped then.
+    pub fn emit(&self, packet: Encoded, ack: Option<(AckId, H::Waiter)>) -> Result<(), Undelivered> {
+        self.handle.try_send(HostCommand::Emit { namespace: self.namespace.clone(), packet, ack })
+    }
+
+    /// Drops the waiter of an ack that is not needed any more. A full mailbox leaves it to the ack's timeout.
+    pub fn cancel(&self, id: AckId) {
+        let _ = self.handle.try_send(HostCommand::Cancel { namespace: self.namespace.clone(), id });
+    }
+
+    /// Makes the client leave once it has acknowledged the events that were emitted to it. It must not be emitted to any more.
+    pub fn retire(&self) {
+        self.handle.send(HostCommand::Retire(self.namespace.clone()));
+    }
+
+    /// Makes the client leave at once. Official clients do not reconnect by themselves then.
+    pub fn disconnect(&self) {
+        self.handle.send(HostCommand::Disconnect(self.namespace.clone()));
+    }
+}
+
+/// The way to answer a client while its event is handled. What is sent here leaves with the session's next write, and does not
+/// take the way through its mailbox.
+pub struct Reaction<'l, H: Host> {
+    pub(super) link: &'l mut ServerLink<Connection<H::Waiter>, Poller>,
+    pub(super) namespace: &'l Namespace,
+    pub(super) now: Instant,
+}
+
+impl<H: Host> Reaction<'_, H> {
+    /// Acknowledges the event of this id.
+    pub fn ack(&mut self, id: AckId, answer: Answer) {
+        let (namespace, now) = (self.namespace, self.now);
+        self.link.act(|connection, session| connection.ack(namespace, id, answer, session, now));
+    }
+
+    /// Emits an event that wants no ack.
+    pub fn emit(&mut self, packet: Encoded) {
+        let (namespace, now) = (self.namespace, self.now);
+        self.link.act(|connection, session| connection.emit(namespace, packet, None, session, now));
+    }
+}
+
+/// What a host asks of the task of a session.
+pub enum HostCommand<H: Host> {
+    /// Tell the client what [`Host::connect`] decided.
+    Decided {
+        /// The namespace that the client asked to join.
+        namespace: Namespace,
+        /// The member to keep, or why there is none.
+        decision: Result<H::Member, Refusal>,
+    },
+    /// See [`Socket::emit`].
+    Emit {
+        /// The namespace of the socket.
+        namespace: Namespace,
+        /// The event.
+        packet: Encoded,
+        /// The id in the packet, and what waits for its ack.
+        ack: Option<(AckId, H::Waiter)>,
+    },
+    /// See [`Socket::cancel`].
+    Cancel {
+        /// The namespace of the socket.
+        namespace: Namespace,
+        /// The id of the ack.
+        id: AckId,
+    },
+    /// See [`Socket::retire`].
+    Retire(Namespace),
+    /// See [`Socket::disconnect`].
+    Disconnect(Namespace),
+}
