@@ -110,21 +110,20 @@ impl<C> Receiver<C> {
         true
     }
 
-    /// Takes the next command. Returns `None` when none waits; then the next command wakes the task.
-    pub(super) fn next(&mut self, cx: &mut Context<'_>) -> Option<C> {
-        if let Some(command) = self.taken.pop_front() {
-            return Some(command);
+    /// Takes the commands that wait now, which [`Self::next`] returns one by one. Commands that come meanwhile wait for the
+    /// next call: otherwise senders on other cores could keep the task from its other work.
+    pub(super) fn take_waiting(&mut self) {
+        if !self.taken.is_empty() {
+            return;
         }
         if self.taken.capacity() > KEPT {
             self.taken = VecDeque::new();
         }
-        let mut state = self.shared.state();
-        if state.commands.is_empty() {
-            wake_later(&mut state.waker, cx);
-            return None;
-        }
-        mem::swap(&mut state.commands, &mut self.taken);
-        drop(state);
+        mem::swap(&mut self.shared.state().commands, &mut self.taken);
+    }
+
+    /// Returns the next of the commands that were taken.
+    pub(super) fn next(&mut self) -> Option<C> {
         self.taken.pop_front()
     }
 }
@@ -141,36 +140,54 @@ impl<C> Drop for Receiver<C> {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::task::{Poll, Waker};
 
     use tokio::sync::oneshot;
 
     use super::*;
 
+    fn all<C>(receiver: &mut Receiver<C>) -> Vec<C> {
+        receiver.take_waiting();
+        std::iter::from_fn(|| receiver.next()).collect()
+    }
+
     #[test]
     fn commands_come_in_order_and_those_over_the_limit_are_refused() {
         let (sender, mut receiver) = mailbox(2);
-        let cx = &mut Context::from_waker(Waker::noop());
-        assert_eq!(receiver.next(cx), None);
         assert_eq!([sender.try_send(1), sender.try_send(2)], [Ok(()), Ok(())]);
         assert_eq!(sender.try_send(3), Err(Undelivered::Full));
         assert!(sender.send(4), "the limit does not apply to this kind");
-        assert_eq!(receiver.next(cx), Some(1));
+        assert_eq!(all(&mut receiver), [1, 2, 4]);
         assert_eq!(sender.try_send(5), Ok(()));
-        assert_eq!([receiver.next(cx), receiver.next(cx), receiver.next(cx)], [Some(2), Some(4), Some(5)]);
-        assert_eq!(receiver.next(cx), None);
+        assert_eq!(all(&mut receiver), [5]);
+        assert!(all(&mut receiver).is_empty());
+    }
+
+    #[test]
+    fn commands_that_come_while_others_are_handled_wait_for_the_next_turn() {
+        let (sender, mut receiver) = mailbox(10);
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(sender.send(0));
+        receiver.take_waiting();
+        let mut handled = Vec::new();
+        while let Some(command) = receiver.next() {
+            handled.push(command);
+            assert!(handled.len() < 10 && sender.send(command + 1), "the turn does not end");
+        }
+        assert_eq!(handled, [0]);
+        assert!(receiver.has_some(cx), "the next turn takes it");
+        assert_eq!(all(&mut receiver), [1]);
     }
 
     #[tokio::test]
     async fn a_command_wakes_the_task_that_waits_for_one() {
         let (sender, mut receiver) = mailbox(1);
-        let waiting = tokio::spawn(std::future::poll_fn(move |cx| match receiver.next(cx) {
-            Some(command) => std::task::Poll::Ready(command),
-            None => std::task::Poll::Pending,
+        let waiting = tokio::spawn(std::future::poll_fn(move |cx| {
+            if receiver.has_some(cx) { Poll::Ready(all(&mut receiver)) } else { Poll::Pending }
         }));
         tokio::task::yield_now().await;
         assert!(sender.send(7));
-        assert_eq!(waiting.await.unwrap(), 7);
+        assert_eq!(waiting.await.unwrap(), [7]);
     }
 
     #[tokio::test]

@@ -104,7 +104,7 @@ impl<A: Application> SessionTask<A> {
             let now = self.now();
             self.poll_websocket(cx, now);
             if has_yielded {
-                self.poll_mailbox(cx, now);
+                self.handle_commands(now);
             }
             self.poll_candidate(cx, now);
             self.poll_parked(cx, now);
@@ -115,7 +115,7 @@ impl<A: Application> SessionTask<A> {
             if self.poll_timer(cx, now) || has_adopted {
                 continue;
             }
-            if has_yielded || !self.mailbox.has_some(cx) {
+            if !self.mailbox.has_some(cx) {
                 return Poll::Pending;
             }
             self.has_yielded = true;
@@ -125,9 +125,10 @@ impl<A: Application> SessionTask<A> {
         Poll::Pending
     }
 
-    /// Takes all commands that wait.
-    fn poll_mailbox(&mut self, cx: &mut Context<'_>, now: Instant) {
-        while let Some(command) = self.mailbox.next(cx) {
+    /// Handles the commands that wait.
+    fn handle_commands(&mut self, now: Instant) {
+        self.mailbox.take_waiting();
+        while let Some(command) = self.mailbox.next() {
             self.command(command, now);
         }
     }
