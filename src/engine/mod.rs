@@ -21,6 +21,8 @@ mod polling;
 mod session_task;
 mod sessions;
 mod socket_io;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -5,8 +5,9 @@
 
 use std::future::Future;
 use std::mem;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::time::Sleep;
 
@@ -71,20 +72,37 @@ impl<A: Application> SessionTask<A> {
 impl<A: Application> Future for SessionTask<A> {
     type Output = ();
 
-    /// Ready once the session is finished.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let task = self.get_mut();
-        ready!(task.poll_session(cx));
-        let reason = task.link.session().close_reason().unwrap_or(CloseReason::TransportClose);
-        tracing::debug!(session = ?task.registration.sid, %reason, "session closed");
-        task.registration.sessions.count_end(reason);
-        if let Some(websocket) = task.websocket.take() {
+        // What a panic leaves half done is this session's own, and the session ends here.
+        panic::catch_unwind(AssertUnwindSafe(|| task.poll_session(cx))).unwrap_or_else(|_| {
+            tracing::error!(session = ?task.registration.sid, "a panic in the application or the server: its session is closed");
+            task.link.close(CloseReason::ForcedServerClose, task.now());
+            Poll::Ready(())
+        })
+    }
+}
+
+impl<A: Application> Drop for SessionTask<A> {
+    /// Ends the session, if its runtime ends before it does, and tells the application and the client of the end.
+    fn drop(&mut self) {
+        let now = self.now();
+        self.link.close(CloseReason::ServerShuttingDown, now);
+        while let Some(event) = self.link.next_event() {
+            let tell = || self.registration.sessions.application.event(&mut self.state, event, &mut self.link, now);
+            if panic::catch_unwind(AssertUnwindSafe(tell)).is_err() {
+                tracing::error!(session = ?self.registration.sid, "a panic in the application at the end of a session");
+            }
+        }
+        let reason = self.link.session().close_reason().unwrap_or(CloseReason::ServerShuttingDown);
+        tracing::debug!(session = ?self.registration.sid, %reason, "session closed");
+        self.registration.sessions.count_end(reason);
+        if let Some(websocket) = self.websocket.take() {
             websocket.farewell(websocket::close_code(reason));
         }
-        if let Some(candidate) = task.candidate.take() {
+        if let Some(candidate) = self.candidate.take() {
             candidate.farewell(None);
         }
-        Poll::Ready(())
     }
 }
 

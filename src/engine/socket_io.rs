@@ -130,7 +130,7 @@ impl<H: Host> SocketIo<H> {
         now: Instant,
     ) {
         match decision {
-            Ok(mut member) => {
+            Ok(member) => {
                 // Other clients may see this id, so it must tell nothing of the session's own.
                 let mut random = [0; 15];
                 rand::rng().fill_bytes(&mut random);
@@ -139,11 +139,12 @@ impl<H: Host> SocketIo<H> {
                     connection.accept(namespace, sid.as_str(), session, now)
                 };
                 if link.act(accept) {
-                    let socket = Socket::new(namespace.clone(), session.handle.clone());
-                    let reaction = Reaction { link, namespace, now };
-                    self.host.connected(&mut member, &socket, reaction);
+                    // Kept first: should the host panic, it is still told that the client is gone.
                     session.members.reserve_exact(1);
-                    session.members.push((socket, member));
+                    session.members.push((Socket::new(namespace.clone(), session.handle.clone()), member));
+                    if let Some((socket, member)) = session.members.last_mut() {
+                        self.host.connected(member, socket, Reaction { link, namespace, now });
+                    }
                 }
             }
             Err(Refusal { message, data }) => link.act(|connection, session| {
