@@ -91,20 +91,30 @@ pub struct ClientEvent {
 }
 
 /// A client in a namespace, for the host to reach from anywhere in the process. Clones are the same client.
+///
+/// A socket is that of one join. Once the client has left, nothing that is asked of the socket has an effect, even if the client
+/// joins the namespace again.
 pub struct Socket<H: Host> {
+    join: u64,
     namespace: Namespace,
     handle: Handle<HostCommand<H>>,
 }
 
 impl<H: Host> Clone for Socket<H> {
     fn clone(&self) -> Self {
-        Self { namespace: self.namespace.clone(), handle: self.handle.clone() }
+        Self { join: self.join, namespace: self.namespace.clone(), handle: self.handle.clone() }
     }
 }
 
 impl<H: Host> Socket<H> {
-    pub(super) fn new(namespace: Namespace, handle: Handle<HostCommand<H>>) -> Self {
-        Self { namespace, handle }
+    /// Returns the socket of a session's join of this number.
+    pub(super) fn new(join: u64, namespace: Namespace, handle: Handle<HostCommand<H>>) -> Self {
+        Self { join, namespace, handle }
+    }
+
+    /// Returns the number of the join among all of its session.
+    pub(super) fn join(&self) -> u64 {
+        self.join
     }
 
     /// Returns the namespace.
@@ -114,35 +124,46 @@ impl<H: Host> Socket<H> {
     }
 
     /// Emits an event. With `ack`, the packet must have been encoded with that id, and the waiter comes back in
-    /// [`Host::acked`].
+    /// [`Host::acked`]: with [`AckError::NotJoined`] if the client has left or was retired before the event is sent. Without
+    /// `ack`, such an event is dropped.
     ///
     /// # Errors
-    /// - [`Undelivered::Full`]: too many commands wait for the task of the client's session.
+    /// - [`Undelivered::Full`]: [`Limits::mailbox`](super::Limits::mailbox) commands wait for the task of the client's session.
     /// - [`Undelivered::Closed`]: the session has ended.
     ///
     /// The packet and the waiter are dropped then.
     pub fn emit(&self, packet: Encoded, ack: Option<(AckId, H::Waiter)>) -> Result<(), Undelivered> {
-        self.handle.try_send(HostCommand::Emit { namespace: self.namespace.clone(), packet, ack })
+        self.handle.try_send(self.order(Order::Emit { packet, ack }))
     }
 
     /// Drops the waiter of an ack that is not needed any more. A full mailbox leaves it to the ack's timeout.
     pub fn cancel(&self, id: AckId) {
-        let _ = self.handle.try_send(HostCommand::Cancel { namespace: self.namespace.clone(), id });
+        let _ = self.handle.try_send(self.order(Order::Cancel(id)));
     }
 
-    /// Makes the client leave once it has acknowledged the events that were emitted to it. It must not be emitted to any more.
+    /// Makes the client leave once each event that was emitted to it is acknowledged or has timed out. Events that are emitted
+    /// after this are not sent: their waiters get [`AckError::NotJoined`].
     pub fn retire(&self) {
-        self.handle.send(HostCommand::Retire(self.namespace.clone()));
+        self.handle.send(self.order(Order::Retire));
     }
 
     /// Makes the client leave at once. Official clients do not reconnect by themselves then.
     pub fn disconnect(&self) {
-        self.handle.send(HostCommand::Disconnect(self.namespace.clone()));
+        self.handle.send(self.order(Order::Disconnect));
+    }
+
+    /// Hands the decision about this join to the session's task.
+    pub(super) fn decide(&self, decision: Result<H::Member, Refusal>) {
+        self.handle.send(self.order(Order::Decided(decision)));
+    }
+
+    fn order(&self, order: Order<H>) -> HostCommand<H> {
+        HostCommand { join: self.join, order }
     }
 }
 
-/// The way to answer a client while its event is handled. What is sent here leaves with the session's next write, and does not
-/// take the way through its mailbox.
+/// The way to answer a client while its event is handled. What is sent here leaves with the session's next write; it does not
+/// go through the session's mailbox, so it cannot be refused.
 pub struct Reaction<'l, H: Host> {
     pub(super) link: &'l mut ServerLink<Connection<H::Waiter>, Poller>,
     pub(super) namespace: &'l Namespace,
@@ -156,7 +177,7 @@ impl<H: Host> Reaction<'_, H> {
         self.link.act(|connection, session| connection.ack(namespace, id, answer, session, now));
     }
 
-    /// Emits an event that wants no ack.
+    /// Emits an event that wants no ack. A client that was retired gets it, too, as long as it is there.
     pub fn emit(&mut self, packet: Encoded) {
         let (namespace, now) = (self.namespace, self.now);
         self.link.act(|connection, session| connection.emit(namespace, packet, None, session, now));
@@ -164,32 +185,17 @@ impl<H: Host> Reaction<'_, H> {
 }
 
 /// What a host asks of the task of a session.
-pub enum HostCommand<H: Host> {
-    /// Tell the client what [`Host::connect`] decided.
-    Decided {
-        /// The namespace that the client asked to join.
-        namespace: Namespace,
-        /// The member to keep, or why there is none.
-        decision: Result<H::Member, Refusal>,
-    },
-    /// See [`Socket::emit`].
-    Emit {
-        /// The namespace of the socket.
-        namespace: Namespace,
-        /// The event.
-        packet: Encoded,
-        /// The id in the packet, and what waits for its ack.
-        ack: Option<(AckId, H::Waiter)>,
-    },
-    /// See [`Socket::cancel`].
-    Cancel {
-        /// The namespace of the socket.
-        namespace: Namespace,
-        /// The id of the ack.
-        id: AckId,
-    },
-    /// See [`Socket::retire`].
-    Retire(Namespace),
-    /// See [`Socket::disconnect`].
-    Disconnect(Namespace),
+pub struct HostCommand<H: Host> {
+    /// The number of the join that it is about; if that is over, the command is, too.
+    pub(super) join: u64,
+    pub(super) order: Order<H>,
+}
+
+/// See the methods of [`Socket`].
+pub(super) enum Order<H: Host> {
+    Decided(Result<H::Member, Refusal>),
+    Emit { packet: Encoded, ack: Option<(AckId, H::Waiter)> },
+    Cancel(AckId),
+    Retire,
+    Disconnect,
 }

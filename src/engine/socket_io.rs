@@ -1,6 +1,7 @@
 //! Socket.IO as an application of Engine.IO: namespaces, events and acks for a [`Host`].
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -8,9 +9,9 @@ use futures::FutureExt as _;
 use rand::RngCore as _;
 
 use super::application::{Application, Handle, Link, Opening};
-use super::host::{ClientEvent, Connect, Host, HostCommand, Reaction, Refusal, Socket};
+use super::host::{ClientEvent, Connect, Host, HostCommand, Order, Reaction, Refusal, Socket};
 use crate::proto::engine_io::{Revision, Sid};
-use crate::proto::socket_io::connection::Settings;
+use crate::proto::socket_io::connection::{AckError, Settings};
 use crate::proto::socket_io::{Connection, Event, Namespace};
 use crate::proto::time::Instant;
 
@@ -43,7 +44,34 @@ pub struct SocketIoSession<H: Host> {
     revision: Revision,
     query: Option<ByteString>,
     handle: Handle<HostCommand<H>>,
-    members: Vec<(Socket<H>, H::Member)>,
+    /// How many joins there were: the number of the next one.
+    joins: u64,
+    memberships: Vec<Membership<H>>,
+}
+
+/// A namespace that the client has joined or asks to join.
+struct Membership<H: Host> {
+    socket: Socket<H>,
+    /// `None` until the host has decided.
+    joined: Option<Joined<H::Member>>,
+}
+
+struct Joined<M> {
+    member: M,
+    /// The client leaves once it has answered, and gets no more events.
+    is_retiring: bool,
+}
+
+impl<H: Host> SocketIoSession<H> {
+    fn position(&self, join: u64) -> Option<usize> {
+        self.memberships.iter().position(|membership| membership.socket.join() == join)
+    }
+
+    /// Returns the client's place in a namespace that it has joined.
+    fn joined(&self, namespace: &Namespace) -> Option<usize> {
+        let is_it = |found: &Membership<H>| found.joined.is_some() && found.socket.namespace() == namespace;
+        self.memberships.iter().position(is_it)
+    }
 }
 
 impl<H: Host> Application for SocketIo<H> {
@@ -58,7 +86,7 @@ impl<H: Host> Application for SocketIo<H> {
             Revision::V3 if query.len() <= MAX_QUERY => Some(ByteString::from(query.as_str())),
             Revision::V3 | Revision::V4 => None,
         };
-        (connection, SocketIoSession { peer, sid, revision, query, handle, members: Vec::new() })
+        (connection, SocketIoSession { peer, sid, revision, query, handle, joins: 0, memberships: Vec::new() })
     }
 
     fn event(&self, session: &mut SocketIoSession<H>, event: Event<H::Waiter>, link: &mut Link<Self>, now: Instant) {
@@ -69,17 +97,16 @@ impl<H: Host> Application for SocketIo<H> {
                 self.connect(session, request, link, now);
             }
             Event::Received { namespace, args, attachments, id } => {
-                let found = session.members.iter_mut().find(|(socket, _)| *socket.namespace() == namespace);
-                if let Some((socket, member)) = found {
+                let found = session.joined(&namespace).map(|index| &mut session.memberships[index]);
+                if let Some(Membership { socket, joined: Some(Joined { member, .. }) }) = found {
                     let reaction = Reaction { link, namespace: &namespace, now };
                     self.host.received(member, socket, ClientEvent { args, attachments, id }, reaction);
                 }
             }
             Event::Acked { waiter, outcome } => self.host.acked(waiter, outcome),
             Event::Disconnected { namespace, reason } => {
-                let index = session.members.iter().position(|(socket, _)| *socket.namespace() == namespace);
-                if let Some(index) = index {
-                    let (socket, member) = session.members.swap_remove(index);
+                let left = session.joined(&namespace).map(|index| session.memberships.swap_remove(index));
+                if let Some(Membership { socket, joined: Some(Joined { member, .. }) }) = left {
                     tracing::debug!(session = ?session.sid, %reason, "end left");
                     self.host.disconnected(member, &socket, reason);
                 }
@@ -88,19 +115,27 @@ impl<H: Host> Application for SocketIo<H> {
     }
 
     fn command(&self, session: &mut SocketIoSession<H>, command: HostCommand<H>, link: &mut Link<Self>, now: Instant) {
-        match command {
-            HostCommand::Decided { namespace, decision } => self.decided(session, &namespace, decision, link, now),
-            HostCommand::Emit { namespace, packet, ack } => {
-                link.act(|connection, session| connection.emit(&namespace, packet, ack, session, now));
+        let HostCommand { join, order } = command;
+        let Some(index) = session.position(join) else { return self.not_joined(order) };
+        let Membership { socket, joined } = &mut session.memberships[index];
+        let namespace = socket.namespace();
+        match order {
+            Order::Decided(decision) => self.decided(session, index, decision, link, now),
+            Order::Emit { .. } if joined.as_ref().is_some_and(|joined| joined.is_retiring) => self.not_joined(order),
+            Order::Emit { packet, ack } => {
+                link.act(|connection, session| connection.emit(namespace, packet, ack, session, now));
             }
-            HostCommand::Cancel { namespace, id } => {
-                link.act(|connection, session| drop(connection.cancel(&namespace, id, session, now)));
+            Order::Cancel(id) => {
+                link.act(|connection, session| drop(connection.cancel(namespace, id, session, now)));
             }
-            HostCommand::Retire(namespace) => {
-                link.act(|connection, session| connection.retire(&namespace, session, now));
+            Order::Retire => {
+                if let Some(joined) = joined {
+                    joined.is_retiring = true;
+                }
+                link.act(|connection, session| connection.retire(namespace, session, now));
             }
-            HostCommand::Disconnect(namespace) => {
-                link.act(|connection, session| connection.disconnect(&namespace, session, now));
+            Order::Disconnect => {
+                link.act(|connection, session| connection.disconnect(namespace, session, now));
             }
         }
     }
@@ -109,28 +144,39 @@ impl<H: Host> Application for SocketIo<H> {
 impl<H: Host> SocketIo<H> {
     /// Asks the host. A decision that is ready at once is carried out at once; a later one comes through the mailbox.
     fn connect(&self, session: &mut SocketIoSession<H>, request: Connect, link: &mut Link<Self>, now: Instant) {
-        let namespace = request.namespace.clone();
-        let mut decision = Box::pin(self.host.connect(request));
+        let socket = Socket::new(session.joins, request.namespace.clone(), session.handle.clone());
+        session.joins += 1;
+        // Most clients are in one namespace.
+        session.memberships.reserve_exact(1);
+        session.memberships.push(Membership { socket: socket.clone(), joined: None });
+        // Without a decision the client would wait until it gives up.
+        let mut decision = Box::pin(AssertUnwindSafe(self.host.connect(request)).catch_unwind().map(|decision| {
+            decision.unwrap_or_else(|_| {
+                tracing::error!("a panic in the host while it decided about a client, which is refused");
+                Err(Refusal::new("the server failed, try again later"))
+            })
+        }));
         match decision.as_mut().now_or_never() {
-            Some(decision) => self.decided(session, &namespace, decision, link, now),
-            None => {
-                let handle = session.handle.clone();
-                tokio::spawn(async move { handle.send(HostCommand::Decided { namespace, decision: decision.await }) });
-            }
+            Some(decision) => self.decided(session, session.memberships.len() - 1, decision, link, now),
+            None => drop(tokio::spawn(async move { socket.decide(decision.await) })),
         }
     }
 
-    /// Carries out the host's decision.
+    /// Carries out the host's decision about the membership at `index`.
     fn decided(
         &self,
         session: &mut SocketIoSession<H>,
-        namespace: &Namespace,
+        index: usize,
         decision: Result<H::Member, Refusal>,
         link: &mut Link<Self>,
         now: Instant,
     ) {
-        match decision {
+        let Membership { socket, joined } = &mut session.memberships[index];
+        let namespace = socket.namespace();
+        let is_in = match decision {
             Ok(member) => {
+                // Kept before the host acts: if it panics, it is still told that the client is gone.
+                let Joined { member, .. } = joined.insert(Joined { member, is_retiring: false });
                 // Other clients may see this id, so it must tell nothing of the session's own.
                 let mut random = [0; 15];
                 rand::rng().fill_bytes(&mut random);
@@ -138,18 +184,33 @@ impl<H: Host> SocketIo<H> {
                 let accept = |connection: &mut Connection<_>, session: &mut _| {
                     connection.accept(namespace, sid.as_str(), session, now)
                 };
-                if link.act(accept) {
-                    // Kept first: should the host panic, it is still told that the client is gone.
-                    session.members.reserve_exact(1);
-                    session.members.push((Socket::new(namespace.clone(), session.handle.clone()), member));
-                    if let Some((socket, member)) = session.members.last_mut() {
-                        self.host.connected(member, socket, Reaction { link, namespace, now });
-                    }
+                let is_in = link.act(accept);
+                if is_in {
+                    self.host.connected(member, socket, Reaction { link, namespace, now });
                 }
+                is_in
             }
-            Err(Refusal { message, data }) => link.act(|connection, session| {
-                connection.refuse(namespace, &message, data.as_deref(), session, now);
-            }),
+            Err(Refusal { message, data }) => {
+                link.act(|connection, session| {
+                    connection.refuse(namespace, &message, data.as_deref(), session, now);
+                });
+                false
+            }
+        };
+        if !is_in {
+            session.memberships.swap_remove(index);
+        }
+    }
+
+    /// Handles an order for a client that has left, or is about to.
+    fn not_joined(&self, order: Order<H>) {
+        match order {
+            Order::Emit { ack: Some((_, waiter)), .. } => self.host.acked(waiter, Err(AckError::NotJoined)),
+            Order::Emit { ack: None, .. }
+            | Order::Decided(_)
+            | Order::Cancel(_)
+            | Order::Retire
+            | Order::Disconnect => (),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Engines in this process, with clients that speak to a session's task or to the server's port.
 
+mod joins;
 mod panics;
 
 use std::future::Future;
@@ -7,8 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytestring::ByteString;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::host::{HostCommand, Order};
 use super::*;
 use crate::proto::engine_io::Frame;
 use crate::proto::engine_io::payload::Body;
@@ -24,33 +26,42 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// A host that reports its calls, and panics in those that it is told to.
+/// A host that reports its calls, and panics in those that it is told to. In `/slow` it decides when the gate opens.
 struct TestHost {
-    calls: mpsc::Sender<String>,
-    /// The call that panics.
+    calls: mpsc::Sender<(String, Option<Socket<Self>>)>,
+    gate: Arc<Semaphore>,
+    /// How the description of the call begins that panics; empty for none.
     panics_in: &'static str,
 }
 
-/// The calls that a [`TestHost`] reported.
-struct Calls(mpsc::Receiver<String>);
+/// The calls that a [`TestHost`] reported, with the socket that they were about.
+struct Calls(mpsc::Receiver<(String, Option<Socket<TestHost>>)>);
 
 impl Calls {
-    async fn expect(&mut self, call: &str) {
-        assert_eq!(within(call, self.0.recv()).await.as_deref(), Some(call));
+    async fn expect(&mut self, expected: &str) -> Option<Socket<TestHost>> {
+        let (call, socket) = within(expected, self.0.recv()).await.expect("the host is alive");
+        assert_eq!(call, expected);
+        socket
+    }
+
+    async fn connected(&mut self, namespace: &str) -> Socket<TestHost> {
+        self.expect(&format!("connected {namespace}")).await.expect("the call has a socket")
     }
 }
 
 /// An engine with a [`TestHost`] that panics in this call.
 fn engine(panics_in: &'static str) -> (Engine<SocketIo<TestHost>>, Calls) {
     let (calls, told) = mpsc::channel(100);
-    let application = SocketIo::new(TestHost { calls, panics_in }, SocketIoSettings::default());
+    let host = TestHost { calls, gate: Arc::new(Semaphore::new(0)), panics_in };
+    let application = SocketIo::new(host, SocketIoSettings::default());
     (Engine::new(application, EngineIoSettings::default(), Limits::default()), Calls(told))
 }
 
 impl TestHost {
-    fn call(&self, call: &str) {
-        self.calls.try_send(call.to_owned()).expect("the test hears it");
-        assert!(self.panics_in.is_empty() || !call.starts_with(self.panics_in), "as the test wants it");
+    fn call(&self, call: String, socket: Option<&Socket<Self>>) {
+        let panics = !self.panics_in.is_empty() && call.starts_with(self.panics_in);
+        self.calls.try_send((call, socket.cloned())).expect("the test listens");
+        assert!(!panics, "as the test wants it");
     }
 }
 
@@ -58,24 +69,36 @@ impl Host for TestHost {
     type Member = ();
     type Waiter = ();
 
-    fn connect(&self, _: Connect) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
-        std::future::ready(Ok(()))
+    fn connect(&self, request: Connect) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
+        let gate = Arc::clone(&self.gate);
+        async move {
+            match request.namespace.as_str() {
+                "/slow" => gate.acquire().await.expect("an open gate").forget(),
+                "/panics" => panic!("as the test wants it"),
+                "/panics-later" => {
+                    tokio::task::yield_now().await;
+                    panic!("as the test wants it");
+                }
+                _ => (),
+            }
+            Ok(())
+        }
     }
 
     fn connected(&self, (): &mut (), socket: &Socket<Self>, _: Reaction<'_, Self>) {
-        self.call(&format!("connected {}", socket.namespace().as_str()));
+        self.call(format!("connected {}", socket.namespace().as_str()), Some(socket));
     }
 
     fn received(&self, (): &mut (), socket: &Socket<Self>, event: ClientEvent, _: Reaction<'_, Self>) {
-        self.call(&format!("received {} {}", socket.namespace().as_str(), event.args.json()));
+        self.call(format!("received {} {}", socket.namespace().as_str(), event.args.json()), Some(socket));
     }
 
     fn acked(&self, (): (), outcome: Result<Answer, AckError>) {
-        self.call(&format!("acked {:?}", outcome.map(|answer| answer.args.json().clone())));
+        self.call(format!("acked {:?}", outcome.map(|answer| answer.args.json().clone())), None);
     }
 
     fn disconnected(&self, (): (), socket: &Socket<Self>, reason: DisconnectReason) {
-        self.call(&format!("disconnected {}: {reason}", socket.namespace().as_str()));
+        self.call(format!("disconnected {}: {reason}", socket.namespace().as_str()), Some(socket));
     }
 }
 
@@ -104,10 +127,14 @@ impl PollingClient {
     async fn joined(engine: &Engine<SocketIo<TestHost>>, namespaces: &[&str]) -> Self {
         let client = Self::open(engine).await;
         for namespace in namespaces {
-            assert!(client.post(&format!("40{namespace},")).await);
-            assert!(client.poll().await.expect("a session")[0].starts_with(&format!("40{namespace},")));
+            client.join(namespace).await;
         }
         client
+    }
+
+    async fn join(&self, namespace: &str) {
+        assert!(self.post(&format!("40{namespace},")).await);
+        assert!(self.poll().await.expect("a session")[0].starts_with(&format!("40{namespace},")));
     }
 
     /// Returns the packets of the next poll; `None` when the session is gone.
