@@ -57,6 +57,9 @@ struct Flags {
     max_payload: usize,
 }
 
+/// How long a server that stops waits for its clients to hear of it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let flags = Flags::parse();
@@ -98,10 +101,15 @@ async fn main() -> std::io::Result<()> {
     let stop = async {
         // Where there is no such signal, the process is just killed.
         let _ = tokio::signal::ctrl_c().await;
+        socket_io.stop_opening();
         socket_io.close_all(CloseReason::ServerShuttingDown);
+        engine_io.stop_opening();
         engine_io.close_all(CloseReason::ServerShuttingDown);
     };
     server::serve(listener, handler, server::Limits::default(), stop).await;
+    // The runtime ends with `main`, and the clients must have heard of it before.
+    let closed = async { tokio::join!(socket_io.closed(), engine_io.closed()) };
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use crate::net::websocket::WebSocket;
+use super::transport::SessionWebSocket;
 use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{PollAnswer, PostError};
 use crate::proto::engine_io::{BinaryAs, CloseReason, Rejection, Revision};
@@ -23,7 +23,7 @@ pub(super) enum SessionCommand<C> {
     /// Keep the place of the candidate for a WebSocket that asks to carry the session.
     Reserve { revision: Option<Revision>, binary: BinaryAs, reply: oneshot::Sender<Result<(), Rejection>> },
     /// Take the WebSocket that the place was kept for.
-    Candidate(Box<WebSocket>),
+    Candidate(Box<SessionWebSocket>),
     /// Free the place: its WebSocket will not come.
     CandidateLost,
     /// End the session.

@@ -11,7 +11,7 @@
 //! - `host`: what a host of Socket.IO implements, and how it reaches its clients; `socket_io` is the application under it
 //! - `sessions`: the table of sessions, its limits and counters
 //! - `session_task`: the task that owns a session; `mailbox` and `command` are what it can be asked
-//! - `polling`: the long-polling transport
+//! - `polling`: the long-polling transport; `transport`: a WebSocket in the hands of the engine
 
 mod application;
 mod command;
@@ -23,6 +23,7 @@ mod sessions;
 mod socket_io;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,8 +44,9 @@ use self::session_task::SessionTask;
 pub use self::sessions::Limits;
 use self::sessions::{SessionSlot, Sessions};
 pub use self::socket_io::SocketIo;
+use self::transport::SessionWebSocket;
 use crate::net::reply::{self, Reply};
-use crate::net::websocket::{self, WebSocket};
+use crate::net::websocket;
 use crate::proto::engine_io::query::Target;
 use crate::proto::engine_io::{BinaryAs, Method, Rejection, Request as EngineRequest, Session, Transport};
 pub use crate::proto::engine_io::{CloseReason, Message, Outgoing, Revision, Room, Settings as EngineIoSettings, Sid};
@@ -96,10 +98,22 @@ impl<A: Application> Engine<A> {
         self.sessions.stop_opening();
     }
 
-    /// Tells all sessions to end, and returns at once. A client that waits in a poll or is on a WebSocket is told; official
-    /// clients reconnect by themselves.
+    /// Tells all sessions to end, and returns at once; [`Self::closed`] waits for them. A client that waits in a poll or is on
+    /// a WebSocket is told; official clients reconnect by themselves. After [`Self::stop_opening`], sessions that are just
+    /// being opened end, too.
     pub fn close_all(&self, reason: CloseReason) {
         self.sessions.close_all(reason);
+    }
+
+    /// Completes once no session is open and each client that was on a WebSocket has answered its close frame, or has been
+    /// given up: after two seconds, or after the connection's stall timeout if it does not even read the frames before.
+    ///
+    /// A server whose runtime ends with it calls [`Self::stop_opening`] and [`Self::close_all`] and waits for this, with a
+    /// timeout of its own. Responses of the polling transport are written by the server's connections, which it waits for
+    /// itself.
+    pub async fn closed(&self) {
+        self.sessions.tasks.close();
+        self.sessions.tasks.wait().await;
     }
 
     /// Serves a request to the Engine.IO path. `peer` is the client's address, for [`Limits::per_address`]. The request's URI
@@ -172,11 +186,11 @@ impl<A: Application> Engine<A> {
         session: Session<Poller>,
         slot: SessionSlot,
         opening: &Opening,
-        websocket: Option<WebSocket>,
+        websocket: Option<SessionWebSocket>,
     ) -> Mailbox<A> {
         let (registration, commands) = self.sessions.register(session.sid(), slot);
         let mailbox = registration.mailbox.clone();
-        tokio::spawn(SessionTask::new(registration, commands, session, opening, websocket));
+        self.sessions.tasks.spawn(SessionTask::new(registration, commands, session, opening, websocket));
         mailbox
     }
 
@@ -185,9 +199,12 @@ impl<A: Application> Engine<A> {
         let engine = self.clone();
         let max_payload = self.sessions.settings.max_payload;
         let memory = Arc::clone(&self.sessions.limits.bytes);
+        let opens = self.sessions.tasks.token();
         websocket::accept(head, max_payload, memory, move |websocket| {
-            if websocket.is_some() {
-                engine.start(session, slot, &opening, websocket);
+            let _opens = opens;
+            if let Some(websocket) = websocket {
+                let websocket = SessionWebSocket::new(websocket, &engine.sessions.tasks);
+                engine.start(session, slot, &opening, Some(websocket));
             }
         })
     }
@@ -202,9 +219,12 @@ impl<A: Application> Engine<A> {
         }
         reserved.await.map_err(|_| Rejection::SessionUnknown)??;
         let memory = Arc::clone(&self.sessions.limits.bytes);
+        let tasks = self.sessions.tasks.clone();
+        let opens = tasks.token();
         Ok(websocket::accept(head, self.sessions.settings.max_payload, memory, move |websocket| {
+            let _opens = opens;
             let command = match websocket {
-                Some(websocket) => SessionCommand::Candidate(Box::new(websocket)),
+                Some(websocket) => SessionCommand::Candidate(Box::new(SessionWebSocket::new(websocket, &tasks))),
                 None => SessionCommand::CandidateLost,
             };
             // A session that is gone has no use for a candidate.

@@ -15,9 +15,10 @@ use super::application::{Application, Link, Opening};
 use super::command::{Poller, SessionCommand};
 use super::mailbox;
 use super::sessions::Registration;
+use super::transport::SessionWebSocket;
 use crate::net::body::{self, UNCOUNTED};
 use crate::net::budget::Held;
-use crate::net::websocket::{self, Lost, Received, WebSocket};
+use crate::net::websocket::{self, Lost, Received};
 use crate::proto::engine_io::session::Output;
 use crate::proto::engine_io::{CloseReason, Frame, Session};
 use crate::proto::link::ServerLink;
@@ -33,8 +34,8 @@ pub(super) struct SessionTask<A: Application> {
     mailbox: mailbox::Receiver<SessionCommand<A::Command>>,
     /// The task has yielded since the first command came, so commands may be taken now.
     has_yielded: bool,
-    websocket: Option<WebSocket>,
-    candidate: Option<Box<WebSocket>>,
+    websocket: Option<SessionWebSocket>,
+    candidate: Option<Box<SessionWebSocket>>,
     timer: Option<Pin<Box<Sleep>>>,
     /// The part of the memory for messages that this session holds.
     held: Option<Held>,
@@ -49,7 +50,7 @@ impl<A: Application> SessionTask<A> {
         mailbox: mailbox::Receiver<SessionCommand<A::Command>>,
         session: Session<Poller>,
         opening: &Opening,
-        websocket: Option<WebSocket>,
+        websocket: Option<SessionWebSocket>,
     ) -> Self {
         let sessions = &registration.sessions;
         let (layer, state) = sessions.application.open(opening, registration.handle(), sessions.clock.now());
@@ -99,9 +100,6 @@ impl<A: Application> Drop for SessionTask<A> {
         self.registration.sessions.count_end(reason);
         if let Some(websocket) = self.websocket.take() {
             websocket.farewell(websocket::close_code(reason));
-        }
-        if let Some(candidate) = self.candidate.take() {
-            candidate.farewell(None);
         }
     }
 }
@@ -257,7 +255,7 @@ impl<A: Application> SessionTask<A> {
     /// Holds as much of the shared memory as waits here: what the client has not read, and messages that are not whole yet.
     /// Closes the session when there is not enough.
     fn count_memory(&mut self, now: Instant) {
-        let unsent = self.websocket.as_ref().map_or(0, WebSocket::unsent_bytes);
+        let unsent = self.websocket.as_ref().map_or(0, |websocket| websocket.unsent_bytes());
         let bytes = self.link.buffered_bytes() + unsent;
         if bytes <= UNCOUNTED {
             self.held = None;
@@ -277,11 +275,7 @@ impl<A: Application> SessionTask<A> {
                     candidate.queue(frame);
                 }
             }
-            Output::DropCandidate => {
-                if let Some(candidate) = self.candidate.take() {
-                    candidate.farewell(None);
-                }
-            }
+            Output::DropCandidate => self.candidate = None,
             Output::AdoptCandidate => {
                 self.websocket = self.candidate.take().map(|candidate| *candidate);
                 tracing::debug!(session = ?self.registration.sid, "session upgraded");

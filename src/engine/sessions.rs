@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio_util::task::TaskTracker;
+
 use super::application::{Application, Handle};
 use super::command::SessionCommand;
 use super::mailbox::{self, mailbox};
@@ -46,7 +48,11 @@ impl Default for Limits {
 }
 
 /// The mailboxes of the sessions that are open.
-type Table<C> = HashMap<Sid, mailbox::Sender<SessionCommand<C>>>;
+struct Table<C> {
+    open: HashMap<Sid, mailbox::Sender<SessionCommand<C>>>,
+    /// Set once the last sessions were told to end: one that was being opened then is told, too.
+    closed_for: Option<CloseReason>,
+}
 
 /// The sessions of an engine, and what their tasks share.
 pub(super) struct Sessions<A: Application> {
@@ -54,6 +60,8 @@ pub(super) struct Sessions<A: Application> {
     pub(super) settings: Arc<Settings>,
     pub(super) limits: Limits,
     pub(super) clock: Clock,
+    /// The tasks of all sessions, and what is left to do when a WebSocket is closed.
+    pub(super) tasks: TaskTracker,
     stopping: AtomicBool,
     /// How many sessions have ended, in the order of [`CloseReason::ALL`].
     ended: [AtomicU64; CloseReason::ALL.len()],
@@ -67,15 +75,16 @@ impl<A: Application> Sessions<A> {
             settings: Arc::new(settings),
             limits,
             clock: Clock::start(),
+            tasks: TaskTracker::new(),
             stopping: AtomicBool::new(false),
             ended: [const { AtomicU64::new(0) }; CloseReason::ALL.len()],
-            table: Mutex::default(),
+            table: Mutex::new(Table { open: HashMap::new(), closed_for: None }),
         })
     }
 
     /// Returns how many sessions are open.
     pub(super) fn count(&self) -> usize {
-        self.table().len()
+        self.table().open.len()
     }
 
     /// Returns how many sessions have ended, by reason.
@@ -117,7 +126,13 @@ impl<A: Application> Sessions<A> {
         slot: SessionSlot,
     ) -> (Registration<A>, mailbox::Receiver<SessionCommand<A::Command>>) {
         let (sender, receiver) = mailbox(self.limits.mailbox);
-        self.table().insert(sid, sender.clone());
+        let mut table = self.table();
+        table.open.insert(sid, sender.clone());
+        let closed_for = table.closed_for;
+        drop(table);
+        if let Some(reason) = closed_for {
+            sender.send(SessionCommand::Close(reason));
+        }
         (Registration { sessions: Arc::clone(self), sid, mailbox: sender, _slot: slot }, receiver)
     }
 
@@ -126,12 +141,17 @@ impl<A: Application> Sessions<A> {
     /// # Errors
     /// [`Rejection::SessionUnknown`]: no open session has this id.
     pub(super) fn find(&self, sid: Sid) -> Result<mailbox::Sender<SessionCommand<A::Command>>, Rejection> {
-        self.table().get(&sid).cloned().ok_or(Rejection::SessionUnknown)
+        self.table().open.get(&sid).cloned().ok_or(Rejection::SessionUnknown)
     }
 
-    /// Ends all sessions that are open.
+    /// Ends all sessions that are open and, if no more are opened, those that are being opened.
     pub(super) fn close_all(&self, reason: CloseReason) {
-        let mailboxes: Vec<_> = self.table().values().cloned().collect();
+        let mut table = self.table();
+        if self.stopping.load(Ordering::Relaxed) {
+            table.closed_for = Some(reason);
+        }
+        let mailboxes: Vec<_> = table.open.values().cloned().collect();
+        drop(table);
         for mailbox in mailboxes {
             // A session that is gone needs no closing.
             let _ = mailbox.send(SessionCommand::Close(reason));
@@ -168,7 +188,7 @@ impl<A: Application> Registration<A> {
 impl<A: Application> Drop for Registration<A> {
     fn drop(&mut self) {
         let mut table = self.sessions.table();
-        table.remove(&self.sid);
-        tables::shrink(&mut table);
+        table.open.remove(&self.sid);
+        tables::shrink(&mut table.open);
     }
 }

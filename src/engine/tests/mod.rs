@@ -1,5 +1,6 @@
 //! Engines in this process, with clients that speak to a session's task or to the server's port.
 
+mod closing;
 mod joins;
 mod panics;
 
@@ -102,6 +103,10 @@ impl Host for TestHost {
     }
 }
 
+fn slot(engine: &Engine<SocketIo<TestHost>>) -> SessionSlot {
+    engine.sessions.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("a place")
+}
+
 /// A client of revision 4 on long-polling, without the HTTP.
 struct PollingClient {
     mailbox: mailbox::Sender<SessionCommand<HostCommand<TestHost>>>,
@@ -110,7 +115,13 @@ struct PollingClient {
 impl PollingClient {
     /// Opens a session and takes its open packet.
     async fn open(engine: &Engine<SocketIo<TestHost>>) -> Self {
-        let slot = engine.sessions.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("a place");
+        let client = Self::open_in(engine, slot(engine));
+        assert!(client.poll().await.expect("the open packet")[0].starts_with('0'));
+        client
+    }
+
+    /// Opens a session for which a place was taken.
+    fn open_in(engine: &Engine<SocketIo<TestHost>>, slot: SessionSlot) -> Self {
         let opening = Opening {
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             sid: Sid::from_random(rand::rng().random()),
@@ -118,9 +129,7 @@ impl PollingClient {
             query: String::new(),
         };
         let session = engine.session(&opening, Transport::Polling);
-        let client = Self { mailbox: engine.start(session, slot, &opening, None) };
-        assert!(client.poll().await.expect("the open packet")[0].starts_with('0'));
-        client
+        Self { mailbox: engine.start(session, slot, &opening, None) }
     }
 
     /// Opens a session that has joined these namespaces.
