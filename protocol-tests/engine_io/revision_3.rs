@@ -178,7 +178,7 @@ async fn r_a15_upgrade() {
     ws.pings().await;
     session.poll().await.is(400, E3);
     session.post("1:2").await.is(400, E3);
-    server.no_ws(&session.query("websocket")).await.is(400, E3);
+    session.candidate().await.closes(None, "on a WebSocket already").await;
     ws.pings().await;
 }
 
