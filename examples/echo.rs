@@ -19,9 +19,9 @@ use bytestring::ByteString;
 use clap::Parser;
 use http::StatusCode;
 use socket2me::engine::{
-    AckError, Answer, Application, Args, ClientEvent, CloseReason, Connect, DisconnectReason, Encoded, Engine,
-    EngineIoSettings, Handle, Host, Instant, Layer, Limits, Link, Message, Opening, Outgoing, Reaction, Refusal, Room,
-    Socket, SocketIo, SocketIoSettings,
+    Answer, Application, Args, ClientEvent, CloseReason, Connect, DisconnectReason, Encoded, Engine, EngineIoSettings,
+    Handle, Host, Instant, Layer, Limits, Link, Message, Opening, Outgoing, Reaction, Refusal, Room, Socket, SocketIo,
+    SocketIoSettings,
 };
 use socket2me::net::budget::Budget;
 use socket2me::net::listener as server;
@@ -197,10 +197,6 @@ impl Host for Echo {
             }
             (_, _) => (),
         }
-    }
-
-    fn acked(&self, waiter: Infallible, _: Result<Answer, AckError>) {
-        match waiter {}
     }
 
     fn disconnected(&self, _: Member, _: &Socket<Self>, _: DisconnectReason) {}
