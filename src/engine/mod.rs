@@ -22,8 +22,9 @@ use rand::Rng as _;
 use tokio::sync::oneshot;
 
 use self::session_task::{Command, Link};
-use crate::net::budget::{Budget, Held, PerAddress, Place};
+use crate::net::budget::{AddressLimit, AddressSlot, Budget, Held, PerAddress};
 use crate::net::clock::Clock;
+use crate::net::listener::release_head;
 use crate::net::reply::{self, Reply};
 use crate::net::websocket;
 use crate::proto::engine_io::{BinaryAs, CloseReason, Method, Rejection, Revision, Session, Settings, Sid, Transport};
@@ -128,7 +129,7 @@ impl Default for Limits {
         Self {
             mailbox: 4096,
             sessions: Budget::new(20_000),
-            per_address: PerAddress::new(None, 500, Vec::new()),
+            per_address: PerAddress::new(AddressLimit { set: None, default: 500, exempt: Vec::new() }),
             bytes: Budget::new(256 << 20),
             stall_timeout: Duration::from_secs(30),
             origins: vec!["*".to_owned()],
@@ -244,13 +245,13 @@ impl<A: Application> Engine<A> {
                     Transport::Polling => {
                         let (mailbox, task) = session_task::prepare(&self.shared, session, place, &opening, None);
                         tokio::spawn(task);
+                        release_head(head);
                         Ok(polling::poll(
                             &mailbox,
                             Some(revision),
                             jsonp,
                             A::Layer::TO_ASCII,
                             &self.shared.limits.bytes,
-                            reply::room_of(head),
                         )
                         .await)
                     }
@@ -259,13 +260,13 @@ impl<A: Application> Engine<A> {
             }
             EngineRequest::Poll(target) => {
                 let mailbox = self.mailbox(target)?;
+                release_head(head);
                 Ok(polling::poll(
                     &mailbox,
                     target.revision,
                     target.jsonp,
                     A::Layer::TO_ASCII,
                     &self.shared.limits.bytes,
-                    reply::room_of(head),
                 )
                 .await)
             }
@@ -395,7 +396,7 @@ struct Registration<A: Application> {
 /// A session's place among all sessions, and among those of its address.
 struct SessionPlace {
     _session: Held,
-    _of_address: Place,
+    _of_address: AddressSlot,
 }
 
 impl<A: Application> Registration<A> {

@@ -14,8 +14,7 @@ use tokio::time::Sleep;
 
 use super::mailbox;
 use super::{Application, Opening, Registration, SessionPlace, Shared};
-use crate::net::body::{self, UNCOUNTED};
-use crate::net::budget::Held;
+use crate::net::budget::{Memory, UNCOUNTED_BYTES};
 use crate::net::websocket::{self, Lost, Received, WebSocket};
 use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PollAnswer, PostError};
@@ -76,7 +75,7 @@ pub(super) fn prepare<A: Application>(
     let sender = registration.mailbox();
     let Opening { peer, revision, .. } = opening;
     tracing::debug!(session = ?registration.sid, %peer, ?revision, "session opened");
-    let (candidate, timer, held) = (None, None, None);
+    let (candidate, timer, held) = (None, None, Memory::default());
     let task = Task { link, state, mailbox, has_waited: false, websocket, candidate, timer, held, registration };
     (sender, task)
 }
@@ -91,7 +90,7 @@ struct Task<A: Application> {
     candidate: Option<Box<WebSocket>>,
     timer: Option<Pin<Box<Sleep>>>,
     /// The memory that waits here.
-    held: Option<Held>,
+    held: Memory,
     registration: Registration<A>,
 }
 
@@ -263,9 +262,9 @@ impl<A: Application> Task<A> {
     fn count_memory(&mut self, now: Instant) {
         let unsent = self.websocket.as_ref().map_or(0, WebSocket::unsent_bytes);
         let bytes = self.link.buffered_bytes() + unsent;
-        if bytes <= UNCOUNTED {
-            self.held = None;
-        } else if !body::count(&mut self.held, bytes, &self.registration.shared.limits.bytes) {
+        if bytes <= UNCOUNTED_BYTES {
+            self.held.clear();
+        } else if !self.held.resize(bytes, &self.registration.shared.limits.bytes) {
             tracing::warn!(session = ?self.registration.sid, bytes, "no memory for what waits for a client: its session is closed");
             self.link.close(CloseReason::Overflow, now);
             self.let_application_act(now);

@@ -2,20 +2,94 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 
 use crate::config::ErrorStatus;
+use crate::net::body::BodyError;
 use crate::net::reply::{self, Reply};
 use crate::proto::exchange::{InvalidAnswer, InvalidBody};
 use crate::proto::json;
-use crate::proto::socket_io::connection::AckError;
-use crate::store::StoreError;
 
 /// Names the failure when the relay, and not the end, made the response.
 const ERROR_HEADER: HeaderName = HeaderName::from_static("x-socket2me-error");
 
-/// A failure, by whose it is.
+/// A failure's name for programs: the value of the header `X-Socket2Me-Error`, and of a label of the figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    NotFound,
+    MethodNotAllowed,
+    BodyTooLarge,
+    BodyTooSlow,
+    BodyIncomplete,
+    InvalidHead,
+    InvalidBody,
+    Throttled,
+    TooManyUploads,
+    TokenNotFound,
+    NotConnected,
+    Disconnected,
+    TimedOut,
+    AnswerTooLarge,
+    InvalidAnswer,
+    Overloaded,
+    Busy,
+    Store,
+    Stopping,
+}
+
+impl Code {
+    /// All codes, in the order in which the figures list them.
+    pub(super) const ALL: [Self; 19] = [
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::BodyTooLarge,
+        Self::BodyTooSlow,
+        Self::BodyIncomplete,
+        Self::InvalidHead,
+        Self::InvalidBody,
+        Self::Throttled,
+        Self::TooManyUploads,
+        Self::TokenNotFound,
+        Self::NotConnected,
+        Self::Disconnected,
+        Self::TimedOut,
+        Self::AnswerTooLarge,
+        Self::InvalidAnswer,
+        Self::Overloaded,
+        Self::Busy,
+        Self::Store,
+        Self::Stopping,
+    ];
+
+    /// Returns the code as text.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::BodyTooLarge => "body-too-large",
+            Self::BodyTooSlow => "body-too-slow",
+            Self::BodyIncomplete => "body-incomplete",
+            Self::InvalidHead => "invalid-head",
+            Self::InvalidBody => "invalid-body",
+            Self::Throttled => "throttled",
+            Self::TooManyUploads => "too-many-uploads",
+            Self::TokenNotFound => "token-not-found",
+            Self::NotConnected => "client-not-connected",
+            Self::Disconnected => "client-disconnected",
+            Self::TimedOut => "client-timed-out",
+            Self::AnswerTooLarge => "answer-too-large",
+            Self::InvalidAnswer => "invalid-answer",
+            Self::Overloaded => "overloaded",
+            Self::Busy => "server-busy",
+            Self::Store => "store-unavailable",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// A failure, by who has to mend it.
 #[derive(Debug)]
 pub(super) enum Failure {
     // The visitor's.
@@ -33,8 +107,10 @@ pub(super) enum Failure {
     InvalidHead(&'static str),
     /// A body that is not what its headers say.
     InvalidBody(InvalidBody),
-    /// Too many requests.
+    /// Too many requests from this address.
     Throttled,
+    /// Too many bodies from this address are still arriving.
+    TooManyUploads,
     // The end's, or its owner's.
     /// The token is unknown or has expired.
     TokenNotFound,
@@ -59,50 +135,29 @@ pub(super) enum Failure {
     Stopping,
 }
 
-/// All that [`Failure::code`] can be.
-pub(super) const CODES: [&str; 18] = [
-    "not-found",
-    "method-not-allowed",
-    "body-too-large",
-    "body-too-slow",
-    "body-incomplete",
-    "invalid-head",
-    "invalid-body",
-    "throttled",
-    "token-not-found",
-    "client-not-connected",
-    "client-disconnected",
-    "client-timed-out",
-    "answer-too-large",
-    "invalid-answer",
-    "overloaded",
-    "server-busy",
-    "store-unavailable",
-    "stopping",
-];
-
 impl Failure {
-    /// The failure's name for programs: the value of the header `X-Socket2Me-Error`.
-    pub(super) fn code(&self) -> &'static str {
+    /// Returns the failure's name for programs.
+    pub(super) fn code(&self) -> Code {
         match self {
-            Self::NotFound => "not-found",
-            Self::MethodNotAllowed(_) => "method-not-allowed",
-            Self::BodyTooLarge(_) => "body-too-large",
-            Self::BodyTooSlow => "body-too-slow",
-            Self::BodyIncomplete => "body-incomplete",
-            Self::InvalidHead(_) => "invalid-head",
-            Self::InvalidBody(_) => "invalid-body",
-            Self::Throttled => "throttled",
-            Self::TokenNotFound => "token-not-found",
-            Self::NotConnected => "client-not-connected",
-            Self::Disconnected => "client-disconnected",
-            Self::TimedOut(_) => "client-timed-out",
-            Self::AnswerTooLarge => "answer-too-large",
-            Self::InvalidAnswer(_) => "invalid-answer",
-            Self::Overloaded => "overloaded",
-            Self::Busy => "server-busy",
-            Self::Store => "store-unavailable",
-            Self::Stopping => "stopping",
+            Self::NotFound => Code::NotFound,
+            Self::MethodNotAllowed(_) => Code::MethodNotAllowed,
+            Self::BodyTooLarge(_) => Code::BodyTooLarge,
+            Self::BodyTooSlow => Code::BodyTooSlow,
+            Self::BodyIncomplete => Code::BodyIncomplete,
+            Self::InvalidHead(_) => Code::InvalidHead,
+            Self::InvalidBody(_) => Code::InvalidBody,
+            Self::Throttled => Code::Throttled,
+            Self::TooManyUploads => Code::TooManyUploads,
+            Self::TokenNotFound => Code::TokenNotFound,
+            Self::NotConnected => Code::NotConnected,
+            Self::Disconnected => Code::Disconnected,
+            Self::TimedOut(_) => Code::TimedOut,
+            Self::AnswerTooLarge => Code::AnswerTooLarge,
+            Self::InvalidAnswer(_) => Code::InvalidAnswer,
+            Self::Overloaded => Code::Overloaded,
+            Self::Busy => Code::Busy,
+            Self::Store => Code::Store,
+            Self::Stopping => Code::Stopping,
         }
     }
 
@@ -117,7 +172,7 @@ impl Failure {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyIncomplete | Self::InvalidHead(_) | Self::InvalidBody(_) => StatusCode::BAD_REQUEST,
-            Self::Throttled => StatusCode::TOO_MANY_REQUESTS,
+            Self::Throttled | Self::TooManyUploads => StatusCode::TOO_MANY_REQUESTS,
             Self::TokenNotFound => standard(StatusCode::NOT_FOUND),
             Self::NotConnected | Self::Disconnected => standard(StatusCode::BAD_GATEWAY),
             Self::TimedOut(status) => *status,
@@ -126,13 +181,17 @@ impl Failure {
         }
     }
 
-    /// The response. `statuses` says which statuses the operator wants.
+    /// Makes the response, with the statuses that the operator wants.
     pub(super) fn reply(&self, statuses: ErrorStatus) -> Reply {
         let mut reply = error(self.status(statuses), self.code(), &self.to_string());
         let headers = reply.headers_mut();
         match self {
             Self::Overloaded | Self::Busy | Self::Throttled | Self::Store | Self::Stopping => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Self::TooManyUploads => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             // The rest of the body is not read, so nothing more can come on this connection.
             Self::BodyTooLarge(_) | Self::BodyTooSlow | Self::BodyIncomplete | Self::InvalidHead(_) => {
@@ -165,6 +224,9 @@ impl fmt::Display for Failure {
             Self::BodyIncomplete => f.write_str("the body did not arrive whole"),
             Self::InvalidBody(error) => error.fmt(f),
             Self::Throttled => f.write_str("too many requests from this address, slow down"),
+            Self::TooManyUploads => f.write_str(
+                "too many request bodies from this address are still arriving, try again when one has arrived",
+            ),
             Self::TokenNotFound => f.write_str("token not found"),
             Self::NotConnected => f.write_str("client not connected"),
             Self::Disconnected => f.write_str("client disconnected before it answered"),
@@ -179,33 +241,40 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<StoreError> for Failure {
-    /// What is wrong with the store is for the operator to read, and nobody else.
-    fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the store of tokens fails");
-        Self::Store
-    }
-}
-
-impl From<AckError> for Failure {
-    /// The timeout is not among them: its answer is the operator's choice.
-    fn from(error: AckError) -> Self {
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
         match error {
-            AckError::NotJoined => Self::NotConnected,
-            AckError::Overloaded => Self::Overloaded,
-            AckError::TimedOut => Self::TimedOut(StatusCode::GATEWAY_TIMEOUT),
-            AckError::Disconnected => Self::Disconnected,
-            AckError::Oversized => Self::AnswerTooLarge,
+            BodyError::TooLarge(limit) => Self::BodyTooLarge(limit),
+            BodyError::Incomplete => Self::BodyIncomplete,
+            BodyError::TooSlow => Self::BodyTooSlow,
+            BodyError::NoMemory => Self::Busy,
         }
     }
 }
 
-/// An error of the relay: `{"Error": message}`, and its code in a header that no end can set.
-fn error(status: StatusCode, code: &'static str, message: &str) -> Reply {
+/// Returns the bytes of a response for a connection that is refused before its request is read.
+pub(super) fn connection_refusal() -> Bytes {
+    let body = error_body("too many connections, try again in a while");
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n\
+         X-Socket2Me-Error: {}\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        Code::Busy.as_str(),
+        body.len()
+    );
+    Bytes::from(head + &body)
+}
+
+/// Makes an error of the relay: its message, and its code in a header that no end can set.
+fn error(status: StatusCode, code: Code, message: &str) -> Reply {
+    let mut reply = reply::text(status, "application/json; charset=utf-8", error_body(message));
+    reply.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(code.as_str()));
+    reply
+}
+
+/// Returns `{"Error": message}` as JSON, as in the original.
+fn error_body(message: &str) -> String {
     let mut body = String::from(r#"{"Error":"#);
     json::write_string(message, &mut body);
     body.push('}');
-    let mut reply = reply::text(status, "application/json; charset=utf-8", body);
-    reply.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(code));
-    reply
+    body
 }
