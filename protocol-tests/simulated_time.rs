@@ -82,7 +82,7 @@ impl World {
     fn accept(&mut self, namespace: &Namespace) {
         assert!(matches!(self.link.next_event(), Some(Event::Connect { namespace: asked, .. }) if asked == *namespace));
         let now = self.now;
-        assert!(self.link.act(|connection, session| connection.accept(namespace, "s", session, now)));
+        assert!(self.link.act(now, |connection, lower| connection.accept(namespace, "s", lower)));
     }
 
     /// This and nothing else is on its way to the client.
@@ -144,7 +144,7 @@ impl World {
         let (namespace, id, now) = (namespace(), AckId::new(number).unwrap(), self.now);
         let packet =
             Encoded::event(&namespace, Some(id), Vec::new(), Room::Own(8), |out| out.push_str(r#"["request"]"#));
-        self.link.act(|connection, session| connection.emit(&namespace, packet, Some((id, waiter)), session, now));
+        self.link.act(now, |connection, lower| connection.emit(&namespace, packet, Some((id, waiter)), lower));
     }
 
     fn closed(&self) -> Option<CloseReason> {
@@ -437,7 +437,7 @@ fn a_retiring_end_finishes_what_it_was_asked() {
     let mut world = World::joined(Transport::WebSocket);
     world.emit(0, "asked before");
     let now = world.now;
-    world.link.act(|connection, session| connection.retire(&namespace(), session, now));
+    world.link.act(now, |connection, lower| connection.retire(&namespace(), lower));
     assert_eq!(world.frames(), [r#"42/t,0["request"]"#]);
     world.say("43/t,0[200]");
     assert_eq!(world.frames(), ["41/t,"]);

@@ -140,13 +140,13 @@ impl<H: Host> Reply<'_, H> {
     /// Answers an event.
     pub fn ack(&mut self, id: AckId, answer: Answer) {
         let (namespace, now) = (self.namespace, self.now);
-        self.link.act(|connection, session| connection.ack(namespace, id, answer, session, now));
+        self.link.act(now, |connection, lower| connection.ack(namespace, id, answer, lower));
     }
 
     /// Emits an event that wants no ack.
     pub fn emit(&mut self, packet: Encoded) {
         let (namespace, now) = (self.namespace, self.now);
-        self.link.act(|connection, session| connection.emit(namespace, packet, None, session, now));
+        self.link.act(now, |connection, lower| connection.emit(namespace, packet, None, lower));
     }
 }
 
@@ -255,16 +255,16 @@ impl<H: Host> Application for SocketIo<H> {
         match command {
             Command::Decided(namespace, decision) => self.decided(state, &namespace, decision, link, now),
             Command::Emit { namespace, packet, ack } => {
-                link.act(|connection, session| connection.emit(&namespace, packet, ack, session, now));
+                link.act(now, |connection, lower| connection.emit(&namespace, packet, ack, lower));
             }
             Command::Cancel { namespace, id } => {
-                link.act(|connection, session| drop(connection.cancel(&namespace, id, session, now)));
+                link.act(now, |connection, lower| drop(connection.cancel(&namespace, id, lower)));
             }
             Command::Retire(namespace) => {
-                link.act(|connection, session| connection.retire(&namespace, session, now));
+                link.act(now, |connection, lower| connection.retire(&namespace, lower));
             }
             Command::Disconnect(namespace) => {
-                link.act(|connection, session| connection.disconnect(&namespace, session, now));
+                link.act(now, |connection, lower| connection.disconnect(&namespace, lower));
             }
         }
     }
@@ -298,10 +298,7 @@ impl<H: Host> SocketIo<H> {
                 let mut random = [0; 15];
                 rand::rng().fill_bytes(&mut random);
                 let sid = Sid::from_random(random);
-                let accept = |connection: &mut Connection<_>, session: &mut _| {
-                    connection.accept(namespace, sid.as_str(), session, now)
-                };
-                if link.act(accept) {
+                if link.act(now, |connection, lower| connection.accept(namespace, sid.as_str(), lower)) {
                     let socket = state.socket(namespace);
                     let reply = Reply { link, namespace, now };
                     self.host.connected(&mut member, &socket, reply);
@@ -309,8 +306,8 @@ impl<H: Host> SocketIo<H> {
                     state.members.push((socket, member));
                 }
             }
-            Err(Refusal { message, data }) => link.act(|connection, session| {
-                connection.refuse(namespace, &message, data.as_deref(), session, now);
+            Err(Refusal { message, data }) => link.act(now, |connection, lower| {
+                connection.refuse(namespace, &message, data.as_deref(), lower);
             }),
         }
     }

@@ -202,11 +202,8 @@ impl World {
         let now = self.now;
         let Some(namespace) = self.joining.pop() else { return };
         if input.byte().is_multiple_of(4) {
-            let refuse = |layer: &mut Connection<u64>, session: &mut _| {
-                layer.refuse(&namespace, "no", Some("{\"code\":7}"), session, now);
-            };
-            self.link.act(refuse);
-        } else if self.link.act(|layer, session| layer.accept(&namespace, "s", session, now)) {
+            self.link.act(now, |layer, lower| layer.refuse(&namespace, "no", Some("{\"code\":7}"), lower));
+        } else if self.link.act(now, |layer, lower| layer.accept(&namespace, "s", lower)) {
             assert!(!self.joined.contains(&namespace), "joined once at a time");
             self.joined.push(namespace);
         }
@@ -227,7 +224,7 @@ impl World {
             json.push_str("[\"request\",\"é\"]");
         });
         self.waiters.insert(number, (namespace.clone(), id));
-        self.link.act(|layer, session| layer.emit(&namespace, packet, Some((id, number)), session, now));
+        self.link.act(now, |layer, lower| layer.emit(&namespace, packet, Some((id, number)), lower));
     }
 
     fn act_on_member(&mut self, input: &mut Input<'_>) {
@@ -235,15 +232,15 @@ impl World {
         let namespace =
             Namespace::new(if input.byte().is_multiple_of(4) { "/b" } else { "/a" }.into()).expect("a namespace");
         match input.byte() % 5 {
-            0 => self.link.act(|layer, session| layer.retire(&namespace, session, now)),
+            0 => self.link.act(now, |layer, lower| layer.retire(&namespace, lower)),
             1 => {
                 self.joining.retain(|waiting| *waiting != namespace);
-                self.link.act(|layer, session| layer.disconnect(&namespace, session, now));
+                self.link.act(now, |layer, lower| layer.disconnect(&namespace, lower));
             }
             2 => {
                 let Some((&number, (of, id))) = self.waiters.iter().next() else { return };
                 let (of, id) = (of.clone(), *id);
-                let back = self.link.act(|layer, session| layer.cancel(&of, id, session, now));
+                let back = self.link.act(now, |layer, lower| layer.cancel(&of, id, lower));
                 // It may have been settled already, and its event is still to be read.
                 if back == Some(number) {
                     self.waiters.remove(&number);
