@@ -14,7 +14,7 @@ use socket2me::proto::engine_io::{
     BinaryAs, CloseReason, Frame, Rejection, Revision, Room, Session, Settings as EngineSettings, Sid, Transport,
 };
 use socket2me::proto::link::ServerLink;
-use socket2me::proto::socket_io::connection::{AckError, DisconnectReason, Settings};
+use socket2me::proto::socket_io::connection::{AckError, Awaited, DisconnectReason, Settings};
 use socket2me::proto::socket_io::packet::Encoded;
 use socket2me::proto::socket_io::{AckId, Connection, Event, Namespace};
 use socket2me::proto::time::Instant;
@@ -43,7 +43,7 @@ impl World {
             upgrade_timeout: ms(1000),
             ..EngineSettings::default()
         };
-        let settings = Settings { connect_timeout: ms(2000), ack_timeout: ms(500), ..Settings::default() };
+        let settings = Settings { connect_timeout: ms(2000), ..Settings::default() };
         let now = Instant::ORIGIN;
         let session = Session::open(Arc::new(engine), Sid::from_random([7; 15]), revision, transport, now);
         let connection = Connection::new(Arc::new(settings), revision, now);
@@ -142,9 +142,10 @@ impl World {
 
     fn emit(&mut self, number: u64, waiter: &'static str) {
         let (namespace, id, now) = (namespace(), AckId::new(number).unwrap(), self.now);
+        let awaited = Some(Awaited { waiter, timeout: ms(500) });
         let packet =
             Encoded::event(&namespace, Some(id), Vec::new(), Room::Own(8), |out| out.push_str(r#"["request"]"#));
-        self.link.act(now, |connection, lower| connection.emit(&namespace, packet, Some((id, waiter)), lower));
+        self.link.act(now, |connection, lower| connection.emit(&namespace, packet, awaited, lower));
     }
 
     fn closed(&self) -> Option<CloseReason> {

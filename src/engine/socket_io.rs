@@ -11,7 +11,7 @@ use rand::RngCore as _;
 use super::session_task::Link;
 use super::{Application, Handle, Opening, Undelivered};
 use crate::proto::engine_io::{Revision, Sid};
-use crate::proto::socket_io::connection::{AckError, Answer, DisconnectReason, Settings};
+use crate::proto::socket_io::connection::{AckError, Answer, Awaited, DisconnectReason, Settings};
 use crate::proto::socket_io::packet::{Args, Encoded};
 use crate::proto::socket_io::{AckId, Connection, Event, Namespace};
 use crate::proto::time::Instant;
@@ -109,8 +109,8 @@ impl<H: Host> Socket<H> {
     ///
     /// # Errors
     /// When too much waits for this client's task, or it is gone. The waiter was dropped then.
-    pub fn emit(&self, packet: Encoded, ack: Option<(AckId, H::Waiter)>) -> Result<(), Undelivered> {
-        self.handle.try_send(Command::Emit { namespace: self.namespace.clone(), packet, ack })
+    pub fn emit(&self, packet: Encoded, awaited: Option<Awaited<H::Waiter>>) -> Result<(), Undelivered> {
+        self.handle.try_send(Command::Emit { namespace: self.namespace.clone(), packet, awaited })
     }
 
     /// Nobody waits for this ack any more. Best effort: a full mailbox leaves it to the ack's timeout.
@@ -178,8 +178,8 @@ pub enum Command<H: Host> {
         namespace: Namespace,
         /// What.
         packet: Encoded,
-        /// Who waits for the ack.
-        ack: Option<(AckId, H::Waiter)>,
+        /// Who waits for the ack, and how long.
+        awaited: Option<Awaited<H::Waiter>>,
     },
     /// See [`Socket::cancel`].
     Cancel {
@@ -254,8 +254,8 @@ impl<H: Host> Application for SocketIo<H> {
     fn command(&self, state: &mut State<H>, command: Command<H>, link: &mut Link<Self>, now: Instant) {
         match command {
             Command::Decided(namespace, decision) => self.decided(state, &namespace, decision, link, now),
-            Command::Emit { namespace, packet, ack } => {
-                link.act(now, |connection, lower| connection.emit(&namespace, packet, ack, lower));
+            Command::Emit { namespace, packet, awaited } => {
+                link.act(now, |connection, lower| connection.emit(&namespace, packet, awaited, lower));
             }
             Command::Cancel { namespace, id } => {
                 link.act(now, |connection, lower| drop(connection.cancel(&namespace, id, lower)));

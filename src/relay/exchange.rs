@@ -140,7 +140,7 @@ impl Forwarder {
         if !body::count(&mut held, event.len(), &end.memory) {
             return Err(Failure::Busy);
         }
-        let waiting = end.emit(event, ack_id).map_err(|undelivered| match undelivered {
+        let waiting = end.emit(event, self.config.response_timeout).map_err(|undelivered| match undelivered {
             Undelivered::Full => Failure::Overloaded,
             Undelivered::Closed => Failure::NotConnected,
         })?;

@@ -196,6 +196,8 @@ impl From<AckError> for Failure {
             AckError::TimedOut => Self::TimedOut(StatusCode::GATEWAY_TIMEOUT),
             AckError::Disconnected => Self::Disconnected,
             AckError::Oversized => Self::AnswerTooLarge,
+            // A tunnel numbers its events, so this is a fault of the server.
+            AckError::DuplicateId | AckError::MissingId => Self::Busy,
         }
     }
 }

@@ -155,7 +155,6 @@ fn router(config: ServeConfig, listener: &TcpListener) -> std::io::Result<Router
     };
     let settings = protocol::connection::Settings {
         connect_timeout: config.connect_timeout,
-        ack_timeout: config.response_timeout,
         max_attachments: limits.max_attachments,
         max_namespaces: limits.max_namespaces,
         max_attachment_bytes: max_payload,

@@ -14,7 +14,7 @@ use crate::engine::socket_io::{Connect, Host, Received, Refusal, Reply, Socket};
 use crate::net::budget::{Budget, Held};
 use crate::proto::engine_io::Revision;
 use crate::proto::exchange::EndOptions;
-use crate::proto::socket_io::connection::DisconnectReason;
+use crate::proto::socket_io::connection::{Awaited, DisconnectReason};
 use crate::proto::socket_io::packet::Encoded;
 use crate::proto::socket_io::{AckId, Namespace};
 use crate::proto::token::Token;
@@ -142,9 +142,9 @@ impl End {
     }
 
     /// Sends an event and gives the way on which its ack will come.
-    pub(super) fn emit(&self, packet: Encoded, id: AckId) -> Result<Waiting, Undelivered> {
+    pub(super) fn emit(&self, packet: Encoded, timeout: Duration) -> Result<Waiting, Undelivered> {
         let (waiter, waiting) = waiter::channel();
-        self.socket.emit(packet, Some((id, waiter)))?;
+        self.socket.emit(packet, Some(Awaited { waiter, timeout }))?;
         Ok(waiting)
     }
 

@@ -10,15 +10,20 @@
 //! `W` is whatever waits for an ack: it comes back in [`Event::Acked`] exactly once, whatever happens, unless its owner
 //! takes it back with [`Connection::cancel`].
 
+mod acks;
 mod event;
+#[cfg(test)]
+mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use self::acks::Acks;
+pub use self::acks::Awaited;
 pub use self::event::{AckError, Answer, DisconnectReason, Event};
 use super::attachments::{Assembly, Whole};
 use super::doubled::Doubled;
@@ -38,8 +43,6 @@ const LEFT_GRACE: Duration = Duration::from_secs(30);
 pub struct Settings {
     /// How long a client may take to join its first namespace.
     pub connect_timeout: Duration,
-    /// How long an ack is awaited.
-    pub ack_timeout: Duration,
     /// Attachments of one packet. The reference's default; more is a memory attack (CVE-2026-33151).
     pub max_attachments: usize,
     /// The attachments of one packet together, in bytes.
@@ -58,7 +61,6 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(45),
-            ack_timeout: Duration::from_secs(5),
             max_attachments: 10,
             max_attachment_bytes: 16 << 20,
             max_depth: 512,
@@ -93,19 +95,13 @@ struct Member<W> {
 enum Membership<W> {
     Joining,
     Joined {
-        pending: BTreeMap<AckId, Pending<W>>,
-        /// Leaves once the last pending ack is settled.
+        acks: Acks<W>,
+        /// Leaves once no ack is awaited any more.
         retiring: bool,
     },
     Left {
         until: Instant,
     },
-}
-
-#[derive(Debug)]
-struct Pending<W> {
-    waiter: W,
-    due: Instant,
 }
 
 impl<W> Connection<W> {
@@ -137,7 +133,7 @@ impl<W> Connection<W> {
         if !matches!(member.state, Membership::Joining) {
             return false;
         }
-        member.state = Membership::Joined { pending: BTreeMap::new(), retiring: false };
+        member.state = Membership::Joined { acks: Acks::default(), retiring: false };
         self.connect_due = None;
         let data = match lower.revision() {
             // Its client makes up an id of its own from the session's.
@@ -157,22 +153,38 @@ impl<W> Connection<W> {
         self.send_refusal(namespace.clone(), message, data, lower);
     }
 
-    /// Emits an event; `id` is the one inside the packet. The waiter comes back in [`Event::Acked`].
-    pub fn emit(&mut self, namespace: &Namespace, packet: Encoded, ack: Option<(AckId, W)>, lower: &mut Lower<'_>) {
-        let due = lower.now + self.settings.ack_timeout;
-        let failure = match self.joined(namespace) {
-            None => AckError::NotJoined,
-            Some(_) if !lower.has_room(packet.len()) => AckError::Overloaded,
-            Some(pending) => {
-                if let Some((id, waiter)) = ack {
-                    pending.insert(id, Pending { waiter, due });
-                }
-                return send_encoded(packet, lower);
-            }
-        };
-        if let Some((_, waiter)) = ack {
-            self.events.push_back(Event::Acked { waiter, outcome: Err(failure) });
+    /// Emits an event. If its ack is awaited, the waiter comes back in [`Event::Acked`]: when the ack has come, when the
+    /// timeout has passed, or at once, if the event cannot be sent. See [`AckError`] for the reasons.
+    pub fn emit(&mut self, namespace: &Namespace, packet: Encoded, awaited: Option<Awaited<W>>, lower: &mut Lower<'_>) {
+        if let Err((waiter, error)) = self.try_emit(namespace, packet, awaited, lower) {
+            self.events.extend(waiter.map(|waiter| Event::Acked { waiter, outcome: Err(error) }));
         }
+    }
+
+    /// Sends an event, or returns its waiter and why it was not sent.
+    fn try_emit(
+        &mut self,
+        namespace: &Namespace,
+        packet: Encoded,
+        awaited: Option<Awaited<W>>,
+        lower: &mut Lower<'_>,
+    ) -> Result<(), (Option<W>, AckError)> {
+        let refuse = |awaited: Option<Awaited<W>>, error| Err((awaited.map(|awaited| awaited.waiter), error));
+        let Some(acks) = self.joined(namespace) else { return refuse(awaited, AckError::NotJoined) };
+        if !lower.has_room(packet.len()) {
+            return refuse(awaited, AckError::Overloaded);
+        }
+        match (awaited, packet.id()) {
+            (Some(awaited), Some(id)) => {
+                acks.insert(id, awaited, lower.now).map_err(|waiter| (Some(waiter), AckError::DuplicateId))?;
+            }
+            (awaited @ Some(_), None) => return refuse(awaited, AckError::MissingId),
+            // The one ack that comes would be taken for that of the other event.
+            (None, Some(id)) if acks.contains(id) => return Err((None, AckError::DuplicateId)),
+            (None, Some(_) | None) => (),
+        }
+        send_encoded(packet, lower);
+        Ok(())
     }
 
     /// Answers an event of the client.
@@ -185,7 +197,7 @@ impl<W> Connection<W> {
 
     /// Nobody waits for this ack any more. Gives the waiter back if it was still awaited.
     pub fn cancel(&mut self, namespace: &Namespace, id: AckId, lower: &mut Lower<'_>) -> Option<W> {
-        let waiter = self.joined(namespace)?.remove(&id)?.waiter;
+        let waiter = self.joined(namespace)?.remove(id)?;
         self.retire_if_idle(namespace, lower);
         Some(waiter)
     }
@@ -203,9 +215,9 @@ impl<W> Connection<W> {
         let Some(state) = self.membership(namespace) else { return };
         let left = Membership::Left { until: lower.now + LEFT_GRACE };
         match std::mem::replace(state, left) {
-            Membership::Joined { pending, .. } => {
+            Membership::Joined { acks, .. } => {
                 send(&Packet::Disconnect { namespace: namespace.clone() }, lower);
-                self.left(namespace.clone(), pending, DisconnectReason::ServerLeft);
+                self.left(namespace.clone(), acks, DisconnectReason::ServerLeft);
             }
             // Not in yet: the refusal is the goodbye.
             Membership::Joining => {
@@ -220,23 +232,24 @@ impl<W> Connection<W> {
         self.members.iter_mut().find(|member| member.namespace == *namespace).map(|member| &mut member.state)
     }
 
-    fn joined(&mut self, namespace: &Namespace) -> Option<&mut BTreeMap<AckId, Pending<W>>> {
+    /// The acks of a namespace that was joined.
+    fn joined(&mut self, namespace: &Namespace) -> Option<&mut Acks<W>> {
         match self.membership(namespace)? {
-            Membership::Joined { pending, .. } => Some(pending),
+            Membership::Joined { acks, .. } => Some(acks),
             Membership::Joining | Membership::Left { .. } => None,
         }
     }
 
     fn retire_if_idle(&mut self, namespace: &Namespace, lower: &mut Lower<'_>) {
-        if let Some(Membership::Joined { pending, retiring: true }) = self.membership(namespace)
-            && pending.is_empty()
+        if let Some(Membership::Joined { acks, retiring: true }) = self.membership(namespace)
+            && acks.is_empty()
         {
             self.disconnect(namespace, lower);
         }
     }
 
-    fn left(&mut self, namespace: Namespace, pending: BTreeMap<AckId, Pending<W>>, reason: DisconnectReason) {
-        for Pending { waiter, .. } in pending.into_values() {
+    fn left(&mut self, namespace: Namespace, acks: Acks<W>, reason: DisconnectReason) {
+        for waiter in acks.into_waiters() {
             self.events.push_back(Event::Acked { waiter, outcome: Err(AckError::Disconnected) });
         }
         self.events.push_back(Event::Disconnected { namespace, reason });
@@ -254,11 +267,11 @@ impl<W> Connection<W> {
         match self.membership(packet.namespace()) {
             // They crossed our goodbye on the way.
             Some(Membership::Left { .. }) => (),
-            Some(Membership::Joined { pending, .. }) => match packet {
+            Some(Membership::Joined { acks, .. }) => match packet {
                 Packet::Disconnect { namespace } => {
-                    let pending = std::mem::take(pending);
+                    let acks = std::mem::take(acks);
                     self.members.retain(|member| member.namespace != namespace);
-                    self.left(namespace, pending, DisconnectReason::ClientLeft);
+                    self.left(namespace, acks, DisconnectReason::ClientLeft);
                 }
                 Packet::Event { namespace, id, args, attachments } => {
                     if !oversized {
@@ -288,7 +301,7 @@ impl<W> Connection<W> {
         lower: &mut Lower<'_>,
     ) {
         let Some(id) = id else { return };
-        if let Some(Pending { waiter, .. }) = self.joined(namespace).and_then(|pending| pending.remove(&id)) {
+        if let Some(waiter) = self.joined(namespace).and_then(|acks| acks.remove(id)) {
             self.events.push_back(Event::Acked { waiter, outcome });
             self.retire_if_idle(namespace, lower);
         }
@@ -358,10 +371,9 @@ impl<W> Connection<W> {
         }
     }
 
-    /// Acks of one namespace are due in the order of their ids, since all get the same time.
     fn next_ack_due(&self) -> Option<Instant> {
         let due = |member: &Member<W>| match &member.state {
-            Membership::Joined { pending, .. } => pending.first_key_value().map(|(_, pending)| pending.due),
+            Membership::Joined { acks, .. } => acks.next_due(),
             Membership::Joining | Membership::Left { .. } => None,
         };
         self.members.iter().filter_map(due).min()
@@ -370,10 +382,9 @@ impl<W> Connection<W> {
     fn time_out_acks(&mut self, lower: &mut Lower<'_>) {
         for index in 0..self.members.len() {
             let member = &mut self.members[index];
-            let Membership::Joined { pending, .. } = &mut member.state else { continue };
+            let Membership::Joined { acks, .. } = &mut member.state else { continue };
             let mut settled = false;
-            while let Some(entry) = pending.first_entry().filter(|entry| entry.get().due <= lower.now) {
-                let waiter = entry.remove().waiter;
+            while let Some(waiter) = acks.take_due(lower.now) {
                 self.events.push_back(Event::Acked { waiter, outcome: Err(AckError::TimedOut) });
                 settled = true;
             }
@@ -479,8 +490,8 @@ impl<W> Layer for Connection<W> {
     fn closed(&mut self, reason: CloseReason) {
         self.assembly = Assembly::default();
         for Member { namespace, state } in std::mem::take(&mut self.members) {
-            if let Membership::Joined { pending, .. } = state {
-                self.left(namespace, pending, DisconnectReason::Closed(reason));
+            if let Membership::Joined { acks, .. } = state {
+                self.left(namespace, acks, DisconnectReason::Closed(reason));
             }
         }
     }
