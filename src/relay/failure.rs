@@ -37,11 +37,12 @@ pub(super) enum Code {
     Busy,
     Store,
     Stopping,
+    Bug,
 }
 
 impl Code {
     /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -61,6 +62,7 @@ impl Code {
         Self::Busy,
         Self::Store,
         Self::Stopping,
+        Self::Bug,
     ];
 
     /// Returns the code as text.
@@ -85,6 +87,7 @@ impl Code {
             Self::Busy => "server-busy",
             Self::Store => "store-unavailable",
             Self::Stopping => "stopping",
+            Self::Bug => "internal-error",
         }
     }
 }
@@ -133,6 +136,8 @@ pub(super) enum Failure {
     Store,
     /// The server is about to stop.
     Stopping,
+    /// The server did what it should never do.
+    Bug,
 }
 
 impl Failure {
@@ -158,6 +163,7 @@ impl Failure {
             Self::Busy => Code::Busy,
             Self::Store => Code::Store,
             Self::Stopping => Code::Stopping,
+            Self::Bug => Code::Bug,
         }
     }
 
@@ -176,6 +182,7 @@ impl Failure {
             Self::TokenNotFound => standard(StatusCode::NOT_FOUND),
             Self::NotConnected | Self::Disconnected => standard(StatusCode::BAD_GATEWAY),
             Self::TimedOut(status) => *status,
+            Self::Bug => StatusCode::INTERNAL_SERVER_ERROR,
             Self::AnswerTooLarge | Self::InvalidAnswer(_) => StatusCode::BAD_GATEWAY,
             Self::Overloaded | Self::Busy | Self::Store | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -207,7 +214,8 @@ impl Failure {
             | Self::Disconnected
             | Self::TimedOut(_)
             | Self::AnswerTooLarge
-            | Self::InvalidAnswer(_) => (),
+            | Self::InvalidAnswer(_)
+            | Self::Bug => (),
         }
         reply
     }
@@ -237,6 +245,7 @@ impl fmt::Display for Failure {
             Self::Overloaded => f.write_str("too many requests are waiting for this client"),
             Self::Store => f.write_str("the server cannot look tokens up now"),
             Self::Stopping => f.write_str("the server is stopping"),
+            Self::Bug => f.write_str("the server has a fault: please report it to its operator"),
         }
     }
 }

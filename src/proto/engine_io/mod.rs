@@ -1,12 +1,17 @@
 //! Engine.IO: sessions over long-polling and WebSocket (PROTOCOL.md, "Engine.IO").
 //!
+//! - [`close_reason`]: why a session ended
+//! - [`lower`]: what the layer above a session may do to it
 //! - [`packet`]: one packet and its frame
 //! - [`payload`]: the packets of one polling body
 //! - [`jsonp`]: such a body as a script and as a form
 //! - [`query`]: what an HTTP request to the path wants
 //! - [`session`]: the state machine of one session
 
+pub mod close_reason;
 pub mod jsonp;
+pub mod lower;
+mod outbox;
 pub mod packet;
 pub mod payload;
 pub mod query;
@@ -15,9 +20,11 @@ pub mod session;
 use std::fmt;
 use std::time::Duration;
 
+pub use self::close_reason::CloseReason;
+pub use self::lower::Lower;
 pub use self::packet::{ClientPacket, DecodeError, Frame, Message, Outgoing, Room, ServerPacket};
 pub use self::query::{BinaryAs, Method, Rejection, Request};
-pub use self::session::{CloseReason, Session};
+pub use self::session::Session;
 
 /// The revision of the protocol: what `EIO=` says. Socket.IO on it has the next number: its protocol 4 stands on revision
 /// 3, its protocol 5 on revision 4.
