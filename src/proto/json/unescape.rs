@@ -1,10 +1,41 @@
 //! Strings out of JSON, without their escapes.
 
+use std::borrow::Cow;
+
 use fearless_simd::prelude::*;
 use fearless_simd::{dispatch, mask8x64, u8x64};
 
-use super::Invalid;
 use super::block::{BLOCK, COPY, LARGE, WINDOW, escaped, find, from_on, is_backslash, level};
+use super::event::Invalid;
+
+/// The text of a checked string, given with its quotes. A lone surrogate becomes U+FFFD, as where JavaScript encodes UTF-8.
+#[must_use]
+pub fn unquote(quoted: &str) -> Cow<'_, str> {
+    let inner = without_quotes(quoted);
+    match unescape(inner) {
+        // What stands between escapes is whole characters, and each escape is one.
+        Some(text) => Cow::Owned(String::from_utf8(text).unwrap_or_default()),
+        None => Cow::Borrowed(inner),
+    }
+}
+
+/// What stands between the quotes of a checked string.
+#[must_use]
+pub fn without_quotes(quoted: &str) -> &str {
+    quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(quoted)
+}
+
+/// The same text without its escapes, as UTF-8; `None` when it has none. See [`unquote`].
+#[must_use]
+pub fn unescape(text: &str) -> Option<Vec<u8>> {
+    let first = memchr::memchr(b'\\', text.as_bytes())?;
+    // One block more, since whole blocks are copied.
+    let mut out = Vec::with_capacity(text.len() + BLOCK);
+    out.extend_from_slice(&text.as_bytes()[..first]);
+    let at = unescape_large_blocks(text.as_bytes(), first, &mut out).map_or(text.len(), |(at, _)| at);
+    unescape_blocks(&text.as_bytes()[at..], &mut out);
+    Some(out)
+}
 
 /// Goes on in a string that starts a character or an escape here: checks large blocks and appends them without their escapes,
 /// to behind the string's end, or until no whole block is left. Then it gives `false`, and what is left starts like that too.

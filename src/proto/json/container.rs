@@ -8,7 +8,8 @@ use fearless_simd::prelude::*;
 use fearless_simd::{dispatch, u8x64};
 
 use super::block::{LARGE, Marks, level};
-use super::scan::{Nesting, Scanner};
+use super::cursor::Cursor;
+use super::nesting::Nesting;
 
 /// Behind the object or array that starts at `at`. `None` when something in it cannot be: [`scan`](super::scan()) tells what,
 /// and has the last word.
@@ -35,7 +36,7 @@ fn end_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Option<usize> {
         }
         let mut escapes = found.escapes;
         while escapes != 0 {
-            Scanner { bytes, at: start + escapes.trailing_zeros() as usize }.escape().ok()?;
+            Cursor { bytes, at: start + escapes.trailing_zeros() as usize }.escape().ok()?;
             escapes &= escapes - 1;
         }
         let mut tokens = found.tokens;
@@ -48,9 +49,9 @@ fn end_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Option<usize> {
             match token {
                 Token::Quote | Token::Colon | Token::Comma | Token::Blank => (),
                 Token::Scalar => {
-                    let mut scanner = Scanner { bytes, at: start + index };
-                    scanner.scalar().ok()?;
-                    let behind = scanner.peek().map_or(Token::Blank, |byte| TOKENS[usize::from(byte)]);
+                    let mut cursor = Cursor { bytes, at: start + index };
+                    cursor.scalar().ok()?;
+                    let behind = cursor.peek().map_or(Token::Blank, |byte| TOKENS[usize::from(byte)]);
                     if let Token::Scalar | Token::Quote = behind {
                         return None;
                     }
@@ -156,102 +157,4 @@ const fn wrong(in_object: bool) -> [bool; HISTORIES] {
         history += 1;
     }
     table
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::block::levels::on_each;
-    use super::*;
-
-    /// What the walk says of the object or array at the start.
-    fn walked(text: &str) -> Option<usize> {
-        let mut scanner = Scanner::new(text);
-        scanner.walk(|_, _| ()).ok().map(|()| scanner.at)
-    }
-
-    fn json() -> impl Strategy<Value = String> {
-        let leaf = prop_oneof![
-            Just("null".to_owned()),
-            Just("true".to_owned()),
-            r"-?(0|[1-9][0-9]{0,9})(\.[0-9]{1,3})?([eE][+-]?[0-9]{1,2})?",
-            string(),
-        ];
-        leaf.prop_recursive(6, 200, 12, |inner| {
-            let blanks = || prop_oneof![6 => Just(""), 1 => Just(" "), 1 => Just("\n\t"), 1 => Just("\r\n  ")];
-            let element = (blanks(), inner.clone(), blanks())
-                .prop_map(|(before, value, behind)| before.to_owned() + &value + behind);
-            let member = (blanks(), string(), blanks(), blanks(), inner, blanks())
-                .prop_map(|(a, key, b, c, value, d)| format!("{a}{key}{b}:{c}{value}{d}"));
-            prop_oneof![
-                prop::collection::vec(element, 0..12).prop_map(|elements| format!("[{}]", elements.join(","))),
-                prop::collection::vec(member, 0..12).prop_map(|members| format!("{{{}}}", members.join(","))),
-            ]
-        })
-    }
-
-    fn string() -> impl Strategy<Value = String> {
-        r#""([a-z {}\[\]:,é😀]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}|\\\\){0,30}""#
-    }
-
-    /// One byte is taken away, or another one put in its place or before it.
-    fn broken(text: &str, place: usize, byte: char, how: u8) -> String {
-        let place = (0..=place % text.len()).rev().find(|&place| text.is_char_boundary(place)).unwrap_or_default();
-        let (before, behind) = text.split_at(place);
-        let mut rest = behind.chars();
-        match how % 3 {
-            0 => format!("{before}{byte}{behind}"),
-            1 => rest.next().map_or_else(String::new, |_| before.to_owned() + rest.as_str()),
-            _ => rest.next().map_or_else(String::new, |_| format!("{before}{byte}{}", rest.as_str())),
-        }
-    }
-
-    /// Every sequence of so many tokens, and what stands behind its end or not.
-    #[test]
-    fn knows_which_token_may_follow() {
-        const TOKENS: [&str; 8] = ["\"a\"", ":", ",", "1", "{", "[", "}", "]"];
-        const LENGTH: u32 = 5;
-        let mut right = 0;
-        for first in ["{", "[", "{\"b\":[", "[{"] {
-            for mut number in 0..8_usize.pow(LENGTH) {
-                let mut text = first.to_owned();
-                for _ in 0..LENGTH {
-                    text += TOKENS[number % 8];
-                    number /= 8;
-                }
-                let walked = walked(&text);
-                text.truncate(walked.unwrap_or(text.len()));
-                assert_eq!(end(text.as_bytes(), 0), walked, "{text}");
-                right += usize::from(walked.is_some());
-            }
-        }
-        assert!(right > 1_000, "{right} are JSON");
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
-
-        #[test]
-        fn agrees_with_the_walk(
-            values in prop::collection::vec(json(), 1..6),
-            before in 0..70_usize,
-            breaks in prop::collection::vec((any::<usize>(), r#"[{}\[\]:,"\\0-9a-z .\-\x00-\x1fé]"#, any::<u8>()), 0..3),
-        ) {
-            let mut text = format!("[\"{}\",{}]", "x".repeat(before), values.join(","));
-            on_each(|| assert_eq!(end(text.as_bytes(), 0), Some(text.len()), "{text}"));
-            for (place, byte, how) in breaks {
-                text = broken(&text, place, byte.chars().next().unwrap_or(' '), how);
-                if !text.starts_with(['{', '[']) {
-                    break;
-                }
-                // Behind the end of it the rest of its block must be JSON too: then the walk has to say it.
-                on_each(|| match (end(text.as_bytes(), 0), walked(&text)) {
-                    (Some(ours), theirs) => assert_eq!(Some(ours), theirs, "{text}"),
-                    (None, Some(theirs)) => assert!(theirs < text.len(), "{text}"),
-                    (None, None) => (),
-                });
-            }
-        }
-    }
 }

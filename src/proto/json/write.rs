@@ -1,4 +1,4 @@
-//! Strings into JSON and out of it.
+//! Strings into JSON.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,7 +7,6 @@ use fearless_simd::prelude::*;
 use fearless_simd::{dispatch, u8x64};
 
 use super::block::{BLOCK, COPY, LARGE, WINDOW, level, needs_escape, needs_escape_large};
-use super::unescape::{unescape_blocks, unescape_large_blocks};
 
 /// Appends a JSON string with its quotes.
 pub fn write_string(text: &str, out: &mut String) {
@@ -116,35 +115,6 @@ pub fn write_unicode_escape(unit: u16, out: &mut String) {
     for shift in [12, 8, 4, 0] {
         out.push(char::from(HEX[usize::from(unit >> shift & 15)]));
     }
-}
-
-/// The text of a checked string, given with its quotes. A lone surrogate becomes U+FFFD, as where JavaScript encodes UTF-8.
-#[must_use]
-pub fn unquote(quoted: &str) -> Cow<'_, str> {
-    let inner = without_quotes(quoted);
-    match unescape(inner) {
-        // What stands between escapes is whole characters, and each escape is one.
-        Some(text) => Cow::Owned(String::from_utf8(text).unwrap_or_default()),
-        None => Cow::Borrowed(inner),
-    }
-}
-
-/// What stands between the quotes of a checked string.
-#[must_use]
-pub fn without_quotes(quoted: &str) -> &str {
-    quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(quoted)
-}
-
-/// The same text without its escapes, as UTF-8; `None` when it has none. See [`unquote`].
-#[must_use]
-pub fn unescape(text: &str) -> Option<Vec<u8>> {
-    let first = memchr::memchr(b'\\', text.as_bytes())?;
-    // One block more, since whole blocks are copied.
-    let mut out = Vec::with_capacity(text.len() + BLOCK);
-    out.extend_from_slice(&text.as_bytes()[..first]);
-    let at = unescape_large_blocks(text.as_bytes(), first, &mut out).map_or(text.len(), |(at, _)| at);
-    unescape_blocks(&text.as_bytes()[at..], &mut out);
-    Some(out)
 }
 
 /// The escape of each byte up to the backslash, filled up with blanks to eight; of use for those that need one.

@@ -1,0 +1,194 @@
+//! JSON checked and cut into its parts.
+
+use std::ops::Range;
+
+use bytestring::ByteString;
+
+use super::cursor::Cursor;
+use super::event::Invalid;
+use super::scan::value;
+use super::unescape::unquote;
+
+/// Checks that a text is one JSON value, with blanks around it or not.
+///
+/// # Errors
+/// With the place of the first byte that cannot be.
+pub fn check(text: &str) -> Result<(), Invalid> {
+    let mut cursor = Cursor::new(text);
+    cursor.blanks();
+    value(&mut cursor)?;
+    cursor.end()
+}
+
+/// The elements of an array, as they are written.
+///
+/// # Errors
+/// When the text is not JSON, or not an array (then `at` is where the array should start).
+pub fn elements(text: &str) -> Result<Vec<Range<usize>>, Invalid> {
+    let mut elements = Vec::new();
+    for_each_element(text, |element| elements.push(element))?;
+    Ok(elements)
+}
+
+/// Visits what [`elements`] gives, one after the other. In a text that turns out not to be JSON, some may have been visited.
+///
+/// # Errors
+/// As [`elements`].
+pub fn for_each_element(text: &str, mut visit: impl FnMut(Range<usize>)) -> Result<(), Invalid> {
+    for_each_due(text, |cursor| value(cursor).map(&mut visit))
+}
+
+/// The same, with the text of the first long string that has escapes: it is cheapest to unescape while it is checked.
+///
+/// # Errors
+/// As [`elements`].
+pub fn for_each_element_unescaping(
+    text: &str,
+    mut visit: impl FnMut(Range<usize>, Option<Vec<u8>>),
+) -> Result<(), Invalid> {
+    let mut is_found = false;
+    for_each_due(text, |cursor| {
+        if is_found || cursor.peek() != Some(b'"') {
+            return value(cursor).map(|element| visit(element, None));
+        }
+        let start = cursor.at;
+        let unescaped = cursor.string_unescaped()?;
+        is_found = unescaped.is_some();
+        visit(start..cursor.at, unescaped);
+        Ok(())
+    })
+}
+
+/// Calls `take` where an element of an array is due, which it passes.
+fn for_each_due(text: &str, mut take: impl FnMut(&mut Cursor<'_>) -> Result<(), Invalid>) -> Result<(), Invalid> {
+    let mut cursor = Cursor::new(text);
+    cursor.blanks();
+    cursor.expect(b'[')?;
+    cursor.blanks();
+    if !cursor.passes(b']') {
+        loop {
+            take(&mut cursor)?;
+            cursor.blanks();
+            if !cursor.passes(b',') {
+                break;
+            }
+        }
+        cursor.expect(b']')?;
+    }
+    cursor.end()
+}
+
+/// Where a member of an object stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its key, with the quotes.
+    pub key: Range<usize>,
+    /// Its value.
+    pub value: Range<usize>,
+}
+
+/// The members of an object, as they are written.
+///
+/// # Errors
+/// As [`elements`].
+pub fn members(text: &str) -> Result<Vec<Member>, Invalid> {
+    let mut members = Vec::new();
+    let mut cursor = Cursor::new(text);
+    cursor.blanks();
+    cursor.expect(b'{')?;
+    cursor.blanks();
+    if !cursor.passes(b'}') {
+        loop {
+            let key = cursor.key()?;
+            members.push(Member { key, value: value(&mut cursor)? });
+            cursor.blanks();
+            if !cursor.passes(b',') {
+                break;
+            }
+        }
+        cursor.expect(b'}')?;
+    }
+    cursor.end()?;
+    Ok(members)
+}
+
+/// The value of a member by its plain name, without blanks around it; the last one counts, as in JavaScript.
+#[must_use]
+pub fn member(object: &ByteString, name: &str) -> Option<ByteString> {
+    let members = members(object).ok()?;
+    let member = members.into_iter().rev().find(|member| unquote(&object[member.key.clone()]) == name)?;
+    Some(object.slice_ref(&object[member.value]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_json_and_nothing_else() {
+        for text in [
+            "null",
+            " true ",
+            "-0",
+            "1e400",
+            "0.5E-7",
+            "123456789012345678901234567890",
+            r#""\ud800""#,
+            "[]",
+            "[ ]",
+            "{}",
+            r#"{"a":1,"a":[{}, [ ]]}"#,
+            "\"\u{2028}é😀\"",
+            r#""\u0000\/\b""#,
+            "\t[1 ,\n2]\r",
+        ] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+        for (text, at) in [
+            ("", 0),
+            ("tru", 0),
+            ("01", 1),
+            ("-", 1),
+            ("1.", 2),
+            ("1e", 2),
+            ("+1", 0),
+            (".5", 0),
+            ("[1,]", 3),
+            ("[1", 2),
+            ("[1}", 2),
+            ("{\"a\"}", 4),
+            ("{\"a\":1,}", 7),
+            ("{a:1}", 1),
+            ("\"a", 2),
+            ("\"\n\"", 1),
+            (r#""\x""#, 2),
+            (r#""\u12g4""#, 2),
+            ("{}x", 2),
+            ("[]]", 2),
+            ("'a'", 0),
+            ("\u{feff}1", 0),
+        ] {
+            assert_eq!(check(text), Err(Invalid { at }), "{text}");
+        }
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        let deep = 1_000_000;
+        let text = "[".repeat(deep) + &"]".repeat(deep);
+        assert_eq!(check(&text), Ok(()));
+        assert_eq!(check(&text[1..]), Err(Invalid { at: text.len() - 2 }));
+    }
+
+    #[test]
+    fn cuts_arrays_and_objects() {
+        let text = r#" [1, "a,]" , {"b":[2]},[] ,null] "#;
+        let found: Vec<_> = elements(text).unwrap().into_iter().map(|range| &text[range]).collect();
+        assert_eq!(found, ["1", r#""a,]""#, r#"{"b":[2]}"#, "[]", "null"]);
+        assert_eq!(elements("{}"), Err(Invalid { at: 0 }));
+        let object = ByteString::from(r#"{"a":1,"b":{"a":2}, "a" : [3] }"#);
+        assert_eq!(member(&object, "a").as_deref(), Some("[3]"));
+        assert_eq!(member(&object, "b").as_deref(), Some(r#"{"a":2}"#));
+        assert_eq!(member(&object, "c"), None);
+    }
+}
