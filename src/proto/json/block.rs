@@ -20,13 +20,13 @@ pub(super) fn needs_escape(block: &[u8; BLOCK]) -> u64 {
 }
 
 /// A bit for each backslash.
-pub(super) fn is_backslash(block: &[u8; BLOCK]) -> u64 {
+pub(super) fn backslashes_in(block: &[u8; BLOCK]) -> u64 {
     dispatch!(Level::baseline(), simd => u8x16::load_array_ref(simd, block).simd_eq(b'\\').to_bitmask())
 }
 
 /// What the processor can do, for those who look at large blocks. Tests make it less.
 #[inline]
-pub(super) fn level() -> Level {
+pub(super) fn simd_level() -> Level {
     #[cfg(test)]
     if let Some(level) = levels::CHOSEN.get() {
         return level;
@@ -45,7 +45,7 @@ pub(super) mod levels {
     }
 
     /// Runs the test as on each kind of processor that this one can be.
-    pub(in super::super) fn on_each(mut test: impl FnMut()) {
+    pub(in super::super) fn on_each_level(mut test: impl FnMut()) {
         let best = Level::new();
         let mut levels = vec![Level::baseline(), best];
         #[cfg(target_arch = "x86_64")]
@@ -59,30 +59,30 @@ pub(super) mod levels {
 }
 
 /// A bit for each place from this one on, be it beyond all.
-pub(super) fn from_on(place: usize) -> u64 {
+pub(super) fn bits_from(place: usize) -> u64 {
     u32::try_from(place).ok().and_then(|place| u64::MAX.checked_shl(place)).unwrap_or(0)
 }
 
 /// How many bytes are looked at together in long strings: with a bit for each, they fill a word.
-pub(super) const LARGE: usize = 64;
+pub(super) const LARGE_BLOCK: usize = 64;
 
 /// What a large block holds, a bit for each byte.
-pub(super) struct Found {
+pub(super) struct BlockBits {
     pub(super) quotes: u64,
     pub(super) backslashes: u64,
     pub(super) controls: u64,
 }
 
 /// How many bytes are copied at once, be they right or not: most pieces between escapes are shorter.
-pub(super) const COPY: usize = 32;
+pub(super) const COPY_SIZE: usize = 32;
 
 /// A large block and what may be copied, or looked at, behind it.
-pub(super) const WINDOW: usize = LARGE + COPY;
+pub(super) const WINDOW: usize = LARGE_BLOCK + COPY_SIZE;
 
 /// Where a large block has what [`needs_escape`] tells of.
 #[inline(always)]
-pub(super) fn find<S: Simd>(bytes: u8x64<S>) -> Found {
-    Found { quotes: is_byte(bytes, b'"'), backslashes: is_byte(bytes, b'\\'), controls: controls(bytes) }
+pub(super) fn find<S: Simd>(bytes: u8x64<S>) -> BlockBits {
+    BlockBits { quotes: positions_of(bytes, b'"'), backslashes: positions_of(bytes, b'\\'), controls: controls(bytes) }
 }
 
 /// A bit for each control character. There is hardly ever one, which is known sooner than where.
@@ -100,7 +100,7 @@ pub(super) fn needs_escape_large<S: Simd>(bytes: u8x64<S>) -> u64 {
 
 /// A bit for each byte of a large block that is this one.
 #[inline(always)]
-pub(super) fn is_byte<S: Simd>(bytes: u8x64<S>, byte: u8) -> u64 {
+pub(super) fn positions_of<S: Simd>(bytes: u8x64<S>, byte: u8) -> u64 {
     bytes.simd_eq(byte).to_bitmask()
 }
 
@@ -121,7 +121,7 @@ pub(super) fn escaped(backslashes: u64, carry: &mut bool) -> u64 {
 
 /// What is known of a text at the end of a block.
 #[derive(Default)]
-pub(super) struct Marks {
+pub(super) struct BlockState {
     /// Whether the next byte is behind a backslash.
     escaped: bool,
     /// All bits when the next byte is in a string, or none.
@@ -131,7 +131,7 @@ pub(super) struct Marks {
 }
 
 /// Where a block has what counts in JSON, a bit for each byte.
-pub(super) struct Structure {
+pub(super) struct TokenBits {
     /// The first byte of each token.
     pub(super) tokens: u64,
     /// What stands behind a backslash, but for quotes and backslashes, which always may.
@@ -140,12 +140,12 @@ pub(super) struct Structure {
     pub(super) broken: bool,
 }
 
-impl Marks {
+impl BlockState {
     #[inline(always)]
-    pub(super) fn next<S: Simd>(&mut self, bytes: u8x64<S>) -> Structure {
-        let backslashes = is_byte(bytes, b'\\');
+    pub(super) fn next<S: Simd>(&mut self, bytes: u8x64<S>) -> TokenBits {
+        let backslashes = positions_of(bytes, b'\\');
         let escaped = if backslashes == 0 && !self.escaped { 0 } else { escaped(backslashes, &mut self.escaped) };
-        let all_quotes = is_byte(bytes, b'"');
+        let all_quotes = positions_of(bytes, b'"');
         let quotes = all_quotes & !escaped;
         // From each first quote to before its second.
         let strings = prefix_xor(quotes) ^ self.in_string;
@@ -163,9 +163,10 @@ impl Marks {
         self.in_scalar = scalars >> 63;
         let mut broken = controls & strings != 0;
         if controls != 0 {
-            broken |= controls & !(is_byte(bytes, b'\n') | is_byte(bytes, b'\r') | is_byte(bytes, b'\t')) != 0;
+            broken |=
+                controls & !(positions_of(bytes, b'\n') | positions_of(bytes, b'\r') | positions_of(bytes, b'\t')) != 0;
         }
-        Structure {
+        TokenBits {
             tokens: (operators | starts) & !(strings ^ quotes),
             escapes: escaped & !(all_quotes | backslashes),
             broken,

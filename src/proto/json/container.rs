@@ -7,51 +7,51 @@
 use fearless_simd::prelude::*;
 use fearless_simd::{dispatch, u8x64};
 
-use super::block::{LARGE, Marks, level};
+use super::block::{BlockState, LARGE_BLOCK, simd_level};
 use super::cursor::Cursor;
 use super::nesting::Nesting;
 
 /// Behind the object or array that starts at `at`. `None` when something in it cannot be: [`scan`](super::scan()) tells what,
 /// and has the last word.
 #[inline(never)]
-pub(super) fn end(bytes: &[u8], at: usize) -> Option<usize> {
-    dispatch!(level(), simd => end_with(simd, bytes, at))
+pub(super) fn skip_container(bytes: &[u8], at: usize) -> Option<usize> {
+    dispatch!(simd_level(), simd => skip_container_with(simd, bytes, at))
 }
 
 #[inline(always)]
-fn end_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Option<usize> {
-    let mut marks = Marks::default();
+fn skip_container_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Option<usize> {
+    let mut state = BlockState::default();
     let mut open = Nesting::default();
     let (mut history, mut wrong) = (0, false);
     let mut cannot_follow = &[false; HISTORIES];
     let (blocks, tail) = bytes[at..].as_chunks();
-    let mut last = [b' '; LARGE];
+    let mut last = [b' '; LARGE_BLOCK];
     last[..tail.len()].copy_from_slice(tail);
     for index in 0..=blocks.len() {
         let block = blocks.get(index).unwrap_or(&last);
-        let start = at + index * LARGE;
-        let found = marks.next(u8x64::load_array_ref(simd, block));
+        let start = at + index * LARGE_BLOCK;
+        let found = state.next(u8x64::load_array_ref(simd, block));
         if found.broken {
             return None;
         }
         let mut escapes = found.escapes;
         while escapes != 0 {
-            Cursor { bytes, at: start + escapes.trailing_zeros() as usize }.escape().ok()?;
+            Cursor { bytes, at: start + escapes.trailing_zeros() as usize }.skip_escape().ok()?;
             escapes &= escapes - 1;
         }
         let mut tokens = found.tokens;
         while tokens != 0 {
             let index = tokens.trailing_zeros() as usize;
             tokens &= tokens - 1;
-            let token = TOKENS[usize::from(block[index % LARGE])];
+            let token = TOKENS[usize::from(block[index % LARGE_BLOCK])];
             history = (history << TOKEN_BITS | token as usize) % HISTORIES;
             wrong |= cannot_follow[history];
             match token {
-                Token::Quote | Token::Colon | Token::Comma | Token::Blank => (),
+                Token::Quote | Token::Colon | Token::Comma | Token::Whitespace => (),
                 Token::Scalar => {
                     let mut cursor = Cursor { bytes, at: start + index };
-                    cursor.scalar().ok()?;
-                    let behind = cursor.peek().map_or(Token::Blank, |byte| TOKENS[usize::from(byte)]);
+                    cursor.skip_scalar().ok()?;
+                    let behind = cursor.peek().map_or(Token::Whitespace, |byte| TOKENS[usize::from(byte)]);
                     if let Token::Scalar | Token::Quote = behind {
                         return None;
                     }
@@ -94,7 +94,7 @@ enum Token {
     CloseObject,
     CloseArray,
     /// None: it stands between them.
-    Blank,
+    Whitespace,
 }
 
 const TOKENS: [Token; 256] = {
@@ -106,10 +106,10 @@ const TOKENS: [Token; 256] = {
     tokens[b'[' as usize] = Token::OpenArray;
     tokens[b'}' as usize] = Token::CloseObject;
     tokens[b']' as usize] = Token::CloseArray;
-    tokens[b' ' as usize] = Token::Blank;
-    tokens[b'\t' as usize] = Token::Blank;
-    tokens[b'\n' as usize] = Token::Blank;
-    tokens[b'\r' as usize] = Token::Blank;
+    tokens[b' ' as usize] = Token::Whitespace;
+    tokens[b'\t' as usize] = Token::Whitespace;
+    tokens[b'\n' as usize] = Token::Whitespace;
+    tokens[b'\r' as usize] = Token::Whitespace;
     tokens
 };
 

@@ -21,7 +21,7 @@ impl<'t> Cursor<'t> {
     }
 
     #[inline]
-    pub(super) fn blanks(&mut self) {
+    pub(super) fn skip_whitespace(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
         }
@@ -37,18 +37,18 @@ impl<'t> Cursor<'t> {
     }
 
     /// Passes a byte and the blanks behind it, if it is there.
-    pub(super) fn passes(&mut self, byte: u8) -> bool {
+    pub(super) fn eat(&mut self, byte: u8) -> bool {
         let there = self.peek() == Some(byte);
         if there {
             self.at += 1;
-            self.blanks();
+            self.skip_whitespace();
         }
         there
     }
 
     /// The end of the text, but for blanks.
-    pub(super) fn end(&mut self) -> Result<(), Invalid> {
-        self.blanks();
+    pub(super) fn expect_end(&mut self) -> Result<(), Invalid> {
+        self.skip_whitespace();
         if self.at == self.bytes.len() { Ok(()) } else { Err(self.invalid()) }
     }
 }

@@ -10,9 +10,9 @@ mod cursor;
 mod event;
 mod nesting;
 mod parts;
-mod quoted;
 mod scalar;
 mod scan;
+mod string;
 mod unescape;
 mod write;
 

@@ -6,7 +6,7 @@ use bytestring::ByteString;
 
 use super::cursor::Cursor;
 use super::event::Invalid;
-use super::scan::value;
+use super::scan::skip_value;
 use super::unescape::unquote;
 
 /// Checks that a text is one JSON value, with blanks around it or not.
@@ -15,9 +15,9 @@ use super::unescape::unquote;
 /// With the place of the first byte that cannot be.
 pub fn check(text: &str) -> Result<(), Invalid> {
     let mut cursor = Cursor::new(text);
-    cursor.blanks();
-    value(&mut cursor)?;
-    cursor.end()
+    cursor.skip_whitespace();
+    skip_value(&mut cursor)?;
+    cursor.expect_end()
 }
 
 /// The elements of an array, as they are written.
@@ -35,7 +35,7 @@ pub fn elements(text: &str) -> Result<Vec<Range<usize>>, Invalid> {
 /// # Errors
 /// As [`elements`].
 pub fn for_each_element(text: &str, mut visit: impl FnMut(Range<usize>)) -> Result<(), Invalid> {
-    for_each_due(text, |cursor| value(cursor).map(&mut visit))
+    walk_array(text, |cursor| skip_value(cursor).map(&mut visit))
 }
 
 /// The same, with the text of the first long string that has escapes: it is cheapest to unescape while it is checked.
@@ -47,12 +47,12 @@ pub fn for_each_element_unescaping(
     mut visit: impl FnMut(Range<usize>, Option<Vec<u8>>),
 ) -> Result<(), Invalid> {
     let mut is_found = false;
-    for_each_due(text, |cursor| {
+    walk_array(text, |cursor| {
         if is_found || cursor.peek() != Some(b'"') {
-            return value(cursor).map(|element| visit(element, None));
+            return skip_value(cursor).map(|element| visit(element, None));
         }
         let start = cursor.at;
-        let unescaped = cursor.string_unescaped()?;
+        let unescaped = cursor.skip_string_unescaping()?;
         is_found = unescaped.is_some();
         visit(start..cursor.at, unescaped);
         Ok(())
@@ -60,22 +60,22 @@ pub fn for_each_element_unescaping(
 }
 
 /// Calls `take` where an element of an array is due, which it passes.
-fn for_each_due(text: &str, mut take: impl FnMut(&mut Cursor<'_>) -> Result<(), Invalid>) -> Result<(), Invalid> {
+fn walk_array(text: &str, mut take: impl FnMut(&mut Cursor<'_>) -> Result<(), Invalid>) -> Result<(), Invalid> {
     let mut cursor = Cursor::new(text);
-    cursor.blanks();
+    cursor.skip_whitespace();
     cursor.expect(b'[')?;
-    cursor.blanks();
-    if !cursor.passes(b']') {
+    cursor.skip_whitespace();
+    if !cursor.eat(b']') {
         loop {
             take(&mut cursor)?;
-            cursor.blanks();
-            if !cursor.passes(b',') {
+            cursor.skip_whitespace();
+            if !cursor.eat(b',') {
                 break;
             }
         }
         cursor.expect(b']')?;
     }
-    cursor.end()
+    cursor.expect_end()
 }
 
 /// Where a member of an object stands.
@@ -94,21 +94,21 @@ pub struct Member {
 pub fn members(text: &str) -> Result<Vec<Member>, Invalid> {
     let mut members = Vec::new();
     let mut cursor = Cursor::new(text);
-    cursor.blanks();
+    cursor.skip_whitespace();
     cursor.expect(b'{')?;
-    cursor.blanks();
-    if !cursor.passes(b'}') {
+    cursor.skip_whitespace();
+    if !cursor.eat(b'}') {
         loop {
-            let key = cursor.key()?;
-            members.push(Member { key, value: value(&mut cursor)? });
-            cursor.blanks();
-            if !cursor.passes(b',') {
+            let key = cursor.skip_key()?;
+            members.push(Member { key, value: skip_value(&mut cursor)? });
+            cursor.skip_whitespace();
+            if !cursor.eat(b',') {
                 break;
             }
         }
         cursor.expect(b'}')?;
     }
-    cursor.end()?;
+    cursor.expect_end()?;
     Ok(members)
 }
 

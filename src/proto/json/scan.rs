@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use super::block::LARGE;
+use super::block::LARGE_BLOCK;
 use super::container;
 use super::cursor::Cursor;
 use super::event::{Event, Invalid, Kind};
 use super::nesting::Nesting;
 
 /// From how many bytes on an object or array is worth large blocks.
-const NESTED: usize = 2 * LARGE;
+const BLOCKWISE_FROM: usize = 2 * LARGE_BLOCK;
 
 /// Walks through a text. `visit` gets each event with the depth it stands at: 0 for the value itself.
 ///
@@ -17,23 +17,23 @@ const NESTED: usize = 2 * LARGE;
 /// With the place of the first byte that cannot be; events before it were visited.
 pub fn scan(text: &str, visit: impl FnMut(usize, Event)) -> Result<(), Invalid> {
     let mut cursor = Cursor::new(text);
-    cursor.blanks();
+    cursor.skip_whitespace();
     walk(&mut cursor, visit)?;
-    cursor.end()
+    cursor.expect_end()
 }
 
 /// A value without blanks around it, whose inside nobody wants to see.
-pub(super) fn value(cursor: &mut Cursor<'_>) -> Result<Range<usize>, Invalid> {
+pub(super) fn skip_value(cursor: &mut Cursor<'_>) -> Result<Range<usize>, Invalid> {
     let start = cursor.at;
     match cursor.peek() {
         Some(b'{' | b'[') => {
-            let long = cursor.bytes.len() - start >= NESTED;
-            match if long { container::end(cursor.bytes, start) } else { None } {
+            let long = cursor.bytes.len() - start >= BLOCKWISE_FROM;
+            match if long { container::skip_container(cursor.bytes, start) } else { None } {
                 Some(end) => cursor.at = end,
                 None => walk(cursor, |_, _| ())?,
             }
         }
-        Some(_) | None => cursor.scalar()?,
+        Some(_) | None => cursor.skip_scalar()?,
     }
     Ok(start..cursor.at)
 }
@@ -48,13 +48,13 @@ fn walk(cursor: &mut Cursor<'_>, mut visit: impl FnMut(usize, Event)) -> Result<
             Some(b'{') => {
                 visit(open.depth(), Event::Open(Kind::Object, start));
                 cursor.at += 1;
-                cursor.blanks();
+                cursor.skip_whitespace();
                 if cursor.peek() == Some(b'}') {
                     cursor.at += 1;
                     visit(open.depth(), Event::Close(cursor.at));
                 } else {
                     open.push(true);
-                    let key = cursor.key()?;
+                    let key = cursor.skip_key()?;
                     visit(open.depth(), Event::Key(key));
                     continue;
                 }
@@ -62,7 +62,7 @@ fn walk(cursor: &mut Cursor<'_>, mut visit: impl FnMut(usize, Event)) -> Result<
             Some(b'[') => {
                 visit(open.depth(), Event::Open(Kind::Array, start));
                 cursor.at += 1;
-                cursor.blanks();
+                cursor.skip_whitespace();
                 if cursor.peek() == Some(b']') {
                     cursor.at += 1;
                     visit(open.depth(), Event::Close(cursor.at));
@@ -72,25 +72,25 @@ fn walk(cursor: &mut Cursor<'_>, mut visit: impl FnMut(usize, Event)) -> Result<
                 }
             }
             Some(_) | None => {
-                cursor.scalar()?;
+                cursor.skip_scalar()?;
                 visit(open.depth(), Event::Scalar(start..cursor.at));
             }
         }
         // A value is behind us: a comma brings the next one, a bracket ends what holds it.
         loop {
             let Some(in_object) = open.innermost() else { return Ok(()) };
-            cursor.blanks();
+            cursor.skip_whitespace();
             match (cursor.peek(), in_object) {
                 (Some(b','), true) => {
                     cursor.at += 1;
-                    cursor.blanks();
-                    let key = cursor.key()?;
+                    cursor.skip_whitespace();
+                    let key = cursor.skip_key()?;
                     visit(open.depth(), Event::Key(key));
                     break;
                 }
                 (Some(b','), false) => {
                     cursor.at += 1;
-                    cursor.blanks();
+                    cursor.skip_whitespace();
                     break;
                 }
                 (Some(b'}'), true) | (Some(b']'), false) => {
@@ -108,7 +108,7 @@ fn walk(cursor: &mut Cursor<'_>, mut visit: impl FnMut(usize, Event)) -> Result<
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::block::levels::on_each;
+    use super::super::block::levels::on_each_level;
     use super::*;
 
     /// What the walk says of the object or array at the start.
@@ -168,7 +168,7 @@ mod tests {
                 }
                 let walked = walked(&text);
                 text.truncate(walked.unwrap_or(text.len()));
-                assert_eq!(container::end(text.as_bytes(), 0), walked, "{text}");
+                assert_eq!(container::skip_container(text.as_bytes(), 0), walked, "{text}");
                 right += usize::from(walked.is_some());
             }
         }
@@ -185,14 +185,14 @@ mod tests {
             breaks in prop::collection::vec((any::<usize>(), r#"[{}\[\]:,"\\0-9a-z .\-\x00-\x1fé]"#, any::<u8>()), 0..3),
         ) {
             let mut text = format!("[\"{}\",{}]", "x".repeat(before), values.join(","));
-            on_each(|| assert_eq!(container::end(text.as_bytes(), 0), Some(text.len()), "{text}"));
+            on_each_level(|| assert_eq!(container::skip_container(text.as_bytes(), 0), Some(text.len()), "{text}"));
             for (place, byte, how) in breaks {
                 text = broken(&text, place, byte.chars().next().unwrap_or(' '), how);
                 if !text.starts_with(['{', '[']) {
                     break;
                 }
                 // Behind the end of it the rest of its block must be JSON too: then the walk has to say it.
-                on_each(|| match (container::end(text.as_bytes(), 0), walked(&text)) {
+                on_each_level(|| match (container::skip_container(text.as_bytes(), 0), walked(&text)) {
                     (Some(ours), theirs) => assert_eq!(Some(ours), theirs, "{text}"),
                     (None, Some(theirs)) => assert!(theirs < text.len(), "{text}"),
                     (None, None) => (),

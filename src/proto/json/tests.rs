@@ -5,7 +5,7 @@ use std::ops::Range;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 
-use super::block::levels::on_each;
+use super::block::levels::on_each_level;
 use super::*;
 
 #[test]
@@ -89,7 +89,7 @@ fn plain_write(text: &str) -> String {
 }
 
 fn agrees_with_plain_code(text: &str) {
-    on_each(|| agrees_with_plain_code_here(text));
+    on_each_level(|| agrees_with_plain_code_here(text));
 }
 
 fn agrees_with_plain_code_here(text: &str) {
@@ -184,7 +184,7 @@ proptest! {
     #[test]
     fn agrees_with_serde_json(text in r#"[\[\]{}",:\\u0-2eE.truefalsn+\- \x00-\x1fé]{0,24}"#) {
         let theirs = serde_json::from_str::<&RawValue>(&text).is_ok();
-        on_each(|| assert_eq!(check(&text).is_ok(), theirs, "{text}"));
+        on_each_level(|| assert_eq!(check(&text).is_ok(), theirs, "{text}"));
     }
 
     #[test]

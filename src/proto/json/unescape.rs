@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use fearless_simd::prelude::*;
 use fearless_simd::{dispatch, mask8x64, u8x64};
 
-use super::block::{BLOCK, COPY, LARGE, WINDOW, escaped, find, from_on, is_backslash, level};
+use super::block::{BLOCK, COPY_SIZE, LARGE_BLOCK, WINDOW, backslashes_in, bits_from, escaped, find, simd_level};
 use super::event::Invalid;
 
 /// The text of a checked string, given with its quotes. A lone surrogate becomes U+FFFD, as where JavaScript encodes UTF-8.
@@ -33,7 +33,7 @@ pub fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() + BLOCK);
     out.extend_from_slice(&text.as_bytes()[..first]);
     let at = unescape_large_blocks(text.as_bytes(), first, &mut out).map_or(text.len(), |(at, _)| at);
-    unescape_blocks(&text.as_bytes()[at..], &mut out);
+    append_unescaped(&text.as_bytes()[at..], &mut out);
     Some(out)
 }
 
@@ -47,25 +47,29 @@ pub fn unescape(text: &str) -> Option<Vec<u8>> {
 /// With the place of the first byte that cannot be.
 #[inline(never)]
 pub(super) fn unescape_large_blocks(bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Result<(usize, bool), Invalid> {
-    dispatch!(level(), simd => unescape_with(simd, bytes, at, out))
+    dispatch!(simd_level(), simd => unescape_with(simd, bytes, at, out))
 }
 
 #[inline(always)]
 fn unescape_with<S: Simd>(simd: S, bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Result<(usize, bool), Invalid> {
     // Where a vector takes a large block there are instructions to look up and to pack the whole of it. Elsewhere these are
     // many, and it is cheaper to copy what stands between the escapes.
-    if S::u8s::LEN == LARGE { packed(simd, bytes, at, out) } else { in_pieces(simd, bytes, at, out) }
+    if S::u8s::LEN == LARGE_BLOCK {
+        unescape_packing(simd, bytes, at, out)
+    } else {
+        unescape_in_pieces(simd, bytes, at, out)
+    }
 }
 
 #[inline(always)]
-fn packed<S: Simd>(simd: S, bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Result<(usize, bool), Invalid> {
+fn unescape_packing<S: Simd>(simd: S, bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Result<(usize, bool), Invalid> {
     let letters = u8x64::load_array_ref(simd, &LETTERS);
     let values = u8x64::load_array_ref(simd, &VALUES);
-    let mut staged = Staged::new();
+    let mut stage = Stage::new();
     let mut start = at;
     let mut carry = false;
-    while let Some(block) = bytes[start..].first_chunk::<LARGE>() {
-        staged.make_room(out);
+    while let Some(block) = bytes[start..].first_chunk::<LARGE_BLOCK>() {
+        stage.flush_if_full(out);
         let block = u8x64::load_array_ref(simd, block);
         let found = find(block);
         let escaped = escaped(found.backslashes, &mut carry);
@@ -76,25 +80,25 @@ fn packed<S: Simd>(simd: S, bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Resul
         let stops = found.quotes & !escaped | found.controls | others & !known;
         let before_stop = !stops & stops.wrapping_sub(1);
         let unescaped = mask8x64::from_bitmask(simd, others).select(values.swizzle_dyn(low_bits), block);
-        staged.pack(simd, unescaped, before_stop & (escaped | !found.backslashes));
+        stage.pack(simd, unescaped, before_stop & (escaped | !found.backslashes));
         if stops == 0 {
-            start += LARGE;
+            start += LARGE_BLOCK;
             continue;
         }
         let at = start + stops.trailing_zeros() as usize;
         match bytes[at] {
             b'"' => {
-                staged.flush(out);
+                stage.flush(out);
                 return Ok((at + 1, true));
             }
             b'u' => {
-                start = staged.push_numbered(bytes, at, out)?;
+                start = stage.push_unicode_escapes(bytes, at, out)?;
                 carry = false;
             }
             _ => return Err(Invalid { at }),
         }
     }
-    staged.flush(out);
+    stage.flush(out);
     // A backslash at the end was taken for an escape that is still to come.
     Ok((start - usize::from(carry), false))
 }
@@ -103,14 +107,14 @@ fn packed<S: Simd>(simd: S, bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Resul
 const LOW_BITS: u8 = 63;
 
 /// The letters behind a backslash that stand for something else, by their low bits; and what they stand for.
-static LETTERS: [u8; LARGE] = by_low_bits(false);
-static VALUES: [u8; LARGE] = by_low_bits(true);
+static LETTERS: [u8; LARGE_BLOCK] = by_low_bits(false);
+static VALUES: [u8; LARGE_BLOCK] = by_low_bits(true);
 
-const fn by_low_bits(values: bool) -> [u8; LARGE] {
-    let mut table = [0; LARGE];
+const fn by_low_bits(values: bool) -> [u8; LARGE_BLOCK] {
+    let mut table = [0; LARGE_BLOCK];
     let mut letter = b' ';
     while letter < 0x80 {
-        let value = ESCAPED[letter as usize];
+        let value = UNESCAPED[letter as usize];
         if value != 0 && !matches!(letter, b'"' | b'\\') {
             let place = &mut table[(letter & LOW_BITS) as usize];
             assert!(*place == 0, "two letters are the same in these bits");
@@ -122,12 +126,12 @@ const fn by_low_bits(values: bool) -> [u8; LARGE] {
 }
 
 #[inline(always)]
-fn in_pieces<S: Simd>(simd: S, bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Result<(usize, bool), Invalid> {
-    let mut staged = Staged::new();
+fn unescape_in_pieces<S: Simd>(simd: S, bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Result<(usize, bool), Invalid> {
+    let mut stage = Stage::new();
     let mut start = at;
     while let Some(window) = bytes[start..].first_chunk::<WINDOW>() {
-        let Some(block) = window.first_chunk::<LARGE>() else { break };
-        staged.make_room(out);
+        let Some(block) = window.first_chunk::<LARGE_BLOCK>() else { break };
+        stage.flush_if_full(out);
         let found = find(u8x64::load_array_ref(simd, block));
         let escaped = escaped(found.backslashes, &mut false);
         let ends = found.quotes & !escaped | found.controls;
@@ -137,61 +141,61 @@ fn in_pieces<S: Simd>(simd: S, bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Re
         while escapes != 0 {
             let at = escapes.trailing_zeros() as usize;
             escapes &= escapes - 1;
-            staged.copy(window, from, at);
+            stage.copy(window, from, at);
             let letter = window[at + 1];
-            match ESCAPED[usize::from(letter)] {
+            match UNESCAPED[usize::from(letter)] {
                 0 if letter == b'u' => {
-                    from = staged.push_numbered(bytes, start + at + 1, out)? - start;
+                    from = stage.push_unicode_escapes(bytes, start + at + 1, out)? - start;
                     // It may have been several.
-                    escapes &= from_on(from);
+                    escapes &= bits_from(from);
                 }
                 0 => return Err(Invalid { at: start + at + 1 }),
                 byte => {
-                    staged.push(byte);
+                    stage.push(byte);
                     from = at + 2;
                 }
             }
         }
         if ends != 0 {
             let end = ends.trailing_zeros() as usize;
-            if block[end % LARGE] != b'"' {
+            if block[end % LARGE_BLOCK] != b'"' {
                 return Err(Invalid { at: start + end });
             }
-            staged.copy(window, from, end);
-            staged.flush(out);
+            stage.copy(window, from, end);
+            stage.flush(out);
             return Ok((start + end + 1, true));
         }
-        if from < LARGE {
-            staged.copy(window, from, LARGE);
-            from = LARGE;
+        if from < LARGE_BLOCK {
+            stage.copy(window, from, LARGE_BLOCK);
+            from = LARGE_BLOCK;
         }
         start += from;
     }
-    staged.flush(out);
+    stage.flush(out);
     Ok((start, false))
 }
 
 /// How much is staged before it is appended.
-const STAGE: usize = 2048;
+const STAGE_SIZE: usize = 2048;
 
 /// What is on its way to a vector: here it does not ask each time whether there is room.
-struct Staged {
+struct Stage {
     /// With room for what is copied beyond what is right.
-    bytes: [u8; STAGE + LARGE],
-    /// Never more than [`STAGE`]. By the remainders below, which change nothing, the compiler knows it.
+    bytes: [u8; STAGE_SIZE + LARGE_BLOCK],
+    /// Never more than [`STAGE_SIZE`]. By the remainders below, which change nothing, the compiler knows it.
     length: usize,
 }
 
-impl Staged {
+impl Stage {
     #[inline(always)]
     fn new() -> Self {
-        Self { bytes: [0; STAGE + LARGE], length: 0 }
+        Self { bytes: [0; STAGE_SIZE + LARGE_BLOCK], length: 0 }
     }
 
     /// For a large block, and a character whose escape starts at its end.
     #[inline(always)]
-    fn make_room(&mut self, out: &mut Vec<u8>) {
-        if self.length > STAGE - WINDOW {
+    fn flush_if_full(&mut self, out: &mut Vec<u8>) {
+        if self.length > STAGE_SIZE - WINDOW {
             self.flush(out);
         }
     }
@@ -200,8 +204,8 @@ impl Staged {
     #[inline(always)]
     fn pack<S: Simd>(&mut self, simd: S, block: u8x64<S>, kept: u64) {
         let packed = block.compress(mask8x64::from_bitmask(simd, kept));
-        let target = self.length % STAGE;
-        packed.store_slice(&mut self.bytes[target..target + LARGE]);
+        let target = self.length % STAGE_SIZE;
+        packed.store_slice(&mut self.bytes[target..target + LARGE_BLOCK]);
         self.length += kept.count_ones() as usize;
     }
 
@@ -210,28 +214,29 @@ impl Staged {
     fn copy(&mut self, window: &[u8; WINDOW], mut from: usize, to: usize) {
         let end = self.length + (to - from);
         loop {
-            let (source, target) = (from % LARGE, self.length % STAGE);
-            self.bytes[target..target + COPY].copy_from_slice(&window[source..source + COPY]);
-            from += COPY;
+            let (source, target) = (from % LARGE_BLOCK, self.length % STAGE_SIZE);
+            self.bytes[target..target + COPY_SIZE].copy_from_slice(&window[source..source + COPY_SIZE]);
+            from += COPY_SIZE;
             if from >= to {
                 break;
             }
-            self.length += COPY;
+            self.length += COPY_SIZE;
         }
         self.length = end;
     }
 
     #[inline(always)]
     fn push(&mut self, byte: u8) {
-        self.bytes[self.length % STAGE] = byte;
+        self.bytes[self.length % STAGE_SIZE] = byte;
         self.length += 1;
     }
 
     /// Appends the character of the escape whose `u` is at this place, and of those right behind it. Gives what is behind them.
-    fn push_numbered(&mut self, bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, Invalid> {
+    fn push_unicode_escapes(&mut self, bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, Invalid> {
         let mut digits = &bytes[at + 1..];
         loop {
-            let (character, behind) = unicode_escape(digits).ok_or(Invalid { at: bytes.len() - digits.len() - 1 })?;
+            let (character, behind) =
+                parse_unicode_escape(digits).ok_or(Invalid { at: bytes.len() - digits.len() - 1 })?;
             for byte in character.encode_utf8(&mut [0; 4]).bytes() {
                 self.push(byte);
             }
@@ -239,7 +244,7 @@ impl Staged {
                 Some(more) => digits = more,
                 None => return Ok(bytes.len() - behind.len()),
             }
-            self.make_room(out);
+            self.flush_if_full(out);
         }
     }
 
@@ -250,7 +255,7 @@ impl Staged {
 }
 
 /// Appends what is left of a checked string without its escapes.
-pub(super) fn unescape_blocks(mut rest: &[u8], out: &mut Vec<u8>) {
+pub(super) fn append_unescaped(mut rest: &[u8], out: &mut Vec<u8>) {
     loop {
         let Some(block) = rest.first_chunk::<BLOCK>() else {
             let plain = rest.iter().position(|&byte| byte == b'\\').unwrap_or(rest.len());
@@ -259,17 +264,17 @@ pub(super) fn unescape_blocks(mut rest: &[u8], out: &mut Vec<u8>) {
             if rest.is_empty() {
                 return;
             }
-            rest = read_escape(&rest[1..], out);
+            rest = append_escape(&rest[1..], out);
             continue;
         };
         // Cheaper than to copy just what is right.
         out.extend_from_slice(block);
-        match is_backslash(block) {
+        match backslashes_in(block) {
             0 => rest = &rest[BLOCK..],
             found => {
                 let plain = found.trailing_zeros() as usize;
                 out.truncate(out.len() - BLOCK + plain);
-                rest = read_escape(&rest[plain + 1..], out);
+                rest = append_escape(&rest[plain + 1..], out);
             }
         }
     }
@@ -278,7 +283,7 @@ pub(super) fn unescape_blocks(mut rest: &[u8], out: &mut Vec<u8>) {
 /// What each letter behind a backslash stands for; zero where that is none, or takes more letters.
 ///
 /// A table, because which of them comes next is anybody's guess, and a wrong one costs more than the look.
-pub(super) const ESCAPED: [u8; 256] = {
+pub(super) const UNESCAPED: [u8; 256] = {
     let mut table = [0; 256];
     let pairs = [
         (b'"', b'"'),
@@ -300,11 +305,11 @@ pub(super) const ESCAPED: [u8; 256] = {
 
 /// Appends the character of an escape, given behind its backslash, and gives what follows it.
 #[inline]
-fn read_escape<'t>(escape: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
+fn append_escape<'t>(escape: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
     let Some((&letter, rest)) = escape.split_first() else { return escape };
-    match ESCAPED[usize::from(letter)] {
+    match UNESCAPED[usize::from(letter)] {
         0 => {
-            let (character, rest) = unicode_escape(rest).unwrap_or((char::REPLACEMENT_CHARACTER, rest));
+            let (character, rest) = parse_unicode_escape(rest).unwrap_or((char::REPLACEMENT_CHARACTER, rest));
             out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             rest
         }
@@ -316,7 +321,7 @@ fn read_escape<'t>(escape: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
 }
 
 /// The character of an escape by number, given from its digits on, and what follows it. `None` when they are no digits.
-fn unicode_escape(digits: &[u8]) -> Option<(char, &[u8])> {
+fn parse_unicode_escape(digits: &[u8]) -> Option<(char, &[u8])> {
     let unit = |digits: &[u8]| {
         let digits = digits.first_chunk::<4>()?;
         digits.iter().try_fold(0, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)?))

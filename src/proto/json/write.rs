@@ -6,7 +6,7 @@ use std::ops::Range;
 use fearless_simd::prelude::*;
 use fearless_simd::{dispatch, u8x64};
 
-use super::block::{BLOCK, COPY, LARGE, WINDOW, level, needs_escape, needs_escape_large};
+use super::block::{BLOCK, COPY_SIZE, LARGE_BLOCK, WINDOW, needs_escape, needs_escape_large, simd_level};
 
 /// Appends a JSON string with its quotes.
 pub fn write_string(text: &str, out: &mut String) {
@@ -30,7 +30,7 @@ pub fn write_continuation(text: &str, out: &mut String) {
             other => write_unicode_escape(u16::from(other), out),
         }
         rest = &rest[plain + 1..];
-        if rest.len() >= 4 * LARGE {
+        if rest.len() >= 4 * LARGE_BLOCK {
             rest = write_large_blocks(rest, out);
         }
     }
@@ -43,7 +43,7 @@ pub fn write_continuation(text: &str, out: &mut String) {
 /// apart, so that short strings do not pay for it.
 #[inline(never)]
 fn write_large_blocks<'t>(text: &'t str, out: &mut String) -> &'t str {
-    dispatch!(level(), simd => write_large_blocks_with(simd, text, out))
+    dispatch!(simd_level(), simd => write_large_blocks_with(simd, text, out))
 }
 
 #[inline(always)]
@@ -51,7 +51,7 @@ fn write_large_blocks_with<'t, S: Simd>(simd: S, text: &'t str, out: &mut String
     let mut plain = 0;
     let mut start = 0;
     while let Some(window) = text.as_bytes()[start..].first_chunk::<WINDOW>() {
-        let Some(block) = window.first_chunk::<LARGE>() else { break };
+        let Some(block) = window.first_chunk::<LARGE_BLOCK>() else { break };
         let mut found = needs_escape_large(u8x64::load_array_ref(simd, block));
         let ascii = found != 0 && block.is_ascii();
         while found != 0 {
@@ -65,7 +65,7 @@ fn write_large_blocks_with<'t, S: Simd>(simd: S, text: &'t str, out: &mut String
             plain = start + at + 1;
             found &= found - 1;
         }
-        start += LARGE;
+        start += LARGE_BLOCK;
     }
     // The last block may end within a character.
     let end = (plain..=start).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(plain);
@@ -78,11 +78,11 @@ fn write_large_blocks_with<'t, S: Simd>(simd: S, text: &'t str, out: &mut String
 fn push_piece(text: &str, piece: Range<usize>, ascii: bool, out: &mut String) {
     let length = piece.len();
     if ascii
-        && length <= COPY
-        && let Some(more) = text.get(piece.start..piece.start + COPY)
+        && length <= COPY_SIZE
+        && let Some(more) = text.get(piece.start..piece.start + COPY_SIZE)
     {
         out.push_str(more);
-        out.truncate(out.len() - COPY + length);
+        out.truncate(out.len() - COPY_SIZE + length);
     } else {
         out.push_str(&text[piece]);
     }

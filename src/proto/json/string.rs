@@ -3,17 +3,17 @@
 use fearless_simd::prelude::*;
 use fearless_simd::{dispatch, u8x64};
 
-use super::block::{BLOCK, LARGE, escaped, find, from_on, is_byte, level, needs_escape};
+use super::block::{BLOCK, LARGE_BLOCK, bits_from, escaped, find, needs_escape, positions_of, simd_level};
 use super::cursor::Cursor;
 use super::event::Invalid;
-use super::unescape::{ESCAPED, unescape_blocks, unescape_large_blocks};
+use super::unescape::{UNESCAPED, append_unescaped, unescape_large_blocks};
 
 /// From how many bytes on a string is unescaped while it is checked.
-const LONG: usize = 4 * LARGE;
+const UNESCAPE_FROM: usize = 4 * LARGE_BLOCK;
 
 impl Cursor<'_> {
     #[inline]
-    pub(super) fn string(&mut self) -> Result<(), Invalid> {
+    pub(super) fn skip_string(&mut self) -> Result<(), Invalid> {
         self.expect(b'"')?;
         while let Some(block) = self.bytes[self.at..].first_chunk::<BLOCK>() {
             let found = needs_escape(block);
@@ -27,11 +27,11 @@ impl Cursor<'_> {
             }
             self.at += BLOCK;
         }
-        self.rest_of_string()
+        self.skip_rest_of_string()
     }
 
     /// A string, and its text without escapes, where it is long and has some.
-    pub(super) fn string_unescaped(&mut self) -> Result<Option<Vec<u8>>, Invalid> {
+    pub(super) fn skip_string_unescaping(&mut self) -> Result<Option<Vec<u8>>, Invalid> {
         self.expect(b'"')?;
         let start = self.at;
         while let Some(block) = self.bytes[self.at..].first_chunk::<BLOCK>() {
@@ -42,16 +42,16 @@ impl Cursor<'_> {
             }
             self.at += BLOCK;
         }
-        if self.peek() != Some(b'\\') || self.bytes.len() - self.at < LONG {
-            return self.rest_of_string().map(|()| None);
+        if self.peek() != Some(b'\\') || self.bytes.len() - self.at < UNESCAPE_FROM {
+            return self.skip_rest_of_string().map(|()| None);
         }
         let mut text = Vec::with_capacity(self.bytes.len() - start);
         text.extend_from_slice(&self.bytes[start..self.at]);
         let (at, ended) = unescape_large_blocks(self.bytes, self.at, &mut text)?;
         self.at = at;
         if !ended {
-            self.rest_of_string()?;
-            unescape_blocks(&self.bytes[at..self.at - 1], &mut text);
+            self.skip_rest_of_string()?;
+            append_unescaped(&self.bytes[at..self.at - 1], &mut text);
         }
         // It may have been a short one in front of much else.
         if text.capacity() / 2 > text.len() {
@@ -62,9 +62,9 @@ impl Cursor<'_> {
 
     /// Goes on where an escape was found, or too little is left for a block. Kept apart, since most strings have no escape.
     #[inline(never)]
-    fn rest_of_string(&mut self) -> Result<(), Invalid> {
+    fn skip_rest_of_string(&mut self) -> Result<(), Invalid> {
         // Most strings are over before that, and large blocks do not pay.
-        let long = self.at + LARGE;
+        let long = self.at + LARGE_BLOCK;
         loop {
             let start = self.at;
             let Some(block) = self.bytes[start..].first_chunk::<BLOCK>() else {
@@ -75,7 +75,7 @@ impl Cursor<'_> {
                     }
                     Some(b'\\') => {
                         self.at += 1;
-                        self.escape()?;
+                        self.skip_escape()?;
                     }
                     Some(0x20..) => self.at += 1,
                     // A control character, or the end.
@@ -98,9 +98,9 @@ impl Cursor<'_> {
                     }
                     b'\\' => {
                         self.at += 1;
-                        self.escape()?;
+                        self.skip_escape()?;
                         if self.at >= long {
-                            let (at, ended) = large_blocks(self.bytes, self.at)?;
+                            let (at, ended) = skip_large_blocks(self.bytes, self.at)?;
                             self.at = at;
                             if ended {
                                 return Ok(());
@@ -108,7 +108,7 @@ impl Cursor<'_> {
                             break;
                         }
                         // What was escaped is behind us, be it in this block or the next.
-                        found &= from_on(self.at - start);
+                        found &= bits_from(self.at - start);
                     }
                     _ => return Err(self.invalid()),
                 }
@@ -117,9 +117,9 @@ impl Cursor<'_> {
     }
 
     #[inline]
-    pub(super) fn escape(&mut self) -> Result<(), Invalid> {
+    pub(super) fn skip_escape(&mut self) -> Result<(), Invalid> {
         match self.peek() {
-            Some(letter) if ESCAPED[usize::from(letter)] != 0 => self.at += 1,
+            Some(letter) if UNESCAPED[usize::from(letter)] != 0 => self.at += 1,
             Some(b'u') => {
                 let digits = self.bytes.get(self.at + 1..self.at + 5);
                 if !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
@@ -138,16 +138,16 @@ impl Cursor<'_> {
 /// What stands in a block is known from its bits, so no load has to wait for the escape before it. The place is passed by
 /// value, and the function kept apart, so that the cursor of short strings has its own in a register.
 #[inline(never)]
-fn large_blocks(bytes: &[u8], at: usize) -> Result<(usize, bool), Invalid> {
-    dispatch!(level(), simd => large_blocks_with(simd, bytes, at))
+fn skip_large_blocks(bytes: &[u8], at: usize) -> Result<(usize, bool), Invalid> {
+    dispatch!(simd_level(), simd => skip_large_blocks_with(simd, bytes, at))
 }
 
 #[inline(always)]
-fn large_blocks_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Result<(usize, bool), Invalid> {
+fn skip_large_blocks_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Result<(usize, bool), Invalid> {
     let mut cursor = Cursor { bytes, at };
     let mut start = at;
     let mut carry = false;
-    while let Some(block) = bytes[start..].first_chunk::<LARGE>() {
+    while let Some(block) = bytes[start..].first_chunk::<LARGE_BLOCK>() {
         let block = u8x64::load_array_ref(simd, block);
         let found = find(block);
         if found.quotes | found.backslashes | found.controls | u64::from(carry) != 0 {
@@ -155,11 +155,11 @@ fn large_blocks_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Result<(usize
             let ends = found.quotes & !escaped | found.controls;
             let before_end = !ends & ends.wrapping_sub(1);
             // Most escapes are of these, and need no look.
-            let known = found.quotes | found.backslashes | is_byte(block, b'n');
+            let known = found.quotes | found.backslashes | positions_of(block, b'n');
             let mut others = escaped & !known & before_end;
             while others != 0 {
                 cursor.at = start + others.trailing_zeros() as usize;
-                cursor.escape()?;
+                cursor.skip_escape()?;
                 others &= others - 1;
             }
             if ends != 0 {
@@ -168,11 +168,11 @@ fn large_blocks_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Result<(usize
                 return Ok((cursor.at, true));
             }
         }
-        start += LARGE;
+        start += LARGE_BLOCK;
     }
     cursor.at = start;
     if carry {
-        cursor.escape()?;
+        cursor.skip_escape()?;
     }
     Ok((cursor.at, false))
 }
