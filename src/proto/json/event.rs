@@ -1,12 +1,12 @@
-//! What a walk through JSON tells: kinds, steps, and where it stops.
+//! What a walk over JSON reports: kinds of values, events, and the byte at which a text stops being JSON.
 
 use std::fmt;
 use std::ops::Range;
 
-/// Where a text stops being JSON.
+/// A text is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invalid {
-    /// The byte at which it does.
+    /// The offset of the first byte that cannot stand there; the text's length if the text ends too early.
     pub at: usize,
 }
 
@@ -18,25 +18,25 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
-/// The kind of a value, known from its first byte once the text was checked.
+/// The kind of a value. In a checked text the first byte tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// `{…}`
+    /// An object, `{…}`.
     Object,
-    /// `[…]`
+    /// An array, `[…]`.
     Array,
-    /// `"…"`
+    /// A string, `"…"`.
     String,
-    /// A number.
+    /// A number, such as `-1.5e3`.
     Number,
-    /// `true` or `false`
+    /// `true` or `false`.
     Bool,
-    /// `null`
+    /// `null`.
     Null,
 }
 
 impl Kind {
-    /// The kind of a checked value without blanks around it.
+    /// Returns the kind of a checked value, given without whitespace in front.
     #[must_use]
     pub fn of(value: &str) -> Self {
         match value.as_bytes().first() {
@@ -50,15 +50,15 @@ impl Kind {
     }
 }
 
-/// One step through a text.
+/// One step of a walk over a text. Offsets and ranges are in bytes of the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// `{` or `[` at this byte.
+    /// An object or array begins: its kind, and the offset of its `{` or `[`.
     Open(Kind, usize),
-    /// The end of an object or array, after its last byte.
+    /// An object or array ends: the offset behind its `}` or `]`.
     Close(usize),
-    /// The key of a member, with its quotes.
+    /// The key of an object's member, with its quotes.
     Key(Range<usize>),
-    /// A string, number, bool or null.
+    /// A string (with its quotes), number, bool or null.
     Scalar(Range<usize>),
 }

@@ -9,10 +9,10 @@ use super::event::Invalid;
 use super::scan::skip_value;
 use super::unescape::unquote;
 
-/// Checks that a text is one JSON value, with blanks around it or not.
+/// Checks that a text is one JSON value, with or without whitespace around it.
 ///
 /// # Errors
-/// With the place of the first byte that cannot be.
+/// Fails if the text is not JSON.
 pub fn check(text: &str) -> Result<(), Invalid> {
     let mut cursor = Cursor::new(text);
     cursor.skip_whitespace();
@@ -20,28 +20,31 @@ pub fn check(text: &str) -> Result<(), Invalid> {
     cursor.expect_end()
 }
 
-/// The elements of an array, as they are written.
+/// Returns the ranges of an array's elements, in bytes of the text and without the whitespace around them.
 ///
 /// # Errors
-/// When the text is not JSON, or not an array (then `at` is where the array should start).
+/// Fails if the text is not JSON, or is not an array: then `at` is where the `[` should stand.
 pub fn elements(text: &str) -> Result<Vec<Range<usize>>, Invalid> {
     let mut elements = Vec::new();
     for_each_element(text, |element| elements.push(element))?;
     Ok(elements)
 }
 
-/// Visits what [`elements`] gives, one after the other. In a text that turns out not to be JSON, some may have been visited.
+/// Visits the ranges that [`elements`] returns, without a vector of them.
 ///
 /// # Errors
-/// As [`elements`].
+/// Fails where [`elements`] fails. The elements in front of that byte may have been visited.
 pub fn for_each_element(text: &str, mut visit: impl FnMut(Range<usize>)) -> Result<(), Invalid> {
     walk_array(text, |cursor| skip_value(cursor).map(&mut visit))
 }
 
-/// The same, with the text of the first long string that has escapes: it is cheapest to unescape while it is checked.
+/// Visits the ranges that [`elements`] returns, and with one of them its text without escapes.
+///
+/// That one is the first element that is a string with escapes, of which the first has at least 256 bytes of the array behind it:
+/// with fewer nothing is gained. To unescape a long string while it is checked is cheaper than to do one after the other.
 ///
 /// # Errors
-/// As [`elements`].
+/// Fails where [`elements`] fails. The elements in front of that byte may have been visited.
 pub fn for_each_element_unescaping(
     text: &str,
     mut visit: impl FnMut(Range<usize>, Option<Vec<u8>>),
@@ -59,15 +62,15 @@ pub fn for_each_element_unescaping(
     })
 }
 
-/// Calls `take` where an element of an array is due, which it passes.
-fn walk_array(text: &str, mut take: impl FnMut(&mut Cursor<'_>) -> Result<(), Invalid>) -> Result<(), Invalid> {
+/// Walks over a text that is an array. `skip_element` is called in front of each element, and steps over it.
+fn walk_array(text: &str, mut skip_element: impl FnMut(&mut Cursor<'_>) -> Result<(), Invalid>) -> Result<(), Invalid> {
     let mut cursor = Cursor::new(text);
     cursor.skip_whitespace();
     cursor.expect(b'[')?;
     cursor.skip_whitespace();
     if !cursor.eat(b']') {
         loop {
-            take(&mut cursor)?;
+            skip_element(&mut cursor)?;
             cursor.skip_whitespace();
             if !cursor.eat(b',') {
                 break;
@@ -78,19 +81,19 @@ fn walk_array(text: &str, mut take: impl FnMut(&mut Cursor<'_>) -> Result<(), In
     cursor.expect_end()
 }
 
-/// Where a member of an object stands.
+/// A member of an object, as ranges in bytes of the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Its key, with the quotes.
+    /// The range of the key, with its quotes.
     pub key: Range<usize>,
-    /// Its value.
+    /// The range of the value, without the whitespace around it.
     pub value: Range<usize>,
 }
 
-/// The members of an object, as they are written.
+/// Returns the members of an object in the order they are written, repeated keys included.
 ///
 /// # Errors
-/// As [`elements`].
+/// Fails if the text is not JSON, or is not an object: then `at` is where the `{` should stand.
 pub fn members(text: &str) -> Result<Vec<Member>, Invalid> {
     let mut members = Vec::new();
     let mut cursor = Cursor::new(text);
@@ -112,7 +115,8 @@ pub fn members(text: &str) -> Result<Vec<Member>, Invalid> {
     Ok(members)
 }
 
-/// The value of a member by its plain name, without blanks around it; the last one counts, as in JavaScript.
+/// Returns the value of the member with this key, given without quotes or escapes. Of a repeated key the last value counts, as in
+/// JavaScript. Returns `None` also if the text is not an object.
 #[must_use]
 pub fn member(object: &ByteString, name: &str) -> Option<ByteString> {
     let members = members(object).ok()?;
@@ -181,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_arrays_and_objects() {
+    fn cuts_arrays_and_objects_into_their_parts() {
         let text = r#" [1, "a,]" , {"b":[2]},[] ,null] "#;
         let found: Vec<_> = elements(text).unwrap().into_iter().map(|range| &text[range]).collect();
         assert_eq!(found, ["1", r#""a,]""#, r#"{"b":[2]}"#, "[]", "null"]);

@@ -1,4 +1,4 @@
-//! The walk over a number, a word, or a key.
+//! Steps over scalars, which are values without values inside, and over keys.
 
 use std::ops::Range;
 
@@ -6,6 +6,7 @@ use super::cursor::Cursor;
 use super::event::Invalid;
 
 impl Cursor<'_> {
+    /// Steps over a string, number, bool or null.
     #[inline]
     pub(super) fn skip_scalar(&mut self) -> Result<(), Invalid> {
         match self.peek() {
@@ -18,15 +19,7 @@ impl Cursor<'_> {
         }
     }
 
-    fn skip_word(&mut self, word: &[u8]) -> Result<(), Invalid> {
-        if !self.bytes[self.at..].starts_with(word) {
-            return Err(self.invalid());
-        }
-        self.at += word.len();
-        Ok(())
-    }
-
-    /// A key, its colon and the blanks around that.
+    /// Steps over a member's key, its colon, and the whitespace around the colon. Returns the range of the key with its quotes.
     #[inline]
     pub(super) fn skip_key(&mut self) -> Result<Range<usize>, Invalid> {
         let start = self.at;
@@ -38,23 +31,32 @@ impl Cursor<'_> {
         Ok(key)
     }
 
+    fn skip_word(&mut self, word: &[u8]) -> Result<(), Invalid> {
+        if !self.bytes[self.at..].starts_with(word) {
+            return Err(self.invalid());
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
     #[inline]
     fn skip_number(&mut self) -> Result<(), Invalid> {
         if self.peek() == Some(b'-') {
             self.at += 1;
         }
+        // Behind a leading zero no digit may stand (RFC 8259, section 6).
         if self.peek() == Some(b'0') {
             self.at += 1;
         } else {
             self.skip_digits()?;
         }
         match self.peek() {
-            Some(b'.' | b'e' | b'E') => self.skip_rest_of_number(),
+            Some(b'.' | b'e' | b'E') => self.skip_fraction_and_exponent(),
             Some(_) | None => Ok(()),
         }
     }
 
-    fn skip_rest_of_number(&mut self) -> Result<(), Invalid> {
+    fn skip_fraction_and_exponent(&mut self) -> Result<(), Invalid> {
         if self.peek() == Some(b'.') {
             self.at += 1;
             self.skip_digits()?;
@@ -69,6 +71,7 @@ impl Cursor<'_> {
         Ok(())
     }
 
+    /// Steps over one or more digits.
     #[inline]
     fn skip_digits(&mut self) -> Result<(), Invalid> {
         let start = self.at;

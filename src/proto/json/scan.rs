@@ -1,20 +1,21 @@
-//! The walk through a text: iterative, each byte looked at once.
+//! The walk over a value and all that is in it: iterative, so that depth takes no stack.
 
 use std::ops::Range;
 
 use super::block::LARGE_BLOCK;
-use super::container;
+use super::container::skip_container;
 use super::cursor::Cursor;
 use super::event::{Event, Invalid, Kind};
-use super::nesting::Nesting;
+use super::nesting::{Container, Nesting};
 
-/// From how many bytes on an object or array is worth large blocks.
+/// Bytes left in the text from which an object or array is stepped over by large blocks. With fewer, they gain nothing.
 const BLOCKWISE_FROM: usize = 2 * LARGE_BLOCK;
 
-/// Walks through a text. `visit` gets each event with the depth it stands at: 0 for the value itself.
+/// Walks over a text that is one JSON value. `visit` gets each event with its depth: 0 for the value itself, 1 for what is directly
+/// inside it.
 ///
 /// # Errors
-/// With the place of the first byte that cannot be; events before it were visited.
+/// Fails if the text is not JSON. The events before that byte were visited.
 pub fn scan(text: &str, visit: impl FnMut(usize, Event)) -> Result<(), Invalid> {
     let mut cursor = Cursor::new(text);
     cursor.skip_whitespace();
@@ -22,13 +23,13 @@ pub fn scan(text: &str, visit: impl FnMut(usize, Event)) -> Result<(), Invalid> 
     cursor.expect_end()
 }
 
-/// A value without blanks around it, whose inside nobody wants to see.
+/// Steps over a value without a report of what is in it. Returns its range.
 pub(super) fn skip_value(cursor: &mut Cursor<'_>) -> Result<Range<usize>, Invalid> {
     let start = cursor.at;
     match cursor.peek() {
         Some(b'{' | b'[') => {
-            let long = cursor.bytes.len() - start >= BLOCKWISE_FROM;
-            match if long { container::skip_container(cursor.bytes, start) } else { None } {
+            let is_long = cursor.bytes.len() - start >= BLOCKWISE_FROM;
+            match if is_long { skip_container(cursor.bytes, start) } else { None } {
                 Some(end) => cursor.at = end,
                 None => walk(cursor, |_, _| ())?,
             }
@@ -38,70 +39,83 @@ pub(super) fn skip_value(cursor: &mut Cursor<'_>) -> Result<Range<usize>, Invali
     Ok(start..cursor.at)
 }
 
-/// A value without blanks around it, and all that is in it.
+/// Steps over a value, and reports each event with its depth.
 fn walk(cursor: &mut Cursor<'_>, mut visit: impl FnMut(usize, Event)) -> Result<(), Invalid> {
     let mut open = Nesting::default();
-    loop {
-        // A value is due.
-        let start = cursor.at;
-        match cursor.peek() {
-            Some(b'{') => {
-                visit(open.depth(), Event::Open(Kind::Object, start));
-                cursor.at += 1;
-                cursor.skip_whitespace();
-                if cursor.peek() == Some(b'}') {
-                    cursor.at += 1;
-                    visit(open.depth(), Event::Close(cursor.at));
-                } else {
-                    open.push(true);
-                    let key = cursor.skip_key()?;
-                    visit(open.depth(), Event::Key(key));
-                    continue;
-                }
-            }
-            Some(b'[') => {
-                visit(open.depth(), Event::Open(Kind::Array, start));
-                cursor.at += 1;
-                cursor.skip_whitespace();
-                if cursor.peek() == Some(b']') {
-                    cursor.at += 1;
-                    visit(open.depth(), Event::Close(cursor.at));
-                } else {
-                    open.push(false);
-                    continue;
-                }
-            }
-            Some(_) | None => {
-                cursor.skip_scalar()?;
-                visit(open.depth(), Event::Scalar(start..cursor.at));
-            }
+    while begin_value(cursor, &mut open, &mut visit)? || end_value(cursor, &mut open, &mut visit)? {}
+    Ok(())
+}
+
+/// Steps over a scalar or an empty container, or into a container. Returns whether it stands in front of another value.
+#[inline(always)]
+fn begin_value(
+    cursor: &mut Cursor<'_>,
+    open: &mut Nesting,
+    visit: &mut impl FnMut(usize, Event),
+) -> Result<bool, Invalid> {
+    let start = cursor.at;
+    let (container, kind, close) = match cursor.peek() {
+        Some(b'{') => (Container::Object, Kind::Object, b'}'),
+        Some(b'[') => (Container::Array, Kind::Array, b']'),
+        Some(_) | None => {
+            cursor.skip_scalar()?;
+            visit(open.depth(), Event::Scalar(start..cursor.at));
+            return Ok(false);
         }
-        // A value is behind us: a comma brings the next one, a bracket ends what holds it.
-        loop {
-            let Some(in_object) = open.innermost() else { return Ok(()) };
-            cursor.skip_whitespace();
-            match (cursor.peek(), in_object) {
-                (Some(b','), true) => {
-                    cursor.at += 1;
-                    cursor.skip_whitespace();
-                    let key = cursor.skip_key()?;
-                    visit(open.depth(), Event::Key(key));
-                    break;
-                }
-                (Some(b','), false) => {
-                    cursor.at += 1;
-                    cursor.skip_whitespace();
-                    break;
-                }
-                (Some(b'}'), true) | (Some(b']'), false) => {
-                    cursor.at += 1;
-                    open.pop();
-                    visit(open.depth(), Event::Close(cursor.at));
-                }
-                (Some(_) | None, _) => return Err(cursor.invalid()),
+    };
+    visit(open.depth(), Event::Open(kind, start));
+    cursor.at += 1;
+    cursor.skip_whitespace();
+    if cursor.peek() == Some(close) {
+        cursor.at += 1;
+        visit(open.depth(), Event::Close(cursor.at));
+        return Ok(false);
+    }
+    open.push(container);
+    begin_element(cursor, container, open.depth(), visit)?;
+    Ok(true)
+}
+
+/// Steps out of the containers that end behind a value, or over the comma there. Returns whether it stands in front of another value.
+#[inline(always)]
+fn end_value(
+    cursor: &mut Cursor<'_>,
+    open: &mut Nesting,
+    visit: &mut impl FnMut(usize, Event),
+) -> Result<bool, Invalid> {
+    while let Some(container) = open.innermost() {
+        cursor.skip_whitespace();
+        match (cursor.peek(), container) {
+            (Some(b','), _) => {
+                cursor.at += 1;
+                cursor.skip_whitespace();
+                begin_element(cursor, container, open.depth(), visit)?;
+                return Ok(true);
             }
+            (Some(b'}'), Container::Object) | (Some(b']'), Container::Array) => {
+                cursor.at += 1;
+                open.pop();
+                visit(open.depth(), Event::Close(cursor.at));
+            }
+            (Some(_) | None, _) => return Err(cursor.invalid()),
         }
     }
+    Ok(false)
+}
+
+/// Steps over what stands in front of a value inside a container: the key of an object's member, nothing in an array.
+#[inline(always)]
+fn begin_element(
+    cursor: &mut Cursor<'_>,
+    container: Container,
+    depth: usize,
+    visit: &mut impl FnMut(usize, Event),
+) -> Result<(), Invalid> {
+    if container == Container::Object {
+        let key = cursor.skip_key()?;
+        visit(depth, Event::Key(key));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -111,7 +125,7 @@ mod tests {
     use super::super::block::levels::on_each_level;
     use super::*;
 
-    /// What the walk says of the object or array at the start.
+    /// Returns the end of the object or array at the start of the text, as the walk finds it.
     fn walked(text: &str) -> Option<usize> {
         let mut cursor = Cursor::new(text);
         walk(&mut cursor, |_, _| ()).ok().map(|()| cursor.at)
@@ -125,10 +139,10 @@ mod tests {
             string(),
         ];
         leaf.prop_recursive(6, 200, 12, |inner| {
-            let blanks = || prop_oneof![6 => Just(""), 1 => Just(" "), 1 => Just("\n\t"), 1 => Just("\r\n  ")];
-            let element = (blanks(), inner.clone(), blanks())
+            let whitespace = || prop_oneof![6 => Just(""), 1 => Just(" "), 1 => Just("\n\t"), 1 => Just("\r\n  ")];
+            let element = (whitespace(), inner.clone(), whitespace())
                 .prop_map(|(before, value, behind)| before.to_owned() + &value + behind);
-            let member = (blanks(), string(), blanks(), blanks(), inner, blanks())
+            let member = (whitespace(), string(), whitespace(), whitespace(), inner, whitespace())
                 .prop_map(|(a, key, b, c, value, d)| format!("{a}{key}{b}:{c}{value}{d}"));
             prop_oneof![
                 prop::collection::vec(element, 0..12).prop_map(|elements| format!("[{}]", elements.join(","))),
@@ -141,7 +155,7 @@ mod tests {
         r#""([a-z {}\[\]:,é😀]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}|\\\\){0,30}""#
     }
 
-    /// One byte is taken away, or another one put in its place or before it.
+    /// Removes the character at `place`, or puts `byte` in its place or in front of it, as `how` says.
     fn broken(text: &str, place: usize, byte: char, how: u8) -> String {
         let place = (0..=place % text.len()).rev().find(|&place| text.is_char_boundary(place)).unwrap_or_default();
         let (before, behind) = text.split_at(place);
@@ -153,9 +167,9 @@ mod tests {
         }
     }
 
-    /// Every sequence of so many tokens, and what stands behind its end or not.
+    /// Every sequence of five tokens behind each beginning, up to where the walk finds its end.
     #[test]
-    fn knows_which_token_may_follow() {
+    fn large_blocks_know_which_token_may_follow() {
         const TOKENS: [&str; 8] = ["\"a\"", ":", ",", "1", "{", "[", "}", "]"];
         const LENGTH: u32 = 5;
         let mut right = 0;
@@ -168,7 +182,7 @@ mod tests {
                 }
                 let walked = walked(&text);
                 text.truncate(walked.unwrap_or(text.len()));
-                assert_eq!(container::skip_container(text.as_bytes(), 0), walked, "{text}");
+                assert_eq!(skip_container(text.as_bytes(), 0), walked, "{text}");
                 right += usize::from(walked.is_some());
             }
         }
@@ -179,20 +193,20 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
         #[test]
-        fn agrees_with_the_walk(
+        fn large_blocks_agree_with_the_walk(
             values in prop::collection::vec(json(), 1..6),
             before in 0..70_usize,
             breaks in prop::collection::vec((any::<usize>(), r#"[{}\[\]:,"\\0-9a-z .\-\x00-\x1fé]"#, any::<u8>()), 0..3),
         ) {
             let mut text = format!("[\"{}\",{}]", "x".repeat(before), values.join(","));
-            on_each_level(|| assert_eq!(container::skip_container(text.as_bytes(), 0), Some(text.len()), "{text}"));
+            on_each_level(|| assert_eq!(skip_container(text.as_bytes(), 0), Some(text.len()), "{text}"));
             for (place, byte, how) in breaks {
                 text = broken(&text, place, byte.chars().next().unwrap_or(' '), how);
                 if !text.starts_with(['{', '[']) {
                     break;
                 }
-                // Behind the end of it the rest of its block must be JSON too: then the walk has to say it.
-                on_each_level(|| match (container::skip_container(text.as_bytes(), 0), walked(&text)) {
+                // `None` is right also where only the rest of the last block is not JSON.
+                on_each_level(|| match (skip_container(text.as_bytes(), 0), walked(&text)) {
                     (Some(ours), theirs) => assert_eq!(Some(ours), theirs, "{text}"),
                     (None, Some(theirs)) => assert!(theirs < text.len(), "{text}"),
                     (None, None) => (),

@@ -1,17 +1,19 @@
-//! The walk over a string: each byte looked at once.
+//! Steps over strings and their escapes.
 
 use fearless_simd::prelude::*;
 use fearless_simd::{dispatch, u8x64};
 
-use super::block::{BLOCK, LARGE_BLOCK, bits_from, escaped, find, needs_escape, positions_of, simd_level};
+use super::block::{BLOCK, BlockBits, LARGE_BLOCK, bits_from, escaped, needs_escape, positions_of, simd_level};
 use super::cursor::Cursor;
 use super::event::Invalid;
-use super::unescape::{UNESCAPED, append_unescaped, unescape_large_blocks};
+use super::unescape::{Reached, UNESCAPED, append_unescaped, unescape_large_blocks};
 
-/// From how many bytes on a string is unescaped while it is checked.
+/// Bytes left in the text, from a string's first escape on, from which the string is unescaped while it is checked. With fewer,
+/// the large blocks gain nothing.
 const UNESCAPE_FROM: usize = 4 * LARGE_BLOCK;
 
 impl Cursor<'_> {
+    /// Steps over a string with its quotes.
     #[inline]
     pub(super) fn skip_string(&mut self) -> Result<(), Invalid> {
         self.expect(b'"')?;
@@ -30,7 +32,7 @@ impl Cursor<'_> {
         self.skip_rest_of_string()
     }
 
-    /// A string, and its text without escapes, where it is long and has some.
+    /// Steps over a string with its quotes. Returns its text without escapes if it has escapes and is long ([`UNESCAPE_FROM`]).
     pub(super) fn skip_string_unescaping(&mut self) -> Result<Option<Vec<u8>>, Invalid> {
         self.expect(b'"')?;
         let start = self.at;
@@ -47,75 +49,87 @@ impl Cursor<'_> {
         }
         let mut text = Vec::with_capacity(self.bytes.len() - start);
         text.extend_from_slice(&self.bytes[start..self.at]);
-        let (at, ended) = unescape_large_blocks(self.bytes, self.at, &mut text)?;
+        let Reached { at, is_end } = unescape_large_blocks(self.bytes, self.at, &mut text)?;
         self.at = at;
-        if !ended {
+        if !is_end {
             self.skip_rest_of_string()?;
             append_unescaped(&self.bytes[at..self.at - 1], &mut text);
         }
-        // It may have been a short one in front of much else.
+        // The capacity is that of all the text left, and the string may be a short one at its beginning.
         if text.capacity() / 2 > text.len() {
             text.shrink_to_fit();
         }
         Ok(Some(text))
     }
 
-    /// Goes on where an escape was found, or too little is left for a block. Kept apart, since most strings have no escape.
+    /// Steps over the rest of a string, from a character or an escape on. Not inlined, since most strings have no escape.
     #[inline(never)]
     fn skip_rest_of_string(&mut self) -> Result<(), Invalid> {
-        // Most strings are over before that, and large blocks do not pay.
-        let long = self.at + LARGE_BLOCK;
+        // Most strings end before that, and large blocks would not pay.
+        let large_from = self.at + LARGE_BLOCK;
+        while let Some(block) = self.bytes[self.at..].first_chunk() {
+            if self.skip_block_of_string(block, large_from)? {
+                return Ok(());
+            }
+        }
+        self.skip_tail_of_string()
+    }
+
+    /// Steps over the block here, or from an escape at `large_from` or later on over large blocks. Returns whether the string ended.
+    #[inline(always)]
+    fn skip_block_of_string(&mut self, block: &[u8; BLOCK], large_from: usize) -> Result<bool, Invalid> {
+        let start = self.at;
+        let mut found = needs_escape(block);
         loop {
-            let start = self.at;
-            let Some(block) = self.bytes[start..].first_chunk::<BLOCK>() else {
-                match self.peek() {
-                    Some(b'"') => {
-                        self.at += 1;
-                        return Ok(());
-                    }
-                    Some(b'\\') => {
-                        self.at += 1;
-                        self.skip_escape()?;
-                    }
-                    Some(0x20..) => self.at += 1,
-                    // A control character, or the end.
-                    Some(_) | None => return Err(self.invalid()),
+            let place = found.trailing_zeros() as usize;
+            if place >= BLOCK {
+                // The last escape may reach into the next block.
+                self.at = self.at.max(start + BLOCK);
+                return Ok(false);
+            }
+            self.at = start + place;
+            match block[place] {
+                b'"' => {
+                    self.at += 1;
+                    return Ok(true);
                 }
-                continue;
-            };
-            let mut found = needs_escape(block);
-            loop {
-                let at = found.trailing_zeros() as usize;
-                if at >= BLOCK {
-                    self.at = self.at.max(start + BLOCK);
-                    break;
-                }
-                self.at = start + at;
-                match block[at] {
-                    b'"' => {
-                        self.at += 1;
-                        return Ok(());
+                b'\\' => {
+                    self.at += 1;
+                    self.skip_escape()?;
+                    if self.at >= large_from {
+                        let reached = skip_large_blocks(self.bytes, self.at)?;
+                        self.at = reached.at;
+                        return Ok(reached.is_end);
                     }
-                    b'\\' => {
-                        self.at += 1;
-                        self.skip_escape()?;
-                        if self.at >= long {
-                            let (at, ended) = skip_large_blocks(self.bytes, self.at)?;
-                            self.at = at;
-                            if ended {
-                                return Ok(());
-                            }
-                            break;
-                        }
-                        // What was escaped is behind us, be it in this block or the next.
-                        found &= bits_from(self.at - start);
-                    }
-                    _ => return Err(self.invalid()),
+                    // What the escape covers is done, even if it reaches into the next block.
+                    found &= bits_from(self.at - start);
                 }
+                _ => return Err(self.invalid()),
             }
         }
     }
 
+    /// Steps over the rest of a string, byte by byte, where less than a block is left.
+    #[inline(always)]
+    fn skip_tail_of_string(&mut self) -> Result<(), Invalid> {
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    self.skip_escape()?;
+                }
+                Some(0x20..) => self.at += 1,
+                // A control character, or the end of the text.
+                Some(_) | None => return Err(self.invalid()),
+            }
+        }
+    }
+
+    /// Steps over the rest of an escape, from behind its backslash.
     #[inline]
     pub(super) fn skip_escape(&mut self) -> Result<(), Invalid> {
         match self.peek() {
@@ -133,28 +147,28 @@ impl Cursor<'_> {
     }
 }
 
-/// Goes on in a string by large blocks, to behind its end, or until no whole block is left: then it gives `false`.
+/// Steps over a string by large blocks, from a character or an escape on, until the string ends or less than a large block is left.
 ///
-/// What stands in a block is known from its bits, so no load has to wait for the escape before it. The place is passed by
-/// value, and the function kept apart, so that the cursor of short strings has its own in a register.
+/// What stands in a block is known from its bits, so no load has to wait for the escape before it. The position is passed by
+/// value, and the function is not inlined, so that the cursor over short strings keeps its own position in a register.
 #[inline(never)]
-fn skip_large_blocks(bytes: &[u8], at: usize) -> Result<(usize, bool), Invalid> {
+fn skip_large_blocks(bytes: &[u8], at: usize) -> Result<Reached, Invalid> {
     dispatch!(simd_level(), simd => skip_large_blocks_with(simd, bytes, at))
 }
 
 #[inline(always)]
-fn skip_large_blocks_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Result<(usize, bool), Invalid> {
+fn skip_large_blocks_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Result<Reached, Invalid> {
     let mut cursor = Cursor { bytes, at };
     let mut start = at;
     let mut carry = false;
     while let Some(block) = bytes[start..].first_chunk::<LARGE_BLOCK>() {
         let block = u8x64::load_array_ref(simd, block);
-        let found = find(block);
+        let found = BlockBits::of(block);
         if found.quotes | found.backslashes | found.controls | u64::from(carry) != 0 {
             let escaped = escaped(found.backslashes, &mut carry);
             let ends = found.quotes & !escaped | found.controls;
             let before_end = !ends & ends.wrapping_sub(1);
-            // Most escapes are of these, and need no look.
+            // Most escapes are of these letters, which may always stand behind a backslash.
             let known = found.quotes | found.backslashes | positions_of(block, b'n');
             let mut others = escaped & !known & before_end;
             while others != 0 {
@@ -165,7 +179,7 @@ fn skip_large_blocks_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Result<(
             if ends != 0 {
                 cursor.at = start + ends.trailing_zeros() as usize;
                 cursor.expect(b'"')?;
-                return Ok((cursor.at, true));
+                return Ok(Reached { at: cursor.at, is_end: true });
             }
         }
         start += LARGE_BLOCK;
@@ -174,5 +188,5 @@ fn skip_large_blocks_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Result<(
     if carry {
         cursor.skip_escape()?;
     }
-    Ok((cursor.at, false))
+    Ok(Reached { at: cursor.at, is_end: false })
 }

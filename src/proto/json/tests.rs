@@ -1,4 +1,4 @@
-//! Strings against plain code, all of it against serde_json.
+//! Strings are held against plain code that goes byte by byte, and everything against serde_json.
 
 use std::ops::Range;
 
@@ -21,33 +21,33 @@ fn a_lone_surrogate_becomes_the_replacement_character() {
     }
 }
 
-/// What [`scan`] should find in a text that is a string, byte by byte.
+/// Returns what [`scan`] should find in a text that is a string, byte by byte.
 fn plain_scan(text: &str) -> Result<Range<usize>, Invalid> {
     let bytes = text.as_bytes();
-    let at_least = |found: bool, at| if found { Ok(()) } else { Err(Invalid { at }) };
-    let blanks = |at: usize| at + text[at..].bytes().take_while(|byte| b" \t\n\r".contains(byte)).count();
-    let start = blanks(0);
-    at_least(bytes.get(start) == Some(&b'"'), start)?;
+    let require = |is_right: bool, at| if is_right { Ok(()) } else { Err(Invalid { at }) };
+    let whitespace = |at: usize| at + text[at..].bytes().take_while(|byte| b" \t\n\r".contains(byte)).count();
+    let start = whitespace(0);
+    require(bytes.get(start) == Some(&b'"'), start)?;
     let mut at = start + 1;
     while bytes.get(at) != Some(&b'"') {
-        at_least(bytes.get(at).is_some_and(|byte| *byte >= b' '), at)?;
+        require(bytes.get(at).is_some_and(|byte| *byte >= b' '), at)?;
         if bytes[at] == b'\\' {
             at += 1;
-            at_least(bytes.get(at).is_some_and(|byte| b"\"\\/bfnrtu".contains(byte)), at)?;
+            require(bytes.get(at).is_some_and(|byte| b"\"\\/bfnrtu".contains(byte)), at)?;
             if bytes[at] == b'u' {
                 let digits = bytes.get(at + 1..at + 5);
-                at_least(digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)), at)?;
+                require(digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)), at)?;
                 at += 4;
             }
         }
         at += 1;
     }
-    let end = blanks(at + 1);
-    at_least(end == bytes.len(), end)?;
+    let end = whitespace(at + 1);
+    require(end == bytes.len(), end)?;
     Ok(start..at + 1)
 }
 
-/// What [`unescape`] should give, unit by unit.
+/// Returns what [`unquote`] should return for what stands between the quotes, unit by unit.
 fn plain_unescape(text: &str) -> String {
     let mut units = Vec::new();
     let mut characters = text.chars();
@@ -111,7 +111,7 @@ fn agrees_with_plain_code_here(text: &str) {
     unescapes_while_it_checks(text);
 }
 
-/// The text as an element, followed by another one or by nothing.
+/// Checks the text as an element of an array, last or with another element behind it.
 fn unescapes_while_it_checks(text: &str) {
     for behind in ["", ",\"\\n\"", &format!(",\"{}\"", "\\n".repeat(200))] {
         let array = format!("[{text}{behind}]");
@@ -129,7 +129,7 @@ fn unescapes_while_it_checks(text: &str) {
 }
 
 #[test]
-fn escapes_at_the_borders_of_blocks() {
+fn escapes_are_read_across_the_borders_of_blocks() {
     for before in 0..200 {
         for (first, second) in
             [("\\n", "\\\""), ("\\\\", "\\\\\\"), ("\\ud83d", "\\ude00"), ("\\n\"", ""), ("\\\u{1}", ""), ("\\é", "")]
@@ -137,7 +137,7 @@ fn escapes_at_the_borders_of_blocks() {
             for between in ["", "x", "é", &"x".repeat(130)] {
                 let body = format!("{}{first}{between}{second}{}", "x".repeat(before), "y".repeat(before % 7 * 30));
                 agrees_with_plain_code(&format!("\"{body}\""));
-                // Enough escapes before it for the large blocks, where it stands at any place.
+                // Enough escapes in front of it for large blocks, in which it comes to stand at every place.
                 let escapes = "\\n".repeat(40);
                 agrees_with_plain_code(&format!("\"{escapes}{body}\" "));
                 agrees_with_plain_code(&format!("\"{escapes}{body}"));
@@ -147,7 +147,7 @@ fn escapes_at_the_borders_of_blocks() {
 }
 
 #[test]
-fn escapes_where_a_stage_ends() {
+fn escapes_are_read_where_a_stage_is_flushed() {
     for escape in ["\\ud83d\\ude00", "\\ud800", "\\u0041", "\\\\", "\\n"] {
         for before in 1_900..2_200 {
             let (before, behind) = ("x".repeat(before), "y".repeat(200));
@@ -156,7 +156,7 @@ fn escapes_where_a_stage_ends() {
     }
 }
 
-/// Mostly what may stand in a string, with now and then something that may not.
+/// Pieces of a string: mostly what may stand there, sometimes what may not.
 fn string_pieces() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         24 => r"[a-z ]{1,20}",
@@ -171,24 +171,24 @@ fn string_pieces() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn dense_escapes(body in string_pieces(), end in "[\" ]{0,2}") {
+    fn strings_with_many_escapes_agree_with_plain_code(body in string_pieces(), end in "[\" ]{0,2}") {
         agrees_with_plain_code(&format!("\"{body}{end}"));
         agrees_with_plain_code(&format!("\"{body}\""));
     }
 
     #[test]
-    fn dense_in_what_needs_escapes(body in r#"[a-z"\\\x00-\x1f0-9u]{0,300}"#) {
+    fn strings_of_what_needs_escapes_agree_with_plain_code(body in r#"[a-z"\\\x00-\x1f0-9u]{0,300}"#) {
         agrees_with_plain_code(&format!("\"{body}\""));
     }
 
     #[test]
-    fn agrees_with_serde_json(text in r#"[\[\]{}",:\\u0-2eE.truefalsn+\- \x00-\x1fé]{0,24}"#) {
+    fn takes_for_json_what_serde_json_does(text in r#"[\[\]{}",:\\u0-2eE.truefalsn+\- \x00-\x1fé]{0,24}"#) {
         let theirs = serde_json::from_str::<&RawValue>(&text).is_ok();
         on_each_level(|| assert_eq!(check(&text).is_ok(), theirs, "{text}"));
     }
 
     #[test]
-    fn strings_round_trip(text in any::<String>()) {
+    fn a_written_string_is_read_back(text in any::<String>()) {
         let mut quoted = String::new();
         write_string(&text, &mut quoted);
         prop_assert_eq!(&serde_json::from_str::<String>(&quoted).unwrap(), &text);

@@ -1,4 +1,4 @@
-//! Strings into JSON.
+//! Strings into JSON: the text with its escapes.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,13 +8,20 @@ use fearless_simd::{dispatch, u8x64};
 
 use super::block::{BLOCK, COPY_SIZE, LARGE_BLOCK, WINDOW, needs_escape, needs_escape_large, simd_level};
 
-/// Appends a JSON string with its quotes.
+/// Bytes left of a text, from behind an escape on, from which large blocks are written. With fewer, they gain nothing.
+const LARGE_BLOCKS_FROM: usize = 4 * LARGE_BLOCK;
+
+/// Appends `text` as a JSON string, with its quotes.
+///
+/// The escapes are those of `JSON.stringify` but for backspace and form feed, which become `\u0008` and `\u000c`.
 pub fn write_string(text: &str, out: &mut String) {
     out.push('"');
     write_continuation(text, out);
 }
 
-/// Appends more of a JSON string, and its last quote.
+/// Appends `text` as the rest of a JSON string, with the closing quote.
+///
+/// To go on with a string that is already written, its closing quote has to be removed from `out` first.
 pub fn write_continuation(text: &str, out: &mut String) {
     let mut rest = text;
     loop {
@@ -30,17 +37,18 @@ pub fn write_continuation(text: &str, out: &mut String) {
             other => write_unicode_escape(u16::from(other), out),
         }
         rest = &rest[plain + 1..];
-        if rest.len() >= 4 * LARGE_BLOCK {
+        if rest.len() >= LARGE_BLOCKS_FROM {
             rest = write_large_blocks(rest, out);
         }
     }
     out.push('"');
 }
 
-/// Escapes large blocks while there are any, and gives what is left.
+/// Appends the beginning of a text by large blocks, with escapes. Returns the rest, of less than [`WINDOW`] bytes and what is left of
+/// a character.
 ///
-/// All that needs an escape in a block is known at once, so that no load has to wait for the escape before it. Kept
-/// apart, so that short strings do not pay for it.
+/// What needs an escape in a block is known from its bits, so no load has to wait for the escape before it. Not inlined, so that
+/// short strings do not pay for it.
 #[inline(never)]
 fn write_large_blocks<'t>(text: &'t str, out: &mut String) -> &'t str {
     dispatch!(simd_level(), simd => write_large_blocks_with(simd, text, out))
@@ -48,16 +56,17 @@ fn write_large_blocks<'t>(text: &'t str, out: &mut String) -> &'t str {
 
 #[inline(always)]
 fn write_large_blocks_with<'t, S: Simd>(simd: S, text: &'t str, out: &mut String) -> &'t str {
+    // The offset of the first byte that is not written yet.
     let mut plain = 0;
     let mut start = 0;
     while let Some(window) = text.as_bytes()[start..].first_chunk::<WINDOW>() {
         let Some(block) = window.first_chunk::<LARGE_BLOCK>() else { break };
         let mut found = needs_escape_large(u8x64::load_array_ref(simd, block));
-        let ascii = found != 0 && block.is_ascii();
+        let is_ascii = found != 0 && block.is_ascii();
         while found != 0 {
             let at = found.trailing_zeros() as usize;
-            push_piece(text, plain..start + at, ascii, out);
-            // As with pieces: eight bytes at once, and then back to the right length.
+            push_piece(text, plain..start + at, is_ascii, out);
+            // As with pieces: eight bytes are appended, and what is too much is cut off.
             let index = usize::from(block[at]);
             let length = out.len() + usize::from(ESCAPE_LENGTHS[index]);
             out.push_str(&ESCAPES[index * 8..index * 8 + 8]);
@@ -67,17 +76,17 @@ fn write_large_blocks_with<'t, S: Simd>(simd: S, text: &'t str, out: &mut String
         }
         start += LARGE_BLOCK;
     }
-    // The last block may end within a character.
+    // The last block may end inside a character.
     let end = (plain..=start).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(plain);
     out.push_str(&text[plain..end]);
     &text[end..]
 }
 
-/// Appends a piece of a text. Of a short one, more is copied than is right: that is cheaper.
+/// Appends a piece of a text. Of a short piece in ASCII, [`COPY_SIZE`] bytes are copied and cut, which is cheaper.
 #[inline(always)]
-fn push_piece(text: &str, piece: Range<usize>, ascii: bool, out: &mut String) {
+fn push_piece(text: &str, piece: Range<usize>, is_ascii: bool, out: &mut String) {
     let length = piece.len();
-    if ascii
+    if is_ascii
         && length <= COPY_SIZE
         && let Some(more) = text.get(piece.start..piece.start + COPY_SIZE)
     {
@@ -88,7 +97,7 @@ fn push_piece(text: &str, piece: Range<usize>, ascii: bool, out: &mut String) {
     }
 }
 
-/// The same JSON in ASCII: whatever is beyond it stands in strings, and is escaped.
+/// Returns the same JSON in ASCII: other characters, which in JSON stand only in strings, become `\u` escapes.
 #[must_use]
 pub fn to_ascii(json: &str) -> Cow<'_, str> {
     if json.is_ascii() {
@@ -109,7 +118,7 @@ pub fn to_ascii(json: &str) -> Cow<'_, str> {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Appends `\u` and the four digits.
+/// Appends the `\u` escape of a UTF-16 code unit, in lower-case digits.
 pub fn write_unicode_escape(unit: u16, out: &mut String) {
     out.push_str("\\u");
     for shift in [12, 8, 4, 0] {
@@ -117,14 +126,17 @@ pub fn write_unicode_escape(unit: u16, out: &mut String) {
     }
 }
 
-/// The escape of each byte up to the backslash, filled up with blanks to eight; of use for those that need one.
+/// The escape of each byte up to the backslash, filled up with spaces to eight bytes. Only those of bytes that need one are used.
 const ESCAPES: &str = match std::str::from_utf8(ESCAPE_BYTES.as_flattened()) {
     Ok(escapes) => escapes,
     Err(_) => panic!("they are ASCII"),
 };
 
-const ESCAPE_BYTES: [[u8; 8]; 93] = {
-    let mut escapes = [*b"\\u0000  "; 93];
+/// The number of [`ESCAPES`]: the backslash is the last byte that needs one.
+const ESCAPE_COUNT: usize = b'\\' as usize + 1;
+
+const ESCAPE_BYTES: [[u8; 8]; ESCAPE_COUNT] = {
+    let mut escapes = [*b"\\u0000  "; ESCAPE_COUNT];
     let mut byte = 0;
     while byte < 0x20 {
         escapes[byte][4] = HEX[byte >> 4];
@@ -139,11 +151,11 @@ const ESCAPE_BYTES: [[u8; 8]; 93] = {
     escapes
 };
 
-/// How much of each of the [`ESCAPES`] is no blank.
-const ESCAPE_LENGTHS: [u8; 93] = {
-    let mut lengths = [2; 93];
+/// The length of each of the [`ESCAPES`] without its spaces, in bytes.
+const ESCAPE_LENGTHS: [u8; ESCAPE_COUNT] = {
+    let mut lengths = [2; ESCAPE_COUNT];
     let mut byte = 0;
-    while byte < 93 {
+    while byte < ESCAPE_COUNT {
         if ESCAPE_BYTES[byte][1] == b'u' {
             lengths[byte] = 6;
         }
@@ -152,7 +164,7 @@ const ESCAPE_LENGTHS: [u8; 93] = {
     lengths
 };
 
-/// How many bytes from the start stand in a JSON string as they are: up to a quote, a backslash or a control character.
+/// Returns the offset of the first byte that needs an escape, or the length of `bytes`.
 fn plain_length(bytes: &[u8]) -> usize {
     let Some(last) = bytes.last_chunk::<BLOCK>() else { return short_plain_length(bytes) };
     let (blocks, _) = bytes.as_chunks::<BLOCK>();
@@ -162,14 +174,15 @@ fn plain_length(bytes: &[u8]) -> usize {
             return index * BLOCK + found.trailing_zeros() as usize;
         }
     }
-    // What of it was looked at before is plain.
+    // The last block overlaps the one before it, whose bytes need no escape.
     match needs_escape(last) {
         0 => bytes.len(),
         found => bytes.len() - BLOCK + found.trailing_zeros() as usize,
     }
 }
 
-/// The same for less than a block, as one that has its bytes at both ends and blanks between.
+/// Does what [`plain_length`] does, for less than a block. The first and the last bytes, which may overlap, are put into one block
+/// filled up with spaces: that is cheaper than a look at each byte.
 fn short_plain_length(bytes: &[u8]) -> usize {
     let mut block = [b' '; BLOCK];
     let half = if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
