@@ -1,8 +1,4 @@
-//! JSON as text: checked, cut into its parts and spliced, but never made into a tree.
-//!
-//! What is only passed on keeps its numbers, key order, duplicate keys and odd strings to the byte. serde_json's `Value`
-//! refuses lone surrogates and `1e400`, rounds large numbers and recurses; none of that may cost anybody a message.
-//! The cursor is iterative: depth costs a bit, not a stack frame.
+#![doc = include_str!("README.md")]
 
 mod block;
 mod container;
