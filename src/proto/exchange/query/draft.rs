@@ -2,12 +2,15 @@
 
 use std::mem;
 
-use super::{Node, PROTOTYPE};
+use super::node::Node;
 
 /// The largest `N` for which `a[N]=x` makes a list; qs takes a larger one for a key of a map.
 ///
 /// Without it a few bytes could ask for a list of millions of holes.
 const MAX_ARRAY_INDEX: u32 = 20;
+
+/// The one key that qs never sets, since in JavaScript it would replace the object's prototype.
+pub(super) const PROTOTYPE: &str = "__proto__";
 
 /// A key of a JavaScript object. The order of the variants is that of `Object.keys`.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
