@@ -2,18 +2,18 @@
 
 use crate::proto::json::write_string;
 
-/// A parsed query, or a part of one: text at the leaves.
+/// A parsed query, or a part of one. Its leaves are texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
-    /// A decoded value: `a=b`, and the empty text for `a` alone.
+    /// A decoded value, as of `a=b`; empty for `a` alone.
     Text(String),
-    /// The JSON `true`: what qs makes of a plain value met by a map, with the value as its key. `a[b]=1&a=c` is
+    /// The JSON `true`. Where a plain value meets a map, qs makes the value a key of the map: `a[b]=1&a=c` is
     /// `{"a":{"b":"1","c":true}}`.
     True,
-    /// A list: `a=1&a=2`, `a[]=1` or `a[0]=1`. Its holes are gone.
+    /// A list, as of `a=1&a=2`, `a[]=1` or `a[0]=1`. It has no holes: the items behind a hole have moved up.
     List(Vec<Self>),
-    /// A map: `a[b]=1`. Its keys are distinct and stand in the order of JavaScript: those that are array indexes
-    /// first, ascending, then the others as they came.
+    /// A map, as of `a[b]=1`. Its keys are distinct and in the order of JavaScript: first the array indexes, ascending, then the
+    /// others as they came.
     Map(Vec<(String, Self)>),
 }
 

@@ -6,26 +6,26 @@ use super::draft::{Branch, Draft, Key, PROTOTYPE};
 use super::node::Node;
 use crate::proto::json::write_string;
 
-/// Bracketed segments of a name that become levels; the rest of the name is one last key, as in qs.
+/// The bracketed segments of a name that become levels. The rest of a name with more is one last key. 5 is the default of qs.
 ///
-/// It also bounds the recursion of everything here that walks a tree.
+/// The limit also bounds the recursion of everything that walks a tree.
 const MAX_DEPTH: usize = 5;
 
-/// Parameters read from one query, empty ones included; qs ignores what follows.
+/// The parameters that are read from one query, empty ones included. Those that follow are ignored. 1,000 is the default of qs.
 ///
-/// It bounds the size of every container, so that bisection and insertion stay cheap on hostile input.
+/// The limit bounds the size of every container, so that bisection and insertion stay cheap on hostile input.
 const MAX_PARAMETERS: usize = 1000;
 
-/// Parses a query without its leading `?`, or a form body, as the npm package qs 6.13 does for express 4.
+/// Parses a query, given without its leading `?`, or a form body, as the npm package qs 6.13 does for express 4.
 ///
-/// It gives a [`Node::Map`] at the top for any input. A name or value whose percent escapes cannot be decoded stays
-/// as it was written, but for `+`, which is always a space.
+/// Returns a [`Node::Map`] for any input. A name or value whose percent escapes cannot be decoded stays as it was written, except that
+/// `+` is always a space.
 #[must_use]
 pub fn parse(query: &[u8]) -> Node {
     let text = String::from_utf8_lossy(query);
     let text = with_plain_brackets(&text);
     let parameters = read_parameters(&text);
-    // Without a bracket every name is a key of the top map, and the parameters already are the answer.
+    // Without a bracket every name is a key of the top map, and the parameters already are the tree.
     if !text.contains('[') {
         return parameters.into_node();
     }
@@ -45,7 +45,7 @@ pub fn parse(query: &[u8]) -> Node {
     root.into_node()
 }
 
-/// Appends what [`parse`] gives as JSON.
+/// Appends the JSON of the tree that [`parse`] returns. A plain query is written without a tree.
 pub fn write_json(query: &[u8], out: &mut String) {
     let start = out.len();
     if !write_plain(query, out) {
@@ -54,20 +54,22 @@ pub fn write_json(query: &[u8], out: &mut String) {
     }
 }
 
-/// Writes a query as it stands, when it is one in which nothing has a meaning: few, different names and no escapes.
+/// Appends the JSON of a plain query: at most 16 parameters with different names, without brackets or escapes. Returns `false` for any
+/// other query, and may then have appended the beginning of it.
 fn write_plain(query: &[u8], out: &mut String) -> bool {
-    const FEW: usize = 16;
+    /// The parameters of a plain query at most: each name is compared with those before it.
+    const MAX_PLAIN: usize = 16;
     if query.iter().any(|byte| matches!(byte, b'%' | b'+' | b'[' | b']')) {
         return false;
     }
-    let mut names = [&[][..]; FEW];
+    let mut names = [&[][..]; MAX_PLAIN];
     out.push('{');
     for (index, part) in query.split(|&byte| byte == b'&').enumerate() {
         let equals = part.iter().position(|&byte| byte == b'=').unwrap_or(part.len());
         let (name, value) = (&part[..equals], part.get(equals + 1..).unwrap_or_default());
-        // Names that could be indexes stand first, whatever their place.
+        // Names that could be array indexes come first in the tree, wherever they stand.
         let is_plain = !name.first().is_some_and(u8::is_ascii_digit) && name != PROTOTYPE.as_bytes();
-        if !is_plain || index == FEW || (!name.is_empty() && names[..index].contains(&name)) {
+        if !is_plain || index == MAX_PLAIN || (!name.is_empty() && names[..index].contains(&name)) {
             return false;
         }
         let (Ok(name_text), Ok(value_text)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
@@ -89,7 +91,7 @@ fn write_plain(query: &[u8], out: &mut String) -> bool {
     true
 }
 
-/// Undoes the escapes of brackets everywhere, values included: qs does so before it looks for any other structure.
+/// Decodes the escapes of brackets everywhere, values included, as qs does before it looks for any other structure.
 fn with_plain_brackets(text: &str) -> Cow<'_, str> {
     if !text.contains("%5") {
         return Cow::Borrowed(text);
@@ -98,13 +100,13 @@ fn with_plain_brackets(text: &str) -> Cow<'_, str> {
     Cow::Owned(opened.replace("%5D", "]").replace("%5d", "]"))
 }
 
-/// Reads `name=value` pairs into a map of undivided names, each with its text or the list of its texts.
+/// Reads `name=value` pairs into a map from whole names, brackets included, to a text or the list of the texts of that name.
 fn read_parameters(text: &str) -> Branch {
     let mut parameters = Branch::map();
     for part in text.split('&').take(MAX_PARAMETERS) {
         let (name, value) = split_part(part);
         let name = decode(name);
-        // Neither name leads to anything: qs skips the first, and the second only makes an empty map.
+        // Neither name sets anything: qs skips an empty name, and makes of `__proto__` only an empty map.
         if !name.is_empty() && name != PROTOTYPE {
             parameters.combine_at(Key::new(name), Draft::Text(decode(value)));
         }
@@ -121,7 +123,7 @@ fn split_part(part: &str) -> (&str, &str) {
     }
 }
 
-/// Decodes a name or a value as `decodeURIComponent` does after `+` became a space; what it refuses stays as it is.
+/// Decodes a name or a value as `decodeURIComponent` does once `+` has become a space. Text that it refuses stays as it is.
 fn decode(text: &str) -> String {
     let spaced = text.replace('+', " ");
     if !spaced.contains('%') {
@@ -130,10 +132,10 @@ fn decode(text: &str) -> String {
     unescape(&spaced).unwrap_or(spaced)
 }
 
-/// Decodes percent escapes; `None` if one is malformed or if they do not spell UTF-8.
+/// Decodes percent escapes. Returns `None` if one is malformed, or if their bytes are not UTF-8.
 ///
-/// It suffices to check the whole: the text around an escape is complete characters, which can neither complete a
-/// broken sequence nor be completed by one.
+/// One check of the whole text is enough: the text around an escape is whole characters, which can neither complete a broken
+/// sequence nor be completed by one.
 fn unescape(text: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -165,8 +167,8 @@ fn hex_digit(byte: u8) -> Option<u8> {
 
 /// Splits `a[b][c]` into `a` and its segments `b` and `c`.
 ///
-/// A segment holds no bracket; what stands between two segments or after the last is dropped. After [`MAX_DEPTH`]
-/// segments all that remains from the next one on, brackets included, is one segment.
+/// A segment holds no bracket. Text between two segments or behind the last is dropped. Behind [`MAX_DEPTH`] segments, everything from
+/// the next one on is one segment, brackets included.
 fn split_name(name: &str) -> (&str, Vec<&str>) {
     let mut parent = name;
     let mut segments = Vec::new();
@@ -214,7 +216,7 @@ mod tests {
         }
     }
 
-    /// The expected texts were written by qs 6.13.0 itself, run over the inputs.
+    /// The expected texts are what qs 6.13.0 itself gave for the inputs.
     #[test]
     fn gives_the_tree_of_qs() {
         let groups: BTreeMap<String, Vec<(String, Box<RawValue>)>> =
@@ -246,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_short_way_leads_to_the_same(query in r#"([a-c_1]{0,2}|__proto__)(=[a-c="\\é]{0,3})?(&([a-c_1é]{0,2}=?[a-c]{0,2})){0,20}"#) {
+        fn a_query_written_without_a_tree_is_the_same(query in r#"([a-c_1]{0,2}|__proto__)(=[a-c="\\é]{0,3})?(&([a-c_1é]{0,2}=?[a-c]{0,2})){0,20}"#) {
             let (mut json, mut slow) = (String::new(), String::new());
             write_json(query.as_bytes(), &mut json);
             parse(query.as_bytes()).write_json(&mut slow);
@@ -254,7 +256,7 @@ mod tests {
         }
     }
 
-    /// Each of these takes far too long to pass unnoticed if some step is quadratic in the length of the query.
+    /// If a step were quadratic in the length of the query, one of these would take so long that nobody could miss it.
     #[test]
     fn takes_long_hostile_queries() {
         const LENGTH: usize = 2_000_000;
