@@ -25,7 +25,7 @@ use super::socket_io::SocketIo;
 use super::throttle::{Throttle, Verdict};
 use super::tunnels::Relay;
 use crate::config::ServeConfig;
-use crate::proto::exchange::headers::names;
+use crate::proto::exchange::headers::list_contains;
 use crate::proto::token::Token;
 use crate::store::Store;
 
@@ -192,7 +192,7 @@ fn accepts_json(headers: &HeaderMap) -> bool {
     let media_types = |value: &HeaderValue| {
         value.as_bytes().split(|&byte| byte == b',').any(|range| {
             let name = range.split(|&byte| byte == b';').next().unwrap_or_default();
-            names(name, "application/json")
+            list_contains(name, "application/json")
         })
     };
     headers.get_all(header::ACCEPT).iter().any(media_types)

@@ -28,7 +28,7 @@ use super::outgoing::Outgoing;
 use super::reply::{self, Reply};
 use super::scratch;
 use crate::proto::engine_io::{CloseReason, Frame};
-use crate::proto::exchange::headers::names;
+use crate::proto::exchange::headers::list_contains;
 use crate::proto::websocket::{Item, Opcode, Reader, Violation};
 
 /// Frames are taken until this many bytes wait, and written together, at the latest when there are no more.
@@ -86,7 +86,7 @@ pub struct WebSocket {
 
 /// Whether a request asks for a WebSocket.
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers.get_all(header::UPGRADE).iter().any(|value| names(value.as_bytes(), "websocket"))
+    headers.get_all(header::UPGRADE).iter().any(|value| list_contains(value.as_bytes(), "websocket"))
 }
 
 /// Answers a request for a WebSocket: 101, or what is wrong with it. `then` is called once the connection has changed
@@ -132,7 +132,7 @@ fn accept_key(head: &Parts) -> Result<HeaderValue, Box<Reply>> {
     if head.method != Method::GET {
         return Err(refuse("a WebSocket is asked for with GET"));
     }
-    if !headers.get_all(header::CONNECTION).iter().any(|value| names(value.as_bytes(), "upgrade")) {
+    if !headers.get_all(header::CONNECTION).iter().any(|value| list_contains(value.as_bytes(), "upgrade")) {
         return Err(refuse("the header Connection must name Upgrade"));
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {

@@ -1,7 +1,7 @@
 //! Blocks of 16 and of 64 bytes, with a bit for each byte that has a property.
 //!
-//! What looks at 64 bytes is compiled once for each kind of processor, and [`dispatch`] chooses at run time. Those functions are
-//! `#[inline(always)]`: a function that is not inlined into [`dispatch`] is compiled for the least processor.
+//! What looks at 64 bytes is compiled once for each kind of processor, and [`dispatch`] chooses at run time. Those functions
+//! are `#[inline(always)]`: a function that is not inlined into [`dispatch`] is compiled for the least processor.
 
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, dispatch, u8x16, u8x64};
@@ -113,8 +113,8 @@ pub(super) fn positions_of<S: Simd>(bytes: u8x64<S>, byte: u8) -> u64 {
     bytes.simd_eq(byte).to_bitmask()
 }
 
-/// Finds the bytes that an unescaped backslash stands in front of. `carry` says whether the first byte of this block is one, and is
-/// left saying so of the next block.
+/// Finds the bytes that an unescaped backslash stands in front of. `carry` says whether the first byte of this block is one,
+/// and is left saying so of the next block.
 ///
 /// Without a branch, as in simdjson: from the start of a run of backslashes, every other one escapes the byte behind it.
 #[inline(always)]

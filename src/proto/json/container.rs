@@ -1,7 +1,7 @@
 //! Steps over whole objects and arrays by large blocks.
 //!
-//! As in simdjson ("Parsing Gigabytes of JSON per Second", Langdale and Lemire, 2019), the bits of a block tell where strings are
-//! and where each token starts. A table says which token may follow which two others. Strings are not walked through; only
+//! As in simdjson ("Parsing Gigabytes of JSON per Second", Langdale and Lemire, 2019), the bits of a block tell where strings
+//! are and where each token starts. A table says which token may follow which two others. Strings are not walked through; only
 //! their rare escapes are looked at.
 
 use std::ops::ControlFlow;
@@ -15,8 +15,8 @@ use super::nesting::{Container, Nesting};
 
 /// Returns the offset behind the object or array that starts at `at`.
 ///
-/// Returns `None` if the container, or the rest of the large block behind its end, is not JSON. The walk of `scan.rs` then finds
-/// the byte, or that the container itself is JSON.
+/// Returns `None` if the container, or the rest of the large block behind its end, is not JSON. The walk of `scan.rs` then
+/// finds the byte, or that the container itself is JSON.
 #[inline(never)]
 pub(super) fn skip_container(bytes: &[u8], at: usize) -> Option<usize> {
     dispatch!(simd_level(), simd => skip_container_with(simd, bytes, at))
@@ -175,8 +175,8 @@ static NOTHING_FORBIDDEN: [bool; HISTORIES] = [false; HISTORIES];
 static FORBIDDEN_IN_OBJECT: [bool; HISTORIES] = forbidden_histories(Container::Object);
 static FORBIDDEN_IN_ARRAY: [bool; HISTORIES] = forbidden_histories(Container::Array);
 
-/// Tells for each history in such a container whether its last token cannot follow the two before it. A closing bracket belongs to
-/// the container that it closes.
+/// Tells for each history in such a container whether its last token cannot follow the two before it. A closing bracket belongs
+/// to the container that it closes.
 const fn forbidden_histories(container: Container) -> [bool; HISTORIES] {
     let mut table = [false; HISTORIES];
     let mut history = 0;

@@ -40,8 +40,8 @@ pub fn for_each_element(text: &str, mut visit: impl FnMut(Range<usize>)) -> Resu
 
 /// Visits the ranges that [`elements`] returns, and with one of them its text without escapes.
 ///
-/// That one is the first element that is a string with escapes, of which the first has at least 256 bytes of the array behind it:
-/// with fewer nothing is gained. To unescape a long string while it is checked is cheaper than to do one after the other.
+/// That one is the first element that is a string with escapes, of which the first has at least 256 bytes of the array behind
+/// it: with fewer nothing is gained. To unescape a long string while it is checked is cheaper than to do one after the other.
 ///
 /// # Errors
 /// Fails where [`elements`] fails. The elements in front of that byte may have been visited.
@@ -115,8 +115,8 @@ pub fn members(text: &str) -> Result<Vec<Member>, Invalid> {
     Ok(members)
 }
 
-/// Returns the value of the member with this key, given without quotes or escapes. Of a repeated key the last value counts, as in
-/// JavaScript. Returns `None` also if the text is not an object.
+/// Returns the value of the member with this key, given without quotes or escapes. Of a repeated key the last value counts, as
+/// in JavaScript. Returns `None` also if the text is not an object.
 #[must_use]
 pub fn member(object: &ByteString, name: &str) -> Option<ByteString> {
     let members = members(object).ok()?;

@@ -11,8 +11,8 @@ use super::nesting::{Container, Nesting};
 /// Bytes left in the text from which an object or array is stepped over by large blocks. With fewer, they gain nothing.
 const BLOCKWISE_FROM: usize = 2 * LARGE_BLOCK;
 
-/// Walks over a text that is one JSON value. `visit` gets each event with its depth: 0 for the value itself, 1 for what is directly
-/// inside it.
+/// Walks over a text that is one JSON value. `visit` gets each event with its depth: 0 for the value itself, 1 for what is
+/// directly inside it.
 ///
 /// # Errors
 /// Fails if the text is not JSON. The events before that byte were visited.
@@ -76,7 +76,8 @@ fn begin_value(
     Ok(true)
 }
 
-/// Steps out of the containers that end behind a value, or over the comma there. Returns whether it stands in front of another value.
+/// Steps out of the containers that end behind a value, or over the comma there. Returns whether it stands in front of another
+/// value.
 #[inline(always)]
 fn end_value(
     cursor: &mut Cursor<'_>,

@@ -75,7 +75,8 @@ impl Cursor<'_> {
         self.skip_tail_of_string()
     }
 
-    /// Steps over the block here, or from an escape at `large_from` or later on over large blocks. Returns whether the string ended.
+    /// Steps over the block here, or from an escape at `large_from` or later on over large blocks. Returns whether the string
+    /// ended.
     #[inline(always)]
     fn skip_block_of_string(&mut self, block: &[u8; BLOCK], large_from: usize) -> Result<bool, Invalid> {
         let start = self.at;
@@ -147,7 +148,8 @@ impl Cursor<'_> {
     }
 }
 
-/// Steps over a string by large blocks, from a character or an escape on, until the string ends or less than a large block is left.
+/// Steps over a string by large blocks, from a character or an escape on, until the string ends or less than a large block is
+/// left.
 ///
 /// What stands in a block is known from its bits, so no load has to wait for the escape before it. The position is passed by
 /// value, and the function is not inlined, so that the cursor over short strings keeps its own position in a register.

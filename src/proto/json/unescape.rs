@@ -9,7 +9,8 @@ use fearless_simd::{dispatch, mask8x64, u8x64};
 use super::block::{BLOCK, BlockBits, COPY_SIZE, LARGE_BLOCK, WINDOW, backslashes_in, bits_from, escaped, simd_level};
 use super::event::Invalid;
 
-/// Returns the text of a checked string, given with its quotes. A lone surrogate becomes U+FFFD, as where JavaScript encodes UTF-8.
+/// Returns the text of a checked string, given with its quotes. A lone surrogate becomes U+FFFD, as where JavaScript encodes
+/// UTF-8.
 #[must_use]
 pub fn unquote(quoted: &str) -> Cow<'_, str> {
     let inner = without_quotes(quoted);
@@ -26,8 +27,8 @@ pub fn without_quotes(quoted: &str) -> &str {
     quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(quoted)
 }
 
-/// Returns the text that stands between the quotes of a checked string without its escapes, as UTF-8; `None` if it has no escapes.
-/// A lone surrogate becomes U+FFFD, as in [`unquote`].
+/// Returns the text that stands between the quotes of a checked string without its escapes, as UTF-8; `None` if it has no
+/// escapes. A lone surrogate becomes U+FFFD, as in [`unquote`].
 #[must_use]
 pub fn unescape(text: &str) -> Option<Vec<u8>> {
     let first = memchr::memchr(b'\\', text.as_bytes())?;
@@ -48,8 +49,8 @@ pub(super) struct Reached {
     pub(super) is_end: bool,
 }
 
-/// Checks a string by large blocks, from a character or an escape on, and appends it without its escapes, until the string ends or
-/// no whole block is left.
+/// Checks a string by large blocks, from a character or an escape on, and appends it without its escapes, until the string ends
+/// or no whole block is left.
 ///
 /// What stands in a block is known from its bits, so no load has to wait for the escape before it. Not inlined, so that short
 /// strings do not pay for the stage on the stack.
@@ -247,8 +248,8 @@ impl Stage {
         self.length += 1;
     }
 
-    /// Appends the character of the `\u` escape whose `u` is at `at`, and those of the `\u` escapes right behind it. Returns the
-    /// offset behind the last.
+    /// Appends the character of the `\u` escape whose `u` is at `at`, and those of the `\u` escapes right behind it. Returns
+    /// the offset behind the last.
     fn push_unicode_escapes(&mut self, bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, Invalid> {
         let mut digits = &bytes[at + 1..];
         loop {
@@ -299,7 +300,8 @@ pub(super) fn append_unescaped(mut rest: &[u8], out: &mut Vec<u8>) {
 
 /// By letter, the byte that it stands for behind a backslash; zero if it stands for none, or begins a `\u` escape.
 ///
-/// A table and not a `match`: the processor cannot guess which letter comes next, and a wrong guess costs more than the look-up.
+/// A table and not a `match`: the processor cannot guess which letter comes next, and a wrong guess costs more than the
+/// look-up.
 pub(super) const UNESCAPED: [u8; 256] = {
     let mut table = [0; 256];
     table[b'"' as usize] = b'"';
@@ -330,8 +332,8 @@ fn append_escape<'t>(escape: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
     }
 }
 
-/// Returns the character of a `\u` escape, or of a surrogate pair of two, given from its digits on, and what stands behind it. Returns
-/// `None` if there are no four hexadecimal digits.
+/// Returns the character of a `\u` escape, or of a surrogate pair of two, given from its digits on, and what stands behind it.
+/// Returns `None` if there are no four hexadecimal digits.
 fn parse_unicode_escape(digits: &[u8]) -> Option<(char, &[u8])> {
     let unit = |digits: &[u8]| {
         let digits = digits.first_chunk::<4>()?;

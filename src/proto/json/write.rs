@@ -44,11 +44,11 @@ pub fn write_continuation(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Appends the beginning of a text by large blocks, with escapes. Returns the rest, of less than [`WINDOW`] bytes and what is left of
-/// a character.
+/// Appends the beginning of a text by large blocks, with escapes. Returns the rest, of less than [`WINDOW`] bytes and what is
+/// left of a character.
 ///
-/// What needs an escape in a block is known from its bits, so no load has to wait for the escape before it. Not inlined, so that
-/// short strings do not pay for it.
+/// What needs an escape in a block is known from its bits, so no load has to wait for the escape before it. Not inlined, so
+/// that short strings do not pay for it.
 #[inline(never)]
 fn write_large_blocks<'t>(text: &'t str, out: &mut String) -> &'t str {
     dispatch!(simd_level(), simd => write_large_blocks_with(simd, text, out))
@@ -126,7 +126,8 @@ pub fn write_unicode_escape(unit: u16, out: &mut String) {
     }
 }
 
-/// The escape of each byte up to the backslash, filled up with spaces to eight bytes. Only those of bytes that need one are used.
+/// The escape of each byte up to the backslash, filled up with spaces to eight bytes. Only those of bytes that need one are
+/// used.
 const ESCAPES: &str = match std::str::from_utf8(ESCAPE_BYTES.as_flattened()) {
     Ok(escapes) => escapes,
     Err(_) => panic!("they are ASCII"),
@@ -181,8 +182,8 @@ fn plain_length(bytes: &[u8]) -> usize {
     }
 }
 
-/// Does what [`plain_length`] does, for less than a block. The first and the last bytes, which may overlap, are put into one block
-/// filled up with spaces: that is cheaper than a look at each byte.
+/// Does what [`plain_length`] does, for less than a block. The first and the last bytes, which may overlap, are put into one
+/// block filled up with spaces: that is cheaper than a look at each byte.
 fn short_plain_length(bytes: &[u8]) -> usize {
     let mut block = [b' '; BLOCK];
     let half = if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {

@@ -83,7 +83,8 @@ impl Draft {
         }
     }
 
-    /// Replaces a plain value by a list that begins with it. The source follows: item by item if it is a list, else as one item.
+    /// Replaces a plain value by a list that begins with it. The source follows: item by item if it is a list, else as one
+    /// item.
     fn begin_list(&mut self, source: Self) {
         let mut list = Branch::list();
         list.push(mem::replace(self, Self::True));
@@ -117,7 +118,8 @@ pub(super) struct Branch {
     is_list: bool,
     /// The entries, in the order in which their keys were set.
     entries: Vec<(Key, Draft)>,
-    /// Indexes into `entries`, by ascending key, for bisection. An insertion moves some of these small numbers, never the entries.
+    /// Indexes into `entries`, by ascending key, for bisection. An insertion moves some of these small numbers, never the
+    /// entries.
     sorted: Vec<usize>,
 }
 
@@ -182,8 +184,8 @@ impl Branch {
         }
     }
 
-    /// Merges a branch into this one. Two lists stay a list, and an item whose place has a plain value goes to the end. Anything else
-    /// becomes a map.
+    /// Merges a branch into this one. Two lists stay a list, and an item whose place has a plain value goes to the end.
+    /// Anything else becomes a map.
     pub(super) fn absorb(&mut self, source: Self) {
         self.is_list &= source.is_list;
         for (key, value) in source.into_ordered() {

@@ -12,8 +12,8 @@ pub enum Node {
     True,
     /// A list, as of `a=1&a=2`, `a[]=1` or `a[0]=1`. It has no holes: the items behind a hole have moved up.
     List(Vec<Self>),
-    /// A map, as of `a[b]=1`. Its keys are distinct and in the order of JavaScript: first the array indexes, ascending, then the
-    /// others as they came.
+    /// A map, as of `a[b]=1`. Its keys are distinct and in the order of JavaScript: first the array indexes, ascending, then
+    /// the others as they came.
     Map(Vec<(String, Self)>),
 }
 

@@ -18,8 +18,8 @@ const MAX_PARAMETERS: usize = 1000;
 
 /// Parses a query, given without its leading `?`, or a form body, as the npm package qs 6.13 does for express 4.
 ///
-/// Returns a [`Node::Map`] for any input. A name or value whose percent escapes cannot be decoded stays as it was written, except that
-/// `+` is always a space.
+/// Returns a [`Node::Map`] for any input. A name or value whose percent escapes cannot be decoded stays as it was written,
+/// except that `+` is always a space.
 #[must_use]
 pub fn parse(query: &[u8]) -> Node {
     let text = String::from_utf8_lossy(query);
@@ -54,8 +54,8 @@ pub fn write_json(query: &[u8], out: &mut String) {
     }
 }
 
-/// Appends the JSON of a plain query: at most 16 parameters with different names, without brackets or escapes. Returns `false` for any
-/// other query, and may then have appended the beginning of it.
+/// Appends the JSON of a plain query: at most 16 parameters with different names, without brackets or escapes. Returns `false`
+/// for any other query, and may then have appended the beginning of it.
 fn write_plain(query: &[u8], out: &mut String) -> bool {
     /// The parameters of a plain query at most: each name is compared with those before it.
     const MAX_PLAIN: usize = 16;
@@ -167,8 +167,8 @@ fn hex_digit(byte: u8) -> Option<u8> {
 
 /// Splits `a[b][c]` into `a` and its segments `b` and `c`.
 ///
-/// A segment holds no bracket. Text between two segments or behind the last is dropped. Behind [`MAX_DEPTH`] segments, everything from
-/// the next one on is one segment, brackets included.
+/// A segment holds no bracket. Text between two segments or behind the last is dropped. Behind [`MAX_DEPTH`] segments,
+/// everything from the next one on is one segment, brackets included.
 fn split_name(name: &str) -> (&str, Vec<&str>) {
     let mut parent = name;
     let mut segments = Vec::new();
