@@ -66,14 +66,14 @@ impl<'t> Block<'t> {
 
 /// What the tokens so far say of the next one.
 ///
-/// The stack of open containers is not part of it: beside the stack, which takes memory, the compiler would not keep these in
+/// The stack of open containers stays apart. It is passed to functions by reference, and what is passed so is not kept in
 /// registers.
 struct Grammar {
     /// The last three tokens, [`TOKEN_BITS`] each, the latest lowest.
     history: usize,
     /// The histories that cannot be in the innermost container.
     forbidden: &'static [bool; HISTORIES],
-    /// Whether a forbidden history was met. Looked at once a block, since a branch for each token costs more.
+    /// Whether a forbidden history was met. Looked at once a block, so that no token needs a branch for it.
     is_wrong: bool,
 }
 

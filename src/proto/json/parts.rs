@@ -40,8 +40,8 @@ pub fn for_each_element(text: &str, mut visit: impl FnMut(Range<usize>)) -> Resu
 
 /// Visits the ranges that [`elements`] returns, and with one of them its text without escapes.
 ///
-/// That one is the first element that is a string with escapes, of which the first has at least 256 bytes of the array behind
-/// it: with fewer nothing is gained. To unescape a long string while it is checked is cheaper than to do one after the other.
+/// That element is the first long string with escapes. A string is long if at least 256 bytes of `text` are left at its first
+/// escape; with fewer, nothing is gained. To unescape a long string while it is checked is cheaper than to do one after the other.
 ///
 /// # Errors
 /// Fails where [`elements`] fails. The elements in front of that byte may have been visited.

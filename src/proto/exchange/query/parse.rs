@@ -256,7 +256,7 @@ mod tests {
         }
     }
 
-    /// If a step were quadratic in the length of the query, one of these would take so long that nobody could miss it.
+    /// If a step were quadratic in the length of the query, one of these would seem to hang.
     #[test]
     fn takes_long_hostile_queries() {
         const LENGTH: usize = 2_000_000;
