@@ -1,5 +1,5 @@
-//! The bodies of the fuzz targets. They live here so that every build compiles them, and so that an ordinary test replays
-//! the seeds in `fuzz/seeds`; `fuzz/fuzz_targets` only calls them.
+//! The bodies of the fuzz targets. They live here so that every test build compiles them, and so that an ordinary test
+//! replays the seeds in `fuzz/seeds`; `fuzz/fuzz_targets` only calls them.
 //!
 //! Each takes any bytes, and panics when an invariant does not hold.
 
