@@ -24,6 +24,7 @@
 
 #[cfg(feature = "server")]
 pub mod config;
+pub mod defaults;
 pub mod engine;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

@@ -26,6 +26,16 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     milliseconds.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is too long"))
 }
 
+/// Writes a time as [`duration`] reads it, in the largest of hours, seconds and milliseconds that is exact.
+pub(super) fn duration_text(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    if !milliseconds.is_multiple_of(1_000) {
+        return format!("{milliseconds}ms");
+    }
+    let seconds = duration.as_secs();
+    if seconds > 0 && seconds.is_multiple_of(3600) { format!("{}h", seconds / 3600) } else { format!("{seconds}s") }
+}
+
 /// Reads the size of something that is in memory whole, so that much more is a mistake: `1000`, `64KiB`, `10MiB`.
 pub(super) fn size(text: &str) -> Result<usize, String> {
     const LARGEST: usize = 1 << 30;
@@ -45,6 +55,16 @@ pub(super) fn memory(text: &str) -> Result<usize, String> {
         _ => return Err(format!("`{unit}` is no unit of size: use KiB, MiB or GiB")),
     };
     number.checked_mul(factor).ok_or_else(|| format!("`{text}` is more than there can be"))
+}
+
+/// Writes a size as [`size`] reads it, in the largest unit that is exact.
+pub(super) fn size_text(bytes: usize) -> String {
+    for (unit, factor) in [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
+        if bytes > 0 && bytes.is_multiple_of(factor) {
+            return format!("{}{unit}", bytes / factor);
+        }
+    }
+    bytes.to_string()
 }
 
 /// Reads an origin as browsers write it, without a path: `https://example.com`; or `*`.
@@ -69,6 +89,15 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
 
 pub(super) fn revision(text: &str) -> Result<Revision, String> {
     Revision::parse(text.trim()).ok_or_else(|| format!("`{text}` is no revision of Engine.IO: there are 3 and 4"))
+}
+
+/// Writes revisions as a list that [`revision`] reads, with commas between.
+pub(super) fn revisions_text(revisions: impl IntoIterator<Item = Revision>) -> String {
+    let numbers = revisions.into_iter().map(|revision| match revision {
+        Revision::V3 => "3",
+        Revision::V4 => "4",
+    });
+    numbers.collect::<Vec<_>>().join(",")
 }
 
 pub(super) fn timeout_status(text: &str) -> Result<StatusCode, String> {
@@ -101,5 +130,21 @@ mod tests {
         assert!(timeout_status("100").is_err());
         assert_eq!(revision("3"), Ok(Revision::V3));
         assert!(revision("5").is_err());
+    }
+    #[test]
+    fn times_and_sizes_are_written_as_they_are_read() {
+        for (text, time) in [
+            ("0s", Duration::ZERO),
+            ("300ms", Duration::from_millis(300)),
+            ("1500ms", Duration::from_millis(1500)),
+            ("60s", Duration::from_secs(60)),
+            ("6h", Duration::from_secs(6 * 3600)),
+        ] {
+            assert_eq!((duration_text(time).as_str(), duration(text)), (text, Ok(time)));
+        }
+        for (text, bytes) in [("0", 0), ("1000", 1000), ("64KiB", 64 << 10), ("10MiB", 10 << 20), ("1GiB", 1 << 30)] {
+            assert_eq!((size_text(bytes).as_str(), size(text)), (text, Ok(bytes)));
+        }
+        assert_eq!(revisions_text(Revision::ALL), "3,4");
     }
 }

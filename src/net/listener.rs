@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use super::budget::{Budget, PerAddress};
 use super::connection::{Activity, Guarded};
 use super::reply::Reply;
+use crate::defaults;
 
 /// What connections may take.
 #[derive(Debug, Clone)]
@@ -41,12 +42,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: Budget::new(20_000),
-            per_address: PerAddress::new(None, 1_000, Vec::new()),
-            head_timeout: Duration::from_secs(60),
-            max_head: 64 << 10,
-            max_headers: HEADERS_ON_STACK,
-            stall_timeout: Duration::from_secs(30),
+            connections: Budget::new(defaults::MAX_CONNECTIONS),
+            per_address: PerAddress::new(None, defaults::MAX_CONNECTIONS_PER_ADDRESS, Vec::new()),
+            head_timeout: defaults::HEAD_TIMEOUT,
+            max_head: defaults::MAX_HEAD,
+            max_headers: defaults::MAX_HEADERS,
+            stall_timeout: defaults::STALL_TIMEOUT,
         }
     }
 }

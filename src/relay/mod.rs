@@ -32,6 +32,7 @@ use self::route::Router;
 use self::throttle::Throttle;
 use self::tunnels::{Relay, Tunnels};
 use crate::config::ServeConfig;
+use crate::defaults;
 use crate::engine::socket_io::SocketIo;
 use crate::engine::{self, Engine};
 use crate::net::budget::{Budget, PerAddress};
@@ -135,9 +136,17 @@ fn router(config: ServeConfig, listener: &TcpListener) -> std::io::Result<Router
     let proxies = config.trust_proxy.clone();
     let budgets = Budgets {
         connections: Budget::new(limits.max_connections),
-        connections_per_address: PerAddress::new(limits.max_connections_per_address, 1_000, proxies.clone()),
+        connections_per_address: PerAddress::new(
+            limits.max_connections_per_address,
+            defaults::MAX_CONNECTIONS_PER_ADDRESS,
+            proxies.clone(),
+        ),
         sessions: Budget::new(limits.max_sessions),
-        sessions_per_address: PerAddress::new(limits.max_sessions_per_address, 500, proxies),
+        sessions_per_address: PerAddress::new(
+            limits.max_sessions_per_address,
+            defaults::MAX_SESSIONS_PER_ADDRESS,
+            proxies,
+        ),
         exchanges: Budget::new(limits.max_exchanges),
         bytes: Budget::new(config.max_buffered()),
     };
