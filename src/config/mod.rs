@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use self::help::{per_address, when_unset};
 pub use self::limits::LimitConfig;
 use self::units::{
-    duration, duration_text, network, origin, revision, revisions_text, size, size_text, timeout_status,
+    duration, duration_text, milliseconds, network, origin, revision, revisions_text, size, size_text, timeout_status,
 };
 use crate::defaults;
 use crate::proto::engine_io::Revision;
@@ -109,8 +109,8 @@ pub struct ServeConfig {
     pub trust_proxy: Vec<IpNet>,
 
     /// The window of the rate limit, in milliseconds
-    #[arg(long, env = "THROTTLE_INTERVAL_MS", default_value = defaults::THROTTLE_INTERVAL.as_millis().to_string(), value_name = "MS")]
-    pub throttle_interval_ms: u64,
+    #[arg(long = "throttle-interval-ms", env = "THROTTLE_INTERVAL_MS", default_value = defaults::THROTTLE_INTERVAL.as_millis().to_string(), value_parser = milliseconds, value_name = "MS")]
+    pub throttle_interval: Duration,
     /// Requests of one address in a window after which answers are delayed to the next one
     #[arg(long, env = "THROTTLE_INTERVAL_MAX", value_name = "COUNT")]
     pub throttle_interval_max: Option<u32>,
@@ -138,8 +138,8 @@ pub struct ServeConfig {
     #[arg(long, env = "SOCKET2ME_MAX_PAYLOAD", value_parser = size, value_name = "SIZE")]
     pub max_payload: Option<usize>,
     /// Requests waiting for one connection's task before further ones are answered 503
-    #[arg(long, env = "SOCKET2ME_MAILBOX", default_value = defaults::MAX_WAITING_COMMANDS.to_string(), value_parser = clap::value_parser!(u32).range(1..=65536), value_name = "COUNT")]
-    pub mailbox: u32,
+    #[arg(long, alias = "mailbox", env = "SOCKET2ME_MAILBOX", default_value = defaults::MAX_WAITING_COMMANDS.to_string(), value_parser = clap::value_parser!(u32).range(1..=65536), value_name = "COUNT")]
+    pub max_waiting_commands: u32,
     /// Origins of pages that may connect as ends, separated by commas; `*` is any
     #[arg(long, env = "SOCKET2ME_ALLOW_ORIGIN", default_value = defaults::ALLOWED_ORIGIN, value_delimiter = ',', value_parser = origin, value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
@@ -202,6 +202,8 @@ impl ServeConfig {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]
@@ -212,7 +214,7 @@ mod tests {
         assert_eq!(config.grace(), Duration::from_secs(60));
         assert_eq!(config.response_timeout, Duration::from_secs(5));
         assert_eq!(config.timeout_status, StatusCode::OK);
-        assert_eq!(config.throttle_interval_ms, 1000);
+        assert_eq!(config.throttle_interval, Duration::from_secs(1));
         assert_eq!(config.max_body, 10 << 20);
         assert!(config.payload_limit() > config.max_body / 3 * 4);
     }
@@ -234,7 +236,7 @@ mod tests {
             assert_eq!(read, default);
         }
         assert_eq!((config.max_body, config.limits.max_head), (defaults::MAX_BODY, defaults::MAX_HEAD));
-        assert_eq!(config.mailbox as usize, defaults::MAX_WAITING_COMMANDS);
+        assert_eq!(config.max_waiting_commands as usize, defaults::MAX_WAITING_COMMANDS);
         assert_eq!(config.timeout_status, defaults::TIMEOUT_STATUS);
         assert_eq!(config.engine_io, Revision::ALL);
         assert_eq!(config.allow_origin, [defaults::ALLOWED_ORIGIN]);
@@ -243,7 +245,6 @@ mod tests {
 
     #[test]
     fn the_help_shows_defaults_with_their_units() {
-        use clap::CommandFactory as _;
         let mut command = Cli::command();
         let serve = command.find_subcommand_mut("serve").unwrap();
         let help = serve.render_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
@@ -261,6 +262,24 @@ mod tests {
             let (_, after) = help.split_once(&format!(" {flag} <")).unwrap();
             let (_, shown) = after.split_once("[default: ").unwrap();
             assert!(shown.starts_with(default), "{flag}: {shown}");
+        }
+    }
+
+    #[test]
+    fn flags_and_variables_of_other_names_set_their_fields() {
+        let parse = |arguments: &[&str]| {
+            let arguments = ["socket2me", "serve"].iter().chain(arguments);
+            let Command::Serve(config) = Cli::try_parse_from(arguments).unwrap().command;
+            config
+        };
+        assert_eq!(parse(&["--mailbox", "7"]).max_waiting_commands, 7);
+        assert_eq!(parse(&["--throttle-interval-ms", "250"]).throttle_interval, Duration::from_millis(250));
+        let serve = Cli::command().find_subcommand("serve").unwrap().clone();
+        for (field, variable) in
+            [("max_waiting_commands", "SOCKET2ME_MAILBOX"), ("throttle_interval", "THROTTLE_INTERVAL_MS")]
+        {
+            let arg = serve.get_arguments().find(|arg| arg.get_id() == field).unwrap();
+            assert_eq!(arg.get_env(), Some(variable.as_ref()), "{field}");
         }
     }
 

@@ -20,10 +20,19 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "h" => number.checked_mul(3_600_000),
         _ => return Err(format!("`{unit}` is no unit of time: use ms, s, m or h")),
     };
-    /// A hundred years: more is a typing error, and sums of times must not overflow.
+    milliseconds.and_then(time).ok_or_else(|| format!("`{text}` is too long"))
+}
+
+/// Reads a time in milliseconds, without a unit: `1000`.
+pub(super) fn milliseconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse().map_err(|_| format!("`{text}` is no number of milliseconds: write 1000 for a second"))?;
+    time(number).ok_or_else(|| format!("`{text}` is too long"))
+}
+
+/// A time of no more than a hundred years: more is a typing error, and sums of times must not overflow.
+fn time(milliseconds: u64) -> Option<Duration> {
     const LONGEST: u64 = 100 * 365 * 24 * 3_600_000;
-    let milliseconds = milliseconds.filter(|&milliseconds| milliseconds <= LONGEST);
-    milliseconds.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is too long"))
+    (milliseconds <= LONGEST).then(|| Duration::from_millis(milliseconds))
 }
 
 /// Writes a time as [`duration`] reads it, in the largest of hours, seconds and milliseconds that is exact.
@@ -116,6 +125,10 @@ mod tests {
         assert_eq!(size("10MiB"), Ok(10_485_760));
         for wrong in ["", "s", "5 weeks", "-1", "99999999999999999999", "999999999999h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(milliseconds("1000"), Ok(Duration::from_secs(1)));
+        for wrong in ["", "1s", "-1", "99999999999999999999", "9999999999999999"] {
+            assert!(milliseconds(wrong).is_err(), "{wrong}");
         }
         for wrong in ["", "x", "1GB", "2000MiB", "2GiB", "99999999999999999999"] {
             assert!(size(wrong).is_err(), "{wrong}");

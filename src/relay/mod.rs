@@ -172,7 +172,7 @@ fn router(config: ServeConfig, listener: &TcpListener) -> std::io::Result<Router
         ..protocol::connection::Settings::default()
     };
     let session_limits = engine::Limits {
-        mailbox: config.mailbox as usize,
+        mailbox: config.max_waiting_commands as usize,
         sessions: Arc::clone(&budgets.sessions),
         per_address: Arc::clone(&budgets.sessions_per_address),
         bytes: Arc::clone(&budgets.bytes),

@@ -47,7 +47,7 @@ pub(super) enum Verdict {
 
 impl Throttle {
     pub(super) fn new(config: &ServeConfig) -> Self {
-        let interval = Duration::from_millis(config.throttle_interval_ms);
+        let interval = config.throttle_interval;
         Self {
             interval,
             max: config.throttle_interval_max.unwrap_or(defaults::THROTTLE_INTERVAL_MAX),
