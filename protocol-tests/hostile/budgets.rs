@@ -112,7 +112,7 @@ async fn tokens() {
     let begun = Instant::now();
     let _ = (server.token().await, server.token().await);
     let answer = server.ask("GET", "/new", &[], b"").await;
-    assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("store-unavailable")));
+    assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("server-busy")));
     assert_eq!((answer.header("retry-after"), figures.get("tokens").await), (Some("1"), 2));
     while server.ask("GET", "/new", &[], b"").await.status != 200 {
         assert!(begun.elapsed() < ms(10_000), "no token expires");

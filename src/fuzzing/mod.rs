@@ -1,5 +1,5 @@
-//! The bodies of the fuzz targets. They live here so that every build compiles them, and so that an ordinary test replays
-//! the seeds in `fuzz/seeds`; `fuzz/fuzz_targets` only calls them.
+//! The bodies of the fuzz targets. They live here so that every test build compiles them, and so that an ordinary test
+//! replays the seeds in `fuzz/seeds`; `fuzz/fuzz_targets` only calls them.
 //!
 //! Each takes any bytes, and panics when an invariant does not hold.
 
@@ -10,8 +10,9 @@ use bytestring::ByteString;
 use http::HeaderMap;
 
 pub use self::sequence::sequence;
+use crate::defaults::{MAX_ATTACHMENTS, MAX_DEPTH, MAX_PACKETS};
 use crate::proto::engine_io::jsonp::{self, Jsonp};
-use crate::proto::engine_io::payload::{Batch, Body, MAX_PACKETS, Packets};
+use crate::proto::engine_io::payload::{Batch, Body, Packets};
 use crate::proto::engine_io::query::{Method, Request};
 use crate::proto::engine_io::{BinaryAs, ClientPacket, Frame, Message, Revision};
 use crate::proto::exchange::{Response, query};
@@ -21,12 +22,6 @@ use crate::proto::socket_io::connection::Answer;
 use crate::proto::socket_io::packet::Args;
 use crate::proto::socket_io::parser;
 use crate::proto::websocket::{Item, Opcode, Reader, Violation, write_head};
-
-/// How deep placeholders may be in the targets: the server's default.
-const MAX_DEPTH: usize = 512;
-
-/// The limit of attachments in the targets: the server's default.
-const MAX_ATTACHMENTS: usize = 10;
 
 /// A Socket.IO packet that is accepted, written and read again, is the same packet. The first byte chooses the revision.
 pub fn socket_io_packet(data: &[u8]) {

@@ -230,7 +230,7 @@ fn socket_io_settings(config: &ServeConfig) -> socket_io::connection::Settings {
 
 fn session_limits(config: &ServeConfig, budgets: &Budgets) -> engine::Limits {
     engine::Limits {
-        mailbox: config.mailbox as usize,
+        mailbox: config.max_waiting_commands as usize,
         sessions: Arc::clone(&budgets.sessions),
         per_address: Arc::clone(&budgets.sessions_per_address),
         bytes: Arc::clone(&budgets.bytes),

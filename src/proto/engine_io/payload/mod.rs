@@ -17,10 +17,6 @@ pub(super) use self::base64::decode as decode_base64;
 use super::packet::{ClientPacket, DecodeError, Frame};
 use super::{BinaryAs, Revision};
 
-/// Packets in one body, unless the server says otherwise. A client's batch holds what it queued during one request, hundreds
-/// at the most; this stops a body of a million two-byte packets from holding up the session's task.
-pub const MAX_PACKETS: usize = 65_536;
-
 /// Packets of more bytes than this are long. Every engine takes 65,536 arguments, and JSON in ASCII is up to three times as
 /// long.
 const MAX_TEXT: usize = 16 << 10;
@@ -155,6 +151,7 @@ pub(super) fn base64_frame(data: &[u8], revision: Revision) -> Frame {
 mod tests {
     use super::super::packet::{Data, Message};
     use super::*;
+    use crate::defaults::MAX_PACKETS;
     use crate::proto::json;
     use DecodeError::{Empty, Framing, InvalidBase64, InvalidUtf8, TooManyPackets, UnexpectedBinary, UnknownType};
 

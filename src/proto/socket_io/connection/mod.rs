@@ -29,6 +29,7 @@ use super::attachments::{Assembly, Whole};
 use super::doubled::Doubled;
 use super::packet::{self, AckId, Args, Encoded, Namespace, Packet};
 use super::parser::{self, Head};
+use crate::defaults;
 use crate::proto::engine_io::payload::ToAscii;
 use crate::proto::engine_io::{CloseReason, Lower, Message, Outgoing, Revision};
 use crate::proto::json;
@@ -60,13 +61,13 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            connect_timeout: Duration::from_secs(45),
-            max_attachments: 10,
-            max_attachment_bytes: 16 << 20,
-            max_depth: 512,
-            attachment_timeout: Duration::from_secs(25),
-            max_namespaces: 100,
-            max_refusals: 20,
+            connect_timeout: defaults::CONNECT_TIMEOUT,
+            max_attachments: defaults::MAX_ATTACHMENTS,
+            max_attachment_bytes: defaults::MAX_PAYLOAD,
+            max_depth: defaults::MAX_DEPTH,
+            attachment_timeout: defaults::ATTACHMENT_TIMEOUT,
+            max_namespaces: defaults::MAX_NAMESPACES,
+            max_refusals: defaults::MAX_REFUSALS,
         }
     }
 }
