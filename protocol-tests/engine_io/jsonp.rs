@@ -1,11 +1,9 @@
 //! JSONP, for both revisions: part B.7.
 
-#![expect(clippy::unwrap_used, reason = "a test's failure is the report")]
-
 use std::fmt::Write as _;
 
-use crate::wire::{Answer, Frame, Polling, Server, counted, refusal, refusal_v3, sid_of};
-use crate::{E0, E1, E3, E5, NOBODY};
+use super::{E0, E1, E3, E5, NOBODY};
+use crate::support::wire::{Answer, Frame, Polling, Server, counted, refusal, refusal_v3, sid_of};
 
 const REVISIONS: [(&str, bool); 2] = [("EIO=3", true), ("EIO=4", false)];
 

@@ -1,8 +1,6 @@
 //! Polling bodies of revision 3, which clients of socket.io 1 and 2 speak: parts B.2, B.3, B.4.
 
-#![expect(clippy::unwrap_used, reason = "a test's failure is the report")]
-
-use crate::wire::{Answer, Polling, Server, counted};
+use crate::support::wire::{Answer, Polling, Server, counted};
 
 /// Packets of a binary payload, and whether each is text.
 fn framed(packets: &[(bool, &[u8])]) -> Vec<u8> {

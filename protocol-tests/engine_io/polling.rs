@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use crate::wire::{Server, refusal, within};
-use crate::{E1, beating, ms, small};
+use super::{E1, beating, ms, small};
+use crate::support::wire::{Server, refusal, within};
 
 // A.2: payloads
 

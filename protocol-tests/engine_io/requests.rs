@@ -1,7 +1,7 @@
 //! Handshakes, refusals and CORS: parts A.3, A.4, A.6, A.10.
 
-use crate::wire::{KEY, Server, UPGRADE, sid_of};
-use crate::{E0, E1, E2, E3, E5, NOBODY, ms, small};
+use super::{E0, E1, E2, E3, E5, NOBODY, ms, small};
+use crate::support::wire::{KEY, Server, UPGRADE, sid_of};
 
 // A.3, A.4: handshake
 

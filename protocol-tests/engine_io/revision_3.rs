@@ -2,8 +2,8 @@
 
 use socket2me::proto::engine_io::Revision;
 
-use crate::wire::{Frame, Polling, Server, counted, refusal_v3};
-use crate::{E3, E5, small};
+use super::{E3, E5, small};
+use crate::support::wire::{Frame, Polling, Server, counted, refusal_v3};
 
 // A.4, B.1, B.6: handshake
 

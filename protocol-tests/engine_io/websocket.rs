@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use crate::wire::{Frame, Server, UPGRADE, refusal};
-use crate::{E3, ms, small};
+use super::{E3, ms, small};
+use crate::support::wire::{Frame, Server, UPGRADE, refusal};
 
 // A.9: upgrade
 

@@ -1,7 +1,7 @@
 //! Acks with the ids of others: of another token of the same session, and of another session.
 
-use crate::wire::{Peer, Server, Ws};
-use crate::{ack, serves, visitor};
+use super::{ack, serves, visitor};
+use crate::support::wire::{Peer, Server, Ws};
 
 /// Answers with these ids, as text and with an attachment.
 async fn lies(ws: &mut Ws, revision: u8, token: &str, ids: &[String]) {

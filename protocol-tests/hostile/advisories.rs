@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use crate::figures::watched;
-use crate::wire::{Frame, Server, UPGRADE, Ws, frame, refusal, sid_of};
-use crate::{ack, go, id_of, serves};
+use super::figures::watched;
+use super::{ack, go, id_of, serves};
+use crate::support::wire::{Frame, Server, UPGRADE, Ws, frame, refusal, sid_of};
 
 const E0: &str = r#"{"code":0,"message":"Transport unknown"}"#;
 

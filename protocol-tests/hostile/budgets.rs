@@ -3,9 +3,9 @@
 
 use std::time::Instant;
 
-use crate::figures::watched;
-use crate::wire::{Peer, Server};
-use crate::{ack, go, ms, serves, visitor};
+use super::figures::watched;
+use super::{ack, go, ms, serves, visitor};
+use crate::support::wire::{Peer, Server};
 
 pub(crate) const TOO_MANY_SESSIONS: &str = r#"{"code":4,"message":"Too many sessions, try again later"}"#;
 
@@ -127,7 +127,7 @@ async fn exchanges_of_a_tunnel_and_of_all() {
     .await;
     let ((mut one, first), (mut other, second)) = (server.joined().await, server.joined().await);
     let mut waiting = vec![visitor(&server, &mut one, &first).await, visitor(&server, &mut one, &first).await];
-    let refused = |answer: crate::wire::Answer, code| {
+    let refused = |answer: crate::support::wire::Answer, code| {
         assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some(code)));
         assert_eq!(answer.header("retry-after"), Some("1"));
     };

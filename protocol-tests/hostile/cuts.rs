@@ -3,10 +3,10 @@
 
 use tokio::io::AsyncWriteExt as _;
 
-use crate::advisories::upgrade;
-use crate::figures::{Figures, watched};
-use crate::wire::{Peer, Polling, Server, counted, frame};
-use crate::{go, id_of, serves};
+use super::advisories::upgrade;
+use super::figures::{Figures, watched};
+use super::{go, id_of, serves};
+use crate::support::wire::{Peer, Polling, Server, counted, frame};
 
 /// What the requests of each revision say.
 const REVISIONS: [&str; 2] = ["EIO=4", "EIO=3"];

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use socket2me::config::ServeConfig;
 use tokio::net::TcpStream;
 
-use crate::wire::{Peer, Server};
+use crate::support::wire::{Peer, Server};
 
 /// How long a figure may take to become what it must be.
 const PATIENCE: Duration = Duration::from_secs(5);

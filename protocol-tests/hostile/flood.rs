@@ -1,10 +1,10 @@
 //! Sessions that are opened and left alone, as many as one address may have: they are in nobody's way but their own.
 
-use crate::budgets::TOO_MANY_SESSIONS;
-use crate::figures::{Figures, watched};
-use crate::misbehaviour::undisturbed;
-use crate::ms;
-use crate::wire::{Answer, Server};
+use super::budgets::TOO_MANY_SESSIONS;
+use super::figures::{Figures, watched};
+use super::misbehaviour::undisturbed;
+use super::ms;
+use crate::support::wire::{Answer, Server};
 
 /// Sessions of one address, with that of the end beside.
 const LIMIT: u64 = 50;

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use crate::wire::{Answer, Frame, NOT_FOUND, Server};
-use crate::{UNKNOWN, ack, go, id_of, ms, serves, visitor};
+use super::{UNKNOWN, ack, go, id_of, ms, serves, visitor};
+use crate::support::wire::{Answer, Frame, NOT_FOUND, Server};
 
 /// The ids of a token's events are not used again for its next end: that one may be the same program, which still owes an
 /// answer to a visitor of before.

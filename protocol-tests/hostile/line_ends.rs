@@ -2,8 +2,8 @@
 //! does so everywhere; the others are no part of a head. What two readers could split in two ways reaches the end as one of
 //! them, or not at all, and never another visitor.
 
-use crate::wire::{Peer, Server, Ws};
-use crate::{ack, go, id_of};
+use super::{ack, go, id_of};
+use crate::support::wire::{Peer, Server, Ws};
 
 /// What an end is asked: headers as JSON, method, path and body.
 type Seen<'s> = (&'s str, &'s str, &'s str, &'s str);

@@ -1,9 +1,9 @@
 //! The memory for bodies and messages on their way (R-E2, R-E6): whatever a peer can make the server keep is taken from it,
 //! and comes back.
 
-use crate::figures::{Figures, watched};
-use crate::wire::{Frame, Server, Ws, frame};
-use crate::{ack, go, id_of, ms, narrow, serves};
+use super::figures::{Figures, watched};
+use super::{ack, go, id_of, ms, narrow, serves};
+use crate::support::wire::{Frame, Server, Ws, frame};
 
 /// A server with so much memory, of which a tunnel gets a quarter.
 async fn with_memory(bytes: usize) -> (Server, Figures) {

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::future::Future;
 
-use crate::figures::watched;
-use crate::wire::{Server, frame};
-use crate::{ack, go, id_of, ms, narrow};
+use super::figures::watched;
+use super::{ack, go, id_of, ms, narrow};
+use crate::support::wire::{Server, frame};
 
 /// Exchanges that another tunnel must manage while something happens, at the least.
 const EXCHANGES: usize = 30;
@@ -102,7 +102,7 @@ async fn r_e6_a_flood_of_pings_in_revision_3() {
     let (server, figures) = watched(|config| config.limits.stall_timeout = ms(1_000)).await;
     undisturbed(&server, async {
         let mut peer = narrow(&server).await;
-        peer.send(crate::advisories::upgrade("EIO=3&transport=websocket").as_bytes()).await;
+        peer.send(super::advisories::upgrade("EIO=3&transport=websocket").as_bytes()).await;
         assert_eq!(peer.answer().await.status, 101);
         let flood = frame(0x81, b"2").repeat(20_000);
         while peer.try_send(&flood).await {}
@@ -121,7 +121,7 @@ async fn r_e6_an_end_that_never_reads() {
     undisturbed(&server, async {
         let token = server.token().await;
         let mut peer = narrow(&server).await;
-        peer.send(crate::advisories::upgrade("EIO=4&transport=websocket").as_bytes()).await;
+        peer.send(super::advisories::upgrade("EIO=4&transport=websocket").as_bytes()).await;
         peer.send(&frame(0x81, format!("40/{token},").as_bytes())).await;
         assert_eq!(peer.answer().await.status, 101);
         // More and more waits for it, until it is given up.

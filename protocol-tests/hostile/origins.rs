@@ -1,6 +1,6 @@
 //! `--allow-origin` (R-E9, CVE-2019-13611, CVE-2020-28481): one list for CORS, POSTs and WebSockets.
 
-use crate::wire::{Answer, Server, UPGRADE};
+use crate::support::wire::{Answer, Server, UPGRADE};
 
 const FORBIDDEN: &str = r#"{"code":4,"message":"Forbidden"}"#;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use socket2me::config::ServeConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::figures::{Figures, watched};
-use crate::wire::{Peer, Server, frame, within};
-use crate::{ack, go, id_of, ms, narrow, serves};
+use super::figures::{Figures, watched};
+use super::{ack, go, id_of, ms, narrow, serves};
+use crate::support::wire::{Peer, Server, frame, within};
 
 async fn impatient(change: impl FnOnce(&mut ServeConfig)) -> (Server, Figures) {
     watched(|config| {
@@ -127,7 +127,7 @@ async fn r_e6_an_end_that_stops_reading_its_websocket() {
     let (server, figures) = impatient(|_| ()).await;
     let token = server.token().await;
     let mut end = narrow(&server).await;
-    end.send(crate::advisories::upgrade("EIO=4&transport=websocket").as_bytes()).await;
+    end.send(super::advisories::upgrade("EIO=4&transport=websocket").as_bytes()).await;
     assert_eq!(end.answer().await.status, 101);
     end.send(&frame(0x81, format!("40/{token},").as_bytes())).await;
     server.settle().await;
@@ -166,7 +166,7 @@ async fn engineioxide_731_an_upgrade_that_is_never_finished() {
     }
     // Asked for, and the 101 not even collected.
     let mut peer = server.peer().await;
-    peer.send(crate::advisories::upgrade(&session.query("websocket")).as_bytes()).await;
+    peer.send(super::advisories::upgrade(&session.query("websocket")).as_bytes()).await;
     figures.until_used("connections", |used| used == 0, "a candidate that does not read").await;
     session.is_alive().await;
     session.post("1").await.is(200, "ok");

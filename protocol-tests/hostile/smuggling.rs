@@ -1,8 +1,8 @@
 //! Requests that two readers could read in two ways (RFC 9112, section 11.2): one answer, and then the end of the
 //! connection, so that nothing behind it is taken for a request.
 
-use crate::wire::{Answer, Server};
-use crate::{ack, go, id_of};
+use super::{ack, go, id_of};
+use crate::support::wire::{Answer, Server};
 
 /// What a smuggler wants to be served.
 const SMUGGLED: &str = "GET /new HTTP/1.1\r\nHost: test\r\n\r\n";

@@ -1,8 +1,8 @@
 //! What an end may say on a visitor's connection, and what not: no second response, no word for the connection, the origin or
 //! the relay.
 
-use crate::wire::{Answer, Peer, Server, Ws};
-use crate::{ack, go, id_of};
+use super::{ack, go, id_of};
+use crate::support::wire::{Answer, Peer, Server, Ws};
 
 /// The answer to a request with this method, on a connection that then serves another; and that one's.
 async fn exchange(server: &Server, ws: &mut Ws, token: &str, method: &str, args: &str) -> Answer {

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use socket2me::config::ErrorStatus;
 
-use crate::wire::{Server, Ws, frame};
-use crate::{UNKNOWN, go, ms};
+use super::{UNKNOWN, go, ms};
+use crate::support::wire::{Server, Ws, frame};
 
 /// As long as a token, and none.
 const MALFORMED: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMD-w";

@@ -1,8 +1,8 @@
 //! `original.md`, "The ack".
 
-use crate::end::End;
-use crate::tunnel::Tunnel;
-use crate::visitor::request;
+use super::tunnel::Tunnel;
+use super::visitor::request;
+use crate::support::end::End;
 
 const HTML: Option<&str> = Some("text/html; charset=utf-8");
 const JSON: Option<&str> = Some("application/json; charset=utf-8");

@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use socket2me::config::ServeConfig;
 
-use crate::end::{End, Heard, within};
-use crate::tunnel::{Tunnel, patient};
-use crate::visitor::{Visitor, get, request};
+use super::tunnel::{Tunnel, patient};
+use super::visitor::{Visitor, get, request};
+use crate::support::end::{End, Heard, within};
 
 #[tokio::test]
 async fn an_end_that_drops_is_an_error_at_once() {
@@ -86,7 +86,7 @@ async fn concurrent_exchanges_are_neither_lost_nor_mixed() {
     let Tunnel { server, token, mut end } = tunnel;
     let visits = (0..200).map(|number| {
         let ask = request("POST", &format!("/go/{token}/{number}"), &[], format!("body {number}").as_bytes());
-        async move { crate::visitor::visit(server.address, &ask).await.text() }
+        async move { super::visitor::visit(server.address, &ask).await.text() }
     });
     let answering = async {
         let mut owed = Vec::new();

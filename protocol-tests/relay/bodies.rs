@@ -2,9 +2,9 @@
 
 use socket2me::config::ServeConfig;
 
-use crate::end::Body;
-use crate::tunnel::{Tunnel, patient};
-use crate::visitor::{Visitor, request, visit};
+use super::tunnel::{Tunnel, patient};
+use super::visitor::{Visitor, request, visit};
+use crate::support::end::Body;
 
 fn json(text: &str) -> Body {
     Body::Json(text.to_owned())
@@ -163,7 +163,7 @@ async fn an_end_with_wrong_options_is_refused_with_a_reason() {
         (r#"{"rawHeaders":1}"#, Some("auth.rawHeaders must be true or false")),
         (r#"{"body":"parsed","rawHeaders":false,"other":[1]}"#, None),
     ] {
-        let mut end = crate::end::End::open(tunnel.server.address).await;
+        let mut end = crate::support::end::End::open(tunnel.server.address).await;
         assert_eq!(end.join(&token, auth).await.err().as_deref(), refused, "{auth}");
     }
 }

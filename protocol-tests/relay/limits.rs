@@ -6,9 +6,9 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use socket2me::config::ServeConfig;
 
-use crate::end::{End, within};
-use crate::tunnel::{Server, Tunnel, patient};
-use crate::visitor::{Answer, get, request, visit};
+use super::tunnel::{Server, Tunnel, patient};
+use super::visitor::{Answer, get, request, visit};
+use crate::support::end::{End, within};
 
 #[tokio::test]
 async fn over_the_burst_is_429() {

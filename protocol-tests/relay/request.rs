@@ -2,8 +2,8 @@
 
 use socket2me::config::ServeConfig;
 
-use crate::tunnel::{Tunnel, patient};
-use crate::visitor::request;
+use super::tunnel::{Tunnel, patient};
+use super::visitor::request;
 
 #[tokio::test]
 async fn url_query_and_search() {

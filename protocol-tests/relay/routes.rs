@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::StatusCode;
 use socket2me::config::{ErrorStatus, ServeConfig};
 
-use crate::tunnel::{Server, Tunnel, patient};
-use crate::visitor::{get, request, visit};
+use super::tunnel::{Server, Tunnel, patient};
+use super::visitor::{get, request, visit};
 
 /// Of the right form, and never handed out.
 const UNKNOWN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use socket2me::config::ServeConfig;
 
-use crate::end::{End, Heard};
-use crate::tunnel::{Server, Tunnel, patient};
-use crate::visitor::{Visitor, get};
+use super::tunnel::{Server, Tunnel, patient};
+use super::visitor::{Visitor, get};
+use crate::support::end::{End, Heard};
 
 const UNKNOWN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";
 const NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";

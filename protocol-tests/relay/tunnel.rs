@@ -8,8 +8,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::end::{Asked, End, within};
-use crate::visitor::{Answer, Visitor, get};
+use super::visitor::{Answer, Visitor, get};
+use crate::support::end::{Asked, End, within};
 
 /// A running server. It goes with the test.
 pub(crate) struct Server {
@@ -104,7 +104,7 @@ impl Tunnel {
 
     /// The end is there and its next request is this one: nothing was asked before it.
     pub(crate) async fn still_works(&mut self) {
-        let request = crate::visitor::request("GET", &self.at("/still-there"), &[], b"");
+        let request = super::visitor::request("GET", &self.at("/still-there"), &[], b"");
         let (asked, answer) = self.exchange(&request, r#"[200,"still here"]"#, &[]).await;
         assert_eq!((asked.request.url.as_str(), answer.text().as_str()), ("/still-there", "still here"));
     }

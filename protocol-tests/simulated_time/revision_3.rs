@@ -10,7 +10,7 @@ use socket2me::proto::engine_io::{
 use socket2me::proto::socket_io::Event;
 use socket2me::proto::socket_io::connection::DisconnectReason;
 
-use crate::{World, ms};
+use super::{World, ms};
 
 const BOTH: [Transport; 2] = [Transport::Polling, Transport::WebSocket];
 const V3: Option<Revision> = Some(Revision::V3);

@@ -1,7 +1,7 @@
 //! Packets of Socket.IO protocol 4: what parts C.3, C.6 and C.9 have that differs from protocol 5.
 
-use crate::wire::{Server, counted};
-use crate::{rows, send, serves, visitor};
+use super::{rows, send, serves, visitor};
+use crate::support::wire::{Server, counted};
 
 // C.3: packets
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::wire::{Frame, Server, Ws, counted, refusal_v3};
-use crate::{NOT_CONNECTED, rows, send, serves, visitor};
+use super::{NOT_CONNECTED, rows, send, serves, visitor};
+use crate::support::wire::{Frame, Server, Ws, counted, refusal_v3};
 
 /// A packet goes to the server, and this one comes back; `T` stands for the token in both.
 async fn exchange(ws: &mut Ws, packet: &str, expected: &str, token: &str) {

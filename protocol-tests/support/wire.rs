@@ -1,8 +1,5 @@
 //! A server in this process, and clients that write their own bytes: HTTP requests and WebSocket frames as they stand.
 
-#![allow(dead_code, reason = "each test program uses its part")]
-#![expect(clippy::unwrap_used, reason = "a test's failure is the report")]
-
 use std::fmt::Write as _;
 use std::future::Future;
 use std::net::SocketAddr;

@@ -2,44 +2,25 @@
 //! limits that are hit, peers that are slow, and connections that are cut anywhere. Names say the rule or the advisory of
 //! `protocol.md`, part E.
 
-#![allow(clippy::unwrap_used, reason = "the failure of a test's helper is the test's failure")]
-
-#[path = "hostile/acks.rs"]
 mod acks;
-#[path = "hostile/advisories.rs"]
 mod advisories;
-#[path = "hostile/budgets.rs"]
 mod budgets;
-#[path = "hostile/cuts.rs"]
 mod cuts;
-#[path = "hostile/figures.rs"]
 mod figures;
-#[path = "hostile/flood.rs"]
 mod flood;
-#[path = "hostile/isolation.rs"]
 mod isolation;
-#[path = "hostile/line_ends.rs"]
 mod line_ends;
-#[path = "hostile/memory.rs"]
 mod memory;
-#[path = "hostile/misbehaviour.rs"]
 mod misbehaviour;
-#[path = "hostile/origins.rs"]
 mod origins;
-#[path = "hostile/slow.rs"]
 mod slow;
-#[path = "hostile/smuggling.rs"]
 mod smuggling;
-#[path = "hostile/splitting.rs"]
 mod splitting;
-#[path = "hostile/tokens.rs"]
 mod tokens;
-#[path = "support/wire.rs"]
-mod wire;
 
 use std::time::Duration;
 
-use wire::{Peer, Server, Ws};
+use crate::support::wire::{self, Peer, Server, Ws};
 
 /// A token that nobody has.
 const UNKNOWN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";

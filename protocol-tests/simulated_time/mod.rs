@@ -1,8 +1,5 @@
 //! The session and the connection over a simulated clock: no socket, no task, no waiting.
 
-#![expect(clippy::unwrap_used, reason = "a test's failure is the report")]
-
-#[path = "simulated_time/revision_3.rs"]
 mod revision_3;
 
 use std::sync::Arc;

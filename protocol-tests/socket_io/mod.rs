@@ -1,15 +1,11 @@
 //! Socket.IO on the wire, rule by rule: what client libraries would hide. In packets, `T` stands for the token.
 
-#[path = "socket_io/packets_4.rs"]
 mod packets_4;
-#[path = "socket_io/protocol_4.rs"]
 mod protocol_4;
-#[path = "support/wire.rs"]
-mod wire;
 
 use std::time::{Duration, Instant};
 
-use wire::{Frame, Peer, Server, Ws, refusal};
+use crate::support::wire::{self, Frame, Peer, Server, Ws, refusal};
 
 /// The rows of a table.
 fn rows(table: &str) -> impl Iterator<Item = &str> {

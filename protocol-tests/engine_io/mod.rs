@@ -1,23 +1,15 @@
 //! Engine.IO on the wire, rule by rule: what client libraries would hide.
 
-#[path = "engine_io/jsonp.rs"]
 mod jsonp;
-#[path = "engine_io/payloads_3.rs"]
 mod payloads_3;
-#[path = "engine_io/polling.rs"]
 mod polling;
-#[path = "engine_io/requests.rs"]
 mod requests;
-#[path = "engine_io/revision_3.rs"]
 mod revision_3;
-#[path = "engine_io/websocket.rs"]
 mod websocket;
-#[path = "support/wire.rs"]
-mod wire;
 
 use std::time::Duration;
 
-use wire::Server;
+use crate::support::wire::Server;
 
 const E0: &str = r#"{"code":0,"message":"Transport unknown"}"#;
 const E1: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
