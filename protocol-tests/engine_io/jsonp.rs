@@ -64,7 +64,7 @@ async fn post(session: &Polling<'_>, form: &str) -> Answer {
 const WORDS: [(&str, bool); 2] = [("EIO=3&j=0", true), ("EIO=4&j=0", false)];
 
 #[tokio::test]
-async fn b7_a_handshake_is_a_script() {
+async fn a_jsonp_handshake_is_a_script() {
     let server = Server::start().await;
     for (eio, is_3) in REVISIONS {
         for (asked, number) in [("0", "0"), ("12", "12"), ("1%29%3Balert%282", "12"), ("a7b", "7"), ("x&j=3", "3")] {
@@ -81,7 +81,7 @@ async fn b7_a_handshake_is_a_script() {
 }
 
 #[tokio::test]
-async fn b7_a_number_is_digits() {
+async fn a_jsonp_request_without_a_number_is_a_bad_request() {
     let server = Server::start().await;
     for (eio, _) in REVISIONS {
         for asked in ["x", "", "%D9%A3"] {
@@ -95,7 +95,7 @@ async fn b7_a_number_is_digits() {
 }
 
 #[tokio::test]
-async fn b7_what_a_script_must_escape() {
+async fn a_script_escapes_what_javascript_would_misread() {
     let server = Server::start().await;
     let text = "\" \\ \\n \n \r \t \u{1} \u{2028}\u{2029} é € 😀 </script>";
     for (words, is_3) in WORDS {
@@ -112,7 +112,7 @@ async fn b7_what_a_script_must_escape() {
 }
 
 #[tokio::test]
-async fn b7_a_post_is_a_form() {
+async fn a_jsonp_post_is_a_form_with_escaped_line_ends() {
     let server = Server::start().await;
     for (words, is_3) in WORDS {
         let (session, token) = joined(&server, words, is_3).await;
@@ -141,7 +141,7 @@ async fn b7_a_post_is_a_form() {
 
 /// The same text, as forms may spell it.
 #[tokio::test]
-async fn b7_a_form_is_decoded_as_one() {
+async fn a_form_may_be_encoded_in_any_way() {
     let server = Server::start().await;
     for (words, is_3) in WORDS {
         let (session, token) = joined(&server, words, is_3).await;
@@ -162,7 +162,7 @@ async fn b7_a_form_is_decoded_as_one() {
 }
 
 #[tokio::test]
-async fn b7_a_form_without_d_closes() {
+async fn a_form_without_a_payload_closes_the_session() {
     let server = Server::start().await;
     for (words, is_3) in WORDS {
         for form in ["", "x=1", "D=1%3A2", "e=d", "1:2", "d=", "d=9", "d", "d=%5Cn"] {
@@ -176,7 +176,7 @@ async fn b7_a_form_without_d_closes() {
 }
 
 #[tokio::test]
-async fn b7_binary_is_base64() {
+async fn a_jsonp_session_gets_binary_as_base64() {
     let server = Server::start().await;
     for ((words, is_3), base64, ours) in [(WORDS[0], "10:b4AQIDBA==", "b4CQg="), (WORDS[1], "\u{1e}bAQIDBA==", "bCQg=")]
     {
@@ -197,7 +197,7 @@ async fn b7_binary_is_base64() {
 }
 
 #[tokio::test]
-async fn b7_a_poll_with_j_gets_text_in_a_session_without() {
+async fn a_jsonp_poll_of_a_plain_session_gets_binary_as_base64() {
     let server = Server::start().await;
     let mut session = server.open_v3("EIO=3").await;
     let token = server.token().await;
@@ -215,7 +215,7 @@ async fn b7_a_poll_with_j_gets_text_in_a_session_without() {
 }
 
 #[tokio::test]
-async fn b7_j_means_nothing_on_a_websocket() {
+async fn the_jsonp_parameter_means_nothing_on_a_websocket() {
     let server = Server::start().await;
     let token = server.token().await;
     // The ids of a token's events go on from one end to the next.
@@ -241,7 +241,7 @@ async fn b7_j_means_nothing_on_a_websocket() {
 }
 
 #[tokio::test]
-async fn b7_every_answer_to_a_poll_is_a_script() {
+async fn every_answer_to_a_jsonp_poll_is_a_script() {
     let server = Server::start().await;
     for (words, is_3) in WORDS {
         let session = open(&server, words, is_3).await;
@@ -268,7 +268,7 @@ async fn b7_every_answer_to_a_poll_is_a_script() {
 }
 
 #[tokio::test]
-async fn r_b2_text_of_socket_io_1_is_encoded_twice_in_a_form_too() {
+async fn text_of_socket_io_1_in_a_form_is_decoded_twice() {
     let server = Server::start().await;
     let (session, token) = (open(&server, "EIO=3&j=0", true).await, server.token().await);
     post(&session, &form(&counted(&[&format!("40/{token}")]))).await.is(200, "ok");

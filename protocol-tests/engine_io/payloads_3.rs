@@ -50,7 +50,7 @@ fn content_type(answer: &Answer) -> Option<&str> {
 // B.2: text payloads
 
 #[tokio::test]
-async fn b2_lengths_are_utf16_in_both_directions() {
+async fn lengths_count_utf16_code_units_both_ways() {
     let server = Server::start().await;
     let (session, token) = joined(&server, "EIO=3", ",").await;
     for (id, text) in ["€", "😀", "aé€😀", ""].into_iter().enumerate() {
@@ -71,7 +71,7 @@ async fn b2_lengths_are_utf16_in_both_directions() {
 
 /// Also in a body that is cut off in the middle of its meaning, the packets before the fault count.
 #[tokio::test]
-async fn b2_packets_before_a_fault_are_delivered() {
+async fn packets_before_a_malformed_one_are_delivered() {
     let server = Server::start().await;
     for is_text in [true, false] {
         let (session, token) = joined(&server, "EIO=3", "").await;
@@ -90,7 +90,7 @@ async fn b2_packets_before_a_fault_are_delivered() {
 }
 
 #[tokio::test]
-async fn b2_b3_malformed_payloads_close() {
+async fn a_malformed_payload_closes_the_session() {
     let server = Server::start().await;
     let texts = [
         "",
@@ -148,7 +148,7 @@ async fn b2_b3_malformed_payloads_close() {
 // B.4: text of socket.io 1
 
 #[tokio::test]
-async fn r_b1_json_is_ascii_over_polling_and_as_it_was_on_a_websocket() {
+async fn json_is_ascii_over_polling_and_unchanged_on_a_websocket() {
     let server = Server::start().await;
     let (session, token) = joined(&server, "EIO=3", "").await;
     let text = "é \u{80} ÿ € \u{2028} 😀";
@@ -169,7 +169,7 @@ async fn r_b1_json_is_ascii_over_polling_and_as_it_was_on_a_websocket() {
 
 /// What stands in front of the JSON is not JSON: R-B5, a client knows its namespace by its exact name.
 #[tokio::test]
-async fn r_b1_names_of_namespaces_are_not_escaped() {
+async fn names_of_namespaces_are_not_escaped() {
     let server = Server::start().await;
     for name in ["/é", "/\u{80}", "/a b€", "/\"é\""] {
         let session = server.open_v3("EIO=3").await;
@@ -180,7 +180,7 @@ async fn r_b1_names_of_namespaces_are_not_escaped() {
 }
 
 #[tokio::test]
-async fn r_b2_text_of_socket_io_1_is_encoded_twice() {
+async fn text_of_socket_io_1_over_polling_is_decoded_twice() {
     let server = Server::start().await;
     let (session, token) = joined(&server, "EIO=3&b64=1", "").await;
     for (id, text) in ["é€😀", "Ã©", "ascii"].into_iter().enumerate() {
@@ -207,7 +207,7 @@ async fn r_b2_text_of_socket_io_1_is_encoded_twice() {
 }
 
 #[tokio::test]
-async fn r_b2_text_of_socket_io_2_is_not() {
+async fn text_of_socket_io_2_is_decoded_once() {
     let server = Server::start().await;
     for comma in [",", "?x=1,"] {
         let (session, token) = joined(&server, "EIO=3", comma).await;
@@ -222,7 +222,7 @@ async fn r_b2_text_of_socket_io_2_is_not() {
 
 /// Whatever else the packet holds: a client of socket.io 1 writes no comma.
 #[tokio::test]
-async fn r_b2_the_comma_counts_behind_text_that_could_be_doubled() {
+async fn a_comma_shows_socket_io_2_even_after_ambiguous_text() {
     let server = Server::start().await;
     let (session, token) = joined(&server, "EIO=3", "?x=Ã©,").await;
     let mut visitor = server.visit(&token, b"").await;
@@ -234,7 +234,7 @@ async fn r_b2_the_comma_counts_behind_text_that_could_be_doubled() {
 /// Half a surrogate pair, which old engines leave in JSON as it is, and what is no UTF-8 at all when it was encoded twice. It
 /// says nothing of the client, whose `40/ns` was without a comma.
 #[tokio::test]
-async fn r_b2_a_broken_string_of_socket_io_1_spoils_itself_alone() {
+async fn a_broken_string_of_socket_io_1_does_not_change_how_later_text_is_read() {
     let server = Server::start().await;
     let (session, token) = joined(&server, "EIO=3&b64=1", "").await;
     for (id, (doubled_text, expected)) in [
@@ -257,7 +257,7 @@ async fn r_b2_a_broken_string_of_socket_io_1_spoils_itself_alone() {
 // B.3: binary
 
 #[tokio::test]
-async fn b3_a_batch_with_binary_is_framed() {
+async fn packets_with_binary_are_sent_as_bytes() {
     let server = Server::start().await;
     let (session, token) = joined(&server, "EIO=3", "").await;
     let mut visitor =
@@ -283,7 +283,7 @@ async fn b3_a_batch_with_binary_is_framed() {
 
 /// In a browser, socket.io 1 cannot read text of more than some 65,536 bytes over polling: its servers sent bytes always.
 #[tokio::test]
-async fn b3_long_text_is_framed_for_who_takes_bytes() {
+async fn long_text_is_sent_as_bytes_to_socket_io_1_unless_it_asked_for_base64() {
     let server = Server::start().await;
     let long = "aé😀".repeat(10_000);
     for (words, comma, content_type_expected) in
@@ -304,7 +304,7 @@ async fn b3_long_text_is_framed_for_who_takes_bytes() {
 }
 
 #[tokio::test]
-async fn b3_binary_is_base64_for_who_opened_with_b64() {
+async fn a_session_opened_with_b64_gets_binary_as_base64() {
     let server = Server::start().await;
     let (mut session, token) = joined(&server, "EIO=3&b64=1", "").await;
     // It is the transport's, so later requests need not repeat it.
@@ -327,7 +327,7 @@ async fn b3_binary_is_base64_for_who_opened_with_b64() {
 
 /// As python-socketio 4 does: it pings first, frames everything, and sends head and body of a request apart.
 #[tokio::test]
-async fn b3_octet_stream_posts_from_ping_to_goodbye() {
+async fn a_client_may_post_bytes_from_its_first_ping_to_its_close() {
     let server = Server::start().await;
     let (session, token) = (server.open_as("EIO=3").await, server.token().await);
     let post = async |body: &[u8]| {

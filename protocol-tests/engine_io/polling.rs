@@ -8,7 +8,7 @@ use crate::support::wire::{Server, refusal, within};
 // A.2: payloads
 
 #[tokio::test]
-async fn r_a2_packets_are_separated_and_in_order() {
+async fn packets_of_one_body_are_handled_in_order() {
     let server = Server::start().await;
     let session = server.open().await;
     session.post("40/a,\x1e0{}\x1e40/b\x1e5\x1e6\x1e3\x1e40/c,{}").await.is(200, "ok");
@@ -16,7 +16,7 @@ async fn r_a2_packets_are_separated_and_in_order() {
 }
 
 #[tokio::test]
-async fn r_a2_binary_is_base64_both_ways() {
+async fn binary_is_base64_both_ways() {
     let server = Server::start().await;
     let (session, token) = (server.open().await, server.token().await);
     session.post(format!("40/{token},")).await.is(200, "ok");
@@ -34,7 +34,7 @@ async fn r_a2_binary_is_base64_both_ways() {
 }
 
 #[tokio::test]
-async fn a2_packets_before_a_fault_are_delivered() {
+async fn packets_before_a_malformed_one_are_delivered() {
     let server = Server::start().await;
     let (session, token) = (server.open().await, server.token().await);
     session.post(format!("40/{token},")).await.is(200, "ok");
@@ -47,7 +47,7 @@ async fn a2_packets_before_a_fault_are_delivered() {
 }
 
 #[tokio::test]
-async fn r_a11_undecodable_post_closes() {
+async fn a_malformed_post_closes_the_session() {
     let server = Server::start().await;
     let bodies: [&[u8]; 9] =
         [b"", b"9", b"a", b"abc", b"40/a,\x1e", b"\x1e40/a,", b"40/a,\x1e\x1e40/b,", b"b!!!!", b"4\xff"];
@@ -62,7 +62,7 @@ async fn r_a11_undecodable_post_closes() {
 }
 
 #[tokio::test]
-async fn a6_octet_stream_post_closes() {
+async fn a_post_of_bytes_closes_the_session() {
     let server = Server::start().await;
     let session = server.open().await;
     session.post_as("application/octet-stream", "40/a,").await.is(400, "");
@@ -72,7 +72,7 @@ async fn a6_octet_stream_post_closes() {
 // A.7: polling
 
 #[tokio::test]
-async fn r_a5_get_waits_for_the_first_packet() {
+async fn a_poll_waits_for_the_first_packet() {
     let server = Server::start().await;
     let session = server.open().await;
     let mut held = session.held_poll().await;
@@ -87,7 +87,7 @@ async fn r_a5_get_waits_for_the_first_packet() {
 }
 
 #[tokio::test]
-async fn r_a6_get_while_a_get_is_pending() {
+async fn two_polls_at_once_close_the_session() {
     let server = Server::start().await;
     let session = server.open().await;
     let mut first = session.held_poll().await;
@@ -97,7 +97,7 @@ async fn r_a6_get_while_a_get_is_pending() {
 }
 
 #[tokio::test]
-async fn r_a7_aborted_get_closes() {
+async fn a_poll_that_is_broken_off_closes_the_session() {
     let server = Server::start().await;
     let session = server.open().await;
     drop(session.held_poll().await);
@@ -106,7 +106,7 @@ async fn r_a7_aborted_get_closes() {
 }
 
 #[tokio::test]
-async fn r_a9_post_while_a_post_is_read() {
+async fn two_posts_at_once_close_the_session() {
     let server = Server::start().await;
     let session = server.open().await;
     let mut held = session.held_poll().await;
@@ -120,7 +120,7 @@ async fn r_a9_post_while_a_post_is_read() {
 }
 
 #[tokio::test]
-async fn a7_aborted_post_closes() {
+async fn a_post_that_is_broken_off_closes_the_session() {
     let server = Server::start().await;
     let session = server.open().await;
     let mut held = session.held_poll().await;
@@ -132,7 +132,7 @@ async fn a7_aborted_post_closes() {
 }
 
 #[tokio::test]
-async fn r_a10_post_too_large() {
+async fn a_post_over_the_limit_is_413_and_closes_the_session() {
     let server = small().await;
     let session = server.open().await;
     session.post(format!("{:>1000}", "").replacen(' ', "6", 1)).await.is(200, "ok");
@@ -152,7 +152,7 @@ async fn r_a10_post_too_large() {
 }
 
 #[tokio::test]
-async fn r_a12_client_close_releases_the_get() {
+async fn the_clients_close_releases_the_waiting_poll() {
     let server = Server::start().await;
     let session = server.open().await;
     let mut held = session.held_poll().await;
@@ -162,7 +162,7 @@ async fn r_a12_client_close_releases_the_get() {
 }
 
 #[tokio::test]
-async fn r_a12_one_get_after_a_client_close_is_released_too() {
+async fn one_poll_after_the_clients_close_is_released() {
     let server = Server::start().await;
     let session = server.open().await;
     session.post("40/a,\x1e1").await.is(200, "ok");
@@ -172,7 +172,7 @@ async fn r_a12_one_get_after_a_client_close_is_released_too() {
 }
 
 #[tokio::test]
-async fn r_a13_server_close_reaches_the_next_get() {
+async fn the_servers_close_comes_with_the_next_poll() {
     let server = Server::start().await;
     let session = server.open().await;
     // Twenty refusals end a session in order.
@@ -184,7 +184,7 @@ async fn r_a13_server_close_reaches_the_next_get() {
 }
 
 #[tokio::test]
-async fn r_a13_shutdown_tells_everybody() {
+async fn a_stopping_server_closes_every_session() {
     let server = Server::start().await;
     let mut ws = server.open_ws().await;
     let mut held = server.open().await.held_poll().await;
@@ -196,7 +196,7 @@ async fn r_a13_shutdown_tells_everybody() {
 // A.8: heartbeat
 
 #[tokio::test]
-async fn r_a14_polling_pings_after_each_interval() {
+async fn pings_come_over_polling_after_each_interval() {
     let server = beating(ms(150), ms(5000)).await;
     let mut before = Instant::now();
     let session = server.open().await;
@@ -211,7 +211,7 @@ async fn r_a14_polling_pings_after_each_interval() {
 }
 
 #[tokio::test]
-async fn r_a14_websocket_pings_after_each_interval() {
+async fn pings_come_on_a_websocket_after_each_interval() {
     let server = beating(ms(150), ms(5000)).await;
     let mut before = Instant::now();
     let mut ws = server.open_ws().await;
@@ -226,7 +226,7 @@ async fn r_a14_websocket_pings_after_each_interval() {
 }
 
 #[tokio::test]
-async fn a8_no_pong_closes() {
+async fn a_missing_pong_closes_the_session() {
     let server = beating(ms(150), ms(100)).await;
     let start = Instant::now();
     let session = server.open().await;
@@ -251,7 +251,7 @@ async fn heartbeats(server: &Server, count: usize) {
 }
 
 #[tokio::test]
-async fn a8_who_never_polls_is_gone_when_the_time_is_over() {
+async fn a_session_that_never_polls_ends_after_interval_and_timeout() {
     let server = beating(ms(150), ms(100)).await;
     let start = Instant::now();
     let session = server.open().await;
@@ -261,7 +261,7 @@ async fn a8_who_never_polls_is_gone_when_the_time_is_over() {
 }
 
 #[tokio::test]
-async fn a8_another_packet_gives_the_pong_more_time() {
+async fn another_packet_gives_the_pong_more_time() {
     let server = beating(ms(100), ms(600)).await;
     let mut ws = server.open_ws().await;
     ws.expect("2").await;
@@ -273,7 +273,7 @@ async fn a8_another_packet_gives_the_pong_more_time() {
 }
 
 #[tokio::test]
-async fn a8_ping_of_a_client_closes() {
+async fn a_ping_from_the_client_closes_the_session() {
     let server = Server::start().await;
     for ping in ["2", "2probe"] {
         let session = server.open().await;

@@ -6,7 +6,7 @@ use crate::support::wire::{KEY, Server, UPGRADE, sid_of};
 // A.3, A.4: handshake
 
 #[tokio::test]
-async fn a4_handshake_over_polling() {
+async fn a_polling_handshake_tells_the_session_id_and_the_settings() {
     let server = Server::with(|config| {
         (config.ping_interval, config.ping_timeout, config.max_payload) = (ms(300), ms(200), Some(1_000_000));
     });
@@ -27,7 +27,7 @@ async fn a4_handshake_over_polling() {
 }
 
 #[tokio::test]
-async fn a4_handshake_over_websocket() {
+async fn a_websocket_handshake_offers_no_upgrade() {
     let server = small().await;
     let text = server.ws("EIO=4&transport=websocket").await.next_text().await;
     let rest = r#""upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000}"#;
@@ -35,7 +35,7 @@ async fn a4_handshake_over_websocket() {
 }
 
 #[tokio::test]
-async fn a3_no_other_path() {
+async fn engine_io_is_served_at_its_own_path_alone() {
     let server = Server::start().await;
     for path in ["/socket.io/x", "/socket.io//", "/engine.io/", "/socket.iox"] {
         assert_eq!(server.ask("GET", &format!("{path}?EIO=4&transport=polling"), &[], b"").await.status, 404, "{path}");
@@ -47,7 +47,7 @@ async fn a3_no_other_path() {
 // A.6: errors
 
 #[tokio::test]
-async fn a6_every_code_in_the_order_of_checks() {
+async fn a_faulty_request_gets_the_error_code_that_is_checked_first() {
     let server = Server::start().await;
     let session = server.open().await;
     for (body, requests) in [
@@ -91,7 +91,7 @@ async fn a6_every_code_in_the_order_of_checks() {
 }
 
 #[tokio::test]
-async fn a6_an_unknown_sid_is_said_before_the_wrong_transport() {
+async fn an_unknown_session_id_takes_precedence_over_a_wrong_transport() {
     let server = Server::start().await;
     for (method, transport) in [("GET", "websocket"), ("POST", "websocket"), ("PUT", "polling")] {
         let target = format!("/socket.io/?EIO=4&transport={transport}&sid={NOBODY}");
@@ -100,7 +100,7 @@ async fn a6_an_unknown_sid_is_said_before_the_wrong_transport() {
 }
 
 #[tokio::test]
-async fn r_a4_eio_differs_from_the_sessions() {
+async fn a_request_of_another_revision_than_its_session_is_a_bad_request() {
     let server = Server::start().await;
     let session = server.open().await;
     for query in ["EIO=3&transport=polling", "transport=polling", "EIO=x&transport=polling"] {
@@ -113,7 +113,7 @@ async fn r_a4_eio_differs_from_the_sessions() {
 }
 
 #[tokio::test]
-async fn a6_other_methods_of_a_session() {
+async fn other_methods_on_a_session_are_405() {
     let server = Server::start().await;
     let session = server.open().await;
     for method in ["PUT", "DELETE", "PATCH", "OPTIONS"] {
@@ -124,7 +124,7 @@ async fn a6_other_methods_of_a_session() {
 }
 
 #[tokio::test]
-async fn a6_websocket_handshakes_that_are_refused_before_the_101() {
+async fn a_faulty_websocket_handshake_is_refused_before_the_101() {
     let server = Server::start().await;
     let session = server.open().await;
     server.no_ws("EIO=4").await.is(400, E0);
@@ -158,7 +158,7 @@ async fn a6_websocket_handshakes_that_are_refused_before_the_101() {
 }
 
 #[tokio::test]
-async fn a11_the_101_offers_no_extension() {
+async fn the_101_accepts_no_extension() {
     let server = Server::start().await;
     let deflate = ("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits");
     let asked = [("upgrade", "WebSocket"), ("connection", "keep-alive, upgrade"), UPGRADE[2], UPGRADE[3], deflate];
@@ -171,7 +171,7 @@ async fn a11_the_101_offers_no_extension() {
 // A.10: CORS
 
 #[tokio::test]
-async fn r_a16_origin_is_echoed() {
+async fn the_origin_of_a_request_is_allowed_with_credentials() {
     let server = Server::start().await;
     for (query, status) in [("EIO=4&transport=polling", 200), ("", 400)] {
         let target = format!("/socket.io/?{query}");
@@ -187,7 +187,7 @@ async fn r_a16_origin_is_echoed() {
 }
 
 #[tokio::test]
-async fn a10_preflight() {
+async fn a_preflight_allows_the_headers_it_asks_for() {
     let server = Server::start().await;
     let asked = [("Origin", "http://a.b"), ("Access-Control-Request-Headers", "content-type,x-mine")];
     for query in ["", "?EIO=4&transport=polling&sid=x"] {

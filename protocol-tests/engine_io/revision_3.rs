@@ -8,7 +8,7 @@ use crate::support::wire::{Frame, Polling, Server, counted, refusal_v3};
 // A.4, B.1, B.6: handshake
 
 #[tokio::test]
-async fn b6_handshake_over_polling_is_a_single_packet() {
+async fn a_polling_handshake_is_a_single_packet() {
     let server = Server::start().await;
     for words in ["EIO=3", "EIO=3&b64=1"] {
         let answer = server.get(&format!("{words}&transport=polling")).await;
@@ -27,7 +27,7 @@ async fn b6_handshake_over_polling_is_a_single_packet() {
 }
 
 #[tokio::test]
-async fn r_b4_the_40_is_the_second_message_on_a_websocket() {
+async fn a_websocket_joins_the_default_namespace_right_after_its_handshake() {
     let server = Server::start().await;
     let mut ws = server.ws("EIO=3&transport=websocket").await;
     let open = ws.next_text().await;
@@ -37,7 +37,7 @@ async fn r_b4_the_40_is_the_second_message_on_a_websocket() {
 }
 
 #[tokio::test]
-async fn r_a3_only_3_and_4_open_a_session() {
+async fn only_revisions_3_and_4_open_a_session() {
     let server = Server::start().await;
     for words in ["EIO=2", "EIO=5", "EIO=03", "EIO=3.0", "EIO=", "x=1"] {
         server.get(&format!("{words}&transport=polling")).await.is(400, E5);
@@ -46,7 +46,7 @@ async fn r_a3_only_3_and_4_open_a_session() {
 }
 
 #[tokio::test]
-async fn a6_a_revision_that_is_turned_off() {
+async fn a_revision_that_is_turned_off_opens_no_session() {
     for (on, opened, refused) in [(Revision::V3, "EIO=3", "EIO=4"), (Revision::V4, "EIO=4", "EIO=3")] {
         let server = Server::with(|config| config.engine_io = vec![on]).await;
         server.get(&format!("{refused}&transport=polling")).await.is(400, E5);
@@ -59,7 +59,7 @@ async fn a6_a_revision_that_is_turned_off() {
 }
 
 #[tokio::test]
-async fn r_a4_eio_differs_from_the_sessions() {
+async fn a_request_of_another_revision_than_its_session_is_a_bad_request() {
     let server = Server::start().await;
     let mut session = server.open_v3("EIO=3").await;
     for words in ["EIO=4", "EIO=2", "EIO=", "EIO=x"] {
@@ -79,7 +79,7 @@ async fn r_a4_eio_differs_from_the_sessions() {
 // A.7, B.5: polling
 
 #[tokio::test]
-async fn b5_a_ping_is_answered_without_its_data() {
+async fn a_ping_is_answered_without_its_data() {
     let server = Server::start().await;
     let session = server.open_v3("EIO=3").await;
     let mut ws = server.open_ws_v3().await;
@@ -95,7 +95,7 @@ async fn b5_a_ping_is_answered_without_its_data() {
 }
 
 #[tokio::test]
-async fn b5_a_pong_of_a_client_closes() {
+async fn a_pong_from_the_client_closes_the_session() {
     let server = Server::start().await;
     for pong in ["3", "3probe"] {
         let session = server.open_v3("EIO=3").await;
@@ -110,7 +110,7 @@ async fn b5_a_pong_of_a_client_closes() {
 }
 
 #[tokio::test]
-async fn r_a6_get_while_a_get_is_pending() {
+async fn two_polls_at_once_close_the_session() {
     let server = Server::start().await;
     let session = server.open_v3("EIO=3").await;
     let mut first = session.held_poll().await;
@@ -120,7 +120,7 @@ async fn r_a6_get_while_a_get_is_pending() {
 }
 
 #[tokio::test]
-async fn r_a12_client_close_releases_one_get() {
+async fn the_clients_close_releases_one_poll() {
     let server = Server::start().await;
     for waits in [true, false] {
         let session = server.open_v3("EIO=3").await;
@@ -135,7 +135,7 @@ async fn r_a12_client_close_releases_one_get() {
 }
 
 #[tokio::test]
-async fn r_a13_server_close_reaches_the_next_get() {
+async fn the_servers_close_comes_with_the_next_poll() {
     let server = Server::start().await;
     let session = server.open_v3("EIO=3").await;
     // Twenty refusals end a session in order.
@@ -147,7 +147,7 @@ async fn r_a13_server_close_reaches_the_next_get() {
 }
 
 #[tokio::test]
-async fn r_a10_octet_stream_post_too_large() {
+async fn a_post_of_bytes_over_the_limit_is_413_and_closes_the_session() {
     let server = small().await;
     let session = server.open_v3("EIO=3").await;
     let mut held = session.held_poll().await;
@@ -159,7 +159,7 @@ async fn r_a10_octet_stream_post_too_large() {
 // A.9: upgrade
 
 #[tokio::test]
-async fn r_a15_upgrade() {
+async fn an_upgrade_neither_loses_nor_repeats_a_packet() {
     let server = Server::start().await;
     let session = server.open_v3("EIO=3").await;
     let mut ws = session.candidate().await;
@@ -183,7 +183,7 @@ async fn r_a15_upgrade() {
 }
 
 #[tokio::test]
-async fn a9_wrong_frames_drop_the_candidate() {
+async fn a_wrong_frame_drops_the_candidate_and_polling_goes_on() {
     let server = Server::start().await;
     for frames in [&["40/a"][..], &["2"], &["3"], &["5"], &["1:2"], &[""], &["2probe", "2"], &["2probe", "2probe"]] {
         let session = server.open_v3("EIO=3").await;
@@ -220,7 +220,7 @@ async fn polls_binary(server: &Server, session: &Polling<'_>, token: &str, is_te
 
 /// How binary travels belongs to a transport: a candidate's wish counts once it is the transport, and not before.
 #[tokio::test]
-async fn a3_b64_is_the_transports_own() {
+async fn base64_is_chosen_for_each_transport_by_itself() {
     let server = Server::start().await;
     for (polling, websocket) in [("EIO=3", "EIO=3&b64=1"), ("EIO=3&b64=1", "EIO=3"), ("EIO=3&b64=1", "EIO=3&b64=true")]
     {
@@ -259,7 +259,7 @@ async fn a3_b64_is_the_transports_own() {
 // A.11, B.1: WebSocket
 
 #[tokio::test]
-async fn b1_binary_has_its_type_in_front() {
+async fn binary_on_a_websocket_has_its_type_in_front() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined_v3().await;
     let rows = [
@@ -285,7 +285,7 @@ async fn b1_binary_has_its_type_in_front() {
 }
 
 #[tokio::test]
-async fn b1_b64_on_the_websocket_request_asks_for_base64() {
+async fn a_websocket_opened_with_b64_gets_binary_as_base64() {
     let server = Server::start().await;
     let token = server.token().await;
     let mut ws = server.ws("EIO=3&transport=websocket&b64=1").await;
@@ -299,7 +299,7 @@ async fn b1_b64_on_the_websocket_request_asks_for_base64() {
 }
 
 #[tokio::test]
-async fn a11_packets_that_close() {
+async fn an_invalid_packet_closes_the_websocket() {
     let server = Server::start().await;
     for text in ["1", "", "4", "abc", "7", "b", "bAQID", "b4!!!!", "1:2"] {
         let mut ws = server.open_ws_v3().await;
@@ -316,7 +316,7 @@ async fn a11_packets_that_close() {
 }
 
 #[tokio::test]
-async fn a11_packets_that_are_ignored() {
+async fn packets_without_a_meaning_are_ignored() {
     let server = Server::start().await;
     let mut ws = server.open_ws_v3().await;
     let session = server.open_v3("EIO=3").await;

@@ -196,7 +196,7 @@ async fn cve_2026_48802_pongs_start_no_tasks() {
 }
 
 #[tokio::test]
-async fn r_e13_what_visitors_send_may_be_deep_and_have_odd_names() {
+async fn deep_json_and_odd_names_from_visitors_reach_the_end() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined().await;
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -217,7 +217,7 @@ async fn r_e13_what_visitors_send_may_be_deep_and_have_odd_names() {
 }
 
 #[tokio::test]
-async fn r_e15_nothing_is_compressed() {
+async fn nothing_is_compressed() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined().await;
     let accept = [("Accept-Encoding", "gzip, deflate, br, zstd")];

@@ -76,7 +76,7 @@ async fn nothing_is_left(figures: &Figures, connections: u64, sessions: u64, wha
 }
 
 #[tokio::test]
-async fn a_direct_handshake_and_its_join_are_cut_anywhere() {
+async fn a_handshake_and_a_join_may_be_cut_after_any_byte() {
     let (server, figures) = watched(|_| ()).await;
     let (mut beside, token) = server.joined().await;
     let other = server.token().await;
@@ -102,7 +102,7 @@ async fn a_direct_handshake_and_its_join_are_cut_anywhere() {
 }
 
 #[tokio::test]
-async fn an_upgrade_request_is_cut_anywhere() {
+async fn an_upgrade_request_may_be_cut_after_any_byte() {
     let (server, figures) = watched(|_| ()).await;
     let (mut beside, beside_token) = server.joined().await;
     for words in REVISIONS {
@@ -132,7 +132,7 @@ async fn an_upgrade_request_is_cut_anywhere() {
 }
 
 #[tokio::test]
-async fn the_frames_of_an_upgrade_are_cut_anywhere() {
+async fn the_frames_of_an_upgrade_may_be_cut_after_any_byte() {
     let (server, figures) = watched(|_| ()).await;
     let (mut beside, beside_token) = server.joined().await;
     let frames = [frame(0x81, b"2probe"), frame(0x81, b"5")].concat();

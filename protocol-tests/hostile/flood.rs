@@ -46,11 +46,11 @@ async fn a_flood(words: &str) {
 }
 
 #[tokio::test]
-async fn r_e1_a_flood_of_sessions_that_are_never_polled() {
+async fn a_flood_of_sessions_that_never_poll_is_bounded_and_ends() {
     a_flood("EIO=4").await;
 }
 
 #[tokio::test]
-async fn r_e1_a_flood_of_sessions_that_are_never_polled_in_revision_3() {
+async fn a_flood_of_sessions_of_revision_3_that_never_poll_is_bounded_and_ends() {
     a_flood("EIO=3").await;
 }

@@ -123,7 +123,7 @@ fn seen(answer: &Answer) -> (u16, Vec<String>, String) {
 }
 
 #[tokio::test]
-async fn r_e10_unknown_expired_and_malformed_tokens_look_alike() {
+async fn unknown_expired_and_malformed_tokens_look_alike() {
     let server = Server::with(|config| {
         config.token_ttl = ms(100);
         config.token_grace = Some(ms(0));

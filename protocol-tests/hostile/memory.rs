@@ -121,7 +121,7 @@ async fn half_a_websocket_message_is_counted() {
 }
 
 #[tokio::test]
-async fn the_room_of_a_message_depends_on_what_has_come() {
+async fn memory_reserved_for_a_message_grows_with_what_has_arrived() {
     let (server, figures) = with_memory(4_000_000).await;
     let (mut first, mut second, mut third) = (server.open_ws().await, server.open_ws().await, server.open_ws().await);
     // A thirty-second of the room must have come, while there is plenty.
@@ -151,7 +151,7 @@ async fn no_memory_for_a_websocket_message_closes_with_1013() {
 
 /// Control frames come between fragments (RFC 6455, section 5.4), and what was gathered is still there.
 #[tokio::test]
-async fn r_e2_a_ping_between_fragments_does_not_hide_them() {
+async fn a_ping_between_fragments_does_not_hide_them() {
     let (server, figures) = with_memory(4_000_000).await;
     let mut ws = server.open_ws().await;
     ws.frame(0x01, &[b'4'; 150_000]).await;
@@ -188,7 +188,7 @@ async fn cve_2026_48779_a_flood_of_tiny_fragments() {
 
 /// What `--max-buffered` says of itself.
 #[tokio::test]
-async fn one_session_gets_a_quarter() {
+async fn one_session_gets_a_quarter_of_the_memory() {
     let (server, figures) = with_memory(4_000_000).await;
     let mut ws = server.open_ws().await;
     let message = frame(0x81, &[b'4'; 3_000_000]);
@@ -198,7 +198,7 @@ async fn one_session_gets_a_quarter() {
 }
 
 #[tokio::test]
-async fn r_e4_attachments_that_wait_for_others_are_counted() {
+async fn attachments_that_wait_for_others_are_counted() {
     let (server, figures) = with_memory(4_000_000).await;
     for way in ["complete", "cut", "left"] {
         let (mut ws, token) = server.joined().await;
@@ -216,7 +216,7 @@ async fn r_e4_attachments_that_wait_for_others_are_counted() {
 }
 
 #[tokio::test]
-async fn r_e4_a_text_that_waits_for_its_attachments_is_counted() {
+async fn a_text_that_waits_for_its_attachments_is_counted() {
     let (server, figures) = with_memory(4_000_000).await;
     let (mut ws, token) = server.joined().await;
     ws.text(&format!(r#"451-/{token},["a","{}"]"#, "x".repeat(300_000))).await;
@@ -259,7 +259,7 @@ async fn what_waits_for_a_poll_is_counted() {
 
 /// A poll's answer has left the session, and not the server.
 #[tokio::test]
-async fn r_e6_an_unread_answer_to_a_poll_is_counted() {
+async fn an_unread_answer_to_a_poll_is_counted() {
     const BODY: usize = 9 << 20;
     let (server, figures) = watched(|config| config.response_timeout = ms(100)).await;
     let token = server.token().await;

@@ -47,7 +47,7 @@ async fn is_not_connected(server: &Server, token: &str) {
 }
 
 #[tokio::test]
-async fn one_bad_packet_or_frame() {
+async fn one_bad_packet_or_frame_costs_its_own_session_alone() {
     let server = Server::with(|config| config.max_payload = Some(1_000)).await;
     for (first, payload) in [
         (0x81, &b"4x"[..]),
@@ -83,7 +83,7 @@ async fn a_flood_of_events_is_ignored() {
 }
 
 #[tokio::test]
-async fn r_e10_a_flood_of_connects_closes() {
+async fn a_flood_of_connects_closes_its_session() {
     let server = Server::start().await;
     undisturbed(&server, async {
         let (mut ws, token) = server.joined().await;
@@ -98,7 +98,7 @@ async fn r_e10_a_flood_of_connects_closes() {
 
 /// They are answered while the client reads; when it does not, there is an end to what waits for it.
 #[tokio::test]
-async fn r_e6_a_flood_of_pings_in_revision_3() {
+async fn a_flood_of_pings_in_revision_3_is_bounded() {
     let (server, figures) = watched(|config| config.limits.stall_timeout = ms(1_000)).await;
     undisturbed(&server, async {
         let mut peer = narrow(&server).await;
@@ -112,7 +112,7 @@ async fn r_e6_a_flood_of_pings_in_revision_3() {
 }
 
 #[tokio::test]
-async fn r_e6_an_end_that_never_reads() {
+async fn an_end_that_never_reads_is_disconnected() {
     let (server, figures) = watched(|config| {
         config.response_timeout = ms(100);
         config.limits.stall_timeout = ms(1_000);
@@ -140,7 +140,7 @@ async fn r_e6_an_end_that_never_reads() {
 
 /// Requests that come while the session ends are answered too, one way or another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r_e7_a_request_amid_the_end_of_its_session_is_answered() {
+async fn a_request_amid_the_end_of_its_session_is_answered() {
     let server = Server::start().await;
     for _ in 0..200 {
         let session = server.open().await;

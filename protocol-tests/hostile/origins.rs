@@ -16,7 +16,7 @@ async fn page(server: &Server, origin: Option<&str>) -> [Answer; 3] {
 }
 
 #[tokio::test]
-async fn r_e9_who_may_connect_from_where() {
+async fn only_pages_of_an_allowed_origin_may_connect() {
     let any = ["*"];
     let one = ["https://app.example"];
     let several = ["https://app.example", "http://localhost:8080", "null.example://x"];
@@ -60,7 +60,7 @@ async fn r_e9_who_may_connect_from_where() {
 }
 
 #[tokio::test]
-async fn r_e9_a_session_does_not_open_the_door_for_another_origin() {
+async fn another_origin_may_not_use_an_open_session() {
     let server = Server::with(|config| config.allow_origin = vec!["https://app.example".to_owned()]).await;
     let session = server.open().await;
     let target = format!("/socket.io/?{}", session.query("polling"));

@@ -45,7 +45,7 @@ async fn dripping(peer: &mut Peer, drips: bool) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn r_e7_a_head_that_does_not_end() {
+async fn a_head_that_does_not_end_is_given_up() {
     let (server, figures) = impatient(|_| ()).await;
     for start in ["", "G", "GET /healthz HTTP/1.1\r\nHost: a\r\nX-A: "] {
         let mut peer = server.peer().await;
@@ -62,7 +62,7 @@ async fn r_e7_a_head_that_does_not_end() {
 }
 
 #[tokio::test]
-async fn r_e7_a_body_that_comes_too_slowly_is_408() {
+async fn a_body_that_comes_too_slowly_is_408() {
     let (server, figures) = impatient(|_| ()).await;
     let (mut ws, token) = server.joined().await;
     for drips in [false, true] {
@@ -81,7 +81,7 @@ async fn r_e7_a_body_that_comes_too_slowly_is_408() {
 }
 
 #[tokio::test]
-async fn r_e7_a_polling_body_that_stops_closes_its_session() {
+async fn a_polling_body_that_stops_closes_its_session() {
     let (server, figures) = impatient(|_| ()).await;
     let session = server.open().await;
     let mut post = session.begun_post("Content-Length: 100000", &[b'4'; 30_000]).await;
@@ -92,7 +92,7 @@ async fn r_e7_a_polling_body_that_stops_closes_its_session() {
 }
 
 #[tokio::test]
-async fn r_e7_a_visitor_who_reads_nothing_or_drop_by_drop() {
+async fn a_visitor_that_reads_too_slowly_is_disconnected() {
     const BODY: usize = 12 << 20;
     let (server, figures) = impatient(|_| ()).await;
     let (mut ws, token) = server.joined().await;
@@ -123,7 +123,7 @@ async fn r_e7_a_visitor_who_reads_nothing_or_drop_by_drop() {
 }
 
 #[tokio::test]
-async fn r_e6_an_end_that_stops_reading_its_websocket() {
+async fn an_end_that_stops_reading_is_disconnected() {
     let (server, figures) = impatient(|_| ()).await;
     let token = server.token().await;
     let mut end = narrow(&server).await;
@@ -174,7 +174,7 @@ async fn engineioxide_731_an_upgrade_that_is_never_finished() {
 }
 
 #[tokio::test]
-async fn a_session_that_never_joins() {
+async fn a_session_that_never_joins_is_closed() {
     let (server, figures) = impatient(|config| config.connect_timeout = ms(200)).await;
     let (_polling, _ws) = (server.open().await, server.open_ws().await);
     assert_eq!(figures.used("sessions").await, 2);
@@ -182,7 +182,7 @@ async fn a_session_that_never_joins() {
 }
 
 #[tokio::test]
-async fn half_a_websocket_message_and_silence() {
+async fn half_a_message_and_then_silence_end_the_session() {
     let (server, figures) = impatient(|config| (config.ping_interval, config.ping_timeout) = (ms(200), ms(200))).await;
     let mut ws = server.open_ws().await;
     ws.peer.send(&frame(0x81, &[b'4'; 100_000])[..50_000]).await;

@@ -83,7 +83,7 @@ async fn h2_with_prior_knowledge_is_not_spoken() {
 /// A reader in front of the server may have believed the other length, so nothing that follows is sure to be a request: the
 /// server must refuse it, or close the connection after its answer (RFC 9112, section 6.1).
 #[tokio::test]
-async fn both_lengths_end_the_connection() {
+async fn content_length_beside_chunked_ends_the_connection() {
     let server = Server::start().await;
     for headers in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
@@ -102,7 +102,7 @@ async fn both_lengths_end_the_connection() {
 }
 
 #[tokio::test]
-async fn chunks_that_are_none_break_the_body() {
+async fn malformed_chunks_break_the_body() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined().await;
     for chunks in [
@@ -188,7 +188,7 @@ async fn no_host_is_an_invalid_head() {
 }
 
 #[tokio::test]
-async fn targets_in_other_forms() {
+async fn targets_are_not_normalised() {
     let server = Server::start().await;
     let token = server.token().await;
     for (line, status, code) in [

@@ -67,7 +67,7 @@ async fn said(server: &Server, request: &str) -> String {
 }
 
 #[tokio::test]
-async fn r_e10_visitors_read_the_same_bytes() {
+async fn visitors_cannot_tell_unknown_expired_and_malformed_tokens_apart() {
     for statuses in [ErrorStatus::Original, ErrorStatus::Standard] {
         let (lasting, brief) = (server(statuses, 3_600_000).await, server(statuses, 1_000).await);
         let (_ws, good) = lasting.joined().await;
@@ -102,7 +102,7 @@ async fn said_to_connect(mut ws: Ws, token: &str, rest: &str) -> (String, Vec<u8
 }
 
 #[tokio::test]
-async fn r_e10_ends_read_the_same_bytes() {
+async fn ends_cannot_tell_unknown_expired_and_malformed_tokens_apart() {
     let server = server(ErrorStatus::Original, 1_000).await;
     let [unused, used] = expired(&server).await;
     let tokens = [UNKNOWN, MALFORMED, &unused, &used];

@@ -23,7 +23,7 @@ async fn check(tunnel: &mut Tunnel, (args, attachments, status, content_type, bo
 }
 
 #[tokio::test]
-async fn answers_that_http_can_carry() {
+async fn an_ack_becomes_the_response() {
     let tunnel = &mut Tunnel::patient().await;
     let rows: &[Row<'_>] = &[
         ("[]", &[], 200, HTML, b"OK"),
@@ -81,7 +81,7 @@ async fn answers_that_http_can_carry() {
 }
 
 #[tokio::test]
-async fn headers_of_an_answer() {
+async fn headers_of_an_ack_become_headers_of_the_response() {
     let mut tunnel = Tunnel::patient().await;
     for (headers, name, values) in [
         (r#"{"X-Q":"1"}"#, "x-q", &["1"][..]),
@@ -192,7 +192,7 @@ async fn buffers_that_are_not_there_end_the_session() {
 }
 
 #[tokio::test]
-async fn statuses_without_a_body() {
+async fn statuses_204_and_304_have_no_body() {
     let mut tunnel = Tunnel::patient().await;
     for (args, status) in [
         ("[204]", 204),

@@ -37,7 +37,7 @@ async fn an_end_that_drops_is_an_error_at_once() {
 }
 
 #[tokio::test]
-async fn a_visitor_who_hangs_up_harms_nobody() {
+async fn a_visitor_that_hangs_up_disturbs_no_other() {
     let mut tunnel = Tunnel::patient().await;
     let (visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
     drop(visitor);
@@ -51,7 +51,7 @@ async fn a_visitor_who_hangs_up_harms_nobody() {
 }
 
 #[tokio::test]
-async fn a_visitor_who_hangs_up_frees_his_exchange() {
+async fn a_visitor_that_hangs_up_ends_its_exchange() {
     let mut tunnel = Tunnel::patient().await;
     let (visitor, _) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
     // The older end stays for the exchange it owes, and for nothing else.

@@ -15,7 +15,7 @@ fn buffer(bytes: &[u8]) -> Body {
 }
 
 #[tokio::test]
-async fn each_type_arrives_as_what_it_is() {
+async fn each_content_type_arrives_as_json_text_or_bytes() {
     let mut tunnel = Tunnel::patient().await;
     let untouched = r#"{"b":1.0,"a":1e400,"a":12345678901234567890123,"n":-0,"é":"\u0041\/", "l":[ ]}"#;
     let multipart = b"--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\n\0\xff\x80\r\n--x--\r\n";
@@ -197,7 +197,7 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
 }
 
 #[tokio::test]
-async fn a_visitor_who_sends_on_gets_his_413_all_the_same() {
+async fn a_visitor_that_sends_on_gets_its_413_all_the_same() {
     let config = ServeConfig { max_body: 10, ..patient() };
     let mut tunnel = Tunnel::open(config, "").await;
     let ask = request("POST", &tunnel.at("/large"), &[], &vec![b'x'; 20 << 20]);
@@ -209,7 +209,7 @@ async fn a_visitor_who_sends_on_gets_his_413_all_the_same() {
 }
 
 #[tokio::test]
-async fn expect_100_continue() {
+async fn a_body_that_waits_for_100_continue_is_asked_for() {
     let mut tunnel = Tunnel::patient().await;
     let mut visitor = Visitor::connect(tunnel.server.address).await;
     let head = "Host: a\r\nExpect: 100-continue\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\n";

@@ -11,7 +11,7 @@ use super::visitor::{Answer, get, request, visit};
 use crate::support::end::{End, within};
 
 #[tokio::test]
-async fn over_the_burst_is_429() {
+async fn requests_over_the_burst_are_429() {
     let config = ServeConfig {
         // A window that does not end while the test runs.
         throttle_interval_ms: 3_600_000,
@@ -36,7 +36,7 @@ async fn over_the_burst_is_429() {
 }
 
 #[tokio::test]
-async fn visitors_are_counted_each_for_himself() {
+async fn visitors_behind_a_trusted_proxy_are_counted_by_their_own_address() {
     let config = ServeConfig {
         throttle_interval_ms: 3_600_000,
         throttle_interval_max: Some(1),
@@ -52,7 +52,7 @@ async fn visitors_are_counted_each_for_himself() {
 }
 
 #[tokio::test]
-async fn over_the_limit_is_delayed_to_the_next_window() {
+async fn requests_over_the_limit_wait_for_the_next_window() {
     let config = ServeConfig {
         throttle_interval_ms: 300,
         throttle_interval_max: Some(1),

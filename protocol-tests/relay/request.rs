@@ -6,7 +6,7 @@ use super::tunnel::{Tunnel, patient};
 use super::visitor::request;
 
 #[tokio::test]
-async fn url_query_and_search() {
+async fn the_target_becomes_url_query_and_search() {
     let mut tunnel = Tunnel::patient().await;
     let nested = r#"{"a":{"b":"c","d":"e"},"l":["1","2"]}"#;
     for (target, url, search, query) in [
@@ -42,7 +42,7 @@ fn sorted(json: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn headers_are_those_of_node() {
+async fn headers_are_joined_as_node_joins_them() {
     let mut tunnel = Tunnel::patient().await;
     let (mut visitor, asked) = tunnel
         .ask(
@@ -162,7 +162,7 @@ async fn raw_headers_keep_repeated_lines_together_where_the_first_was() {
 }
 
 #[tokio::test]
-async fn the_visitors_way_here() {
+async fn forwarded_headers_are_believed_from_a_trusted_proxy_alone() {
     let said = [
         ("X-Forwarded-For", "203.0.113.9, 198.51.100.7"),
         ("X-Forwarded-Proto", "https"),
@@ -203,7 +203,7 @@ async fn ids_are_unique_and_the_visitor_has_them_too() {
 }
 
 #[tokio::test]
-async fn http_version() {
+async fn the_http_version_is_told() {
     let mut tunnel = Tunnel::patient().await;
     for version in ["1.0", "1.1"] {
         let ask = format!("GET {} HTTP/{version}\r\nHost: a\r\nConnection: close\r\n\r\n", tunnel.at(""));

@@ -38,7 +38,7 @@ async fn new_gives_a_token_in_the_form_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn the_relays_own_answers() {
+async fn the_relays_own_errors_have_a_code_and_a_message() {
     let server = Server::start(patient()).await;
     let token = server.token().await;
     let not_found = (500, "token-not-found", "token not found");
@@ -72,7 +72,7 @@ async fn the_relays_own_answers() {
 }
 
 #[tokio::test]
-async fn refresh_says_ok() {
+async fn refreshing_a_token_says_ok() {
     let server = Server::start(patient()).await;
     let token = server.token().await;
     for _ in 0..2 {
@@ -169,7 +169,7 @@ async fn head_makes_no_token_and_shows_no_body() {
 }
 
 #[tokio::test]
-async fn the_servers_own_page_and_its_health() {
+async fn the_start_page_and_healthz_are_served() {
     let server = Server::start(patient()).await;
     let url = format!("http://{}", server.address);
     let token_line = format!("TOKEN=$(curl -s {url}/new)");

@@ -39,7 +39,7 @@ async fn a_refused_end_may_try_again_on_the_same_session() {
 }
 
 #[tokio::test]
-async fn the_root_namespace_is_nobodys() {
+async fn the_root_namespace_cannot_be_joined() {
     let server = Server::start(patient()).await;
     let mut end = End::open(server.address).await;
     end.send("40").await;
@@ -81,7 +81,7 @@ async fn a_refreshed_token_outlives_others() {
 }
 
 #[tokio::test]
-async fn an_end_that_says_events_is_not_harmed() {
+async fn events_from_an_end_are_ignored() {
     let mut tunnel = Tunnel::patient().await;
     tunnel.end.send(&format!("42/{},[\"hello\",1]", tunnel.token)).await;
     tunnel.end.send(&format!("42/{},7[\"hello\",1]", tunnel.token)).await;

@@ -177,7 +177,7 @@ fn text(frame: &Frame) -> String {
 }
 
 #[test]
-fn r_a14_the_first_ping_comes_a_whole_interval_after_the_handshake() {
+fn the_first_ping_comes_a_whole_interval_after_the_handshake() {
     let mut world = World::joined(Transport::WebSocket);
     world.pass(ms(299));
     assert!(world.frames().is_empty());
@@ -236,7 +236,7 @@ fn any_packet_while_the_pong_is_awaited_extends_the_wait_once() {
 }
 
 #[test]
-fn pongs_nobody_asked_for_leave_one_deadline() {
+fn unasked_pongs_leave_one_deadline() {
     let mut world = World::joined(Transport::WebSocket);
     for _ in 0..1000 {
         world.say("3");
@@ -273,7 +273,7 @@ fn an_upgrade_releases_the_poll_and_moves_what_waits() {
 }
 
 #[test]
-fn r_a15_a_noop_never_goes_over_the_websocket() {
+fn a_noop_never_goes_over_the_websocket() {
     let mut world = World::joined(Transport::Polling);
     assert_eq!(world.poll(2), None);
     world.probe();
@@ -401,7 +401,7 @@ fn a_connection_that_joins_nothing_is_closed() {
 }
 
 #[test]
-fn every_waiter_hears_exactly_once_what_came_of_it() {
+fn every_waiter_is_told_one_outcome() {
     let mut world = World::joined(Transport::WebSocket);
     world.emit(0, "answered");
     world.emit(1, "late");

@@ -16,7 +16,7 @@ const BOTH: [Transport; 2] = [Transport::Polling, Transport::WebSocket];
 const V3: Option<Revision> = Some(Revision::V3);
 
 #[test]
-fn b5_a_session_that_says_nothing_dies_at_interval_plus_timeout_to_the_millisecond() {
+fn a_session_that_says_nothing_dies_at_interval_plus_timeout_to_the_millisecond() {
     for transport in BOTH {
         let mut world = World::joined_v3(transport);
         world.pass(ms(499));
@@ -40,7 +40,7 @@ fn b5_a_session_that_says_nothing_dies_at_interval_plus_timeout_to_the_milliseco
 }
 
 #[test]
-fn b5_who_holds_a_poll_and_says_nothing_dies_too() {
+fn a_waiting_poll_does_not_keep_a_silent_session_alive() {
     let mut world = World::joined_v3(Transport::Polling);
     assert_eq!(world.poll(2), None);
     world.pass(ms(500));
@@ -49,7 +49,7 @@ fn b5_who_holds_a_poll_and_says_nothing_dies_too() {
 }
 
 #[test]
-fn b5_a_late_timer_gives_the_peer_no_more_time() {
+fn a_late_timer_gives_the_peer_no_more_time() {
     let mut world = World::joined_v3(Transport::Polling);
     world.now = world.now + ms(500);
     // The suite's case: a POST at exactly this time.
@@ -61,7 +61,7 @@ fn b5_a_late_timer_gives_the_peer_no_more_time() {
 }
 
 #[test]
-fn b5_any_packet_postpones_the_end() {
+fn any_packet_postpones_the_end() {
     for transport in BOTH {
         for packet in ["2", "2abc", "6", "0", "5", "42/t,[\"a\"]", "43/t,0[]", "42/u,[\"a\"]", "451-/t,[\"a\"]"] {
             let mut world = World::joined_v3(transport);
@@ -81,7 +81,7 @@ fn b5_any_packet_postpones_the_end() {
 }
 
 #[test]
-fn b5_a_session_that_pings_lives_for_a_simulated_day() {
+fn a_session_that_pings_lives_for_a_simulated_day() {
     for transport in BOTH {
         let mut world = World::joined_v3(transport);
         while world.now.since_origin() < Duration::from_secs(24 * 3600) {
@@ -94,7 +94,7 @@ fn b5_a_session_that_pings_lives_for_a_simulated_day() {
 }
 
 #[test]
-fn b5_pings_leave_one_deadline() {
+fn pings_leave_one_deadline() {
     let mut world = World::joined_v3(Transport::WebSocket);
     for _ in 0..1000 {
         world.say("2");
@@ -107,7 +107,7 @@ fn b5_pings_leave_one_deadline() {
 }
 
 #[test]
-fn b5_a_pong_from_a_revision_3_client_is_fatal() {
+fn a_pong_from_a_revision_3_client_is_fatal() {
     for transport in BOTH {
         for packet in ["3", "3probe"] {
             let mut world = World::joined_v3(transport);
@@ -118,7 +118,7 @@ fn b5_a_pong_from_a_revision_3_client_is_fatal() {
 }
 
 #[test]
-fn r_b3_the_heartbeat_is_kept_across_an_upgrade() {
+fn the_heartbeat_is_kept_across_an_upgrade() {
     for pings_after_it in [0, 1, 2] {
         let mut world = World::joined_v3(Transport::Polling);
         world.pass(ms(300));
@@ -138,7 +138,7 @@ fn r_b3_the_heartbeat_is_kept_across_an_upgrade() {
 }
 
 #[test]
-fn r_b3_the_heartbeat_goes_on_during_an_upgrade() {
+fn the_heartbeat_goes_on_during_an_upgrade() {
     let mut world = World::joined_v3(Transport::Polling);
     world.link.reserve_upgrade(V3, BinaryAs::Frames, world.now).unwrap();
     world.pass(ms(400));
@@ -152,7 +152,7 @@ fn r_b3_the_heartbeat_goes_on_during_an_upgrade() {
 }
 
 #[test]
-fn b5_a_pong_that_was_not_collected_goes_over_the_websocket_once() {
+fn a_pong_that_was_not_collected_goes_over_the_websocket_once() {
     let mut world = World::joined_v3(Transport::Polling);
     world.say("2");
     world.upgrade();
@@ -161,7 +161,7 @@ fn b5_a_pong_that_was_not_collected_goes_over_the_websocket_once() {
 }
 
 #[test]
-fn r_e6_a_flood_of_pings_is_bounded() {
+fn a_flood_of_pings_is_bounded() {
     let most = EngineSettings::default().max_buffered_packets;
     for transport in BOTH {
         let mut world = World::joined_v3(transport);
@@ -187,7 +187,7 @@ fn r_e6_a_flood_of_pings_is_bounded() {
 }
 
 #[test]
-fn r_e4_who_announces_attachments_for_nobody_has_as_little_time() {
+fn attachments_for_an_unjoined_namespace_have_the_same_deadline() {
     let mut world = World::joined_v3(Transport::WebSocket);
     world.say("451-/nobody,[\"a\"]");
     let mut waited = Duration::ZERO;

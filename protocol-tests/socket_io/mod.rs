@@ -40,7 +40,7 @@ async fn serves(server: &Server, ws: &mut Ws, token: &str, id: usize) {
 // C.4: CONNECT
 
 #[tokio::test]
-async fn c4_connect_in_each_form() {
+async fn connect_is_accepted_in_each_form() {
     let server = Server::start().await;
     for packet in ["0/T", "0/T,", "0/T,{}", r#"0/T,{"token":"x","pid":"p","offset":"o"}"#, r#"0/T,{"body":"raw"}"#] {
         let (mut ws, token) = (server.open_ws().await, server.token().await);
@@ -52,7 +52,7 @@ async fn c4_connect_in_each_form() {
 }
 
 #[tokio::test]
-async fn c4_every_namespace_has_its_own_sid_and_requests() {
+async fn every_namespace_has_its_own_sid_and_requests() {
     let server = Server::start().await;
     let mut ws = server.ws("EIO=4&transport=websocket").await;
     let session = wire::sid_of(&ws.next_text().await);
@@ -65,7 +65,7 @@ async fn c4_every_namespace_has_its_own_sid_and_requests() {
 }
 
 #[tokio::test]
-async fn c4_refusals_keep_the_connection() {
+async fn a_refused_connect_keeps_the_connection() {
     let server = Server::start().await;
     let (mut ws, token) = (server.open_ws().await, server.token().await);
     let unknown = token.replace(|letter: char| letter.is_ascii_digit(), "A");
@@ -88,7 +88,7 @@ async fn c4_refusals_keep_the_connection() {
 }
 
 #[tokio::test]
-async fn c4_connect_twice_closes() {
+async fn a_second_connect_closes_the_connection() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined().await;
     send(&mut ws, "0/T,", &token).await;
@@ -98,7 +98,7 @@ async fn c4_connect_twice_closes() {
 }
 
 #[tokio::test]
-async fn r_e14_namespaces_that_nobody_may_join() {
+async fn an_invalid_namespace_is_refused() {
     let server = Server::start().await;
     let mut ws = server.open_ws().await;
     let longest = format!("/{}", "n".repeat(255));
@@ -116,7 +116,7 @@ async fn r_e14_namespaces_that_nobody_may_join() {
 }
 
 #[tokio::test]
-async fn r_e10_twenty_refusals_close() {
+async fn twenty_refusals_close_the_connection() {
     let server = Server::start().await;
     let mut ws = server.open_ws().await;
     for _ in 0..20 {
@@ -126,7 +126,7 @@ async fn r_e10_twenty_refusals_close() {
 }
 
 #[tokio::test]
-async fn r_e16_namespaces_of_one_connection_are_counted() {
+async fn one_connection_may_join_a_hundred_namespaces() {
     let server = Server::start().await;
     let mut ws = server.open_ws().await;
     let mut token = String::new();
@@ -145,7 +145,7 @@ async fn r_e16_namespaces_of_one_connection_are_counted() {
 // C.5: before CONNECT, and without it
 
 #[tokio::test]
-async fn c5_packets_of_a_namespace_that_was_not_joined_close() {
+async fn a_packet_for_an_unjoined_namespace_closes_the_connection() {
     let server = Server::start().await;
     for packet in rows(
         r#"2["a"] | 2/T,["a"] | 2/T,1["a"] | 3/T,1[] | 3[] | 1 | 1/T, | 4/T,{"message":"x"} | 51-/T,["a",PH0]
@@ -162,7 +162,7 @@ async fn c5_packets_of_a_namespace_that_was_not_joined_close() {
 }
 
 #[tokio::test]
-async fn c5_connect_deadline() {
+async fn a_connection_that_joins_nothing_in_time_is_closed() {
     let deadline = Duration::from_millis(300);
     let server = Server::with(|config| config.connect_timeout = deadline).await;
     let (mut member, token) = server.joined().await;
@@ -184,7 +184,7 @@ async fn c5_connect_deadline() {
 // C.3: what is a packet, and what is not
 
 #[tokio::test]
-async fn c3_what_is_no_packet_closes() {
+async fn a_malformed_packet_closes_the_connection() {
     let server = Server::start().await;
     for packet in rows(
         r#"7 | 9 | a | abc | 2/T | 2/T, | 2/T,[] | 2/T,{} | 2/T,"a" | 2/T,[null] | 2/T,[{}] | 2/T,[true]
@@ -202,7 +202,7 @@ async fn c3_what_is_no_packet_closes() {
 }
 
 #[tokio::test]
-async fn c3_what_is_a_packet_is_taken() {
+async fn every_valid_packet_is_accepted() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined().await;
     for packet in rows(
@@ -221,7 +221,7 @@ async fn c3_what_is_a_packet_is_taken() {
 // C.6: acks
 
 #[tokio::test]
-async fn c6_unknown_and_second_acks_are_ignored() {
+async fn unknown_and_second_acks_are_ignored() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined().await;
     let mut first = visitor(&server, &mut ws, &token, 0).await;
@@ -236,7 +236,7 @@ async fn c6_unknown_and_second_acks_are_ignored() {
 }
 
 #[tokio::test]
-async fn c6_acks_are_of_one_namespace() {
+async fn an_ack_counts_in_its_own_namespace_alone() {
     let server = Server::start().await;
     let (mut ws, one) = server.joined().await;
     let other = server.token().await;
@@ -250,7 +250,7 @@ async fn c6_acks_are_of_one_namespace() {
 // C.3, R-E4: attachments
 
 #[tokio::test]
-async fn c6_binary_ack() {
+async fn an_ack_may_carry_attachments() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined().await;
     for (id, (packet, attachments, expected)) in [
@@ -275,7 +275,7 @@ async fn c6_binary_ack() {
 }
 
 #[tokio::test]
-async fn c3_heartbeats_may_come_between_attachments() {
+async fn heartbeats_may_come_between_attachments() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined().await;
     let mut visitor = visitor(&server, &mut ws, &token, 0).await;
@@ -291,7 +291,7 @@ async fn c3_heartbeats_may_come_between_attachments() {
 }
 
 #[tokio::test]
-async fn c3_text_packet_during_attachments_closes() {
+async fn a_text_packet_among_attachments_closes_the_connection() {
     let server = Server::start().await;
     for packet in [r#"2/T,["a"]"#, "0/other,", "1/T,", "61-/T,0[PH0]"] {
         let (mut ws, token) = server.joined().await;
@@ -303,7 +303,7 @@ async fn c3_text_packet_during_attachments_closes() {
 }
 
 #[tokio::test]
-async fn c3_stray_binary_closes() {
+async fn an_unannounced_attachment_closes_the_connection() {
     let server = Server::start().await;
     let (mut ws, _) = server.joined().await;
     ws.binary(b"a").await;
@@ -317,7 +317,7 @@ async fn c3_stray_binary_closes() {
 }
 
 #[tokio::test]
-async fn r_e4_placeholders_must_name_an_attachment() {
+async fn a_placeholder_must_name_an_attachment() {
     let server = Server::start().await;
     for number in ["1", "-1", "0.5", r#""0""#, r#""splice""#, "null", "99999999999999999999"] {
         let (mut ws, token) = server.joined().await;
@@ -335,7 +335,7 @@ async fn r_e4_placeholders_must_name_an_attachment() {
 }
 
 #[tokio::test]
-async fn r_e2_an_answer_too_large_costs_its_exchange_alone() {
+async fn an_answer_too_large_costs_its_exchange_alone() {
     let server = Server::with(|config| config.max_payload = Some(1000)).await;
     let (mut ws, token) = server.joined().await;
     let long = "x".repeat(1500);
@@ -362,7 +362,7 @@ async fn r_e2_an_answer_too_large_costs_its_exchange_alone() {
 // C.7: DISCONNECT
 
 #[tokio::test]
-async fn c7_leaving_the_last_namespace_keeps_the_session() {
+async fn leaving_the_last_namespace_keeps_the_session() {
     let server = Server::start().await;
     for packet in ["1/T", "1/T,"] {
         let (mut ws, token) = server.joined().await;
@@ -380,7 +380,7 @@ async fn c7_leaving_the_last_namespace_keeps_the_session() {
 }
 
 #[tokio::test]
-async fn r_c4_packets_that_cross_the_servers_goodbye_are_ignored() {
+async fn packets_that_cross_the_servers_goodbye_are_ignored() {
     let server = Server::start().await;
     let (mut old, token) = server.joined().await;
     let mut waiting = visitor(&server, &mut old, &token, 0).await;

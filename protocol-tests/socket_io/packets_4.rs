@@ -6,7 +6,7 @@ use crate::support::wire::{Server, counted};
 // C.3: packets
 
 #[tokio::test]
-async fn c3_reserved_names_are_events_like_others() {
+async fn reserved_names_are_events_like_others() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined_v3().await;
     for name in ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "error"] {
@@ -17,7 +17,7 @@ async fn c3_reserved_names_are_events_like_others() {
 }
 
 #[tokio::test]
-async fn c3_what_is_no_packet_closes() {
+async fn a_malformed_packet_closes_the_connection() {
     let server = Server::start().await;
     for packet in rows(
         r#"7 | abc | 2/T,[] | 2/T,{} | 2/T,[null] | 2/T,[{}] | 2/T,[["a"]] | 2/T["a"] | 2/T,["a" | 2/T,-1["a"]
@@ -33,7 +33,7 @@ async fn c3_what_is_no_packet_closes() {
 // C.6, C.9: acks and attachments
 
 #[tokio::test]
-async fn c9_acks_with_and_without_binary() {
+async fn an_ack_may_carry_attachments() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined_v3().await;
     for (id, (packet, attachments, expected)) in [
@@ -56,7 +56,7 @@ async fn c9_acks_with_and_without_binary() {
 }
 
 #[tokio::test]
-async fn b5_pings_among_attachments_are_answered() {
+async fn pings_among_attachments_are_answered() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined_v3().await;
     let mut waiting = visitor(&server, &mut ws, &token, 0).await;
@@ -92,7 +92,7 @@ async fn b5_pings_among_attachments_are_answered() {
 }
 
 #[tokio::test]
-async fn r_e2_an_answer_too_large_costs_its_exchange_alone() {
+async fn an_answer_too_large_costs_its_exchange_alone() {
     let server = Server::with(|config| config.max_payload = Some(1000)).await;
     let (mut ws, token) = server.joined_v3().await;
     let long = "x".repeat(1500);
@@ -122,7 +122,7 @@ async fn r_e2_an_answer_too_large_costs_its_exchange_alone() {
 
 /// A client with `forceBase64` sends its attachments as text: they are as much part of the answer.
 #[tokio::test]
-async fn r_e2_an_attachment_too_large_in_base64_costs_its_exchange_alone() {
+async fn an_attachment_too_large_in_base64_costs_its_exchange_alone() {
     let server = Server::with(|config| config.max_payload = Some(1000)).await;
     let (mut ws, token) = server.joined_v3().await;
     let mut waiting = visitor(&server, &mut ws, &token, 0).await;

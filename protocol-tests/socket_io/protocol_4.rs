@@ -35,7 +35,7 @@ async fn open_with(server: &Server, words: &str) -> Ws {
 // B.6: CONNECT
 
 #[tokio::test]
-async fn c9_connect_in_each_form() {
+async fn connect_is_accepted_in_each_form() {
     let server = Server::start().await;
     for packet in ["0/T", "0/T,", "0/T?x=1", "0/T?x=1&y=%2F?,", "0/T?,", "0/T,{}"] {
         let (mut ws, token) = (server.open_ws_v3().await, server.token().await);
@@ -45,7 +45,7 @@ async fn c9_connect_in_each_form() {
 }
 
 #[tokio::test]
-async fn b6_connect_before_the_40_was_read() {
+async fn a_connect_sent_before_the_handshake_was_read_is_accepted() {
     let server = Server::start().await;
     let (session, token) = (server.open_as("EIO=3").await, server.token().await);
     session.post(counted(&[&format!("40/{token}")])).await.is(200, "ok");
@@ -58,7 +58,7 @@ async fn b6_connect_before_the_40_was_read() {
 }
 
 #[tokio::test]
-async fn c9_options_are_a_query() {
+async fn options_may_come_in_a_query() {
     let server = Server::start().await;
     for (handshake, packet, expected) in [
         ("", "0/T?body=raw,", true),
@@ -84,7 +84,7 @@ async fn c9_options_are_a_query() {
 }
 
 #[tokio::test]
-async fn c9_the_handshake_over_polling_has_options_too() {
+async fn options_may_come_with_a_polling_handshake() {
     let server = Server::start().await;
     let (session, token) = (server.open_v3("EIO=3&body=raw").await, server.token().await);
     session.post(counted(&[&format!("40/{token}")])).await.is(200, "ok");
@@ -97,7 +97,7 @@ async fn c9_the_handshake_over_polling_has_options_too() {
 // B.6, C.4, R-E14: refusals
 
 #[tokio::test]
-async fn c9_wrong_options_are_refused_with_a_string() {
+async fn wrong_options_are_refused_with_a_string() {
     let server = Server::start().await;
     for (handshake, packet, option) in [
         ("", "0/T?body=x,", "body"),
@@ -119,7 +119,7 @@ async fn c9_wrong_options_are_refused_with_a_string() {
 }
 
 #[tokio::test]
-async fn r_b5_refusals_repeat_the_namespace_byte_for_byte() {
+async fn refusals_repeat_the_namespace_byte_for_byte() {
     let server = Server::start().await;
     let mut ws = server.open_ws_v3().await;
     for (written, echoed) in [
@@ -141,7 +141,7 @@ async fn r_b5_refusals_repeat_the_namespace_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn r_e14_namespaces_that_nobody_may_join() {
+async fn an_invalid_namespace_is_refused() {
     let server = Server::start().await;
     let mut ws = server.open_ws_v3().await;
     let longest = format!("/{}", "n".repeat(255));
@@ -162,7 +162,7 @@ async fn r_e14_namespaces_that_nobody_may_join() {
 }
 
 #[tokio::test]
-async fn r_e10_twenty_refusals_close() {
+async fn twenty_refusals_close_the_connection() {
     let server = Server::start().await;
     let mut ws = server.open_ws_v3().await;
     for _ in 0..20 {
@@ -175,7 +175,7 @@ async fn r_e10_twenty_refusals_close() {
 // B.6, C.5: who has joined what
 
 #[tokio::test]
-async fn b6_a_second_connect_is_answered_again() {
+async fn a_second_connect_is_answered_again() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined_v3().await;
     let mut waiting = visitor(&server, &mut ws, &token, 0).await;
@@ -191,7 +191,7 @@ async fn b6_a_second_connect_is_answered_again() {
 }
 
 #[tokio::test]
-async fn b6_packets_of_a_namespace_that_was_not_joined_are_ignored() {
+async fn packets_for_an_unjoined_namespace_are_ignored() {
     let server = Server::start().await;
     let (mut ws, joined) = server.joined_v3().await;
     let token = server.token().await;
@@ -224,7 +224,7 @@ async fn b6_packets_of_a_namespace_that_was_not_joined_are_ignored() {
 }
 
 #[tokio::test]
-async fn b6_events_of_the_default_namespace_are_nobodys() {
+async fn events_of_the_default_namespace_are_ignored() {
     let server = Server::start().await;
     let mut ws = server.open_ws_v3().await;
     for packet in rows(r#"2["a"] | 21["a"] | 3[] | 31[] | 2/,["a"]"#) {
@@ -236,7 +236,7 @@ async fn b6_events_of_the_default_namespace_are_nobodys() {
 }
 
 #[tokio::test]
-async fn c9_the_default_namespace_can_be_left() {
+async fn the_default_namespace_can_be_left() {
     let server = Server::start().await;
     for packet in ["1", "1/", "1/,"] {
         let (mut ws, token) = server.joined_v3().await;
@@ -250,7 +250,7 @@ async fn c9_the_default_namespace_can_be_left() {
 }
 
 #[tokio::test]
-async fn c7_leaving_a_token_keeps_the_session() {
+async fn leaving_a_token_keeps_the_session() {
     let server = Server::start().await;
     for packet in ["1/T", "1/T,"] {
         let (mut ws, token) = server.joined_v3().await;
@@ -265,7 +265,7 @@ async fn c7_leaving_a_token_keeps_the_session() {
 }
 
 #[tokio::test]
-async fn c7_a_newer_end_takes_over() {
+async fn a_newer_end_takes_over() {
     let server = Server::start().await;
     let (mut old, token) = server.joined_v3().await;
     let mut waiting = visitor(&server, &mut old, &token, 0).await;
@@ -283,7 +283,7 @@ async fn c7_a_newer_end_takes_over() {
 }
 
 #[tokio::test]
-async fn c9_an_expired_token_disconnects_its_end() {
+async fn an_expired_token_disconnects_its_end() {
     let (life, none) = (Duration::from_secs(1), Some(Duration::ZERO));
     let server = Server::with(|config| (config.token_ttl, config.token_grace) = (life, none)).await;
     let (mut ws, token) = server.joined_v3().await;
@@ -294,7 +294,7 @@ async fn c9_an_expired_token_disconnects_its_end() {
 }
 
 #[tokio::test]
-async fn b6_there_is_no_connect_deadline() {
+async fn there_is_no_connect_deadline() {
     let server = Server::with(|config| config.connect_timeout = Duration::from_millis(200)).await;
     let (mut ws, session) = (server.open_ws_v3().await, server.open_v3("EIO=3").await);
     // A client of revision 4 that came later shows when the deadline has passed.
