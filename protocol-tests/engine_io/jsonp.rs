@@ -1,4 +1,4 @@
-//! JSONP, for both revisions: part B.7.
+//! JSONP, which both revisions have (PROTOCOL.md, "JSONP").
 
 use std::fmt::Write as _;
 
@@ -104,7 +104,7 @@ async fn a_script_escapes_what_javascript_would_misread() {
         let answer = session.poll().await;
         let payload = payload_of(&answer, "0");
         let packet = if is_3 { payload.split_once(':').unwrap().1 } else { &payload };
-        assert!(!is_3 || (payload == counted(&[packet]) && packet.is_ascii()), "R-B1: {payload}");
+        assert!(!is_3 || (payload == counted(&[packet]) && packet.is_ascii()), "{payload}");
         let event = packet.strip_prefix(&format!("42/{token},0")).unwrap();
         let event: serde_json::Value = serde_json::from_str(event).unwrap();
         assert_eq!(event[1]["body"], text, "{payload}");

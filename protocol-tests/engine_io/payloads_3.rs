@@ -1,4 +1,4 @@
-//! Polling bodies of revision 3, which clients of socket.io 1 and 2 speak: parts B.2, B.3, B.4.
+//! Polling bodies of revision 3, which clients of socket.io 1 and 2 speak (PROTOCOL.md, "Polling bodies").
 
 use crate::support::wire::{Answer, Polling, Server, counted};
 
@@ -47,7 +47,7 @@ fn content_type(answer: &Answer) -> Option<&str> {
     answer.header("content-type")
 }
 
-// B.2: text payloads
+// Text payloads
 
 #[tokio::test]
 async fn lengths_count_utf16_code_units_both_ways() {
@@ -145,7 +145,7 @@ async fn a_malformed_payload_closes_the_session() {
     }
 }
 
-// B.4: text of socket.io 1
+// Text beyond ASCII
 
 #[tokio::test]
 async fn json_is_ascii_over_polling_and_unchanged_on_a_websocket() {
@@ -167,7 +167,7 @@ async fn json_is_ascii_over_polling_and_unchanged_on_a_websocket() {
     assert!(packet.ends_with(&format!(r#""body":"{text}"}}]"#)), "{packet}");
 }
 
-/// What stands in front of the JSON is not JSON: R-B5, a client knows its namespace by its exact name.
+/// Only the JSON is escaped: a client knows its namespace by its exact name.
 #[tokio::test]
 async fn names_of_namespaces_are_not_escaped() {
     let server = Server::start().await;
@@ -254,7 +254,7 @@ async fn a_broken_string_of_socket_io_1_does_not_change_how_later_text_is_read()
     }
 }
 
-// B.3: binary
+// Binary
 
 #[tokio::test]
 async fn packets_with_binary_are_sent_as_bytes() {

@@ -1,11 +1,11 @@
-//! Payloads, polls, POSTs and the heartbeat: parts A.2, A.5, A.7, A.8.
+//! Payloads, polls, POSTs and the heartbeat of revision 4 (PROTOCOL.md, "Polling bodies", "Requests" and "A session").
 
 use std::time::Instant;
 
 use super::{E1, beating, ms, small};
 use crate::support::wire::{Server, refusal, within};
 
-// A.2: payloads
+// Payloads
 
 #[tokio::test]
 async fn packets_of_one_body_are_handled_in_order() {
@@ -69,7 +69,7 @@ async fn a_post_of_bytes_closes_the_session() {
     session.is_gone().await;
 }
 
-// A.7: polling
+// Polls and POSTs
 
 #[tokio::test]
 async fn a_poll_waits_for_the_first_packet() {
@@ -78,8 +78,8 @@ async fn a_poll_waits_for_the_first_packet() {
     let mut held = session.held_poll().await;
     let answer = session.post("40/a,").await;
     answer.is(200, "ok");
-    assert_eq!(answer.header("content-type"), Some("text/html"), "R-A8");
-    assert_eq!(answer.header("cache-control"), Some("no-store"), "R-A8");
+    assert_eq!(answer.header("content-type"), Some("text/html"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
     let answer = held.answer().await;
     answer.is(200, &refusal("/a"));
     assert_eq!(answer.header("content-type"), Some("text/plain; charset=UTF-8"));
@@ -193,7 +193,7 @@ async fn a_stopping_server_closes_every_session() {
     ws.closes(Some(1001), "shutdown").await;
 }
 
-// A.8: heartbeat
+// Heartbeat
 
 #[tokio::test]
 async fn pings_come_over_polling_after_each_interval() {

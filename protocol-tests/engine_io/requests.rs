@@ -1,9 +1,9 @@
-//! Handshakes, refusals and CORS: parts A.3, A.4, A.6, A.10.
+//! Handshakes, errors and CORS (PROTOCOL.md, "Requests").
 
 use super::{E0, E1, E2, E3, E5, NOBODY, ms, small};
 use crate::support::wire::{KEY, Server, UPGRADE, sid_of};
 
-// A.3, A.4: handshake
+// Handshake
 
 #[tokio::test]
 async fn a_polling_handshake_tells_the_session_id_and_the_settings() {
@@ -44,7 +44,7 @@ async fn engine_io_is_served_at_its_own_path_alone() {
     }
 }
 
-// A.6: errors
+// Errors
 
 #[tokio::test]
 async fn a_faulty_request_gets_the_error_code_that_is_checked_first() {
@@ -168,7 +168,7 @@ async fn the_101_accepts_no_extension() {
     assert!(answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade")));
 }
 
-// A.10: CORS
+// CORS
 
 #[tokio::test]
 async fn the_origin_of_a_request_is_allowed_with_credentials() {

@@ -1,11 +1,11 @@
-//! Revision 3, which clients of socket.io 1 and 2 speak: part B, and what it changes in part A.
+//! Revision 3, which clients of socket.io 1 and 2 speak: where it differs from revision 4 (PROTOCOL.md, "Engine.IO").
 
 use socket2me::proto::engine_io::Revision;
 
 use super::{E3, E5, small};
 use crate::support::wire::{Frame, Polling, Server, counted, refusal_v3};
 
-// A.4, B.1, B.6: handshake
+// Handshake
 
 #[tokio::test]
 async fn a_polling_handshake_is_a_single_packet() {
@@ -76,7 +76,7 @@ async fn a_request_of_another_revision_than_its_session_is_a_bad_request() {
     ws.pings().await;
 }
 
-// A.7, B.5: polling
+// Polls and POSTs
 
 #[tokio::test]
 async fn a_ping_is_answered_without_its_data() {
@@ -156,7 +156,7 @@ async fn a_post_of_bytes_over_the_limit_is_413_and_closes_the_session() {
     session.is_gone().await;
 }
 
-// A.9: upgrade
+// Upgrade
 
 #[tokio::test]
 async fn an_upgrade_neither_loses_nor_repeats_a_packet() {
@@ -256,7 +256,7 @@ async fn base64_is_chosen_for_each_transport_by_itself() {
     }
 }
 
-// A.11, B.1: WebSocket
+// WebSocket
 
 #[tokio::test]
 async fn binary_on_a_websocket_has_its_type_in_front() {

@@ -1,11 +1,11 @@
-//! The upgrade and the WebSocket itself: parts A.1, A.9, A.11.
+//! The upgrade and the WebSocket itself (PROTOCOL.md, "Packets" and "A session").
 
 use std::time::Instant;
 
 use super::{E3, ms, small};
 use crate::support::wire::{Frame, Server, UPGRADE, refusal};
 
-// A.9: upgrade
+// Upgrade
 
 #[tokio::test]
 async fn an_upgrade_neither_loses_nor_repeats_a_packet() {
@@ -120,7 +120,7 @@ async fn a_session_that_ends_closes_its_candidate() {
     }
 }
 
-// A.1, A.11: WebSocket
+// WebSocket
 
 #[tokio::test]
 async fn binary_may_come_as_base64_text() {

@@ -14,7 +14,7 @@ pub(crate) fn upgrade(query: &str) -> String {
     format!("GET /socket.io/?{query} HTTP/1.1\r\nHost: test\r\n{headers}\r\n")
 }
 
-/// R-E1: twenty characters of base64, 120 bits, none of which stands still.
+/// An id is twenty characters of base64, 120 random bits, and each place of it varies.
 #[tokio::test]
 async fn cve_2017_16031_session_ids_are_not_predictable() {
     let server = Server::start().await;
@@ -124,7 +124,7 @@ async fn cve_2023_31125_odd_transports_on_an_upgrade() {
     session.is_alive().await;
 }
 
-/// R-E3: numbers and names that never end cost no more than their bytes.
+/// Reading a number or a name that never ends takes time in proportion to its bytes.
 #[tokio::test]
 async fn cve_2020_36049_long_digits_and_namespaces() {
     const LENGTH: usize = 4_000_000;

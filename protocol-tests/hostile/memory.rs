@@ -1,4 +1,4 @@
-//! The memory for bodies and messages on their way (R-E2, R-E6): whatever a peer can make the server keep is taken from it,
+//! The memory for bodies and messages on their way: whatever a peer can make the server keep is taken from it,
 //! and comes back.
 
 use super::figures::{Figures, watched};

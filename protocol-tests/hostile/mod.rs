@@ -1,6 +1,6 @@
 //! The server among peers who mean harm: what the advisories of others tell, smuggling, tunnels that reach for each other,
-//! limits that are hit, peers that are slow, and connections that are cut anywhere. Names say the rule or the advisory of
-//! `protocol.md`, part E.
+//! limits that are hit, peers that are slow, and connections that are cut anywhere. Where another server had the fault, the
+//! test's name begins with the advisory.
 
 mod acks;
 mod advisories;

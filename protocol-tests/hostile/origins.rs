@@ -1,4 +1,4 @@
-//! `--allow-origin` (R-E9, CVE-2019-13611, CVE-2020-28481): one list for CORS, POSTs and WebSockets.
+//! `--allow-origin` (CVE-2019-13611, CVE-2020-28481): one list for CORS, POSTs and WebSockets.
 
 use crate::support::wire::{Answer, Server, UPGRADE};
 

@@ -1,4 +1,4 @@
-//! Peers that take their time (R-E7): they are given up, and everything they held comes back.
+//! Peers that take their time: they are given up, and everything they held comes back.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `original.md`, "The ack".
+//! What the ack of an end becomes for the visitor (PROTOCOL.md, "The ack").
 
 use super::tunnel::Tunnel;
 use super::visitor::request;
@@ -168,7 +168,8 @@ async fn a_json_answer_may_be_deep() {
     check(tunnel, (&format!("[200,{deep}]"), &[], 200, JSON, deep.as_bytes())).await;
 }
 
-/// Not a bad answer but a broken packet, which ends the session (`protocol.md`, part C).
+/// A placeholder that names no attachment is not a bad answer but a broken packet, which ends the session (PROTOCOL.md,
+/// "Attachments").
 #[tokio::test]
 async fn buffers_that_are_not_there_end_the_session() {
     for args in [

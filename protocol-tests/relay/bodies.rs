@@ -1,4 +1,4 @@
-//! `original.md`, "The `request` object": bodies.
+//! The body of a request, as the end gets it (PROTOCOL.md, "The request event").
 
 use socket2me::config::ServeConfig;
 

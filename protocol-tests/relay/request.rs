@@ -1,4 +1,4 @@
-//! `original.md`, "The `request` object": everything but the body.
+//! All of a request but its body, as the end gets it (PROTOCOL.md, "The request event" and "Headers").
 
 use socket2me::config::ServeConfig;
 

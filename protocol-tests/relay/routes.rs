@@ -1,4 +1,4 @@
-//! `original.md`, "Routes".
+//! What each path answers (PROTOCOL.md, "HTTP routes" and "Errors").
 
 use std::time::Duration;
 

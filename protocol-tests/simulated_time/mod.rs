@@ -439,7 +439,7 @@ fn a_retiring_end_finishes_what_it_was_asked() {
     world.say("43/t,0[200]");
     assert_eq!(world.frames(), ["41/t,"]);
     world.say("43/t,0[200]");
-    assert_eq!(world.closed(), None, "R-C4: what crosses our goodbye is ignored");
+    assert_eq!(world.closed(), None, "what crosses our goodbye is ignored");
     world.pass(ms(300));
     world.say("3");
 }

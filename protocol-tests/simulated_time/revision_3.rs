@@ -1,4 +1,5 @@
-//! The heartbeat of revision 3: the client pings, and the server closes when it hears nothing (part B.5).
+//! The heartbeat of revision 3 (PROTOCOL.md, "A session"): the client pings, and the server closes a session that it hears
+//! nothing from.
 
 use std::time::Duration;
 

@@ -37,7 +37,7 @@ async fn serves(server: &Server, ws: &mut Ws, token: &str, id: usize) {
     visitor.answer().await.is(201, "served");
 }
 
-// C.4: CONNECT
+// CONNECT
 
 #[tokio::test]
 async fn connect_is_accepted_in_each_form() {
@@ -142,7 +142,7 @@ async fn one_connection_may_join_a_hundred_namespaces() {
     ws.join(&another).await;
 }
 
-// C.5: before CONNECT, and without it
+// Before CONNECT, and without it
 
 #[tokio::test]
 async fn a_packet_for_an_unjoined_namespace_closes_the_connection() {
@@ -181,7 +181,7 @@ async fn a_connection_that_joins_nothing_in_time_is_closed() {
     member.is_alive().await;
 }
 
-// C.3: what is a packet, and what is not
+// What is a packet, and what is not
 
 #[tokio::test]
 async fn a_malformed_packet_closes_the_connection() {
@@ -218,7 +218,7 @@ async fn every_valid_packet_is_accepted() {
     serves(&server, &mut ws, &token, 0).await;
 }
 
-// C.6: acks
+// Acks
 
 #[tokio::test]
 async fn unknown_and_second_acks_are_ignored() {
@@ -247,7 +247,7 @@ async fn an_ack_counts_in_its_own_namespace_alone() {
     visitor.answer().await.is(200, "right");
 }
 
-// C.3, R-E4: attachments
+// Attachments
 
 #[tokio::test]
 async fn an_ack_may_carry_attachments() {
@@ -359,7 +359,7 @@ async fn an_answer_too_large_costs_its_exchange_alone() {
     serves(&server, &mut ws, &token, 4).await;
 }
 
-// C.7: DISCONNECT
+// DISCONNECT
 
 #[tokio::test]
 async fn leaving_the_last_namespace_keeps_the_session() {

@@ -1,9 +1,9 @@
-//! Packets of Socket.IO protocol 4: what parts C.3, C.6 and C.9 have that differs from protocol 5.
+//! Packets of Socket.IO protocol 4, where they differ from those of protocol 5.
 
 use super::{rows, send, serves, visitor};
 use crate::support::wire::{Server, counted};
 
-// C.3: packets
+// Packets
 
 #[tokio::test]
 async fn reserved_names_are_events_like_others() {
@@ -30,7 +30,7 @@ async fn a_malformed_packet_closes_the_connection() {
     }
 }
 
-// C.6, C.9: acks and attachments
+// Acks and attachments
 
 #[tokio::test]
 async fn an_ack_may_carry_attachments() {

@@ -1,4 +1,4 @@
-//! Socket.IO protocol 4, which clients of socket.io 1 and 2 speak on Engine.IO 3: parts B.6 and C.9.
+//! Socket.IO protocol 4, which clients of socket.io 1 and 2 speak on Engine.IO 3 (PROTOCOL.md, "Socket.IO packets").
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn open_with(server: &Server, words: &str) -> Ws {
     ws
 }
 
-// B.6: CONNECT
+// CONNECT
 
 #[tokio::test]
 async fn connect_is_accepted_in_each_form() {
@@ -94,7 +94,7 @@ async fn options_may_come_with_a_polling_handshake() {
     assert!(is_raw(&server, &mut ws, &token, 0).await);
 }
 
-// B.6, C.4, R-E14: refusals
+// Refusals
 
 #[tokio::test]
 async fn wrong_options_are_refused_with_a_string() {
@@ -172,7 +172,7 @@ async fn twenty_refusals_close_the_connection() {
     ws.closes(None, "the twentieth refusal").await;
 }
 
-// B.6, C.5: who has joined what
+// Namespaces: joined, not joined, left
 
 #[tokio::test]
 async fn a_second_connect_is_answered_again() {
