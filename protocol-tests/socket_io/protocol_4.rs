@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{NOT_CONNECTED, rows, send, serves, visitor};
+use super::{NOT_CONNECTED, send, serves, visitor};
 use crate::support::wire::{Frame, Server, Ws, counted, refusal_v3};
 
-/// A packet goes to the server, and this one comes back; `T` stands for the token in both.
+/// Sends a packet, which must be answered with the other; `TOKEN` stands for the token in both.
 async fn exchange(ws: &mut Ws, packet: &str, expected: &str, token: &str) {
     send(ws, packet, token).await;
-    ws.expect(&format!("4{expected}").replace("/T", &format!("/{token}"))).await;
+    ws.expect(&format!("4{}", expected.replace("TOKEN", token))).await;
 }
 
 /// Whether the end, which has joined by now, gets bodies as their exact bytes.
@@ -37,9 +37,9 @@ async fn open_with(server: &Server, words: &str) -> Ws {
 #[tokio::test]
 async fn connect_is_accepted_in_each_form() {
     let server = Server::start().await;
-    for packet in ["0/T", "0/T,", "0/T?x=1", "0/T?x=1&y=%2F?,", "0/T?,", "0/T,{}"] {
+    for packet in ["0/TOKEN", "0/TOKEN,", "0/TOKEN?x=1", "0/TOKEN?x=1&y=%2F?,", "0/TOKEN?,", "0/TOKEN,{}"] {
         let (mut ws, token) = (server.open_ws_v3().await, server.token().await);
-        exchange(&mut ws, packet, "0/T,", &token).await;
+        exchange(&mut ws, packet, "0/TOKEN,", &token).await;
         serves(&server, &mut ws, &token, 0).await;
     }
 }
@@ -51,7 +51,7 @@ async fn a_connect_sent_before_the_handshake_was_read_is_accepted() {
     session.post(counted(&[&format!("40/{token}")])).await.is(200, "ok");
     session.poll().await.is(200, &counted(&["40", &format!("40/{token},")]));
     let mut ws = server.ws("EIO=3&transport=websocket").await;
-    send(&mut ws, "0/T", &token).await;
+    send(&mut ws, "0/TOKEN", &token).await;
     assert!(ws.next_text().await.starts_with("0{"));
     ws.expect("40").await;
     ws.expect(&format!("40/{token},")).await;
@@ -61,24 +61,24 @@ async fn a_connect_sent_before_the_handshake_was_read_is_accepted() {
 async fn options_may_come_in_a_query() {
     let server = Server::start().await;
     for (handshake, packet, expected) in [
-        ("", "0/T?body=raw,", true),
-        ("", "0/T?body=raw", true),
-        ("", "0/T?x=1&body=raw&y=2,", true),
-        ("", "0/T?body=parsed,", false),
+        ("", "0/TOKEN?body=raw,", true),
+        ("", "0/TOKEN?body=raw", true),
+        ("", "0/TOKEN?x=1&body=raw&y=2,", true),
+        ("", "0/TOKEN?body=parsed,", false),
         // Both clients repeat the query of their URL in the handshake; those of 1 have no other place for it.
-        ("&body=raw", "0/T", true),
-        ("&body=raw", "0/T,", true),
-        ("&body=parsed", "0/T,", false),
+        ("&body=raw", "0/TOKEN", true),
+        ("&body=raw", "0/TOKEN,", true),
+        ("&body=parsed", "0/TOKEN,", false),
         // The namespace's own word counts.
-        ("&body=raw", "0/T?body=parsed,", false),
-        ("&body=parsed", "0/T?body=raw,", true),
+        ("&body=raw", "0/TOKEN?body=parsed,", false),
+        ("&body=parsed", "0/TOKEN?body=raw,", true),
     ] {
         let (mut ws, token) = (open_with(&server, handshake).await, server.token().await);
-        exchange(&mut ws, packet, "0/T,", &token).await;
+        exchange(&mut ws, packet, "0/TOKEN,", &token).await;
         assert_eq!(is_raw(&server, &mut ws, &token, 0).await, expected, "{handshake} {packet}");
     }
     let (mut ws, token) = (server.open_ws_v3().await, server.token().await);
-    exchange(&mut ws, "0/T?rawHeaders=true,", "0/T,", &token).await;
+    exchange(&mut ws, "0/TOKEN?rawHeaders=true,", "0/TOKEN,", &token).await;
     let _visitor = server.visit(&token, b"").await;
     assert!(ws.request(&token, 0).await.contains(r#""rawHeaders":[["host","test"]"#));
 }
@@ -100,11 +100,11 @@ async fn options_may_come_with_a_polling_handshake() {
 async fn wrong_options_are_refused_with_a_string() {
     let server = Server::start().await;
     for (handshake, packet, option) in [
-        ("", "0/T?body=x,", "body"),
-        ("", "0/T?body", "body"),
-        ("", "0/T?rawHeaders=1,", "rawHeaders"),
-        ("&body=x", "0/T", "body"),
-        ("&rawHeaders=yes", "0/T,", "rawHeaders"),
+        ("", "0/TOKEN?body=x,", "body"),
+        ("", "0/TOKEN?body", "body"),
+        ("", "0/TOKEN?rawHeaders=1,", "rawHeaders"),
+        ("&body=x", "0/TOKEN", "body"),
+        ("&rawHeaders=yes", "0/TOKEN,", "rawHeaders"),
     ] {
         let (mut ws, token) = (open_with(&server, handshake).await, server.token().await);
         send(&mut ws, packet, &token).await;
@@ -113,7 +113,7 @@ async fn wrong_options_are_refused_with_a_string() {
         let message: String = serde_json::from_str(message).unwrap();
         assert!(message.starts_with(option), "{packet}: {message}");
         // The connection stays, for a better try.
-        exchange(&mut ws, "0/T?body=raw&rawHeaders=true,", "0/T,", &token).await;
+        exchange(&mut ws, "0/TOKEN?body=raw&rawHeaders=true,", "0/TOKEN,", &token).await;
         assert!(is_raw(&server, &mut ws, &token, 0).await);
     }
 }
@@ -179,13 +179,13 @@ async fn a_second_connect_is_answered_again() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined_v3().await;
     let mut waiting = visitor(&server, &mut ws, &token, 0).await;
-    for packet in ["0/T", "0/T,", "0/T?x=1,"] {
-        exchange(&mut ws, packet, "0/T,", &token).await;
+    for packet in ["0/TOKEN", "0/TOKEN,", "0/TOKEN?x=1,"] {
+        exchange(&mut ws, packet, "0/TOKEN,", &token).await;
     }
     for packet in ["0", "0/", "0/,", "0/?x=1,"] {
         exchange(&mut ws, packet, "0", &token).await;
     }
-    send(&mut ws, r#"3/T,0[200,"asked before"]"#, &token).await;
+    send(&mut ws, r#"3/TOKEN,0[200,"asked before"]"#, &token).await;
     waiting.answer().await.is(200, "asked before");
     serves(&server, &mut ws, &token, 1).await;
 }
@@ -195,29 +195,43 @@ async fn packets_for_an_unjoined_namespace_are_ignored() {
     let server = Server::start().await;
     let (mut ws, joined) = server.joined_v3().await;
     let token = server.token().await;
-    for packet in rows(
-        r#"2/T,["a"] | 2/T,1["a"] | 2/T,["connect"] | 3/T,1[] | 3/T, | 1/T | 1/T, | 4/T,"x" | 2/random,["a"] | 1/é"#,
-    ) {
+    for packet in [
+        r#"2/TOKEN,["a"]"#,
+        r#"2/TOKEN,1["a"]"#,
+        r#"2/TOKEN,["connect"]"#,
+        "3/TOKEN,1[]",
+        "3/TOKEN,",
+        "1/TOKEN",
+        "1/TOKEN,",
+        r#"4/TOKEN,"x""#,
+        r#"2/random,["a"]"#,
+        "1/é",
+    ] {
         send(&mut ws, packet, &token).await;
         ws.pings().await;
     }
     // The attachments of a packet that nobody wants belong to it still.
-    for packet in [r#"52-/T,["a",PH0]"#, r#"52-/T,7["a",PH0,PH0]"#, "62-/T,0[PH0]", r#"52-/T,["a"]"#] {
+    for packet in [
+        r#"52-/TOKEN,["a",{"_placeholder":true,"num":0}]"#,
+        r#"52-/TOKEN,7["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]"#,
+        r#"62-/TOKEN,0[{"_placeholder":true,"num":0}]"#,
+        r#"52-/TOKEN,["a"]"#,
+    ] {
         send(&mut ws, packet, &token).await;
         ws.binary(b"\x04a").await;
         ws.pings().await;
         ws.text("b4").await;
         ws.pings().await;
     }
-    exchange(&mut ws, "0/T", "0/T,", &token).await;
+    exchange(&mut ws, "0/TOKEN", "0/TOKEN,", &token).await;
     serves(&server, &mut ws, &token, 0).await;
     serves(&server, &mut ws, &joined, 0).await;
     // But more than were announced are still a fault, and so is text among them.
     ws.binary(b"\x04a").await;
     ws.closes(None, "a stray attachment").await;
-    for packet in [r#"2/T,["a"]"#, "0/T", "1/T", r#"51-/T,["a",PH0]"#] {
+    for packet in [r#"2/TOKEN,["a"]"#, "0/TOKEN", "1/TOKEN", r#"51-/TOKEN,["a",{"_placeholder":true,"num":0}]"#] {
         let mut ws = server.open_ws_v3().await;
-        send(&mut ws, r#"51-/T,["a",PH0]"#, &token).await;
+        send(&mut ws, r#"51-/TOKEN,["a",{"_placeholder":true,"num":0}]"#, &token).await;
         send(&mut ws, packet, &token).await;
         ws.closes(None, packet).await;
     }
@@ -227,10 +241,10 @@ async fn packets_for_an_unjoined_namespace_are_ignored() {
 async fn events_of_the_default_namespace_are_ignored() {
     let server = Server::start().await;
     let mut ws = server.open_ws_v3().await;
-    for packet in rows(r#"2["a"] | 21["a"] | 3[] | 31[] | 2/,["a"]"#) {
+    for packet in [r#"2["a"]"#, r#"21["a"]"#, "3[]", "31[]", r#"2/,["a"]"#] {
         send(&mut ws, packet, "").await;
     }
-    send(&mut ws, r#"51-["a",PH0]"#, "").await;
+    send(&mut ws, r#"51-["a",{"_placeholder":true,"num":0}]"#, "").await;
     ws.binary(b"\x04a").await;
     ws.pings().await;
 }
@@ -252,14 +266,14 @@ async fn the_default_namespace_can_be_left() {
 #[tokio::test]
 async fn leaving_a_token_keeps_the_session() {
     let server = Server::start().await;
-    for packet in ["1/T", "1/T,"] {
+    for packet in ["1/TOKEN", "1/TOKEN,"] {
         let (mut ws, token) = server.joined_v3().await;
         let mut waiting = visitor(&server, &mut ws, &token, 0).await;
         send(&mut ws, packet, &token).await;
         assert_eq!(waiting.answer().await.status, NOT_CONNECTED, "{packet}");
-        send(&mut ws, r#"3/T,0[200,"late"]"#, &token).await;
+        send(&mut ws, r#"3/TOKEN,0[200,"late"]"#, &token).await;
         ws.pings().await;
-        exchange(&mut ws, "0/T", "0/T,", &token).await;
+        exchange(&mut ws, "0/TOKEN", "0/TOKEN,", &token).await;
         serves(&server, &mut ws, &token, 1).await;
     }
 }
@@ -272,12 +286,12 @@ async fn a_newer_end_takes_over() {
     // Of whichever revision: a token is a token.
     let mut new = server.open_ws().await;
     new.join(&token).await;
-    exchange(&mut old, r#"3/T,0[200,"last words"]"#, "1/T,", &token).await;
+    exchange(&mut old, r#"3/TOKEN,0[200,"last words"]"#, "1/TOKEN,", &token).await;
     waiting.answer().await.is(200, "last words");
-    send(&mut old, r#"2/T,["a"]"#, &token).await;
+    send(&mut old, r#"2/TOKEN,["a"]"#, &token).await;
     old.pings().await;
     serves(&server, &mut new, &token, 1).await;
-    exchange(&mut old, "0/T,", "0/T,", &token).await;
+    exchange(&mut old, "0/TOKEN,", "0/TOKEN,", &token).await;
     new.expect(&format!("41/{token},")).await;
     serves(&server, &mut old, &token, 2).await;
 }
@@ -288,7 +302,7 @@ async fn an_expired_token_disconnects_its_end() {
     let server = Server::with(|config| (config.token_ttl, config.token_grace) = (life, none)).await;
     let (mut ws, token) = server.joined_v3().await;
     ws.expect(&format!("41/{token},")).await;
-    send(&mut ws, "0/T", &token).await;
+    send(&mut ws, "0/TOKEN", &token).await;
     ws.expect(&refusal_v3(&format!("/{token}"))).await;
     ws.pings().await;
 }
