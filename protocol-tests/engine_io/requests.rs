@@ -50,40 +50,36 @@ async fn engine_io_is_served_at_its_own_path_alone() {
 async fn a_faulty_request_gets_the_error_code_that_is_checked_first() {
     let server = Server::start().await;
     let session = server.open().await;
-    for (body, requests) in [
-        (
-            E0,
-            "GET  | GET EIO=4 | POST EIO=4&sid=SID | GET EIO=4&transport=webtransport | \
-             GET EIO=4&transport=constructor | GET EIO=4&transport=Polling",
-        ),
-        (
-            E1,
-            "GET EIO=4&transport=polling&sid=NOBODY | POST EIO=4&transport=polling&sid=NOBODY | \
-             GET EIO=4&transport=polling&sid=__proto__ | GET EIO=4&transport=polling&sid=%ff%00 | \
-             GET EIO=4&transport=polling&sid=SIDx | GET transport=polling&sid=NOBODY",
-        ),
-        (
-            E2,
-            "POST EIO=4&transport=polling | PUT EIO=4&transport=polling | OPTIONS EIO=4&transport=polling | \
-             POST transport=websocket",
-        ),
-        (
-            E3,
-            "GET EIO=4&transport=websocket | GET transport=websocket | \
-             GET EIO=4&transport=websocket&sid=SID | POST EIO=4&transport=websocket&sid=SID",
-        ),
-        (
-            E5,
-            "GET transport=polling | GET EIO=abc&transport=polling | GET EIO=5&transport=polling | \
-             GET EIO=04&transport=polling",
-        ),
+    let sid = &session.sid;
+    for (method, query, error) in [
+        ("GET", "", E0),
+        ("GET", "EIO=4", E0),
+        ("POST", &format!("EIO=4&sid={sid}"), E0),
+        ("GET", "EIO=4&transport=webtransport", E0),
+        ("GET", "EIO=4&transport=constructor", E0),
+        ("GET", "EIO=4&transport=Polling", E0),
+        ("GET", &format!("EIO=4&transport=polling&sid={NOBODY}"), E1),
+        ("POST", &format!("EIO=4&transport=polling&sid={NOBODY}"), E1),
+        ("GET", "EIO=4&transport=polling&sid=__proto__", E1),
+        ("GET", "EIO=4&transport=polling&sid=%ff%00", E1),
+        ("GET", &format!("EIO=4&transport=polling&sid={sid}x"), E1),
+        ("GET", &format!("transport=polling&sid={NOBODY}"), E1),
+        ("POST", "EIO=4&transport=polling", E2),
+        ("PUT", "EIO=4&transport=polling", E2),
+        ("OPTIONS", "EIO=4&transport=polling", E2),
+        ("POST", "transport=websocket", E2),
+        ("GET", "EIO=4&transport=websocket", E3),
+        ("GET", "transport=websocket", E3),
+        ("GET", &format!("EIO=4&transport=websocket&sid={sid}"), E3),
+        ("POST", &format!("EIO=4&transport=websocket&sid={sid}"), E3),
+        ("GET", "transport=polling", E5),
+        ("GET", "EIO=abc&transport=polling", E5),
+        ("GET", "EIO=5&transport=polling", E5),
+        ("GET", "EIO=04&transport=polling", E5),
     ] {
-        for (method, query) in requests.split(" | ").filter_map(|request| request.split_once(' ')) {
-            let target = format!("/socket.io/?{query}").replace("SID", &session.sid).replace("NOBODY", NOBODY);
-            let answer = server.ask(method, &target, &[], b"").await;
-            assert_eq!(answer.parts(), (400, body.to_owned()), "{method} {query}");
-            assert_eq!(answer.header("content-type"), Some("application/json"), "{method} {query}");
-        }
+        let answer = server.ask(method, &format!("/socket.io/?{query}"), &[], b"").await;
+        assert_eq!(answer.parts(), (400, error.to_owned()), "{method} {query}");
+        assert_eq!(answer.header("content-type"), Some("application/json"), "{method} {query}");
     }
     let head = server.ask("HEAD", "/socket.io/?EIO=4&transport=polling", &[], b"").await;
     assert_eq!((head.status, head.header("content-length")), (400, Some(E2.len().to_string().as_str())));
@@ -132,29 +128,32 @@ async fn a_faulty_websocket_handshake_is_refused_before_the_101() {
     server.no_ws("EIO=5&transport=websocket").await.is(400, E5);
     server.no_ws("transport=websocket").await.is(400, E5);
     server.no_ws(&session.query("polling")).await.is(400, E3);
-    for target in ["EIO=4&transport=websocket".to_owned(), session.query("websocket")] {
-        let target = format!("/socket.io/?{target}");
+    for query in ["EIO=4&transport=websocket", &session.query("websocket")] {
+        let target = format!("/socket.io/?{query}");
         for (name, value) in [
             ("Sec-WebSocket-Key", "short"),
             ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ"),
             ("Sec-WebSocket-Key", ""),
-            ("Sec-WebSocket-Version", "12"),
-            ("Sec-WebSocket-Version", ""),
             ("Connection", "keep-alive"),
             ("Upgrade", "h2c"),
         ] {
-            let change = |&(n, v): &(&'static str, &'static str)| (n, if n == name { value } else { v });
-            let headers: Vec<_> = UPGRADE.iter().map(change).filter(|(_, value)| !value.is_empty()).collect();
-            let answer = server.ask("GET", &target, &headers, b"").await;
+            let answer = server.ask("GET", &target, &upgrade_but(name, value), b"").await;
             assert_eq!(answer.status, 400, "{name}: {value}");
-            if name == "Sec-WebSocket-Version" {
-                assert_eq!(answer.header(name), Some("13"), "{value}");
-            }
+        }
+        for version in ["12", ""] {
+            let answer = server.ask("GET", &target, &upgrade_but("Sec-WebSocket-Version", version), b"").await;
+            assert_eq!((answer.status, answer.header("sec-websocket-version")), (400, Some("13")), "{version}");
         }
         assert_eq!(server.ask("POST", &target, UPGRADE, b"").await.status, 400);
     }
     session.is_alive().await;
     session.candidate().await.text("2probe").await;
+}
+
+/// The headers that ask for a WebSocket, with another value for one of them, or without it where the value is empty.
+fn upgrade_but<'h>(name: &str, value: &'h str) -> Vec<(&'h str, &'h str)> {
+    let change = |&(header, usual): &(&'static str, &'static str)| (header, if header == name { value } else { usual });
+    UPGRADE.iter().map(change).filter(|(_, value)| !value.is_empty()).collect()
 }
 
 #[tokio::test]

@@ -1,11 +1,16 @@
 //! Acks with the ids of others: of another token of the same session, and of another session.
 
+use socket2me::proto::engine_io::Revision;
+
 use super::{ack, serves, visitor};
 use crate::support::wire::{Peer, Server, Ws};
 
 /// Answers with these ids, as text and with an attachment.
-async fn lies(ws: &mut Ws, revision: u8, token: &str, ids: &[String]) {
-    let stolen: &[u8] = if revision == 3 { b"\x04stolen" } else { b"stolen" };
+async fn lies(ws: &mut Ws, revision: Revision, token: &str, ids: &[String]) {
+    let stolen: &[u8] = match revision {
+        Revision::V3 => b"\x04stolen",
+        Revision::V4 => b"stolen",
+    };
     for id in ids {
         ack(ws, token, id, r#"["stolen"]"#).await;
         ws.text(&format!(r#"461-/{token},{id}[200,{{"_placeholder":true,"num":0}}]"#)).await;
@@ -36,15 +41,21 @@ async fn are_answered(ws: &mut Ws, token: &str, (peers, ids): (Vec<Peer>, Vec<St
 #[tokio::test]
 async fn two_tokens_of_one_session_do_not_answer_for_each_other() {
     let server = Server::start().await;
-    for revision in [4, 3] {
-        let (mut ws, busy) = if revision == 4 { server.joined().await } else { server.joined_v3().await };
+    for revision in [Revision::V4, Revision::V3] {
         let quiet = server.token().await;
-        if revision == 4 {
-            ws.join(&quiet).await;
-        } else {
-            ws.text(&format!("40/{quiet}")).await;
-            ws.expect(&format!("40/{quiet},")).await;
-        }
+        let (mut ws, busy) = match revision {
+            Revision::V3 => {
+                let (mut ws, busy) = server.joined_v3().await;
+                ws.text(&format!("40/{quiet}")).await;
+                ws.expect(&format!("40/{quiet},")).await;
+                (ws, busy)
+            }
+            Revision::V4 => {
+                let (mut ws, busy) = server.joined().await;
+                ws.join(&quiet).await;
+                (ws, busy)
+            }
+        };
         let of_busy = visitors(&server, &mut ws, &busy, 5).await;
         let of_quiet = visitors(&server, &mut ws, &quiet, 2).await;
         let foreign: Vec<String> = of_busy.1.iter().filter(|id| !of_quiet.1.contains(id)).cloned().collect();
@@ -65,9 +76,9 @@ async fn the_ids_of_another_sessions_exchanges_answer_nobody() {
     let (mut ws, token) = server.joined().await;
     let (mut stranger, own) = server.joined().await;
     let owed = visitors(&server, &mut ws, &token, 5).await;
-    lies(&mut stranger, 4, &own, &owed.1).await;
+    lies(&mut stranger, Revision::V4, &own, &owed.1).await;
     let of_stranger = visitors(&server, &mut stranger, &own, 2).await;
-    lies(&mut stranger, 4, &own, &owed.1[2..]).await;
+    lies(&mut stranger, Revision::V4, &own, &owed.1[2..]).await;
     are_answered(&mut stranger, &own, of_stranger).await;
     stranger.is_alive().await;
     // In the other's namespace, which it has not joined, an ack is the end of its session and of nobody else's.

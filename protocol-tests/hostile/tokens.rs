@@ -10,25 +10,25 @@ use crate::support::wire::{Server, Ws, frame};
 /// As long as a token, and none.
 const MALFORMED: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMD-w";
 
-/// What visitors may send: `T` is the token.
+/// What visitors may send; `TOKEN` stands for the token.
 const REQUESTS: &[&str] = &[
-    "GET /go/T HTTP/1.1\r\nHost: a\r\n\r\n",
-    "GET /go/T/deep/path?x=1 HTTP/1.1\r\nHost: a\r\n\r\n",
-    "GET /go/T HTTP/1.0\r\n\r\n",
-    "HEAD /go/T HTTP/1.1\r\nHost: a\r\n\r\n",
-    "OPTIONS /go/T HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\nAccess-Control-Request-Method: PUT\r\n\r\n",
-    "PATCH /go/T HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
-    "POST /go/T HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n{",
-    "POST /go/T HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999\r\n\r\n",
-    "POST /go/T HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
-    "POST /go/T HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-    "POST /go/T HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
-    "GET /go/T HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
-    "GET /refresh/T HTTP/1.1\r\nHost: a\r\n\r\n",
-    "GET /refresh/T?x HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\nAccept: application/json\r\n\r\n",
-    "HEAD /refresh/T HTTP/1.1\r\nHost: a\r\n\r\n",
-    "POST /refresh/T HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
-    "GET /refresh/T/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /go/TOKEN HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /go/TOKEN/deep/path?x=1 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /go/TOKEN HTTP/1.0\r\n\r\n",
+    "HEAD /go/TOKEN HTTP/1.1\r\nHost: a\r\n\r\n",
+    "OPTIONS /go/TOKEN HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\nAccess-Control-Request-Method: PUT\r\n\r\n",
+    "PATCH /go/TOKEN HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+    "POST /go/TOKEN HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n{",
+    "POST /go/TOKEN HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999\r\n\r\n",
+    "POST /go/TOKEN HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+    "POST /go/TOKEN HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    "POST /go/TOKEN HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
+    "GET /go/TOKEN HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    "GET /refresh/TOKEN HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /refresh/TOKEN?x HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\nAccept: application/json\r\n\r\n",
+    "HEAD /refresh/TOKEN HTTP/1.1\r\nHost: a\r\n\r\n",
+    "POST /refresh/TOKEN HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    "GET /refresh/TOKEN/ HTTP/1.1\r\nHost: a\r\n\r\n",
 ];
 
 /// Behind each, so that the connection ends: whether this is answered may not tell either.
@@ -83,20 +83,20 @@ async fn visitors_cannot_tell_unknown_expired_and_malformed_tokens_apart() {
         let tokens = bad.into_iter().map(|token| (&lasting, token)).chain([(&brief, &*unused), (&brief, &*used)]);
         let tokens: Vec<_> = tokens.chain(nearly.iter().map(|token| (&lasting, &**token))).collect();
         for request in REQUESTS {
-            let unknown = said(&lasting, &request.replacen("/T", &format!("/{UNKNOWN}"), 1)).await;
+            let unknown = said(&lasting, &request.replace("TOKEN", UNKNOWN)).await;
             assert!(unknown.starts_with("HTTP/1."), "{request:?}: {unknown:?}");
             for (server, token) in &tokens {
-                let said = said(server, &request.replacen("/T", &format!("/{token}"), 1)).await;
+                let said = said(server, &request.replace("TOKEN", token)).await;
                 assert_eq!(said, unknown, "{token}: {request:?}");
             }
         }
     }
 }
 
-/// What a session on a WebSocket says to a CONNECT, and then until it is closed; its token is `T`.
+/// What a session on a WebSocket says to a CONNECT, and then until it is closed; `TOKEN` stands for its token.
 async fn said_to_connect(mut ws: Ws, token: &str, rest: &str) -> (String, Vec<u8>) {
     ws.text(&format!("40/{token}{rest}")).await;
-    let said = format!("{:?}", ws.next().await).replace(token, "T");
+    let said = format!("{:?}", ws.next().await).replace(token, "TOKEN");
     ws.peer.try_send(&frame(0x88, &[])).await;
     (said, ws.peer.until_end().await)
 }
@@ -126,7 +126,7 @@ async fn ends_cannot_tell_unknown_expired_and_malformed_tokens_apart() {
         session.post(format!("40/{token},")).await.is(200, "ok");
         let answer = session.poll().await;
         let lines = answer.head.lines().filter(|line| !line.starts_with("date: ")).map(str::to_owned);
-        all.push((lines.collect::<Vec<_>>(), answer.text().replace(token, "T")));
+        all.push((lines.collect::<Vec<_>>(), answer.text().replace(token, "TOKEN")));
     }
     assert!(all.iter().all(|said| *said == all[0]), "polling: {all:?}");
 }

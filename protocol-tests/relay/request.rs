@@ -161,6 +161,18 @@ async fn raw_headers_keep_repeated_lines_together_where_the_first_was() {
     assert_eq!(mine.map(|(_, value)| value.as_str()).collect::<Vec<_>>(), ["1", "3", "2"], "PROTOCOL.md, section 3");
 }
 
+/// What the end is told of a visitor's way to the server.
+struct Way {
+    remote_address: &'static str,
+    forwarded_for: &'static str,
+    proto: &'static str,
+    host: &'static str,
+}
+
+/// Where the server believes nothing but the connection itself.
+const ITS_OWN: Way =
+    Way { remote_address: "127.0.0.1", forwarded_for: "127.0.0.1", proto: "http", host: "relay.example" };
+
 #[tokio::test]
 async fn forwarded_headers_are_believed_from_a_trusted_proxy_alone() {
     let said = [
@@ -168,23 +180,26 @@ async fn forwarded_headers_are_believed_from_a_trusted_proxy_alone() {
         ("X-Forwarded-Proto", "https"),
         ("X-Forwarded-Host", "outside.example"),
     ];
-    let nothing: &[(&str, &str)] = &[];
     let whole = "203.0.113.9, 198.51.100.7, 127.0.0.1";
-    for (trust, headers, remote, list, proto, host) in [
-        (None, nothing, "127.0.0.1", "127.0.0.1", "http", "relay.example"),
-        (None, &said[..], "127.0.0.1", whole, "http", "relay.example"),
-        (Some("10.0.0.0/8"), &said[..], "127.0.0.1", whole, "http", "relay.example"),
-        (Some("127.0.0.0/8"), nothing, "127.0.0.1", "127.0.0.1", "http", "relay.example"),
-        (Some("127.0.0.0/8"), &said[..], "198.51.100.7", whole, "https", "outside.example"),
+    let unbelieved = || Way { forwarded_for: whole, ..ITS_OWN };
+    let believed =
+        Way { remote_address: "198.51.100.7", forwarded_for: whole, proto: "https", host: "outside.example" };
+    for (trusted, headers, way) in [
+        (None, &[][..], ITS_OWN),
+        (None, &said, unbelieved()),
+        (Some("10.0.0.0/8"), &said, unbelieved()),
+        (Some("127.0.0.0/8"), &[], ITS_OWN),
+        (Some("127.0.0.0/8"), &said, believed),
     ] {
-        let trust_proxy = trust.into_iter().map(|network| network.parse().unwrap()).collect();
+        let trust_proxy = trusted.into_iter().map(|network| network.parse().unwrap()).collect();
         let mut tunnel = Tunnel::open(ServeConfig { trust_proxy, ..patient() }, "").await;
         let (asked, _) = tunnel.exchange(&request("GET", &tunnel.at(""), headers, b""), "[]", &[]).await;
-        assert_eq!(asked.request.remote_address, remote, "{trust:?} {headers:?}");
-        assert_eq!(asked.header("x-forwarded-for"), Some(list), "{trust:?} {headers:?}");
-        assert_eq!(asked.header("x-forwarded-proto"), Some(proto), "{trust:?} {headers:?}");
-        assert_eq!(asked.header("x-forwarded-host"), Some(host), "{trust:?} {headers:?}");
-        assert_eq!(asked.header("host"), Some("relay.example"), "{trust:?} {headers:?}");
+        let what = format!("{trusted:?} {headers:?}");
+        assert_eq!(asked.request.remote_address, way.remote_address, "{what}");
+        assert_eq!(asked.header("x-forwarded-for"), Some(way.forwarded_for), "{what}");
+        assert_eq!(asked.header("x-forwarded-proto"), Some(way.proto), "{what}");
+        assert_eq!(asked.header("x-forwarded-host"), Some(way.host), "{what}");
+        assert_eq!(asked.header("host"), Some("relay.example"), "{what}");
     }
 }
 
