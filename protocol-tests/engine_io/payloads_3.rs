@@ -2,11 +2,22 @@
 
 use crate::support::wire::{Answer, Polling, Server, counted};
 
-/// Packets of a binary payload, and whether each is text.
-fn framed(packets: &[(bool, &[u8])]) -> Vec<u8> {
+/// A packet of a body of bytes.
+#[derive(Debug, PartialEq)]
+enum Packet {
+    Text(String),
+    Binary(Vec<u8>),
+}
+
+/// The body of bytes that holds these packets.
+fn framed(packets: &[Packet]) -> Vec<u8> {
     let mut body = Vec::new();
-    for (is_text, data) in packets {
-        body.push(u8::from(!is_text));
+    for packet in packets {
+        let (kind, data) = match packet {
+            Packet::Text(text) => (0, text.as_bytes()),
+            Packet::Binary(data) => (1, data.as_slice()),
+        };
+        body.push(kind);
         body.extend(data.len().to_string().bytes().map(|digit| digit - b'0'));
         body.push(0xff);
         body.extend_from_slice(data);
@@ -14,14 +25,18 @@ fn framed(packets: &[(bool, &[u8])]) -> Vec<u8> {
     body
 }
 
-/// The other way round.
-fn unframed(mut body: &[u8]) -> Vec<(bool, Vec<u8>)> {
+/// The packets in a body of bytes.
+fn unframed(mut body: &[u8]) -> Vec<Packet> {
     let mut packets = Vec::new();
     while let Some((kind, rest)) = body.split_first() {
         let digits = rest.iter().position(|&byte| byte == 0xff).unwrap();
         let length = rest[..digits].iter().fold(0, |length, digit| length * 10 + usize::from(*digit));
-        let (packet, rest) = rest[digits + 1..].split_at(length);
-        packets.push((*kind == 0, packet.to_vec()));
+        let (data, rest) = rest[digits + 1..].split_at(length);
+        packets.push(match kind {
+            0 => Packet::Text(String::from_utf8(data.to_vec()).unwrap()),
+            1 => Packet::Binary(data.to_vec()),
+            other => panic!("{other} is no kind of packet"),
+        });
         body = rest;
     }
     packets
@@ -81,7 +96,7 @@ async fn packets_before_a_malformed_one_are_delivered() {
         let answer = if is_text {
             session.post(counted(&[&ack]) + "1:9").await
         } else {
-            session.post_as(OCTETS, [framed(&[(true, ack.as_bytes())]), vec![2]].concat()).await
+            session.post_as(OCTETS, [framed(&[Packet::Text(ack)]), vec![2]].concat()).await
         };
         answer.is(400, "");
         visitor.answer().await.is(201, "yes");
@@ -196,7 +211,7 @@ async fn text_of_socket_io_1_over_polling_is_decoded_twice() {
     let mut visitor = server.visit(&token, b"").await;
     session.poll().await;
     let ack = format!(r#"43/{token},3[200,"Ã©"]"#);
-    session.post_as(OCTETS, framed(&[(true, ack.as_bytes())])).await.is(200, "ok");
+    session.post_as(OCTETS, framed(&[Packet::Text(ack)])).await.is(200, "ok");
     visitor.answer().await.is(200, "Ã©");
     let mut ws = session.probed().await;
     ws.text("5").await;
@@ -265,13 +280,11 @@ async fn packets_with_binary_are_sent_as_bytes() {
     let answer = session.poll().await;
     assert_eq!((answer.status, content_type(&answer)), (200, Some(OCTETS)));
     let packets = unframed(&answer.body);
-    let [(true, text), (false, data)] = packets.as_slice() else { panic!("{packets:?}") };
-    let text = std::str::from_utf8(text).unwrap();
+    let [Packet::Text(text), Packet::Binary(data)] = packets.as_slice() else { panic!("{packets:?}") };
     assert!(text.starts_with(&format!(r#"451-/{token},0["request",{{"#)), "{text}");
     assert!(text.ends_with(r#""body":{"_placeholder":true,"num":0}}]"#), "{text}");
     assert_eq!(data, &[4, 1, 2, 3, 4]);
-    let borrowed: Vec<_> = packets.iter().map(|(is_text, data)| (*is_text, data.as_slice())).collect();
-    assert_eq!(answer.body, framed(&borrowed), "no leading zeros");
+    assert_eq!(answer.body, framed(&packets), "no leading zeros");
     // The next batch is text again, and base64 is understood from everybody.
     let ack = format!(r#"461-/{token},0[200,{{"_placeholder":true,"num":0}}]"#);
     session.post(counted(&[&ack, "b4CQgH", "2"])).await.is(200, "ok");
@@ -295,8 +308,8 @@ async fn long_text_is_sent_as_bytes_to_socket_io_1_unless_it_asked_for_base64() 
         assert_eq!((answer.status, content_type(&answer)), (200, Some(content_type_expected)), "{words} {comma}");
         if content_type_expected == OCTETS {
             let packets = unframed(&answer.body);
-            let [(true, text)] = packets.as_slice() else { panic!("{} packets", packets.len()) };
-            assert!(std::str::from_utf8(text).unwrap().ends_with(&format!(r#""body":"{long}"}}]"#)));
+            let [Packet::Text(text)] = packets.as_slice() else { panic!("{} packets", packets.len()) };
+            assert!(text.ends_with(&format!(r#""body":"{long}"}}]"#)));
         }
         session.post(counted(&[&format!(r#"43/{token},0[200,"ok"]"#)])).await.is(200, "ok");
         visitor.answer().await.is(200, "ok");
@@ -315,7 +328,7 @@ async fn a_session_opened_with_b64_gets_binary_as_base64() {
         assert!(answer.text().ends_with(r#""body":{"_placeholder":true,"num":0}}]10:b4AQIDBA=="#), "{answer:?}");
         assert_eq!(content_type(&answer), Some(TEXT));
         let ack = format!(r#"461-/{token},{id}[200,{{"_placeholder":true,"num":0}}]"#);
-        session.post_as(OCTETS, framed(&[(true, ack.as_bytes()), (false, &[4, 9, 8])])).await.is(200, "ok");
+        session.post_as(OCTETS, framed(&[Packet::Text(ack), Packet::Binary(vec![4, 9, 8])])).await.is(200, "ok");
         assert_eq!(visitor.answer().await.body, [9, 8]);
     }
     // Asking later changes nothing either.
@@ -342,9 +355,9 @@ async fn a_client_may_post_bytes_from_its_first_ping_to_its_close() {
     post(&[b"\x00\x05\x01\xff40/", token.as_bytes()].concat()).await;
     session.poll().await.is(200, &format!("52:40/{token},"));
     let mut visitor = server.visit(&token, &[1, 2]).await;
-    assert_eq!(unframed(&session.poll().await.body)[1], (false, vec![4, 1, 2]));
+    assert_eq!(unframed(&session.poll().await.body)[1], Packet::Binary(vec![4, 1, 2]));
     let ack = format!(r#"461-/{token},0[200,{{"_placeholder":true,"num":0}}]"#);
-    post(&framed(&[(true, ack.as_bytes()), (false, &[4, 9, 8])])).await;
+    post(&framed(&[Packet::Text(ack), Packet::Binary(vec![4, 9, 8])])).await;
     assert_eq!(visitor.answer().await.body, [9, 8]);
     let mut held = session.held_poll().await;
     post(b"\x00\x02\xff\x34\x31").await;
