@@ -9,7 +9,7 @@ use crate::support::wire::{Answer, Frame, Polling, Server, counted, refusal, ref
 
 const REVISIONS: [Revision; 2] = [Revision::V3, Revision::V4];
 
-/// What the requests of a session say.
+/// The query of a session's requests, but for the transport and the session id.
 const fn plain_words(revision: Revision) -> &'static str {
     match revision {
         Revision::V3 => "EIO=3",
@@ -17,7 +17,7 @@ const fn plain_words(revision: Revision) -> &'static str {
     }
 }
 
-/// What the requests of a JSONP session say.
+/// The same for a JSONP session.
 const fn jsonp_words(revision: Revision) -> &'static str {
     match revision {
         Revision::V3 => "EIO=3&j=0",
@@ -25,12 +25,12 @@ const fn jsonp_words(revision: Revision) -> &'static str {
     }
 }
 
-/// The payload in a script, which must call the function with this number.
+/// Takes the payload out of a script, which must call the function with this number.
 #[track_caller]
 fn payload_of(answer: &Answer, number: &str) -> String {
     let text = answer.text();
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/plain; charset=UTF-8")), "{text}");
-    // Browsers would refuse to run text as a script.
+    // With `nosniff`, browsers would refuse to run `text/plain` as a script.
     assert_eq!(answer.header("x-content-type-options"), None);
     assert!(!text.contains(['\u{2028}', '\u{2029}', '\n', '\r']), "no end of a line for a script: {text:?}");
     let argument = text.strip_prefix(&format!("___eio[{number}](")).and_then(|rest| rest.strip_suffix(");"));
@@ -38,7 +38,7 @@ fn payload_of(answer: &Answer, number: &str) -> String {
     serde_json::from_str(argument).unwrap()
 }
 
-/// Percent-encoding of everything, which any form may use.
+/// Encodes every byte as `%XX`.
 fn percent(text: &str) -> String {
     text.bytes().fold(String::new(), |mut form, byte| {
         write!(form, "%{byte:02X}").unwrap();
@@ -46,12 +46,12 @@ fn percent(text: &str) -> String {
     })
 }
 
-/// The form of a client: an escaped `\n` becomes a backslash and the end of a line, and that then `\n`.
+/// Encodes a payload as clients do: `\n` becomes a backslash and a line feed, and then each line feed becomes `\n`.
 fn form(payload: &str) -> String {
     format!("d={}", percent(&payload.replace("\\n", "\\\n").replace('\n', "\\n")))
 }
 
-/// A text payload of these packets.
+/// Encodes packets as a text payload.
 fn payload(revision: Revision, packets: &[&str]) -> String {
     match revision {
         Revision::V3 => counted(packets),
@@ -59,7 +59,7 @@ fn payload(revision: Revision, packets: &[&str]) -> String {
     }
 }
 
-/// The packet of a payload that has one.
+/// Takes the packet out of a payload, which must have no other.
 fn only_packet(revision: Revision, payload: &str) -> &str {
     match revision {
         Revision::V3 => {
@@ -120,7 +120,7 @@ async fn a_jsonp_request_without_a_number_is_a_bad_request() {
             server.get(&format!("{eio}&transport=polling&j={asked}")).await.is(400, E3);
         }
     }
-    // Errors are no scripts, and their order is as ever.
+    // Errors are JSON and no scripts, and the order of checks is that of other requests.
     server.get("EIO=4&j=0").await.is(400, E0);
     server.get(&format!("EIO=4&transport=polling&j=0&sid={NOBODY}")).await.is(400, E1);
     server.get("EIO=5&transport=polling&j=0").await.is(400, E5);
@@ -171,7 +171,7 @@ async fn a_jsonp_post_is_a_form_with_escaped_line_ends() {
     }
 }
 
-/// The same text, as forms may spell it.
+/// One text in three spellings: `+` for a space, escapes in lower case, everything escaped.
 #[tokio::test]
 async fn a_form_may_be_encoded_in_any_way() {
     let server = Server::start().await;
@@ -251,7 +251,7 @@ async fn a_jsonp_poll_of_a_plain_session_gets_binary_as_base64() {
 async fn the_jsonp_parameter_means_nothing_on_a_websocket() {
     let server = Server::start().await;
     let token = server.token().await;
-    // The ids of a token's events go on from one end to the next.
+    // The ack ids of a token go on from one end to the next.
     for (id, j) in ["0", "x", ""].into_iter().enumerate() {
         let mut ws = server.ws(&format!("EIO=3&transport=websocket&j={j}")).await;
         assert!(ws.next_text().await.starts_with(r#"0{"sid":""#));
@@ -285,7 +285,7 @@ async fn every_answer_to_a_jsonp_poll_is_a_script() {
             Revision::V4 => refusal("/a"),
         };
         assert_eq!(payload_of(&held.answer().await, "0"), payload(revision, &[&refused]));
-        // Released for an upgrade, then by the client's goodbye.
+        // A poll is released for an upgrade, and another by the client's close.
         let mut held = session.held_poll().await;
         let mut ws = session.probed().await;
         assert_eq!(payload_of(&held.answer().await, "0"), payload(revision, &["6"]));
@@ -295,7 +295,7 @@ async fn every_answer_to_a_jsonp_poll_is_a_script() {
         post(&session, &form(&payload(revision, &["1"]))).await.is(200, "ok");
         assert_eq!(payload_of(&held.answer().await, "0"), payload(revision, &["6"]));
         session.is_gone().await;
-        // Two at once.
+        // Two polls at once.
         let session = open(&server, revision).await;
         let mut first = session.held_poll().await;
         session.poll().await.is(400, "");

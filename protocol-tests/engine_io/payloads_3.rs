@@ -9,7 +9,7 @@ enum Packet {
     Binary(Vec<u8>),
 }
 
-/// The body of bytes that holds these packets.
+/// Encodes packets as a body of bytes.
 fn framed(packets: &[Packet]) -> Vec<u8> {
     let mut body = Vec::new();
     for packet in packets {
@@ -25,7 +25,7 @@ fn framed(packets: &[Packet]) -> Vec<u8> {
     body
 }
 
-/// The packets in a body of bytes.
+/// Decodes a body of bytes.
 fn unframed(mut body: &[u8]) -> Vec<Packet> {
     let mut packets = Vec::new();
     while let Some((kind, rest)) = body.split_first() {
@@ -42,15 +42,16 @@ fn unframed(mut body: &[u8]) -> Vec<Packet> {
     packets
 }
 
-/// What a client of socket.io 1 makes of text in a polling payload.
+/// Encodes text as UTF-8 twice, as clients of socket.io 1 do in a polling payload.
 fn doubled(text: &str) -> String {
     text.bytes().map(char::from).collect()
 }
 
-/// A polling session of revision 3 in a new token's namespace; `comma` is what a client of socket.io 2 writes behind it.
-async fn joined<'s>(server: &'s Server, words: &'static str, comma: &str) -> (Polling<'s>, String) {
+/// Opens a polling session of revision 3 and joins the namespace of a new token. `ending` follows the token in the CONNECT:
+/// clients of socket.io 2 write a comma, those of socket.io 1 nothing.
+async fn joined<'s>(server: &'s Server, words: &'static str, ending: &str) -> (Polling<'s>, String) {
     let (session, token) = (server.open_v3(words).await, server.token().await);
-    session.post(counted(&[&format!("40/{token}{comma}")])).await.is(200, "ok");
+    session.post(counted(&[&format!("40/{token}{ending}")])).await.is(200, "ok");
     session.poll().await.is(200, &counted(&[&format!("40/{token},")]));
     (session, token)
 }
@@ -71,7 +72,7 @@ async fn lengths_count_utf16_code_units_both_ways() {
     for (id, text) in ["€", "😀", "aé€😀", ""].into_iter().enumerate() {
         let mut visitor = server.visit_as("text/plain", &token, b"").await;
         assert!(session.poll().await.text().contains(&format!(r#":42/{token},{id}["request",{{"#)));
-        // Two packets: a length that is off by one would spoil the second.
+        // The second packet shows whether the length of the first was right.
         session.post(counted(&[&format!(r#"43/{token},{id}[200,"{text}"]"#), "2"])).await.is(200, "ok");
         visitor.answer().await.is(200, text);
         session.poll().await.is(200, "1:3");
@@ -84,7 +85,7 @@ async fn lengths_count_utf16_code_units_both_ways() {
     session.poll().await.is(200, "1:3");
 }
 
-/// Also in a body that is cut off in the middle of its meaning, the packets before the fault count.
+/// In text and in bytes: here a length without its packet and a kind that does not exist follow the ack.
 #[tokio::test]
 async fn packets_before_a_malformed_one_are_delivered() {
     let server = Server::start().await;
@@ -201,13 +202,13 @@ async fn text_of_socket_io_1_over_polling_is_decoded_twice() {
     for (id, text) in ["é€😀", "Ã©", "ascii"].into_iter().enumerate() {
         let mut visitor = server.visit(&token, b"").await;
         session.poll().await;
-        // As measured: the length is that of the bytes.
+        // The length counts the bytes of the text encoded once, as measured with these clients.
         let ack = format!(r#"43/{token},{id}[200,"{text}"]"#);
         session.post(format!("{}:{}1:2", ack.len(), doubled(&ack))).await.is(200, "ok");
         assert_eq!(visitor.answer().await.text(), text);
         session.poll().await.is(200, "1:3");
     }
-    // Binary payloads and WebSockets carry text as it is.
+    // Bodies of bytes and WebSockets carry text encoded once.
     let mut visitor = server.visit(&token, b"").await;
     session.poll().await;
     let ack = format!(r#"43/{token},3[200,"Ã©"]"#);
@@ -224,8 +225,8 @@ async fn text_of_socket_io_1_over_polling_is_decoded_twice() {
 #[tokio::test]
 async fn text_of_socket_io_2_is_decoded_once() {
     let server = Server::start().await;
-    for comma in [",", "?x=1,"] {
-        let (session, token) = joined(&server, "EIO=3", comma).await;
+    for ending in [",", "?x=1,"] {
+        let (session, token) = joined(&server, "EIO=3", ending).await;
         for (id, text) in ["Ã©", "é", "Ã©€", "Ã©"].into_iter().enumerate() {
             let mut visitor = server.visit(&token, b"").await;
             session.poll().await;
@@ -235,7 +236,7 @@ async fn text_of_socket_io_2_is_decoded_once() {
     }
 }
 
-/// Whatever else the packet holds: a client of socket.io 1 writes no comma.
+/// A client of socket.io 1 never writes the comma, so the CONNECT decides although its query could be text encoded twice.
 #[tokio::test]
 async fn a_comma_shows_socket_io_2_even_after_ambiguous_text() {
     let server = Server::start().await;
@@ -246,8 +247,8 @@ async fn a_comma_shows_socket_io_2_even_after_ambiguous_text() {
     visitor.answer().await.is(200, "Ã©");
 }
 
-/// Half a surrogate pair, which old engines leave in JSON as it is, and what is no UTF-8 at all when it was encoded twice. It
-/// says nothing of the client, whose `40/ns` was without a comma.
+/// Old engines leave half a surrogate pair in JSON, and some text is not UTF-8 once decoded. Neither changes what is known
+/// of the client, which joined without a comma.
 #[tokio::test]
 async fn a_broken_string_of_socket_io_1_does_not_change_how_later_text_is_read() {
     let server = Server::start().await;
@@ -285,7 +286,7 @@ async fn packets_with_binary_are_sent_as_bytes() {
     assert!(text.ends_with(r#""body":{"_placeholder":true,"num":0}}]"#), "{text}");
     assert_eq!(data, &[4, 1, 2, 3, 4]);
     assert_eq!(answer.body, framed(&packets), "no leading zeros");
-    // The next batch is text again, and base64 is understood from everybody.
+    // The next body is text again, and base64 is understood from a client that did not ask for it.
     let ack = format!(r#"461-/{token},0[200,{{"_placeholder":true,"num":0}}]"#);
     session.post(counted(&[&ack, "b4CQgH", "2"])).await.is(200, "ok");
     assert_eq!(visitor.answer().await.body, [9, 8, 7]);
@@ -294,18 +295,19 @@ async fn packets_with_binary_are_sent_as_bytes() {
     assert_eq!(content_type(&answer), Some(TEXT));
 }
 
-/// In a browser, socket.io 1 cannot read text of more than some 65,536 bytes over polling: its servers sent bytes always.
+/// In a browser, socket.io 1 cannot read more than about 65,536 bytes of text over polling. Its own servers always sent
+/// bytes.
 #[tokio::test]
 async fn long_text_is_sent_as_bytes_to_socket_io_1_unless_it_asked_for_base64() {
     let server = Server::start().await;
     let long = "aé😀".repeat(10_000);
-    for (words, comma, content_type_expected) in
+    for (words, ending, content_type_expected) in
         [("EIO=3", "", OCTETS), ("EIO=3&b64=1", "", TEXT), ("EIO=3", ",", TEXT)]
     {
-        let (session, token) = joined(&server, words, comma).await;
+        let (session, token) = joined(&server, words, ending).await;
         let mut visitor = server.visit_as("text/plain; charset=utf-8", &token, long.as_bytes()).await;
         let answer = session.poll().await;
-        assert_eq!((answer.status, content_type(&answer)), (200, Some(content_type_expected)), "{words} {comma}");
+        assert_eq!((answer.status, content_type(&answer)), (200, Some(content_type_expected)), "{words} {ending}");
         if content_type_expected == OCTETS {
             let packets = unframed(&answer.body);
             let [Packet::Text(text)] = packets.as_slice() else { panic!("{} packets", packets.len()) };
@@ -320,7 +322,7 @@ async fn long_text_is_sent_as_bytes_to_socket_io_1_unless_it_asked_for_base64() 
 async fn a_session_opened_with_b64_gets_binary_as_base64() {
     let server = Server::start().await;
     let (mut session, token) = joined(&server, "EIO=3&b64=1", "").await;
-    // It is the transport's, so later requests need not repeat it.
+    // `b64` holds for the transport, so later requests need not repeat it.
     for (id, words) in ["EIO=3&b64=1", "EIO=3", "x=1"].into_iter().enumerate() {
         session.words = words;
         let mut visitor = server.visit(&token, &[1, 2, 3, 4]).await;
@@ -331,14 +333,14 @@ async fn a_session_opened_with_b64_gets_binary_as_base64() {
         session.post_as(OCTETS, framed(&[Packet::Text(ack), Packet::Binary(vec![4, 9, 8])])).await.is(200, "ok");
         assert_eq!(visitor.answer().await.body, [9, 8]);
     }
-    // Asking later changes nothing either.
+    // A later request cannot turn it on.
     let (mut session, token) = joined(&server, "EIO=3", "").await;
     session.words = "EIO=3&b64=1";
     let _visitor = server.visit(&token, &[1]).await;
     assert_eq!(content_type(&session.poll().await), Some(OCTETS));
 }
 
-/// As python-socketio 4 does: it pings first, frames everything, and sends head and body of a request apart.
+/// As python-socketio 4 does: it pings first, posts bytes only, and sends the head and the body of a request apart.
 #[tokio::test]
 async fn a_client_may_post_bytes_from_its_first_ping_to_its_close() {
     let server = Server::start().await;

@@ -175,7 +175,7 @@ async fn one_poll_after_the_clients_close_is_released() {
 async fn the_servers_close_comes_with_the_next_poll() {
     let server = Server::start().await;
     let session = server.open().await;
-    // Twenty refusals end a session in order.
+    // After twenty refusals the server closes the session.
     let names: Vec<_> = (0..20).map(|number| format!("/{number}")).collect();
     session.post(names.iter().map(|name| format!("40{name}")).collect::<Vec<_>>().join("\x1e")).await.is(200, "ok");
     let expected: String = names.iter().map(|name| refusal(name) + "\x1e").collect();
@@ -241,7 +241,7 @@ async fn a_missing_pong_closes_the_session() {
     assert!(start.elapsed() >= ms(250));
 }
 
-/// The time of so many heartbeats, as another session has them.
+/// Waits for `count` heartbeats of another session.
 async fn heartbeats(server: &Server, count: usize) {
     let mut ws = server.open_ws().await;
     for _ in 0..count {

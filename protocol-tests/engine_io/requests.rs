@@ -150,7 +150,7 @@ async fn a_faulty_websocket_handshake_is_refused_before_the_101() {
     session.candidate().await.text("2probe").await;
 }
 
-/// The headers that ask for a WebSocket, with another value for one of them, or without it where the value is empty.
+/// The headers that ask for a WebSocket, where one has another value, or is left out if that value is empty.
 fn upgrade_but<'h>(name: &str, value: &'h str) -> Vec<(&'h str, &'h str)> {
     let change = |&(header, usual): &(&'static str, &'static str)| (header, if header == name { value } else { usual });
     UPGRADE.iter().map(change).filter(|(_, value)| !value.is_empty()).collect()

@@ -68,7 +68,7 @@ async fn a_request_of_another_revision_than_its_session_is_a_bad_request() {
         session.post("1:2").await.is(400, E3);
         server.no_ws(&session.query("websocket")).await.is(400, E3);
     }
-    // Without a word it is 3.
+    // A request without `EIO` is of revision 3.
     session.words = "x=1";
     session.pings().await;
     let mut ws = session.probed().await;
@@ -138,7 +138,7 @@ async fn the_clients_close_releases_one_poll() {
 async fn the_servers_close_comes_with_the_next_poll() {
     let server = Server::start().await;
     let session = server.open_v3("EIO=3").await;
-    // Twenty refusals end a session in order.
+    // After twenty refusals the server closes the session.
     let names: Vec<_> = (0..20).map(|number| format!("/{number}")).collect();
     session.post(names.iter().map(|name| counted(&[&format!("40{name}")])).collect::<String>()).await.is(200, "ok");
     let expected: String = names.iter().map(|name| counted(&[&refusal_v3(name)])).collect();
@@ -163,14 +163,14 @@ async fn an_upgrade_neither_loses_nor_repeats_a_packet() {
     let server = Server::start().await;
     let session = server.open_v3("EIO=3").await;
     let mut ws = session.candidate().await;
-    // A silent candidate changes nothing.
+    // While the candidate is silent, polling goes on.
     session.pings().await;
     let mut held = session.held_poll().await;
     ws.text("2probe").await;
     ws.expect("3probe").await;
     held.answer().await.is(200, "1:6");
     session.poll().await.is(200, "1:6");
-    // Data before the 5 goes over polling, what waits then over the WebSocket, which never sees a noop.
+    // Before the `5`, data goes over polling. What waits at the `5` goes over the WebSocket, and a noop never does.
     session.pings().await;
     session.post("5:40/b,").await.is(200, "ok");
     ws.text("5").await;
@@ -199,10 +199,10 @@ async fn a_wrong_frame_drops_the_candidate_and_polling_goes_on() {
     }
 }
 
-/// A visitor brings bytes, which must come to the poll as text or as bytes.
+/// Sends a visitor's bytes, which the poll must bring as base64 or as bytes.
 async fn polls_binary(server: &Server, session: &Polling<'_>, token: &str, is_text: bool, when: &str) {
     let _visitor = server.visit(token, &[1, 2, 3, 4]).await;
-    // After a probe, polls without packets are released.
+    // After a probe, polls are released with a noop.
     let answer = loop {
         let answer = session.poll().await;
         if answer.body != b"1:6" {
@@ -218,7 +218,7 @@ async fn polls_binary(server: &Server, session: &Polling<'_>, token: &str, is_te
     assert!(answer.body.ends_with(end), "{when}");
 }
 
-/// How binary travels belongs to a transport: a candidate's wish counts once it is the transport, and not before.
+/// A candidate's `b64` counts from the moment when the candidate is the session's transport.
 #[tokio::test]
 async fn base64_is_chosen_for_each_transport_by_itself() {
     let server = Server::start().await;
@@ -308,7 +308,7 @@ async fn an_invalid_packet_closes_the_websocket() {
     }
     for data in [&b""[..], b"\x00", b"\x01\x02", b"\x05\x04", b"4", b"\xff"] {
         let (mut ws, token) = server.joined_v3().await;
-        // It is due, so that nothing but its type is wrong.
+        // An attachment is due, so that only the type byte is wrong.
         ws.text(&format!(r#"451-/{token},["a",{{"_placeholder":true,"num":0}}]"#)).await;
         ws.binary(data).await;
         ws.closes(None, &format!("{data:?}")).await;

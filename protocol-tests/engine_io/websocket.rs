@@ -12,17 +12,17 @@ async fn an_upgrade_neither_loses_nor_repeats_a_packet() {
     let server = Server::start().await;
     let session = server.open().await;
     let mut ws = session.candidate().await;
-    // A silent candidate changes nothing.
+    // While the candidate is silent, polling goes on.
     let mut held = session.held_poll().await;
     session.post("40/a,").await.is(200, "ok");
     held.answer().await.is(200, &refusal("/a"));
-    // The probe frees the poll that waits, and those that come after it.
+    // The probe releases the poll that waits, and each that comes after it.
     let mut held = session.held_poll().await;
     ws.text("2probe").await;
     ws.expect("3probe").await;
     held.answer().await.is(200, "6");
     session.poll().await.is(200, "6");
-    // Data before the 5 goes over polling, what waits then over the WebSocket, which never sees a noop.
+    // Before the `5`, data goes over polling. What waits at the `5` goes over the WebSocket, and a noop never does.
     session.is_alive().await;
     session.post("40/b,").await.is(200, "ok");
     ws.text("5").await;
@@ -103,7 +103,7 @@ async fn a_lost_candidate_leaves_the_session_polling() {
     drop(session.probed().await);
     server.settle().await;
     session.is_alive().await;
-    // A poll is held again as if there had been no candidate, and another candidate has a place.
+    // Polls are held again, and another candidate may come.
     let mut held = session.held_poll().await;
     let _candidate = session.probed().await;
     held.answer().await.is(200, "6");

@@ -1,5 +1,5 @@
-//! Every limit of `--help`, set small: what is over it gets the right answer, is counted, and finds room again when others
-//! have left. The memory for bodies has a room of its own, `memory`.
+//! Every limit of `--help`, set low: what exceeds it gets the right answer and is counted, and is served again when others
+//! have left. The limit on memory has a file of its own, `memory`.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::support::wire::{Peer, Server};
 
 pub(crate) const TOO_MANY_SESSIONS: &str = r#"{"code":4,"message":"Too many sessions, try again later"}"#;
 
-/// A connection that is refused unasked, with an answer that is whole.
+/// The connection gets a whole 503 without a request, and is closed.
 async fn is_refused(mut peer: Peer) {
     let answer = peer.answer().await;
     assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("server-busy")));
@@ -92,7 +92,7 @@ async fn sessions_of_one_address_over_its_limit_are_refused() {
         ("192.0.2.2", 200),
         ("2001:db8::1", 200),
         ("2001:db8::2", 503),
-        // The proxy alone is many.
+        // Connections of the proxy itself are not limited.
         ("", 200),
         ("", 200),
     ] {
@@ -137,7 +137,7 @@ async fn exchanges_over_the_limit_of_a_tunnel_or_of_the_server_are_503() {
     assert_eq!(figures.used("exchanges").await, 3);
     assert_eq!((figures.outcomes("overloaded").await, figures.outcomes("server-busy").await), (1, 1));
     assert_eq!(figures.refused("exchanges").await, 1, "that of all is used up once");
-    // One hangs up, one is answered, one loses its end.
+    // One visitor hangs up, one is answered, and one loses its end.
     drop(waiting.pop());
     figures.until_used("exchanges", |used| used == 2, "a visitor hung up").await;
     ack(&mut other, &second, &id, r#"["x"]"#).await;
@@ -164,7 +164,7 @@ async fn a_namespace_over_the_limit_is_refused_until_another_is_left() {
     serves(&server, &mut ws, &third).await;
 }
 
-/// The default namespace, in which every client of revision 3 is, holds no token.
+/// A client of revision 3 is always in the default namespace, so it could otherwise join no token with a limit of one.
 #[tokio::test]
 async fn the_default_namespace_of_revision_3_is_not_counted() {
     let server = Server::with(|config| config.limits.max_namespaces = 1).await;

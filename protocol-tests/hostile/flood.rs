@@ -1,4 +1,4 @@
-//! Sessions that are opened and left alone, as many as one address may have: they are in nobody's way but their own.
+//! Floods of sessions that are opened and left alone: they use up the limit of their address, and nothing else.
 
 use super::budgets::TOO_MANY_SESSIONS;
 use super::figures::{Figures, watched};
@@ -6,7 +6,7 @@ use super::misbehaviour::undisturbed;
 use super::ms;
 use crate::support::wire::{Answer, Server};
 
-/// Sessions of one address, with that of the end beside.
+/// The limit on sessions of one address, of which the end beside the flood takes one.
 const LIMIT: u64 = 50;
 
 fn is_too_many(answer: &Answer) {
@@ -14,7 +14,7 @@ fn is_too_many(answer: &Answer) {
     assert_eq!((answer.header("retry-after"), answer.header("content-type")), (Some("1"), Some("application/json")));
 }
 
-/// Opens sessions until there are no more, and each further one is refused.
+/// Opens sessions up to the limit; each further one is refused.
 async fn fill(server: &Server, figures: &Figures, words: &str) {
     assert_eq!(figures.used("sessions").await, 1, "the end beside is alone");
     let refused = figures.refused("sessions-per-address").await;

@@ -1,6 +1,6 @@
-//! Heads with LF, CR and NUL where HTTP has CR LF (RFC 9112, section 2.2): a bare LF ends a line, as a reader may have it, and
-//! does so everywhere; the others are no part of a head. What two readers could split in two ways reaches the end as one of
-//! them, or not at all, and never another visitor.
+//! Heads with LF, CR or NUL where HTTP has CR LF (RFC 9112, section 2.2). A bare LF ends a line everywhere, as the RFC
+//! allows; CR and NUL are refused. Bytes that two readers could split in two ways reach the end in one of the two, or not
+//! at all; they never reach another visitor.
 
 use super::{ack, go, id_of};
 use crate::support::wire::{Peer, Server, Ws};
@@ -128,7 +128,7 @@ async fn a_bare_lf_ends_a_line_everywhere() {
         ("GET /go/TOKEN/first HTTP/1.1\r\nHost: a\r\nX-A: 1\nX-B: 2\r\n\r\n", r#""host":"a","x-a":"1","x-b":"2""#),
         ("GET /go/TOKEN/first HTTP/1.1\r\nHost: a\r\nX-A:\nX-B: 2\r\n\r\n", r#""host":"a","x-a":"","x-b":"2""#),
         ("GET /go/TOKEN/first HTTP/1.1\r\nHost: a\r\nX-A: 1 \t\nX-B: 2\r\n\r\n", r#""host":"a","x-a":"1","x-b":"2""#),
-        // What the line tells of the connection stays with the connection.
+        // `Connection` behind a bare LF counts, so the header that it names is not passed on.
         (
             "GET /go/TOKEN/first HTTP/1.1\r\nHost: a\r\nX-A: 1\nConnection: x-b\nX-B: 2\r\n\r\n",
             r#""host":"a","x-a":"1""#,
@@ -170,8 +170,8 @@ async fn two_lengths_across_a_bare_lf_are_400_and_the_end() {
     }
 }
 
-/// A reader that takes a bare LF for a part of a value must not hand it on (RFC 9110, section 5.5). The requests that the value
-/// hides are requests of the same visitor, which gets their answers in order.
+/// A reader that takes a bare LF for a part of a value must not hand it on (RFC 9110, section 5.5). The requests that the
+/// value hides are requests of the same visitor, which gets their answers in order.
 #[tokio::test]
 async fn two_bare_lf_end_the_head() {
     let mut tunnel = Tunnel::open().await;

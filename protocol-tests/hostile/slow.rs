@@ -1,4 +1,4 @@
-//! Peers that take their time: they are given up, and everything they held comes back.
+//! Slow peers: the server gives them up, and frees all that they held.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ async fn impatient(change: impl FnOnce(&mut ServeConfig)) -> (Server, Figures) {
     .await
 }
 
-/// How often something is said by who is slow.
+/// How often a slow peer sends or reads a byte.
 const DRIP: Duration = ms(100);
 
-/// What the server says until it ends the connection of a peer who goes on byte by byte, or says nothing.
+/// Sends byte by byte, or nothing, until the server ends the connection; returns what the server sent.
 async fn dripping(peer: &mut Peer, drips: bool) -> Vec<u8> {
     let (mut reading, mut writing) = peer.stream.split();
     let drip = async {
@@ -53,7 +53,7 @@ async fn a_head_that_does_not_end_is_given_up() {
         let said = dripping(&mut peer, start.len() > 1).await;
         assert!(!String::from_utf8_lossy(&said).contains(" 200 "), "{start:?}");
     }
-    // One that was used and is idle is no other.
+    // A connection that is idle after a request is given up too.
     let mut peer = server.peer().await;
     peer.send(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").await;
     peer.answer().await.is(200, "ok\n");
@@ -114,10 +114,10 @@ async fn a_visitor_that_reads_too_slowly_is_disconnected() {
             }
         };
         tokio::select! {
-            () = figures.until_used("bytes", |used| used == 0, "a response that nobody reads") => (),
+            () = figures.until_used("bytes", |used| used == 0, "a response that is not read") => (),
             () = drip => (),
         }
-        figures.until_used("connections", |used| used == 1, "who does not read").await;
+        figures.until_used("connections", |used| used == 1, "a visitor that does not read").await;
         serves(&server, &mut ws, &token).await;
     }
 }
@@ -164,7 +164,7 @@ async fn engineioxide_731_an_upgrade_that_is_never_finished() {
         candidate.closes(None, "a candidate that says nothing").await;
         session.is_alive().await;
     }
-    // Asked for, and the 101 not even collected.
+    // The client asks for the WebSocket and does not even read the 101.
     let mut peer = server.peer().await;
     peer.send(super::advisories::upgrade(&session.query("websocket")).as_bytes()).await;
     figures.until_used("connections", |used| used == 0, "a candidate that does not read").await;

@@ -1,13 +1,13 @@
-//! Tokens that are no good: unknown, expired, malformed, or nearly one that is good. To the byte, nothing tells which.
+//! Tokens that are unknown, expired, malformed, or nearly valid get the same answers, byte for byte.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2me::config::ErrorStatus;
 
 use super::{UNKNOWN, go, ms};
 use crate::support::wire::{Server, Ws, frame};
 
-/// As long as a token, and none.
+/// As long as a token, but not well-formed.
 const MALFORMED: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMD-w";
 
 /// What visitors may send; `TOKEN` stands for the token.
@@ -31,19 +31,20 @@ const REQUESTS: &[&str] = &[
     "GET /refresh/TOKEN/ HTTP/1.1\r\nHost: a\r\n\r\n",
 ];
 
-/// Behind each, so that the connection ends: whether this is answered may not tell either.
+/// A request that follows each of them and ends the connection. Whether it is answered must not tell the tokens apart
+/// either.
 const LAST: &str = "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
-/// A server where a token lives so long.
-async fn server(statuses: ErrorStatus, life: u64) -> Server {
+/// Starts a server with these statuses, whose tokens live for `life`.
+async fn server(statuses: ErrorStatus, life: Duration) -> Server {
     Server::with(|config| {
         config.error_status = statuses;
-        (config.token_ttl, config.token_grace) = (ms(life), Some(ms(0)));
+        (config.token_ttl, config.token_grace) = (life, Some(ms(0)));
     })
     .await
 }
 
-/// Two that have expired: one never had an end, and the other's has been told.
+/// Two tokens that have expired: one never had an end, and the end of the other was disconnected.
 async fn expired(server: &Server) -> [String; 2] {
     let unused = server.token().await;
     let (mut ws, used) = server.joined().await;
@@ -57,7 +58,7 @@ async fn expired(server: &Server) -> [String; 2] {
     [unused, used]
 }
 
-/// All that is said on a connection, but for when and to whom.
+/// Sends a request, and returns all that the server sends, without dates and request ids.
 async fn said(server: &Server, request: &str) -> String {
     let mut peer = server.peer().await;
     peer.send(format!("{request}{LAST}").as_bytes()).await;
@@ -69,7 +70,7 @@ async fn said(server: &Server, request: &str) -> String {
 #[tokio::test]
 async fn visitors_cannot_tell_unknown_expired_and_malformed_tokens_apart() {
     for statuses in [ErrorStatus::Original, ErrorStatus::Standard] {
-        let (lasting, brief) = (server(statuses, 3_600_000).await, server(statuses, 1_000).await);
+        let (lasting, brief) = (server(statuses, Duration::from_secs(3600)).await, server(statuses, ms(1_000)).await);
         let (_ws, good) = lasting.joined().await;
         let [unused, used] = expired(&brief).await;
         let nearly = [
@@ -93,7 +94,7 @@ async fn visitors_cannot_tell_unknown_expired_and_malformed_tokens_apart() {
     }
 }
 
-/// What a session on a WebSocket says to a CONNECT, and then until it is closed; `TOKEN` stands for its token.
+/// Sends a CONNECT, and returns the answer and all that follows until the connection ends. `TOKEN` stands for the token.
 async fn said_to_connect(mut ws: Ws, token: &str, rest: &str) -> (String, Vec<u8>) {
     ws.text(&format!("40/{token}{rest}")).await;
     let said = format!("{:?}", ws.next().await).replace(token, "TOKEN");
@@ -103,7 +104,7 @@ async fn said_to_connect(mut ws: Ws, token: &str, rest: &str) -> (String, Vec<u8
 
 #[tokio::test]
 async fn ends_cannot_tell_unknown_expired_and_malformed_tokens_apart() {
-    let server = server(ErrorStatus::Original, 1_000).await;
+    let server = server(ErrorStatus::Original, ms(1_000)).await;
     let [unused, used] = expired(&server).await;
     let tokens = [UNKNOWN, MALFORMED, &unused, &used];
     for rest in ["", ",", ",{}", r#",{"body":"raw"}"#, ",[", "?x=1,"] {

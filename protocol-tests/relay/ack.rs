@@ -116,7 +116,7 @@ async fn headers_of_an_ack_become_headers_of_the_response() {
         (r#"{"X-Same":"1","x-same":"2"}"#, "x-same", &["2"]),
         (r#"{"Location":"/go/x?y=z"}"#, "location", &["/go/x?y=z"]),
         (r#"{"Content-Type":["text/a"]}"#, "content-type", &["text/a"]),
-        // The length is counted here, and framing is the server's own.
+        // The server counts the length itself, and frames the body itself.
         (r#"{"Content-Length":"999"}"#, "content-length", &["2"]),
         (r#"{"Content-Length":1}"#, "content-length", &["2"]),
         (r#"{"Transfer-Encoding":"chunked"}"#, "content-length", &["2"]),
@@ -216,12 +216,12 @@ async fn a_buffer_as_the_value_of_a_header_is_a_bad_answer() {
     tunnel.still_works().await;
 }
 
-/// RFC 9110, section 8.6: with 204 there is no length either.
+/// RFC 9110, section 8.6: a 204 has no `Content-Length`.
 #[tokio::test]
 async fn status_204_has_neither_body_nor_length() {
     let mut tunnel = Tunnel::patient().await;
     for args in ["[204]", r#"[204,"text"]"#, r#"[204,null,{"Content-Length":"0"}]"#] {
-        // `exchange` sees to it that nothing follows the head.
+        // `exchange` fails if a body follows the head.
         let (_, answer) = tunnel.exchange(&request("GET", &tunnel.at(""), &[], b""), args, &[]).await;
         assert_eq!((answer.status, answer.header("content-length")), (204, None), "{args}");
     }

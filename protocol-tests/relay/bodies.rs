@@ -68,7 +68,7 @@ async fn each_content_type_arrives_as_json_text_or_bytes() {
     }
 }
 
-/// A body in chunks of 3 bytes.
+/// Encodes a body in chunks of 3 bytes.
 fn chunks(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for chunk in body.chunks(3) {
@@ -175,7 +175,7 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
     let go = tunnel.at("/large");
     let head = |framing: &str| format!("POST {go} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n").into_bytes();
     for (name, sent) in [
-        // Not a byte of the body is there yet, and the last chunk never comes.
+        // The body does not arrive at all, or its last chunk does not.
         ("announced", head("Content-Length: 11")),
         ("announced, far too large", head("Content-Length: 99999999999999")),
         ("announced and expecting", head("Content-Length: 11\r\nExpect: 100-continue")),
@@ -202,7 +202,7 @@ async fn a_visitor_that_sends_on_gets_its_413_all_the_same() {
     let mut tunnel = Tunnel::open(config, "").await;
     let ask = request("POST", &tunnel.at("/large"), &[], &vec![b'x'; 20 << 20]);
     let mut visitor = Visitor::connect(tunnel.server.address).await;
-    // He may be cut off while he sends, but not before he has his answer.
+    // The server may end the connection while the visitor sends, but not before the answer has arrived.
     visitor.send_until_refused(&ask).await;
     assert_eq!(visitor.answer(false).await.status, 413);
     tunnel.still_works().await;

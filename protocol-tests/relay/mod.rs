@@ -1,7 +1,8 @@
-//! The relay as its visitors and its ends see it: routes, the request event and the ack as tables, and what happens when somebody leaves, is replaced, expires or asks too much.
+//! The relay as visitors and ends see it: routes, the request event and the ack as tables; then what happens when a visitor
+//! or an end leaves, when an end is replaced, when a token expires, and when a limit is hit.
 //!
-//! The server runs in process on a port of its own. The end is a small Socket.IO client on a WebSocket; the visitor writes
-//! and reads the bytes of HTTP. Nothing waits for time to pass, but for the event itself.
+//! Each test has a server of its own in this process, on a free port. The end is a small Socket.IO client on a WebSocket;
+//! the visitor writes and reads the bytes of HTTP. Tests wait for events, and not for time to pass.
 
 mod ack;
 mod behaviour;

@@ -36,7 +36,7 @@ async fn the_target_becomes_url_query_and_search() {
     assert_eq!((asked.request.url.as_str(), asked.request.search.as_str()), ("/a", "?b=c"));
 }
 
-/// A value whatever the order of its members.
+/// Parses JSON, so that the order of members does not count.
 fn sorted(json: &str) -> serde_json::Value {
     serde_json::from_str(json).unwrap()
 }
@@ -108,7 +108,7 @@ async fn hop_by_hop_headers_stop_here_both_ways() {
     }
     assert_eq!((answer.header("x-four"), answer.header("www-authenticate")), (Some("4"), Some("Basic")));
     assert_eq!((answer.status, answer.text().as_str()), (200, "hi"));
-    // And the connection is as good as ever.
+    // The connection serves another request.
     visitor.send(ask.as_bytes()).await;
     let asked = tunnel.end.asked().await;
     tunnel.end.answer(&asked, r#"["again"]"#, &[]).await;
@@ -212,7 +212,7 @@ async fn ids_are_unique_and_the_visitor_has_them_too() {
         assert_eq!(answer.header("x-request-id"), Some(asked.request.id.as_str()));
         assert!(seen.insert(asked.request.id));
     }
-    // An exchange that fails has one as well.
+    // An exchange that fails has an id too.
     let (asked, answer) = tunnel.exchange(&request("GET", &tunnel.at(""), &[], b""), "[12]", &[]).await;
     assert_eq!((answer.status, answer.header("x-request-id")), (502, Some(asked.request.id.as_str())));
 }

@@ -131,7 +131,7 @@ async fn every_method_is_forwarded() {
     }
 }
 
-/// A tunnel whose end is too late with every answer.
+/// A tunnel whose acks count as late after a tenth of a second.
 async fn impatient(timeout_status: u16) -> Tunnel {
     let config = ServeConfig {
         response_timeout: Duration::from_millis(100),
@@ -187,7 +187,7 @@ async fn head_makes_no_token_and_shows_no_body() {
     let server = Server::start(patient()).await;
     let token = server.token().await;
     for target in ["/new", "/", "/healthz", "/nothing", &format!("/refresh/{token}"), &format!("/go/{token}")] {
-        // That no byte of a body follows is what `visit` looks at.
+        // `visit` fails if a body follows the head.
         let as_head = visit(server.address, &request("HEAD", target, &[], b"")).await;
         let as_get = get(server.address, target).await;
         assert_eq!(as_head.status, as_get.status, "{target}");

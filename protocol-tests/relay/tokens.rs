@@ -1,4 +1,4 @@
-//! How tokens live and die, and who may connect.
+//! The life of tokens, and which CONNECTs are refused.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn an_expired_token_disconnects_its_end_and_is_like_one_that_never_was() {
         let answer = get(server.address, &target).await;
         assert_eq!((answer.status, answer.error().as_str()), (500, "token not found"), "{target}");
     }
-    // On the same session and on a new one; and an unknown one cannot be told apart.
+    // On the same session, on a new one, and with tokens that never existed: the refusal is the same.
     assert_eq!(end.join(&token, "").await, Err(NOT_FOUND.to_owned()));
     let mut end = End::open(server.address).await;
     assert_eq!(end.join(&token, "").await, Err(NOT_FOUND.to_owned()));
@@ -61,7 +61,7 @@ async fn a_refreshed_token_outlives_others() {
     let mut tunnel = Tunnel::open(config, "").await;
     let refresh = format!("GET /refresh/{} HTTP/1.1\r\nHost: a\r\n\r\n", tunnel.token);
     let mut owner = Visitor::connect(tunnel.server.address).await;
-    // Two lives of others, one after the other, are longer than one of its own: their ends' goodbyes are the clock.
+    // Two other tokens live and expire one after the other, which takes longer than one life of this token.
     for _ in 0..2 {
         let other = tunnel.server.token().await;
         let mut end = End::connect(tunnel.server.address, &other).await;

@@ -53,7 +53,7 @@ fn a_waiting_poll_does_not_keep_a_silent_session_alive() {
 fn a_late_timer_gives_the_peer_no_more_time() {
     let mut world = World::joined_v3(Transport::Polling);
     world.now = world.now + ms(500);
-    // The suite's case: a POST at exactly this time.
+    // A case of the published suite: a POST at exactly this time.
     assert_eq!(world.link.begin_post(V3, world.now), Err(PostError::Rejected(Rejection::SessionUnknown)));
     let mut world = World::joined_v3(Transport::WebSocket);
     world.now = world.now + ms(500);
@@ -134,7 +134,7 @@ fn the_heartbeat_is_kept_across_an_upgrade() {
         world.pass(ms(499));
         assert_eq!(world.closed(), None, "{pings_after_it}");
         world.pass(ms(1));
-        assert_eq!(world.closed(), Some(CloseReason::PingTimeout), "who vanishes then is found out: {pings_after_it}");
+        assert_eq!(world.closed(), Some(CloseReason::PingTimeout), "after {pings_after_it} pings");
     }
 }
 
@@ -173,12 +173,12 @@ fn a_flood_of_pings_is_bounded() {
         world.say("2");
         assert_eq!(world.closed(), Some(CloseReason::Overflow), "{transport:?}");
     }
-    // In one body as well.
+    // The same in one polling body.
     let mut world = World::joined_v3(Transport::Polling);
     world.link.begin_post(V3, world.now).unwrap();
     let _ = world.link.end_post(Ok(Body::Text("1:2".repeat(most + 1).into())), world.now);
     assert_eq!(world.closed(), Some(CloseReason::Overflow));
-    // Who reads what he is sent may ping as often as he likes.
+    // A client that reads its pongs may ping without limit.
     let mut world = World::joined_v3(Transport::WebSocket);
     for _ in 0..2 * most {
         world.say("2");

@@ -10,8 +10,8 @@ use crate::support::wire::{Peer, Server, Ws};
 /// The status that a visitor gets while no end is connected.
 const NOT_CONNECTED: u16 = 500;
 
-/// Sends a Socket.IO packet, written as in PROTOCOL.md, "Socket.IO packets", but without the `4` of Engine.IO; `TOKEN` stands
-/// for the token.
+/// Sends a Socket.IO packet. It is written as in PROTOCOL.md, "Socket.IO packets", without the `4` of Engine.IO; `TOKEN`
+/// stands for the token.
 async fn send(ws: &mut Ws, packet: &str, token: &str) {
     ws.text(&format!("4{}", packet.replace("TOKEN", token))).await;
 }

@@ -89,7 +89,7 @@ async fn pings_among_attachments_are_answered() {
     waiting.answer().await.is(200, "b");
 }
 
-/// Over polling, in several bodies and in one.
+/// The ack, the ping and the attachment come in one polling body, and then in three.
 #[tokio::test]
 async fn pings_among_attachments_are_answered_over_polling() {
     let server = Server::start().await;
@@ -137,7 +137,7 @@ async fn an_answer_too_large_costs_its_exchange_alone() {
     }
 }
 
-/// A client with `forceBase64` sends its attachments as text: they are as much part of the answer.
+/// A client with `forceBase64` sends attachments as text, which count as part of the answer.
 #[tokio::test]
 async fn an_attachment_too_large_in_base64_costs_its_exchange_alone() {
     let server = Server::with(|config| config.max_payload = Some(1000)).await;

@@ -213,7 +213,7 @@ async fn a_placeholder_must_name_an_attachment() {
         let (mut ws, token) = server.joined().await;
         send(&mut ws, packet, &token).await;
         ws.binary(b"a").await;
-        // The event's name may be refused with the text already; both ways it is over.
+        // The server may close at the text, for the event's name, or at the attachment.
         ws.closes(None, packet).await;
     }
 }
@@ -229,7 +229,7 @@ async fn an_answer_too_large_costs_its_exchange_alone() {
         (&format!(r#"62-/TOKEN,0[200,"{long}"]"#), &[1, 1]),
     ] {
         let (mut ws, token) = server.joined().await;
-        // An event too large costs nothing: nobody waits for it.
+        // An event that is too large is dropped, and costs no exchange.
         send(&mut ws, &format!(r#"2/TOKEN,["{long}"]"#), &token).await;
         let mut visitor = visitor(&server, &mut ws, &token, 0).await;
         send(&mut ws, packet, &token).await;

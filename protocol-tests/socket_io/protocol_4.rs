@@ -11,7 +11,7 @@ async fn exchange(ws: &mut Ws, packet: &str, expected: &str, token: &str) {
     ws.expect(&format!("4{}", expected.replace("TOKEN", token))).await;
 }
 
-/// Whether the end, which has joined by now, gets bodies as their exact bytes.
+/// Whether the end gets a body as its exact bytes. The end must have joined.
 async fn is_raw(server: &Server, ws: &mut Ws, token: &str, id: usize) -> bool {
     let _visitor = server.visit_as("application/json", token, b"[1]").await;
     let text = ws.request(token, id).await;
@@ -24,7 +24,7 @@ async fn is_raw(server: &Server, ws: &mut Ws, token: &str, id: usize) -> bool {
     raw
 }
 
-/// A WebSocket whose handshake had these words too.
+/// Opens a WebSocket whose handshake has these words in its query.
 async fn open_with(server: &Server, words: &str) -> Ws {
     let mut ws = server.ws(&format!("EIO=3&transport=websocket{words}")).await;
     assert!(ws.next_text().await.starts_with("0{"));
@@ -65,11 +65,11 @@ async fn options_may_come_in_a_query() {
         ("", "0/TOKEN?body=raw", true),
         ("", "0/TOKEN?x=1&body=raw&y=2,", true),
         ("", "0/TOKEN?body=parsed,", false),
-        // Both clients repeat the query of their URL in the handshake; those of 1 have no other place for it.
+        // Clients of socket.io 1 and 2 repeat the query of their URL in the handshake. Those of 1 send it nowhere else.
         ("&body=raw", "0/TOKEN", true),
         ("&body=raw", "0/TOKEN,", true),
         ("&body=parsed", "0/TOKEN,", false),
-        // The namespace's own word counts.
+        // The query of the namespace takes precedence.
         ("&body=raw", "0/TOKEN?body=parsed,", false),
         ("&body=parsed", "0/TOKEN?body=raw,", true),
     ] {
@@ -112,7 +112,7 @@ async fn wrong_options_are_refused_with_a_string() {
         let message = text.strip_prefix(&format!("44/{token},")).unwrap_or_else(|| panic!("{text} is no refusal"));
         let message: String = serde_json::from_str(message).unwrap();
         assert!(message.starts_with(option), "{packet}: {message}");
-        // The connection stays, for a better try.
+        // The connection stays open for another CONNECT.
         exchange(&mut ws, "0/TOKEN?body=raw&rawHeaders=true,", "0/TOKEN,", &token).await;
         assert!(is_raw(&server, &mut ws, &token, 0).await);
     }
@@ -210,7 +210,7 @@ async fn packets_for_an_unjoined_namespace_are_ignored() {
         send(&mut ws, packet, &token).await;
         ws.pings().await;
     }
-    // The attachments of a packet that nobody wants belong to it still.
+    // The attachments of an ignored packet are ignored with it.
     for packet in [
         r#"52-/TOKEN,["a",{"_placeholder":true,"num":0}]"#,
         r#"52-/TOKEN,7["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]"#,
@@ -226,7 +226,7 @@ async fn packets_for_an_unjoined_namespace_are_ignored() {
     exchange(&mut ws, "0/TOKEN", "0/TOKEN,", &token).await;
     serves(&server, &mut ws, &token, 0).await;
     serves(&server, &mut ws, &joined, 0).await;
-    // But more than were announced are still a fault, and so is text among them.
+    // An attachment that was not announced closes the connection, and so does text among attachments.
     ws.binary(b"\x04a").await;
     ws.closes(None, "a stray attachment").await;
     for packet in [r#"2/TOKEN,["a"]"#, "0/TOKEN", "1/TOKEN", r#"51-/TOKEN,["a",{"_placeholder":true,"num":0}]"#] {
@@ -283,7 +283,7 @@ async fn a_newer_end_takes_over() {
     let server = Server::start().await;
     let (mut old, token) = server.joined_v3().await;
     let mut waiting = visitor(&server, &mut old, &token, 0).await;
-    // Of whichever revision: a token is a token.
+    // The newer end may be of another revision.
     let mut new = server.open_ws().await;
     new.join(&token).await;
     exchange(&mut old, r#"3/TOKEN,0[200,"last words"]"#, "1/TOKEN,", &token).await;
@@ -311,7 +311,7 @@ async fn an_expired_token_disconnects_its_end() {
 async fn there_is_no_connect_deadline() {
     let server = Server::with(|config| config.connect_timeout = Duration::from_millis(200)).await;
     let (mut ws, session) = (server.open_ws_v3().await, server.open_v3("EIO=3").await);
-    // A client of revision 4 that came later shows when the deadline has passed.
+    // A later client of revision 4 is closed at the deadline, which shows that it has passed for the others.
     server.open_ws().await.closes(None, "the deadline").await;
     ws.pings().await;
     session.pings().await;

@@ -1,5 +1,5 @@
-//! Socket.IO protocol 5, which current clients speak: joining and leaving namespaces (PROTOCOL.md, "Socket.IO packets" and "What
-//! closes the connection").
+//! Socket.IO protocol 5, which current clients speak: joining and leaving namespaces (PROTOCOL.md, "Socket.IO packets" and
+//! "What closes the connection").
 
 use std::time::{Duration, Instant};
 
@@ -151,13 +151,13 @@ async fn a_connection_that_joins_nothing_in_time_is_closed() {
     let (mut member, token) = server.joined().await;
     let start = Instant::now();
     let mut ws = server.open_ws().await;
-    ws.is_alive().await; // A refusal is no join.
+    ws.is_alive().await; // A refused CONNECT does not count as a join.
     ws.closes(None, "the deadline").await;
     assert!(start.elapsed() >= deadline);
     let session = server.open().await;
     session.poll().await.is(200, "1");
     session.is_gone().await;
-    // Who has joined stays, also after having left again.
+    // A connection that has joined once stays open, even after it has left its last namespace.
     serves(&server, &mut member, &token, 0).await;
     send(&mut member, "1/TOKEN,", &token).await;
     server.open_ws().await.closes(None, "another's deadline").await;
@@ -177,7 +177,7 @@ async fn leaving_the_last_namespace_keeps_the_session() {
         ws.is_alive().await;
         ws.join(&token).await;
         serves(&server, &mut ws, &token, 1).await;
-        // What was left by the client is as if it had never been joined.
+        // A namespace that the client has left counts as never joined.
         send(&mut ws, packet, &token).await;
         send(&mut ws, "3/TOKEN,0[]", &token).await;
         ws.closes(None, packet).await;
@@ -191,7 +191,7 @@ async fn packets_that_cross_the_servers_goodbye_are_ignored() {
     let mut waiting = visitor(&server, &mut old, &token, 0).await;
     let mut new = server.open_ws().await;
     new.join(&token).await;
-    // The old end finishes what it was asked, and goes then.
+    // The older end answers what it was asked, and is then disconnected.
     send(&mut old, r#"3/TOKEN,0[200,"last words"]"#, &token).await;
     waiting.answer().await.is(200, "last words");
     old.expect(&format!("41/{token},")).await;

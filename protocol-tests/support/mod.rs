@@ -1,4 +1,4 @@
-//! What several suites share: a server in this process, and clients of every kind.
+//! Clients that several suites share, and a server in this process.
 
 pub(crate) mod end;
 pub(crate) mod wire;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::{files, root, texts};
 
-/// Everything in which a document may be named: code, scripts and the documents themselves. The tests of this program are left
-/// out, for they name what does not exist.
+/// Everything in which a document may be named: code, scripts and the documents themselves. The tests of this program are
+/// left out, for they name what does not exist.
 fn texts_that_cite() -> Vec<(PathBuf, String)> {
     let folders = ["src", "protocol-tests", "scripts", "examples", "benches", "fuzz"];
     let mut all: Vec<_> = folders.iter().flat_map(|folder| texts(&root().join(folder))).collect();

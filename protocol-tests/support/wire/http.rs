@@ -5,7 +5,7 @@ use tokio::net::TcpStream;
 
 use super::{PATIENCE, within};
 
-/// An answer, as it came.
+/// A response as it arrived.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -33,7 +33,7 @@ impl Answer {
         assert_eq!((self.status, self.text().as_str()), (status, body));
     }
 
-    /// The session's id in a handshake.
+    /// The session id in a handshake.
     pub(crate) fn sid(&self) -> String {
         sid_of(&self.text())
     }
@@ -56,12 +56,12 @@ impl Peer {
         Self { stream, buffer: Vec::new() }
     }
 
-    /// Sends as much as the server takes: it may have ended the connection already.
+    /// Sends the bytes, unless the server ends the connection meanwhile; returns whether all were sent.
     pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> bool {
         within("the server to read or to end the connection", self.stream.write_all(bytes)).await.is_ok()
     }
 
-    /// All that comes until the server ends the connection, in order or with a reset.
+    /// Reads until the server ends the connection, with FIN or with a reset.
     pub(crate) async fn until_end(&mut self) -> Vec<u8> {
         let reading = async { while matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {} };
         if tokio::time::timeout(PATIENCE, reading).await.is_err() {
@@ -74,7 +74,7 @@ impl Peer {
         within("the server to read", self.stream.write_all(bytes)).await.unwrap();
     }
 
-    /// Reads more. False at the end of the stream.
+    /// Reads more; returns whether there was more.
     async fn fill(&mut self, what: &str) -> bool {
         within(what, self.stream.read_buf(&mut self.buffer)).await.unwrap() > 0
     }
@@ -86,7 +86,7 @@ impl Peer {
         self.buffer.drain(..count).collect()
     }
 
-    /// Reads an answer without a body.
+    /// Reads the head of a response.
     pub(crate) async fn head(&mut self) -> Answer {
         let end = loop {
             if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -99,6 +99,7 @@ impl Peer {
         Answer { status, head, body: Vec::new() }
     }
 
+    /// Reads a response with its body.
     pub(crate) async fn answer(&mut self) -> Answer {
         let mut answer = self.head().await;
         if !matches!(answer.status, 101 | 204) {
@@ -108,13 +109,13 @@ impl Peer {
         answer
     }
 
-    /// The rest of an answer whose first line was read, as text.
+    /// Reads the rest of a response whose `HTTP/1.1 200` was read already, and returns its body.
     pub(crate) async fn answer_after_status(&mut self) -> String {
         self.buffer.splice(..0, *b"HTTP/1.1 200");
         self.answer().await.text()
     }
 
-    /// The server ends the connection, and says nothing more.
+    /// The server ends the connection, and sends nothing before that.
     pub(crate) async fn ends(&mut self) {
         assert!(!self.fill("the end of the connection").await, "{:?}", String::from_utf8_lossy(&self.buffer));
     }

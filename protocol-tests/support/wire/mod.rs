@@ -1,4 +1,4 @@
-//! A server in this process, and clients that write their own bytes: HTTP requests and WebSocket frames as they stand.
+//! A server in this process, and clients that write HTTP requests and WebSocket frames byte by byte.
 
 mod http;
 mod polling;
@@ -17,20 +17,21 @@ pub(crate) use self::http::{Answer, Peer, sid_of};
 pub(crate) use self::polling::Polling;
 pub(crate) use self::websocket::{Frame, Ws, frame};
 
-/// How long anything may take before a test gives up: nothing that passes ever waits for it.
+/// How long a test waits for one event before it fails. A test that passes never waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The key of RFC 6455, section 1.3, and what it must be answered with.
+/// The key in the example of RFC 6455, section 1.3, and the answer to it.
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// Headers of a request.
+/// The headers of a request.
 pub(crate) type Headers<'h> = &'h [(&'h str, &'h str)];
 
 /// The headers that ask for a WebSocket.
 pub(crate) const UPGRADE: Headers<'static> =
     &[("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", KEY)];
 
+/// Waits for an event; panics if it does not come in time.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
@@ -38,7 +39,7 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     }
 }
 
-/// A server of its own for each test; it ends with the test's runtime.
+/// A running server. Each test has its own, which ends with the test's runtime.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -59,7 +60,7 @@ impl Server {
         Self { address, stop }
     }
 
-    /// Tells the server to end.
+    /// Tells the server to stop.
     pub(crate) fn stop(self) {
         drop(self.stop);
     }
@@ -70,7 +71,7 @@ impl Server {
         Peer::new(stream)
     }
 
-    /// Sends a request and does not wait for its answer.
+    /// Sends a request and does not wait for the response.
     pub(crate) async fn send(&self, method: &str, target: &str, headers: Headers<'_>, body: &[u8]) -> Peer {
         let mut peer = self.peer().await;
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n");
@@ -89,37 +90,37 @@ impl Server {
         if method == "HEAD" { peer.head().await } else { peer.answer().await }
     }
 
-    /// A GET of the Engine.IO path.
+    /// Sends a GET to the Engine.IO path, and waits for the response.
     pub(crate) async fn get(&self, query: &str) -> Answer {
         self.ask("GET", &format!("/socket.io/?{query}"), &[], b"").await
     }
 
-    /// Gives whatever was sent before this the time to be served: requests that came later were answered meanwhile.
+    /// Waits until three further requests have been answered, so that what was sent before has been served too.
     pub(crate) async fn settle(&self) {
         for _ in 0..3 {
             assert_eq!(self.ask("GET", "/healthz", &[], b"").await.status, 200);
         }
     }
 
-    /// Opens a session that polls.
+    /// Opens a polling session of revision 4.
     pub(crate) async fn open(&self) -> Polling<'_> {
         self.open_as("EIO=4").await
     }
 
-    /// Opens a session that polls; these are the words of its requests, beside transport and sid.
+    /// Opens a polling session. `words` is in the query of each of its requests, beside the transport and the session id.
     pub(crate) async fn open_as(&self, words: &'static str) -> Polling<'_> {
         let sid = self.get(&format!("{words}&transport=polling")).await.sid();
         Polling { server: self, words, sid }
     }
 
-    /// Opens a session of revision 3 that polls and has been told that it is in the default namespace.
+    /// Opens a polling session of revision 3, and takes the `40` that follows the handshake.
     pub(crate) async fn open_v3(&self, words: &'static str) -> Polling<'_> {
         let session = self.open_as(words).await;
         session.poll().await.is(200, "2:40");
         session
     }
 
-    /// Opens a session on a WebSocket, whose handshake packet was read.
+    /// Opens a session on a WebSocket, and takes its handshake.
     pub(crate) async fn open_ws(&self) -> Ws {
         let mut ws = self.ws("EIO=4&transport=websocket").await;
         let Frame::Text(open) = ws.next().await else { panic!("no handshake") };
@@ -127,7 +128,7 @@ impl Server {
         ws
     }
 
-    /// The same in revision 3, where it has been told that it is in the default namespace.
+    /// The same in revision 3; takes the `40` that follows the handshake too.
     pub(crate) async fn open_ws_v3(&self) -> Ws {
         let mut ws = self.ws("EIO=3&transport=websocket").await;
         let open = ws.next_text().await;
@@ -136,7 +137,7 @@ impl Server {
         ws
     }
 
-    /// A WebSocket of revision 3 that has joined a new token's namespace.
+    /// Opens a session of revision 3 on a WebSocket, and joins the namespace of a new token.
     pub(crate) async fn joined_v3(&self) -> (Ws, String) {
         let (mut ws, token) = (self.open_ws_v3().await, self.token().await);
         ws.text(&format!("40/{token}")).await;
@@ -144,14 +145,14 @@ impl Server {
         (ws, token)
     }
 
-    /// A WebSocket that has joined a new token's namespace.
+    /// Opens a session on a WebSocket, and joins the namespace of a new token.
     pub(crate) async fn joined(&self) -> (Ws, String) {
         let (mut ws, token) = (self.open_ws().await, self.token().await);
         ws.join(&token).await;
         (ws, token)
     }
 
-    /// A WebSocket that must be granted.
+    /// Asks for a WebSocket, which must be granted.
     pub(crate) async fn ws(&self, query: &str) -> Ws {
         let mut peer = self.send("GET", &format!("/socket.io/?{query}"), UPGRADE, b"").await;
         let answer = peer.answer().await;
@@ -159,21 +160,21 @@ impl Server {
         Ws { peer }
     }
 
-    /// A request for a WebSocket that must be answered otherwise.
+    /// Asks for a WebSocket, which must be refused.
     pub(crate) async fn no_ws(&self, query: &str) -> Answer {
         let answer = self.ask("GET", &format!("/socket.io/?{query}"), UPGRADE, b"").await;
         assert_ne!(answer.status, 101);
         answer
     }
 
-    /// A new token.
+    /// Asks for a new token.
     pub(crate) async fn token(&self) -> String {
         let token = self.ask("GET", "/new", &[], b"").await.text();
         assert_eq!(token.len(), 48);
         token
     }
 
-    /// A visitor who brings these bytes; his answer comes when the end has acked.
+    /// Sends a visitor's request with this body. The response comes when the end has acked.
     pub(crate) async fn visit(&self, token: &str, body: &[u8]) -> Peer {
         self.visit_as("application/octet-stream", token, body).await
     }
@@ -185,7 +186,7 @@ impl Server {
 
 pub(crate) const NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";
 
-/// What a CONNECT to a namespace that is no token is answered with, as an Engine.IO packet.
+/// The refusal of a CONNECT to a namespace that is no token, as an Engine.IO packet.
 pub(crate) fn refusal(namespace: &str) -> String {
     format!(r#"44{namespace},{{"message":"{NOT_FOUND}"}}"#)
 }
@@ -195,7 +196,7 @@ pub(crate) fn refusal_v3(namespace: &str) -> String {
     format!(r#"44{namespace},"{NOT_FOUND}""#)
 }
 
-/// A text payload of revision 3: each packet with its length in front, in UTF-16 code units.
+/// Encodes packets as a text payload of revision 3: each behind its length in UTF-16 code units.
 pub(crate) fn counted(packets: &[&str]) -> String {
     packets.iter().map(|packet| format!("{}:{packet}", packet.encode_utf16().count())).collect()
 }

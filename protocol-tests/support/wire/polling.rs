@@ -2,16 +2,16 @@
 
 use super::{Answer, Peer, Server, Ws, refusal};
 
-/// A session that polls.
+/// A polling session.
 pub(crate) struct Polling<'s> {
     pub(super) server: &'s Server,
-    /// What its requests say beside transport and sid.
+    /// The query of the session's requests, but for the transport and the session id.
     pub(crate) words: &'static str,
     pub(crate) sid: String,
 }
 
 impl Polling<'_> {
-    /// The query of its requests, for this transport.
+    /// The whole query of the session's requests, for this transport.
     pub(crate) fn query(&self, transport: &str) -> String {
         format!("{}&transport={transport}&sid={}", self.words, self.sid)
     }
@@ -24,7 +24,7 @@ impl Polling<'_> {
         self.server.get(&self.query("polling")).await
     }
 
-    /// A poll that the server holds.
+    /// Sends a poll that the server holds.
     pub(crate) async fn held_poll(&self) -> Peer {
         let peer = self.server.send("GET", &self.target(), &[], b"").await;
         self.server.settle().await;
@@ -39,7 +39,7 @@ impl Polling<'_> {
         self.server.ask("POST", &self.target(), &[("Content-Type", content_type)], body.as_ref()).await
     }
 
-    /// A POST of which only this was sent so far, head included; `framing` is the header that tells its length.
+    /// Begins a POST: sends its head with the header `framing`, which tells the length, and the start of its body.
     pub(crate) async fn begun_post(&self, framing: &str, start: &[u8]) -> Peer {
         let mut peer = self.server.peer().await;
         let head = format!("POST {} HTTP/1.1\r\nHost: test\r\n{framing}\r\n\r\n", self.target());
@@ -47,11 +47,12 @@ impl Polling<'_> {
         peer
     }
 
+    /// Asks for a WebSocket that is to take the session over.
     pub(crate) async fn candidate(&self) -> Ws {
         self.server.ws(&self.query("websocket")).await
     }
 
-    /// A candidate that has probed and was answered.
+    /// The same, and has the probe answered.
     pub(crate) async fn probed(&self) -> Ws {
         let mut ws = self.candidate().await;
         ws.text("2probe").await;
@@ -65,7 +66,7 @@ impl Polling<'_> {
         self.poll().await.is(200, &refusal("/alive"));
     }
 
-    /// In revision 3: its ping is answered, and nothing else was on its way.
+    /// A ping of revision 3 is answered, and nothing else was on its way.
     pub(crate) async fn pings(&self) {
         self.post("1:2").await.is(200, "ok");
         self.poll().await.is(200, "1:3");

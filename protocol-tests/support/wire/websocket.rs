@@ -2,7 +2,7 @@
 
 use super::{Peer, refusal, sid_of};
 
-/// What a server says on a WebSocket.
+/// A frame from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Frame {
     Text(String),
@@ -11,7 +11,7 @@ pub(crate) enum Frame {
     Close(Option<u16>),
 }
 
-/// The bytes of a client's frame.
+/// Encodes a client's frame, with a mask. `first` is its first byte: 0x81 is a whole text.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x5a, 0x01, 0xff, 0x3c];
     let mut bytes = vec![first];
@@ -37,7 +37,7 @@ pub(crate) struct Ws {
 }
 
 impl Ws {
-    /// A frame with a mask; `first` is its first byte: 0x81 is a whole text.
+    /// Sends a frame; see [`frame`].
     pub(crate) async fn frame(&mut self, first: u8, payload: &[u8]) {
         self.peer.send(&frame(first, payload)).await;
     }
@@ -50,6 +50,7 @@ impl Ws {
         self.frame(0x82, data).await;
     }
 
+    /// Waits for the next frame.
     pub(crate) async fn next(&mut self) -> Frame {
         let head = self.peer.exactly(2).await;
         let length = match head[1] {
@@ -74,7 +75,7 @@ impl Ws {
         assert_eq!(self.next().await, Frame::Text(text.to_owned()));
     }
 
-    /// The next is a text; gives it.
+    /// Waits for the next frame, which must be text.
     pub(crate) async fn next_text(&mut self) -> String {
         match self.next().await {
             Frame::Text(text) => text,
@@ -82,7 +83,7 @@ impl Ws {
         }
     }
 
-    /// The next is a close frame, with this code or none, and then the end.
+    /// The next frame is a close frame with this code, or without one, and then the connection ends.
     pub(crate) async fn closes(&mut self, code: Option<u16>, why: &str) {
         assert_eq!(self.next().await, Frame::Close(code), "{why}");
         self.peer.ends().await;
@@ -94,19 +95,19 @@ impl Ws {
         self.expect(&refusal("/alive")).await;
     }
 
-    /// In revision 3: its ping is answered, and nothing else was on its way.
+    /// A ping of revision 3 is answered, and nothing else was on its way.
     pub(crate) async fn pings(&mut self) {
         self.text("2").await;
         self.expect("3").await;
     }
 
-    /// Joins a token's namespace; gives the socket's id.
+    /// Joins a token's namespace, and returns the socket's id.
     pub(crate) async fn join(&mut self, token: &str) -> String {
         self.text(&format!("40/{token},")).await;
         self.has_joined(token).await
     }
 
-    /// The next says that it has joined; gives the socket's id.
+    /// The next frame accepts the CONNECT; returns the socket's id.
     pub(crate) async fn has_joined(&mut self, token: &str) -> String {
         let reply = self.next_text().await;
         let sid = sid_of(&reply);
@@ -114,7 +115,7 @@ impl Ws {
         sid
     }
 
-    /// The next is a visitor's request with this ack id; gives its text.
+    /// The next frame is a visitor's request with this ack id; returns its text.
     pub(crate) async fn request(&mut self, token: &str, id: usize) -> String {
         let text = self.next_text().await;
         let (head, _) = text.split_once(r#"["request",{"#).unwrap_or_else(|| panic!("{text} is no request"));
