@@ -30,7 +30,7 @@ async fn a_late_ack_from_before_a_reconnect_answers_no_visitor() {
 
 #[tokio::test]
 async fn a_late_ack_after_the_timeout_answers_no_visitor() {
-    let server = Server::with(|config| config.response_timeout = ms(200)).await;
+    let server = Server::with(|config| config.response_timeout = ms(1_000)).await;
     let (mut ws, token) = server.joined().await;
     let (mut first, owed) = visitor(&server, &mut ws, &token).await;
     first.answer().await.is(200, "OK");

@@ -141,7 +141,7 @@ async fn an_end_that_stops_reading_is_disconnected() {
 
 #[tokio::test]
 async fn a_poll_that_never_comes_ends_the_session() {
-    let (server, figures) = impatient(|config| (config.ping_interval, config.ping_timeout) = (ms(200), ms(200))).await;
+    let (server, figures) = impatient(|config| (config.ping_interval, config.ping_timeout) = (ms(500), ms(500))).await;
     let token = server.token().await;
     let session = server.open().await;
     session.post(format!("40/{token},")).await.is(200, "ok");
@@ -153,7 +153,7 @@ async fn a_poll_that_never_comes_ends_the_session() {
 
 #[tokio::test]
 async fn engineioxide_731_an_upgrade_that_is_never_finished() {
-    let (server, figures) = impatient(|config| config.upgrade_timeout = ms(200)).await;
+    let (server, figures) = impatient(|config| config.upgrade_timeout = ms(500)).await;
     let session = server.open().await;
     for probed in [false, true] {
         let mut candidate = session.candidate().await;
@@ -175,7 +175,7 @@ async fn engineioxide_731_an_upgrade_that_is_never_finished() {
 
 #[tokio::test]
 async fn a_session_that_never_joins_is_closed() {
-    let (server, figures) = impatient(|config| config.connect_timeout = ms(200)).await;
+    let (server, figures) = impatient(|config| config.connect_timeout = ms(1_000)).await;
     let (_polling, _ws) = (server.open().await, server.open_ws().await);
     assert_eq!(figures.used("sessions").await, 2);
     figures.all_given_back("sessions that never join").await;
@@ -183,7 +183,7 @@ async fn a_session_that_never_joins_is_closed() {
 
 #[tokio::test]
 async fn half_a_message_and_then_silence_end_the_session() {
-    let (server, figures) = impatient(|config| (config.ping_interval, config.ping_timeout) = (ms(200), ms(200))).await;
+    let (server, figures) = impatient(|config| (config.ping_interval, config.ping_timeout) = (ms(500), ms(500))).await;
     let mut ws = server.open_ws().await;
     ws.peer.send(&frame(0x81, &[b'4'; 100_000])[..50_000]).await;
     figures.until_used("bytes", |used| used >= 50_000, "half a message").await;
