@@ -18,19 +18,20 @@ use std::time::Duration;
 use bytestring::ByteString;
 use clap::Parser;
 use http::StatusCode;
+use socket2me::engine::session_task::Link;
+use socket2me::engine::socket_io::{Connect, Host, Received, Refusal, Reply, Socket, SocketIo};
+use socket2me::engine::{Application, Engine, Handle, Limits, Opening};
+use socket2me::net::arrival::Arrival;
+use socket2me::net::budget::Budget;
+use socket2me::net::listener as server;
+use socket2me::net::reply::Reply as HttpReply;
+use socket2me::net::websocket::{self, Lost, WebSocket};
 use socket2me::proto::engine_io::{self, CloseReason, Message, Outgoing, Room, Session};
 use socket2me::proto::json;
 use socket2me::proto::link::Layer;
 use socket2me::proto::socket_io::connection::{self, AckError, Answer, DisconnectReason};
 use socket2me::proto::socket_io::packet::{Args, Encoded};
 use socket2me::proto::time::Instant;
-use socket2me::server::budget::Budget;
-use socket2me::server::engine::{Application, Engine, Handle, Limits, Opening};
-use socket2me::server::http as server;
-use socket2me::server::link::Link;
-use socket2me::server::reply::Reply as HttpReply;
-use socket2me::server::socket_io::{Connect, Host, Received, Refusal, Reply, Socket, SocketIo};
-use socket2me::server::websocket::{self, Lost, WebSocket};
 use tokio::net::TcpListener;
 
 /// Sends back whatever it is sent
@@ -81,11 +82,12 @@ async fn main() -> std::io::Result<()> {
     let handler = {
         let (socket_io, engine_io) = (socket_io.clone(), engine_io.clone());
         let memory = Budget::new(256 << 20);
-        move |request: http::Request<hyper::body::Incoming>, peer| {
+        move |request: http::Request<hyper::body::Incoming>, arrival: Arrival| {
             let (socket_io, engine_io, memory) = (socket_io.clone(), engine_io.clone(), Arc::clone(&memory));
             let max_payload = flags.max_payload;
             async move {
                 let (mut head, body) = request.into_parts();
+                let peer = arrival.peer;
                 match head.uri.path() {
                     "/socket.io/" => socket_io.serve(&mut head, body, peer).await,
                     "/engine.io/" => engine_io.serve(&mut head, body, peer).await,

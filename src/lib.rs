@@ -8,7 +8,9 @@
 //! - [`proto`]: Engine.IO, Socket.IO and the exchange as plain values and state machines, without I/O
 //! - [`config`]: flags, environment, defaults
 //! - [`store`]: where tokens live
-//! - [`server`]: sockets, tasks and time around the machines
+//! - [`net`]: sockets for either side of the wire
+//! - [`engine`]: an Engine.IO and Socket.IO server for any host
+//! - [`relay`]: the product: tokens, tunnels, exchanges
 //! - [`fuzzing`]: the bodies of the fuzz targets
 //!
 //! The two protocol layers make a Socket.IO server of their own, with the relay as one host: `examples/echo.rs` is another.
@@ -17,8 +19,10 @@
 //! across an await; an unbounded channel or buffer; a JSON tree of anything that is only passed on; unsafe code.
 
 pub mod config;
+pub mod engine;
 pub mod fuzzing;
+pub mod net;
 pub mod proto;
-pub mod server;
+pub mod relay;
 pub mod store;
 mod tables;

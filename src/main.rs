@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use socket2me::config::{Cli, Command, LogFormat, ServeConfig};
-use socket2me::server;
+use socket2me::relay;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -49,11 +49,11 @@ async fn serve(config: ServeConfig) -> Result<(), String> {
         message
     })?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    let url = config.public_url.clone().unwrap_or_else(|| server::local_url(address));
+    let url = config.public_url.clone().unwrap_or_else(|| relay::local_url(address));
     let shutdown = shutdown().map_err(|error| format!("cannot wait for signals: {error}"))?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     let ready = || println!("Socket2Me is ready at {url} - get a token with: curl {url}/new");
-    server::run(listener, config, ready, shutdown).await.map_err(|error| error.to_string())
+    relay::run(listener, config, ready, shutdown).await.map_err(|error| error.to_string())
 }
 
 /// All interfaces means both families where there are both.

@@ -1,4 +1,5 @@
-//! Payloads, polls, POSTs and the heartbeat of revision 4 (PROTOCOL.md, "Polling bodies", "Requests" and "A session").
+//! Payloads, polls, POSTs and the heartbeat of revision 4 (PROTOCOL.md, "Polling bodies", "Engine.IO requests" and "A
+//! session").
 
 use std::time::Instant;
 

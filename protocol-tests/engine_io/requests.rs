@@ -1,4 +1,4 @@
-//! Handshakes, errors and CORS (PROTOCOL.md, "Requests").
+//! Handshakes, errors and CORS (PROTOCOL.md, "Engine.IO requests").
 
 use super::{E0, E1, E2, E3, E5, NOBODY, ms, small};
 use crate::support::wire::{KEY, Server, UPGRADE, sid_of};

@@ -1,4 +1,4 @@
-//! The upgrade and the WebSocket itself (PROTOCOL.md, "Packets" and "A session").
+//! The upgrade and the WebSocket itself (PROTOCOL.md, "Engine.IO packets" and "A session").
 
 use std::time::Instant;
 

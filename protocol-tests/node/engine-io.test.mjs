@@ -1,5 +1,5 @@
-// The cases of the published Engine.IO v3 and v4 suites, written anew from their description (protocol.md, F.3),
-// against `examples/echo.rs`. Sleeps are part of what is tested.
+// The cases of the published Engine.IO v3 and v4 suites, rewritten, against `examples/echo.rs`. The sleeps belong to the
+// cases.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -8,7 +8,7 @@ import { Echo, REVISIONS, engineIoCases } from './echo-support.mjs';
 
 const FRAMED = Buffer.from('0006ff3468656c6c6f0105ff0401020304', 'hex');
 
-/** What it shows, what the handshake's query has besides, what is posted, what comes back if not the same. */
+/** Name, addition to the handshake's query, what is posted, and what the poll returns if it is not the same. */
 const PAYLOADS = {
   3: [
     ['one plain text packet', '&b64=1', '6:4hello'],
@@ -66,7 +66,7 @@ for (const [number, revision] of Object.entries(REVISIONS)) {
 
         it('closes the session upon invalid packet format', async () => {
           const query = await echo.open();
-          await echo.post(query, 'abc').catch(() => {}); // any answer will do, a reset too
+          await echo.post(query, 'abc').catch(() => {}); // any answer is fine, and so is a reset
           assert.equal((await echo.get(query)).status, 400);
         });
 

@@ -1,4 +1,4 @@
-//! The body of a request, as the end gets it (PROTOCOL.md, "The request event").
+//! The body of a request, as the end gets it (PROTOCOL.md, "Bodies").
 
 use socket2me::config::ServeConfig;
 

@@ -33,6 +33,13 @@ pub struct LimitConfig {
     /// Exchanges in flight of one tunnel: a tenth of all, so that one slow end does not stop the others
     #[arg(long, env = "SOCKET2ME_MAX_EXCHANGES_PER_TUNNEL", default_value = "1000", value_name = "COUNT")]
     pub max_exchanges_per_tunnel: usize,
+    /// Request bodies of visitors that are still arriving. A request over it is answered 503
+    #[arg(long, env = "SOCKET2ME_MAX_UPLOADS", default_value = "10000", value_name = "COUNT")]
+    pub max_uploads: usize,
+    /// Request bodies of one address that are still arriving. A request over it is answered 429
+    /// [default: 100, and none for this machine's own addresses]
+    #[arg(long, env = "SOCKET2ME_MAX_UPLOADS_PER_ADDRESS", value_name = "COUNT")]
+    pub max_uploads_per_address: Option<usize>,
     /// Memory for bodies and messages on their way, of all together; the exchanges of one tunnel get a quarter of it, and
     /// so does what waits to be sent on one session
     /// [default: 256MiB, or eight times --max-payload where that is more]

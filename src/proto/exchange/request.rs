@@ -7,10 +7,11 @@ use std::ops::Range;
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::body::Body;
-use super::headers::{HopByHop, value_to_text};
+use super::headers::HopByHop;
 use super::options::EndOptions;
 use super::query;
 use crate::proto::engine_io::Room;
+use crate::proto::headers::value_to_text;
 use crate::proto::json::{write_continuation, write_string};
 use crate::proto::socket_io::packet::Encoded;
 use crate::proto::socket_io::{AckId, Namespace};

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::headers::{HopByHop, is_ends_own, text_to_value};
+use super::headers::{HopByHop, is_ends_own};
+use crate::proto::headers::text_to_value;
 use crate::proto::json::{self, Kind};
 use crate::proto::socket_io::attachments::placeholders;
 use crate::proto::socket_io::connection::Answer;

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 
-use super::reply::{self, Reply};
+use crate::net::reply::{self, Reply};
 
 /// What this is and how to try it: as a page for a browser, as text for everybody else.
 pub(super) fn welcome(headers: &HeaderMap, url: &str) -> Reply {

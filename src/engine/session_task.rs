@@ -12,11 +12,10 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use super::body::{self, UNCOUNTED};
-use super::budget::Held;
-use super::engine::{self, Application, Opening, Registration, SessionPlace, Shared};
 use super::mailbox;
-use super::websocket::{self, Lost, Received, WebSocket};
+use super::{Application, Opening, Registration, SessionPlace, Shared};
+use crate::net::budget::{Memory, UNCOUNTED_BYTES};
+use crate::net::websocket::{self, Lost, Received, WebSocket};
 use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PollAnswer, PostError};
 use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Rejection, Revision, Session};
@@ -72,11 +71,11 @@ pub(super) fn prepare<A: Application>(
     websocket: Option<WebSocket>,
 ) -> (mailbox::Sender<Command<A::Command>>, impl Future<Output = ()> + Send + 'static) {
     let (registration, mailbox) = shared.register(session.sid(), place);
-    let (link, state) = engine::link_of(&registration, session, opening);
+    let (link, state) = super::link_of(&registration, session, opening);
     let sender = registration.mailbox();
     let Opening { peer, revision, .. } = opening;
     tracing::debug!(session = ?registration.sid, %peer, ?revision, "session opened");
-    let (candidate, timer, held) = (None, None, None);
+    let (candidate, timer, held) = (None, None, Memory::default());
     let task = Task { link, state, mailbox, has_waited: false, websocket, candidate, timer, held, registration };
     (sender, task)
 }
@@ -91,7 +90,7 @@ struct Task<A: Application> {
     candidate: Option<Box<WebSocket>>,
     timer: Option<Pin<Box<Sleep>>>,
     /// The memory that waits here.
-    held: Option<Held>,
+    held: Memory,
     registration: Registration<A>,
 }
 
@@ -263,9 +262,9 @@ impl<A: Application> Task<A> {
     fn count_memory(&mut self, now: Instant) {
         let unsent = self.websocket.as_ref().map_or(0, WebSocket::unsent_bytes);
         let bytes = self.link.buffered_bytes() + unsent;
-        if bytes <= UNCOUNTED {
-            self.held = None;
-        } else if !body::count(&mut self.held, bytes, &self.registration.shared.limits.bytes) {
+        if bytes <= UNCOUNTED_BYTES {
+            self.held.clear();
+        } else if !self.held.resize(bytes, &self.registration.shared.limits.bytes) {
             tracing::warn!(session = ?self.registration.sid, bytes, "no memory for what waits for a client: its session is closed");
             self.link.close(CloseReason::Overflow, now);
             self.let_application_act(now);

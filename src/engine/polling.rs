@@ -11,12 +11,13 @@ use http::request::Parts;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
-use super::body::{self, BodyError, Kept};
-use super::budget::Budget;
-use super::engine::Limits;
-use super::link::Command;
 use super::mailbox;
-use super::reply::{self, Reply};
+use super::session_task::Command;
+use crate::engine::Limits;
+use crate::net::body::{self, BodyError, BodyLimits, Kept};
+use crate::net::budget::Budget;
+use crate::net::listener::release_head;
+use crate::net::reply::{self, Reply, ReplyBody};
 use crate::proto::engine_io::jsonp::{Jsonp, payload_of_form};
 use crate::proto::engine_io::payload::{Body, ToAscii};
 use crate::proto::engine_io::query::Target;
@@ -27,18 +28,17 @@ use crate::proto::engine_io::{CloseReason, Rejection, Revision};
 const TEXT: &str = "text/plain; charset=UTF-8";
 const BINARY: &str = "application/octet-stream";
 
-/// Waits for packets. The answer's headers get the room of `room`.
+/// Waits for packets.
 pub(super) async fn poll<C>(
     mailbox: &mailbox::Sender<Command<C>>,
     revision: Option<Revision>,
     jsonp: Option<Jsonp>,
     to_ascii: Option<ToAscii>,
     memory: &Arc<Budget>,
-    room: HeaderMap,
 ) -> Reply {
     let (reply, answer) = oneshot::channel();
     if !mailbox.send(Command::Poll { revision, reply }) {
-        return reply::rejection(Rejection::SessionUnknown);
+        return refuse(Rejection::SessionUnknown);
     }
     match answer.await {
         Ok(PollAnswer::Packets(batch)) => {
@@ -50,15 +50,15 @@ pub(super) async fn poll<C>(
                     Body::Binary(payload) => (BINARY, payload),
                 },
             };
-            match body::counted(payload, memory) {
-                Some(payload) => reply::text_in(room, StatusCode::OK, content_type, payload),
+            match ReplyBody::counted(payload, memory) {
+                Some(payload) => reply::text(StatusCode::OK, content_type, payload),
                 // The client takes it for the end of its session, and comes back.
                 None => reply::empty(StatusCode::SERVICE_UNAVAILABLE),
             }
         }
-        Ok(PollAnswer::Rejected(rejection)) => reply::rejection(rejection),
+        Ok(PollAnswer::Rejected(rejection)) => refuse(rejection),
         Ok(PollAnswer::Overlap) => reply::empty(StatusCode::BAD_REQUEST),
-        Err(_) => reply::rejection(Rejection::SessionUnknown),
+        Err(_) => refuse(Rejection::SessionUnknown),
     }
 }
 
@@ -73,11 +73,12 @@ pub(super) async fn post<C: Send + 'static>(
 ) -> Reply {
     let Target { revision, .. } = target;
     let content = content_of(&head.headers, target);
-    let room = reply::room_of(head);
-    let mut reading = Box::pin(body::read(body, limit, limits.stall_timeout, &limits.bytes));
+    release_head(head);
+    let body_limits = BodyLimits { max_bytes: limit, stall_timeout: limits.stall_timeout, memory: &limits.bytes };
+    let mut reading = Box::pin(body::read(body, body_limits));
     // A body that has arrived with its head needs one trip to the session's task, not two.
     let result = match reading.as_mut().now_or_never() {
-        Some(Ok(Kept { bytes, held: _held })) => {
+        Some(Ok(Kept { bytes, memory: _memory })) => {
             let body = decode(bytes, content);
             ask(mailbox, |reply| Command::Post { revision, body, reply }).await
         }
@@ -88,8 +89,8 @@ pub(super) async fn post<C: Send + 'static>(
                     None => reading.await,
                 };
                 match body {
-                    Ok(Kept { bytes, held: _held }) => posting.end(decode(bytes, content)).await,
-                    Err(BodyError::TooLarge) => {
+                    Ok(Kept { bytes, memory: _memory }) => posting.end(decode(bytes, content)).await,
+                    Err(BodyError::TooLarge(limit)) => {
                         tracing::warn!(limit, "a polling body is over --max-payload: its session is closed");
                         return refused(posting, StatusCode::PAYLOAD_TOO_LARGE).await;
                     }
@@ -106,7 +107,7 @@ pub(super) async fn post<C: Send + 'static>(
         },
     };
     match result {
-        Ok(()) => reply::text_in(room, StatusCode::OK, "text/html", "ok"),
+        Ok(()) => reply::text(StatusCode::OK, "text/html", "ok"),
         Err(error) => broken(error),
     }
 }
@@ -148,7 +149,7 @@ async fn refused<C: Send + 'static>(posting: Posting<C>, status: StatusCode) -> 
 
 fn broken(error: PostError) -> Reply {
     match error {
-        PostError::Rejected(rejection) => reply::rejection(rejection),
+        PostError::Rejected(rejection) => refuse(rejection),
         PostError::Broken => {
             let mut reply = reply::empty(StatusCode::BAD_REQUEST);
             reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -197,4 +198,24 @@ async fn ask<C>(
         return Err(GONE);
     }
     answer.await.map_err(|_| GONE)?
+}
+
+/// An error of Engine.IO, in the reference's form: `{"code":N,"message":"…"}`.
+pub(super) fn refuse(rejection: Rejection) -> Reply {
+    let status = StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    match rejection.code_and_message() {
+        Some((code, message)) => {
+            let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
+            let mut reply = reply::text(status, "application/json", body);
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            reply
+        }
+        None => {
+            let mut reply = reply::empty(status);
+            reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, POST"));
+            reply
+        }
+    }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::budget::network_of;
 use crate::config::ServeConfig;
+use crate::net::budget::network_of;
 use crate::tables;
 
 /// The original's `THROTTLE_INTERVAL_MAX`.

@@ -1,4 +1,4 @@
-//! The Socket.IO server: namespaces, events and acks for a [`Host`], on any [`Engine`](super::engine::Engine).
+//! The Socket.IO server: namespaces, events and acks for a [`Host`], on any [`Engine`](crate::engine::Engine).
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -8,8 +8,8 @@ use bytestring::ByteString;
 use futures::FutureExt as _;
 use rand::RngCore as _;
 
-use super::engine::{Application, Handle, Opening, Undelivered};
-use super::link::Link;
+use super::session_task::Link;
+use super::{Application, Handle, Opening, Undelivered};
 use crate::proto::engine_io::{Revision, Sid};
 use crate::proto::socket_io::connection::{AckError, Answer, DisconnectReason, Settings};
 use crate::proto::socket_io::packet::{Args, Encoded};

@@ -1,7 +1,12 @@
 //! The Engine.IO server: its sessions, and the HTTP requests that open, poll, feed and upgrade them.
 //!
 //! It knows nothing of tunnels. What stands on a session is an [`Application`]: Socket.IO with its hosts
-//! ([`super::socket_io`]), or a protocol of one's own.
+//! ([`self::socket_io`]), or a protocol of one's own.
+
+pub(crate) mod mailbox;
+mod polling;
+pub mod session_task;
+pub mod socket_io;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,13 +21,12 @@ use hyper::body::Incoming;
 use rand::Rng as _;
 use tokio::sync::oneshot;
 
-use super::budget::{Budget, Held, PerAddress, Place};
-use super::clock::Clock;
-use super::link::{self, Command, Link};
-use super::mailbox;
-use super::polling;
-use super::reply::{self, Reply};
-use super::websocket;
+use self::session_task::{Command, Link};
+use crate::net::budget::{AddressLimit, AddressSlot, Budget, Held, PerAddress};
+use crate::net::clock::Clock;
+use crate::net::listener::release_head;
+use crate::net::reply::{self, Reply};
+use crate::net::websocket;
 use crate::proto::engine_io::{BinaryAs, CloseReason, Method, Rejection, Revision, Session, Settings, Sid, Transport};
 use crate::proto::engine_io::{Request as EngineRequest, query::Target};
 use crate::proto::link::{Layer, ServerLink};
@@ -125,7 +129,7 @@ impl Default for Limits {
         Self {
             mailbox: 4096,
             sessions: Budget::new(20_000),
-            per_address: PerAddress::new(None, 500, Vec::new()),
+            per_address: PerAddress::new(AddressLimit { set: None, default: 500, exempt: Vec::new() }),
             bytes: Budget::new(256 << 20),
             stall_timeout: Duration::from_secs(30),
             origins: vec!["*".to_owned()],
@@ -135,15 +139,15 @@ impl Default for Limits {
 
 /// An Engine.IO server.
 pub struct Engine<A: Application> {
-    pub(super) shared: Arc<Shared<A>>,
+    shared: Arc<Shared<A>>,
 }
 
 /// What the tasks of all sessions share.
-pub(super) struct Shared<A: Application> {
-    pub(super) application: A,
-    pub(super) settings: Arc<Settings>,
-    pub(super) clock: Clock,
-    pub(super) limits: Limits,
+struct Shared<A: Application> {
+    application: A,
+    settings: Arc<Settings>,
+    clock: Clock,
+    limits: Limits,
     stopping: AtomicBool,
     /// How many sessions have ended, by the place of the reason in [`CloseReason::ALL`].
     ended: [AtomicU64; CloseReason::ALL.len()],
@@ -217,7 +221,7 @@ impl<A: Application> Engine<A> {
         } else {
             match self.dispatch(head, body, peer).await {
                 Ok(reply) => reply,
-                Err(rejection) => reply::rejection(rejection),
+                Err(rejection) => polling::refuse(rejection),
             }
         };
         reply.headers_mut().extend(cors);
@@ -239,15 +243,15 @@ impl<A: Application> Engine<A> {
                 let opening = Opening { peer, sid: session.sid(), revision, query: query.to_owned() };
                 match transport {
                     Transport::Polling => {
-                        let (mailbox, task) = link::prepare(&self.shared, session, place, &opening, None);
+                        let (mailbox, task) = session_task::prepare(&self.shared, session, place, &opening, None);
                         tokio::spawn(task);
+                        release_head(head);
                         Ok(polling::poll(
                             &mailbox,
                             Some(revision),
                             jsonp,
                             A::Layer::TO_ASCII,
                             &self.shared.limits.bytes,
-                            reply::room_of(head),
                         )
                         .await)
                     }
@@ -256,13 +260,13 @@ impl<A: Application> Engine<A> {
             }
             EngineRequest::Poll(target) => {
                 let mailbox = self.mailbox(target)?;
+                release_head(head);
                 Ok(polling::poll(
                     &mailbox,
                     target.revision,
                     target.jsonp,
                     A::Layer::TO_ASCII,
                     &self.shared.limits.bytes,
-                    reply::room_of(head),
                 )
                 .await)
             }
@@ -280,7 +284,7 @@ impl<A: Application> Engine<A> {
     fn open_websocket(
         &self,
         head: &mut Parts,
-        session: Session<link::Poller>,
+        session: Session<session_task::Poller>,
         place: SessionPlace,
         opening: Opening,
     ) -> Reply {
@@ -289,7 +293,7 @@ impl<A: Application> Engine<A> {
         let memory = Arc::clone(&self.shared.limits.bytes);
         websocket::accept(head, max_payload, memory, move |websocket| {
             if let Some(websocket) = websocket {
-                let (_, task) = link::prepare(&shared, session, place, &opening, Some(websocket));
+                let (_, task) = session_task::prepare(&shared, session, place, &opening, Some(websocket));
                 tokio::spawn(task);
             }
         })
@@ -314,7 +318,7 @@ impl<A: Application> Engine<A> {
         }))
     }
 
-    fn session(&self, revision: Revision, transport: Transport) -> Result<Session<link::Poller>, Rejection> {
+    fn session(&self, revision: Revision, transport: Transport) -> Result<Session<session_task::Poller>, Rejection> {
         if !self.shared.settings.revisions.contains(&revision) {
             return Err(Rejection::UnsupportedRevision);
         }
@@ -358,7 +362,7 @@ impl<A: Application> Engine<A> {
 
 impl<A: Application> Shared<A> {
     /// Makes a session's mailbox known, until the guard is dropped.
-    pub(super) fn register(
+    fn register(
         self: &Arc<Self>,
         sid: Sid,
         place: SessionPlace,
@@ -369,7 +373,7 @@ impl<A: Application> Shared<A> {
     }
 
     /// Counts the end of a session.
-    pub(super) fn count_end(&self, reason: CloseReason) {
+    fn count_end(&self, reason: CloseReason) {
         if let Some(index) = CloseReason::ALL.iter().position(|&known| known == reason) {
             self.ended[index].fetch_add(1, Ordering::Relaxed);
         }
@@ -382,25 +386,25 @@ impl<A: Application> Shared<A> {
 }
 
 /// A session's place in the table.
-pub(super) struct Registration<A: Application> {
-    pub(super) shared: Arc<Shared<A>>,
-    pub(super) sid: Sid,
+struct Registration<A: Application> {
+    shared: Arc<Shared<A>>,
+    sid: Sid,
     sender: mailbox::Sender<Command<A::Command>>,
     _place: SessionPlace,
 }
 
 /// A session's place among all sessions, and among those of its address.
-pub(super) struct SessionPlace {
+struct SessionPlace {
     _session: Held,
-    _of_address: Place,
+    _of_address: AddressSlot,
 }
 
 impl<A: Application> Registration<A> {
-    pub(super) fn handle(&self) -> Handle<A::Command> {
+    fn handle(&self) -> Handle<A::Command> {
         Handle { mailbox: self.sender.clone() }
     }
 
-    pub(super) fn mailbox(&self) -> mailbox::Sender<Command<A::Command>> {
+    fn mailbox(&self) -> mailbox::Sender<Command<A::Command>> {
         self.sender.clone()
     }
 }
@@ -414,9 +418,9 @@ impl<A: Application> Drop for Registration<A> {
 }
 
 /// Builds the link of a session.
-pub(super) fn link_of<A: Application>(
+fn link_of<A: Application>(
     registration: &Registration<A>,
-    session: Session<link::Poller>,
+    session: Session<session_task::Poller>,
     opening: &Opening,
 ) -> (Link<A>, A::Session) {
     let Shared { application, clock, .. } = &*registration.shared;

@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-use super::engine::Undelivered;
+use crate::engine::Undelivered;
 
 /// Room for so many commands is kept for the next ones.
 const KEPT: usize = 64;
@@ -36,7 +36,7 @@ impl<C> Shared<C> {
 }
 
 /// Has the task woken that asks now.
-pub(super) fn wake_later(waker: &mut Option<Waker>, cx: &mut Context<'_>) {
+pub(crate) fn wake_later(waker: &mut Option<Waker>, cx: &mut Context<'_>) {
     match waker {
         Some(waker) => waker.clone_from(cx.waker()),
         none => *none = Some(cx.waker().clone()),

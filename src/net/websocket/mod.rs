@@ -1,5 +1,7 @@
 //! The WebSocket transport: the HTTP upgrade, frames in and out, and a proper end.
 
+mod writer;
+
 use std::future::poll_fn;
 use std::io;
 use std::mem;
@@ -21,14 +23,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::io::poll_read_buf;
 
-use super::body;
-use super::budget::{Budget, Held};
-use super::guard::Guarded;
-use super::outgoing::Outgoing;
-use super::reply::{self, Reply};
-use super::scratch;
+use crate::net::budget::{Budget, Memory};
+use crate::net::buffers::{BUFFER_SIZE, Buffer};
+use crate::net::connection::Connection;
+use crate::net::reply::{self, Reply};
+use crate::net::websocket::writer::Outgoing;
 use crate::proto::engine_io::{CloseReason, Frame};
-use crate::proto::exchange::headers::names;
+use crate::proto::headers::list_contains;
 use crate::proto::websocket::{Item, Opcode, Reader, Violation};
 
 /// Frames are taken until this many bytes wait, and written together, at the latest when there are no more.
@@ -69,10 +70,10 @@ pub struct Lost;
 /// A WebSocket of the server's side.
 #[derive(Debug)]
 pub struct WebSocket {
-    socket: Guarded,
+    socket: Connection,
     reader: Reader,
     /// Bytes that were read, and how many of them were looked at.
-    input: Vec<u8>,
+    input: Buffer,
     looked_at: usize,
     outgoing: Outgoing,
     /// Our close frame is on its way.
@@ -81,12 +82,12 @@ pub struct WebSocket {
     is_closed: bool,
     /// The memory of all, of which a message that gathers gets a quarter at the most.
     memory: Arc<Budget>,
-    held: Option<Held>,
+    held: Memory,
 }
 
 /// Whether a request asks for a WebSocket.
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers.get_all(header::UPGRADE).iter().any(|value| names(value.as_bytes(), "websocket"))
+    headers.get_all(header::UPGRADE).iter().any(|value| list_contains(value.as_bytes(), "websocket"))
 }
 
 /// Answers a request for a WebSocket: 101, or what is wrong with it. `then` is called once the connection has changed
@@ -132,7 +133,7 @@ fn accept_key(head: &Parts) -> Result<HeaderValue, Box<Reply>> {
     if head.method != Method::GET {
         return Err(refuse("a WebSocket is asked for with GET"));
     }
-    if !headers.get_all(header::CONNECTION).iter().any(|value| names(value.as_bytes(), "upgrade")) {
+    if !headers.get_all(header::CONNECTION).iter().any(|value| list_contains(value.as_bytes(), "upgrade")) {
         return Err(refuse("the header Connection must name Upgrade"));
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
@@ -151,19 +152,18 @@ fn accept_key(head: &Parts) -> Result<HeaderValue, Box<Reply>> {
 impl WebSocket {
     fn from_upgraded(upgraded: hyper::upgrade::Upgraded, max_payload: usize, memory: Arc<Budget>) -> Option<Self> {
         // The only kind of connection the server makes; see `http`.
-        let parts = upgraded.downcast::<TokioIo<Guarded>>().ok()?;
-        let mut socket = parts.io.into_inner();
-        let outgoing = Outgoing::behind(socket.switch());
+        let parts = upgraded.downcast::<TokioIo<Connection>>().ok()?;
+        let socket = parts.io.into_inner();
         Some(Self {
             socket,
             reader: Reader::new(max_payload, max_payload.saturating_mul(OVERSIZE_FACTOR)),
-            input: parts.read_buf.to_vec(),
+            input: parts.read_buf.to_vec().into(),
             looked_at: 0,
-            outgoing,
+            outgoing: Outgoing::default(),
             has_closed: false,
             is_closed: false,
             memory,
-            held: None,
+            held: Memory::default(),
         })
     }
 
@@ -204,40 +204,38 @@ impl WebSocket {
                 }
             };
             // It is counted where it goes.
-            self.held = None;
+            self.held.clear();
             return Poll::Ready(frame);
         }
     }
 
     /// Reads where nothing is left to look at: the rest of a long frame to its place, anything else to a buffer.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        scratch::give_back(mem::take(&mut self.input));
+        self.input = Buffer::default();
         self.looked_at = 0;
         if let Some(mut room) = self.reader.room() {
             let read = ready!(poll_read_buf(Pin::new(&mut self.socket), cx, &mut room))?;
             self.reader.took(read);
             return Poll::Ready(Ok(read));
         }
-        let mut buffer = scratch::lend();
-        let read = poll_read_buf(Pin::new(&mut self.socket), cx, &mut (&mut buffer).limit(scratch::SIZE));
+        let mut buffer = Buffer::take();
+        let read = poll_read_buf(Pin::new(&mut self.socket), cx, &mut (&mut *buffer).limit(BUFFER_SIZE));
         if matches!(read, Poll::Ready(Ok(1..))) {
             self.input = buffer;
-        } else {
-            scratch::give_back(buffer);
         }
         read
     }
 
     /// What gathers is taken from the memory that all share, and the room for more of it.
     fn has_memory(&mut self) -> bool {
-        let is_plenty = self.memory.used() < self.memory.limit() / 4;
+        let is_plenty = self.memory.used() < self.memory.share();
         self.reader.reserve(if is_plenty { GROWTH } else { 1 });
         let bytes = self.reader.buffered_bytes();
-        if bytes > self.memory.limit() / 4 {
-            self.memory.refuse();
+        if bytes > self.memory.share() {
+            self.memory.count_refusal();
             return false;
         }
-        body::count(&mut self.held, bytes, &self.memory)
+        self.held.resize(bytes, &self.memory)
     }
 
     /// Whether it takes a frame now. Pending means that the peer does not read what it was sent.

@@ -1,0 +1,339 @@
+//! Shared resources with a limit: connections, sessions, exchanges, bytes of memory.
+//!
+//! What is taken from a [`Budget`] is a value ([`Held`], [`AddressSlot`]) that gives it back when dropped, however its
+//! owner ends. A budget can be a part of another one: what a tunnel takes counts against the server's total too.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipnet::IpNet;
+
+use crate::tables;
+
+/// Memory below this size is not counted, in bytes: it is as much as the connection itself costs, which has a limit of its
+/// own, and most bodies and messages are smaller.
+pub const UNCOUNTED_BYTES: usize = 16 << 10;
+
+/// A limited amount of something. The unit is its creator's: connections, exchanges, bytes.
+#[derive(Debug)]
+pub struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+    refused: AtomicU64,
+    whole: Option<Arc<Self>>,
+}
+
+impl Budget {
+    /// Creates a budget of `limit` units.
+    #[must_use]
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0), whole: None })
+    }
+
+    /// Creates a budget within this one: what it gives out is taken from both.
+    #[must_use]
+    pub fn part(self: &Arc<Self>, limit: usize) -> Arc<Self> {
+        let whole = Some(Arc::clone(self));
+        Arc::new(Self { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0), whole })
+    }
+
+    /// Takes `amount` units, or returns `None` and counts a refusal when fewer are left.
+    #[must_use]
+    pub fn hold(self: &Arc<Self>, amount: usize) -> Option<Held> {
+        self.take(amount).then(|| Held { budget: Arc::clone(self), amount })
+    }
+
+    /// Returns the number of units in all.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Returns a quarter of the limit: what one tunnel, session or message may hold, so that it does not stop the others.
+    #[must_use]
+    pub fn share(&self) -> usize {
+        self.limit / 4
+    }
+
+    /// Returns the number of units taken.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Returns how often something was refused because too little was left.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Counts a refusal that a rule other than the limit caused.
+    pub(crate) fn count_refusal(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes nothing unless everything fits, so that a large request that is refused takes nothing from a small one.
+    fn take(&self, amount: usize) -> bool {
+        let within_limit = |used: usize| used.checked_add(amount).filter(|&sum| sum <= self.limit);
+        if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within_limit).is_err() {
+            self.count_refusal();
+            return false;
+        }
+        if self.whole.as_ref().is_some_and(|whole| !whole.take(amount)) {
+            self.used.fetch_sub(amount, Ordering::Relaxed);
+            self.count_refusal();
+            return false;
+        }
+        true
+    }
+
+    fn give_back(&self, amount: usize) {
+        self.used.fetch_sub(amount, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.give_back(amount);
+        }
+    }
+}
+
+/// Units taken from a budget. Dropping this gives them back.
+#[derive(Debug)]
+pub struct Held {
+    budget: Arc<Budget>,
+    amount: usize,
+}
+
+impl Held {
+    /// Returns the number of units held.
+    #[must_use]
+    pub fn amount(&self) -> usize {
+        self.amount
+    }
+
+    /// Makes this hold `amount` units. Returns false, and changes nothing, when too few are left.
+    #[must_use]
+    pub fn resize(&mut self, amount: usize) -> bool {
+        if amount > self.amount && !self.budget.take(amount - self.amount) {
+            return false;
+        }
+        if amount < self.amount {
+            self.budget.give_back(self.amount - amount);
+        }
+        self.amount = amount;
+        true
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.give_back(self.amount);
+    }
+}
+
+/// The memory of one message, body or queue, which changes its size. Up to [`UNCOUNTED_BYTES`] nothing is taken.
+#[derive(Debug, Default)]
+pub struct Memory(Option<Held>);
+
+impl Memory {
+    /// Makes this count `bytes` against `budget`. Returns false, and changes nothing, when too little is left.
+    #[must_use]
+    pub fn resize(&mut self, bytes: usize, budget: &Arc<Budget>) -> bool {
+        match &mut self.0 {
+            Some(held) => held.resize(bytes),
+            None if bytes <= UNCOUNTED_BYTES => true,
+            none => {
+                *none = budget.hold(bytes);
+                none.is_some()
+            }
+        }
+    }
+
+    /// Gives everything back.
+    pub fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// The limit of a [`PerAddress`].
+#[derive(Debug, Clone)]
+pub struct AddressLimit {
+    /// What the operator set. Without it, this machine's own addresses have no limit: behind a proxy on the same machine
+    /// they are every peer at once.
+    pub set: Option<usize>,
+    /// The limit when the operator set none.
+    pub default: usize,
+    /// Networks without a limit: those of proxies, whose address stands for all their clients.
+    pub exempt: Vec<IpNet>,
+}
+
+/// Counts how many of something each address has. A /64 of IPv6, which one subscriber has whole, counts as one address.
+#[derive(Debug)]
+pub struct PerAddress {
+    limit: AddressLimit,
+    counts: Mutex<HashMap<IpAddr, usize>>,
+    refused: AtomicU64,
+}
+
+impl PerAddress {
+    /// Creates a count in which no address has anything.
+    #[must_use]
+    pub fn new(limit: AddressLimit) -> Arc<Self> {
+        Arc::new(Self { limit, counts: Mutex::default(), refused: AtomicU64::new(0) })
+    }
+
+    /// Takes one for `address`, or returns `None` and counts a refusal when the address has as many as it may have.
+    #[must_use]
+    pub fn hold(self: &Arc<Self>, address: IpAddr) -> Option<AddressSlot> {
+        let address = address.to_canonical();
+        let AddressLimit { set, default, exempt } = &self.limit;
+        if exempt.iter().any(|network| network.contains(&address)) || (address.is_loopback() && set.is_none()) {
+            return Some(AddressSlot { of: None });
+        }
+        let address = network_of(address);
+        let mut counts = self.counts();
+        let count = counts.get(&address).copied().unwrap_or(0);
+        if count >= set.unwrap_or(*default) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        counts.insert(address, count + 1);
+        Some(AddressSlot { of: Some((Arc::clone(self), address)) })
+    }
+
+    /// Returns how often an address had as many as it may have.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        // Nothing that is done under the lock can panic half-way.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of what an address may have. Dropping this gives it back.
+#[derive(Debug)]
+pub struct AddressSlot {
+    of: Option<(Arc<PerAddress>, IpAddr)>,
+}
+
+impl Drop for AddressSlot {
+    fn drop(&mut self) {
+        let Some((per_address, address)) = &self.of else { return };
+        let mut counts = per_address.counts();
+        if let Some(count) = counts.get_mut(address) {
+            *count -= 1;
+            // An address without any is forgotten, so the table is no larger than what is held.
+            if *count == 0 {
+                counts.remove(address);
+                tables::shrink(&mut counts);
+            }
+        }
+    }
+}
+
+/// Returns what counts as one address: an IPv4 address, or the /64 of an IPv6 address.
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn per_address(set: Option<usize>, exempt: &[&str]) -> Arc<PerAddress> {
+        let exempt = exempt.iter().map(|network| network.parse().unwrap()).collect();
+        PerAddress::new(AddressLimit { set, default: 1, exempt })
+    }
+
+    #[test]
+    fn a_budget_gives_out_its_limit_and_takes_it_back() {
+        let budget = Budget::new(10);
+        let mut held = budget.hold(6).unwrap();
+        assert!(budget.hold(5).is_none());
+        let rest = budget.hold(4).unwrap();
+        assert!(!held.resize(7), "all is taken");
+        assert!(held.resize(2));
+        assert_eq!((budget.used(), budget.refused(), held.amount()), (6, 2, 2));
+        assert!(held.resize(6));
+        drop((held, rest));
+        assert_eq!(budget.used(), 0);
+        assert!(budget.hold(usize::MAX).is_none(), "no sum overflows");
+    }
+
+    #[test]
+    fn a_part_takes_from_the_whole_and_not_all_of_it() {
+        let whole = Budget::new(10);
+        let (one, other) = (whole.part(6), whole.part(6));
+        assert!(one.hold(7).is_none());
+        let held = one.hold(6).unwrap();
+        assert!(other.hold(5).is_none(), "the whole has only four left");
+        assert_eq!((one.used(), other.used(), whole.used()), (6, 0, 6));
+        drop(held);
+        assert_eq!((one.used(), whole.used()), (0, 0));
+    }
+
+    /// A large request that is refused must not take, even for a moment, what a small one on another thread could have.
+    #[test]
+    fn a_request_that_is_refused_takes_nothing_meanwhile() {
+        let budget = Budget::new(10);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    assert!(budget.hold(11).is_none());
+                }
+            });
+            let refused = (0..200_000).filter(|_| budget.hold(10).is_none()).count();
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(refused, 0);
+        });
+    }
+
+    #[test]
+    fn small_memory_is_not_counted() {
+        let budget = Budget::new(UNCOUNTED_BYTES + 10);
+        let mut memory = Memory::default();
+        assert!(memory.resize(UNCOUNTED_BYTES, &budget));
+        assert_eq!(budget.used(), 0);
+        assert!(memory.resize(UNCOUNTED_BYTES + 1, &budget));
+        assert_eq!(budget.used(), UNCOUNTED_BYTES + 1);
+        assert!(!memory.resize(UNCOUNTED_BYTES + 11, &budget));
+        memory.clear();
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn each_address_has_its_own_limit() {
+        let per_address = per_address(None, &["203.0.113.0/24"]);
+        let of = |address: &str| per_address.hold(address.parse().unwrap());
+        let first = of("192.0.2.1").unwrap();
+        assert!(of("192.0.2.1").is_none());
+        assert!(of("::ffff:192.0.2.1").is_none(), "the same address, written as IPv6");
+        let _other = of("192.0.2.2").unwrap();
+        let _network = of("2001:db8::1").unwrap();
+        assert!(of("2001:db8::2").is_none());
+        let _proxy = (of("203.0.113.1").unwrap(), of("203.0.113.1").unwrap());
+        let _home = (of("127.0.0.1").unwrap(), of("127.0.0.1").unwrap());
+        drop(first);
+        let _again = of("192.0.2.1").unwrap();
+        assert_eq!((per_address.counts().len(), per_address.refused()), (3, 3));
+    }
+
+    #[test]
+    fn a_limit_of_zero_refuses_every_address_and_remembers_none() {
+        let per_address = per_address(Some(0), &[]);
+        for address in ["127.0.0.1", "192.0.2.1", "2001:db8::1"] {
+            assert!(per_address.hold(address.parse().unwrap()).is_none(), "{address}");
+        }
+        assert_eq!((per_address.counts().len(), per_address.refused()), (0, 3));
+    }
+}

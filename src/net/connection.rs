@@ -1,0 +1,178 @@
+//! One accepted connection: it keeps its place among all connections, and fails when its peer does not read.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use super::budget::{AddressSlot, Held};
+
+/// Bytes that a peer must read, or send of a body, for each second of the stall timeout. A peer below this rate counts as
+/// stalled; the slowest modem line is faster.
+pub const MIN_BYTES_PER_SECOND: u64 = 1 << 10;
+
+/// The places of a connection among all connections and among those of its address.
+#[derive(Debug)]
+pub struct Place {
+    /// Its place among all connections.
+    pub connection: Held,
+    /// Its place among those of its peer's address.
+    pub of_address: AddressSlot,
+}
+
+/// A TCP connection that this process accepted.
+///
+/// A write fails with [`io::ErrorKind::TimedOut`] once the peer has read less than [`MIN_BYTES_PER_SECOND`] for the stall
+/// timeout.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    stall: Stall,
+    _place: Place,
+}
+
+impl Connection {
+    /// Wraps an accepted connection.
+    #[must_use]
+    pub fn new(stream: TcpStream, stall_timeout: Duration, place: Place) -> Self {
+        let stall = Stall { timeout: stall_timeout, window: None, written: 0, waiting: false };
+        Self { stream, stall, _place: place }
+    }
+}
+
+/// Measures how fast the peer reads. A window of `timeout` opens when a write has to wait; at its end the peer must have
+/// read enough, or the connection fails.
+#[derive(Debug)]
+struct Stall {
+    timeout: Duration,
+    window: Option<Pin<Box<Sleep>>>,
+    /// Bytes written in this window.
+    written: usize,
+    /// The last write had to wait.
+    waiting: bool,
+}
+
+impl Stall {
+    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(result) => {
+                self.waiting = false;
+                self.written = self.written.saturating_add(*result.as_ref().unwrap_or(&0));
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.wait(cx),
+        }
+    }
+
+    /// Continues the open window: a peer that reads a byte now and then gets no new one for it.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let timeout = self.timeout;
+        let window = self.window.get_or_insert_with(|| {
+            self.written = 0;
+            Box::pin(tokio::time::sleep(timeout))
+        });
+        while window.as_mut().poll(cx).is_ready() {
+            if self.waiting && self.written < min_bytes_in(timeout) {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")));
+            }
+            self.written = 0;
+            window.as_mut().reset(Instant::now() + timeout);
+        }
+        self.waiting = true;
+        Poll::Pending
+    }
+}
+
+/// Returns the bytes that must move in this time, at least one.
+pub(crate) fn min_bytes_in(time: Duration) -> usize {
+    usize::try_from(time.as_secs().saturating_mul(MIN_BYTES_PER_SECOND)).unwrap_or(usize::MAX).max(1)
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buffer);
+        self.stall.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
+        self.stall.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::super::budget::{AddressLimit, Budget, PerAddress};
+    use super::*;
+
+    async fn pair() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, address) = listener.accept().await.unwrap();
+        let limit = AddressLimit { set: None, default: 1, exempt: Vec::new() };
+        let place = Place {
+            connection: Budget::new(1).hold(1).unwrap(),
+            of_address: PerAddress::new(limit).hold(address.ip()).unwrap(),
+        };
+        (Connection::new(stream, Duration::from_secs(30), place), peer)
+    }
+
+    /// Time is paused: it moves on when nothing else does.
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_read_is_given_up() {
+        let (mut connection, _peer) = pair().await;
+        let started = Instant::now();
+        let error = connection.write_all(&vec![0; 64 << 20]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(started.elapsed() < Duration::from_secs(61), "{:?}", started.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_drop_by_drop_is_given_up() {
+        let (mut connection, mut peer) = pair().await;
+        let reading = async {
+            let mut drop = [0; 64];
+            loop {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                if peer.read(&mut drop).await.unwrap_or(0) == 0 {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let data = vec![0; 64 << 20];
+        let error = tokio::select! {
+            result = connection.write_all(&data) => result.unwrap_err(),
+            () = reading => unreachable!("it does not end"),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}

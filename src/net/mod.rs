@@ -1,0 +1,22 @@
+//! Sockets for either side of the wire. Nothing here knows Engine.IO, Socket.IO or the relay.
+//!
+//! In reading order:
+//!
+//! - [`listener`]: accepts connections, hands requests to a handler, and stops in order
+//! - [`connection`]: one accepted connection, given up when its peer does not read
+//! - [`body`]: request bodies, read whole within a size, a pace and a memory budget
+//! - [`reply`]: responses that this process makes itself
+//! - [`websocket`]: the HTTP upgrade, frames in and out, the closing handshake
+//! - [`arrival`]: who a request is from, behind proxies
+//! - [`budget`]: what all peers share and none may use up
+//! - `buffers`, `clock`: read and write buffers of a thread; the runtime's time as a plain value
+
+pub mod arrival;
+pub mod body;
+pub mod budget;
+pub(crate) mod buffers;
+pub(crate) mod clock;
+pub mod connection;
+pub mod listener;
+pub mod reply;
+pub mod websocket;

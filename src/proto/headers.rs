@@ -1,0 +1,45 @@
+//! Values of HTTP headers: lists, and how they are text (RFC 9110, sections 5.5 and 5.6.1).
+
+use std::borrow::Cow;
+
+use http::header::HeaderValue;
+
+/// Whether a comma-separated list holds a name, in any case.
+#[must_use]
+pub fn list_contains(list: &[u8], name: &str) -> bool {
+    list.split(|&byte| byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// A value as text the way Node reads it: each byte a character of ISO 8859-1, so that no byte is lost.
+#[must_use]
+pub fn value_to_text(value: &HeaderValue) -> Cow<'_, str> {
+    match value.to_str() {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(value.as_bytes().iter().map(|&byte| char::from(byte)).collect()),
+    }
+}
+
+/// Text as a value, the way back. `None` for what HTTP cannot carry: other characters, line ends, NUL.
+#[must_use]
+pub fn text_to_value(text: &str) -> Option<HeaderValue> {
+    if text.is_ascii() {
+        return HeaderValue::from_str(text).ok();
+    }
+    let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
+    HeaderValue::from_bytes(&bytes.ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_latin_1_both_ways() {
+        let bytes: Vec<u8> = (0x20..=0x7e).chain(0x80..=0xff).collect();
+        let value = HeaderValue::from_bytes(&bytes).unwrap();
+        assert_eq!(text_to_value(&value_to_text(&value)), Some(value));
+        for text in ["€", "a\r\nb: c", "\0", "日本"] {
+            assert_eq!(text_to_value(text), None, "{text:?}");
+        }
+    }
+}

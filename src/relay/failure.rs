@@ -1,0 +1,280 @@
+//! Why the relay, and not the end, answers a visitor: each failure with its status, its code and its words.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{self, HeaderName, HeaderValue};
+
+use crate::config::ErrorStatus;
+use crate::net::body::BodyError;
+use crate::net::reply::{self, Reply};
+use crate::proto::exchange::{InvalidAnswer, InvalidBody};
+use crate::proto::json;
+
+/// Names the failure when the relay, and not the end, made the response.
+const ERROR_HEADER: HeaderName = HeaderName::from_static("x-socket2me-error");
+
+/// A failure's name for programs: the value of the header `X-Socket2Me-Error`, and of a label of the figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    NotFound,
+    MethodNotAllowed,
+    BodyTooLarge,
+    BodyTooSlow,
+    BodyIncomplete,
+    InvalidHead,
+    InvalidBody,
+    Throttled,
+    TooManyUploads,
+    TokenNotFound,
+    NotConnected,
+    Disconnected,
+    TimedOut,
+    AnswerTooLarge,
+    InvalidAnswer,
+    Overloaded,
+    Busy,
+    Store,
+    Stopping,
+}
+
+impl Code {
+    /// All codes, in the order in which the figures list them.
+    pub(super) const ALL: [Self; 19] = [
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::BodyTooLarge,
+        Self::BodyTooSlow,
+        Self::BodyIncomplete,
+        Self::InvalidHead,
+        Self::InvalidBody,
+        Self::Throttled,
+        Self::TooManyUploads,
+        Self::TokenNotFound,
+        Self::NotConnected,
+        Self::Disconnected,
+        Self::TimedOut,
+        Self::AnswerTooLarge,
+        Self::InvalidAnswer,
+        Self::Overloaded,
+        Self::Busy,
+        Self::Store,
+        Self::Stopping,
+    ];
+
+    /// Returns the code as text.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::BodyTooLarge => "body-too-large",
+            Self::BodyTooSlow => "body-too-slow",
+            Self::BodyIncomplete => "body-incomplete",
+            Self::InvalidHead => "invalid-head",
+            Self::InvalidBody => "invalid-body",
+            Self::Throttled => "throttled",
+            Self::TooManyUploads => "too-many-uploads",
+            Self::TokenNotFound => "token-not-found",
+            Self::NotConnected => "client-not-connected",
+            Self::Disconnected => "client-disconnected",
+            Self::TimedOut => "client-timed-out",
+            Self::AnswerTooLarge => "answer-too-large",
+            Self::InvalidAnswer => "invalid-answer",
+            Self::Overloaded => "overloaded",
+            Self::Busy => "server-busy",
+            Self::Store => "store-unavailable",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// A failure, by who has to mend it.
+#[derive(Debug)]
+pub(super) enum Failure {
+    // The visitor's.
+    /// No such path.
+    NotFound,
+    /// The path has other methods: these.
+    MethodNotAllowed(&'static str),
+    /// A body over the limit, in bytes.
+    BodyTooLarge(usize),
+    /// A body that came so slowly that it would never end.
+    BodyTooSlow,
+    /// A body that ended before it should.
+    BodyIncomplete,
+    /// A head that HTTP does not allow, in this way.
+    InvalidHead(&'static str),
+    /// A body that is not what its headers say.
+    InvalidBody(InvalidBody),
+    /// Too many requests from this address.
+    Throttled,
+    /// Too many bodies from this address are still arriving.
+    TooManyUploads,
+    // The end's, or its owner's.
+    /// The token is unknown or has expired.
+    TokenNotFound,
+    /// No end is connected.
+    NotConnected,
+    /// The end left before it answered.
+    Disconnected,
+    /// The end did not answer in time, and the operator wants this status for it.
+    TimedOut(StatusCode),
+    /// The end's answer is larger than the limit.
+    AnswerTooLarge,
+    /// The end's answer is nothing that HTTP can carry.
+    InvalidAnswer(InvalidAnswer),
+    // The operator's.
+    /// More is waiting for this end than the limit.
+    Overloaded,
+    /// More is going on in all than the limit, or holds more memory.
+    Busy,
+    /// The store of tokens fails.
+    Store,
+    /// The server is about to stop.
+    Stopping,
+}
+
+impl Failure {
+    /// Returns the failure's name for programs.
+    pub(super) fn code(&self) -> Code {
+        match self {
+            Self::NotFound => Code::NotFound,
+            Self::MethodNotAllowed(_) => Code::MethodNotAllowed,
+            Self::BodyTooLarge(_) => Code::BodyTooLarge,
+            Self::BodyTooSlow => Code::BodyTooSlow,
+            Self::BodyIncomplete => Code::BodyIncomplete,
+            Self::InvalidHead(_) => Code::InvalidHead,
+            Self::InvalidBody(_) => Code::InvalidBody,
+            Self::Throttled => Code::Throttled,
+            Self::TooManyUploads => Code::TooManyUploads,
+            Self::TokenNotFound => Code::TokenNotFound,
+            Self::NotConnected => Code::NotConnected,
+            Self::Disconnected => Code::Disconnected,
+            Self::TimedOut(_) => Code::TimedOut,
+            Self::AnswerTooLarge => Code::AnswerTooLarge,
+            Self::InvalidAnswer(_) => Code::InvalidAnswer,
+            Self::Overloaded => Code::Overloaded,
+            Self::Busy => Code::Busy,
+            Self::Store => Code::Store,
+            Self::Stopping => Code::Stopping,
+        }
+    }
+
+    fn status(&self, statuses: ErrorStatus) -> StatusCode {
+        let standard = |status| match statuses {
+            ErrorStatus::Original => StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorStatus::Standard => status,
+        };
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyIncomplete | Self::InvalidHead(_) | Self::InvalidBody(_) => StatusCode::BAD_REQUEST,
+            Self::Throttled | Self::TooManyUploads => StatusCode::TOO_MANY_REQUESTS,
+            Self::TokenNotFound => standard(StatusCode::NOT_FOUND),
+            Self::NotConnected | Self::Disconnected => standard(StatusCode::BAD_GATEWAY),
+            Self::TimedOut(status) => *status,
+            Self::AnswerTooLarge | Self::InvalidAnswer(_) => StatusCode::BAD_GATEWAY,
+            Self::Overloaded | Self::Busy | Self::Store | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Makes the response, with the statuses that the operator wants.
+    pub(super) fn reply(&self, statuses: ErrorStatus) -> Reply {
+        let mut reply = error(self.status(statuses), self.code(), &self.to_string());
+        let headers = reply.headers_mut();
+        match self {
+            Self::Overloaded | Self::Busy | Self::Throttled | Self::Store | Self::Stopping => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Self::TooManyUploads => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            // The rest of the body is not read, so nothing more can come on this connection.
+            Self::BodyTooLarge(_) | Self::BodyTooSlow | Self::BodyIncomplete | Self::InvalidHead(_) => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Self::MethodNotAllowed(methods) => {
+                headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+            }
+            Self::NotFound
+            | Self::InvalidBody(_)
+            | Self::TokenNotFound
+            | Self::NotConnected
+            | Self::Disconnected
+            | Self::TimedOut(_)
+            | Self::AnswerTooLarge
+            | Self::InvalidAnswer(_) => (),
+        }
+        reply
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound => f.write_str("not found: there are /new, /refresh/TOKEN and /go/TOKEN"),
+            Self::MethodNotAllowed(methods) => write!(f, "method not allowed: use {methods}"),
+            Self::BodyTooLarge(limit) => write!(f, "the body is over the limit of {limit} bytes"),
+            Self::BodyTooSlow => f.write_str("the body came too slowly"),
+            Self::InvalidHead(what) => write!(f, "the request is not valid HTTP: {what}"),
+            Self::BodyIncomplete => f.write_str("the body did not arrive whole"),
+            Self::InvalidBody(error) => error.fmt(f),
+            Self::Throttled => f.write_str("too many requests from this address, slow down"),
+            Self::TooManyUploads => f.write_str(
+                "too many request bodies from this address are still arriving, try again when one has arrived",
+            ),
+            Self::TokenNotFound => f.write_str("token not found"),
+            Self::NotConnected => f.write_str("client not connected"),
+            Self::Disconnected => f.write_str("client disconnected before it answered"),
+            Self::TimedOut(_) => f.write_str("client did not answer in time"),
+            Self::AnswerTooLarge => f.write_str("the client's answer is over the limit of the server"),
+            Self::InvalidAnswer(error) => write!(f, "the client's answer cannot be sent: {error}"),
+            Self::Busy => f.write_str("the server has too much to do, try again in a moment"),
+            Self::Overloaded => f.write_str("too many requests are waiting for this client"),
+            Self::Store => f.write_str("the server cannot look tokens up now"),
+            Self::Stopping => f.write_str("the server is stopping"),
+        }
+    }
+}
+
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge(limit) => Self::BodyTooLarge(limit),
+            BodyError::Incomplete => Self::BodyIncomplete,
+            BodyError::TooSlow => Self::BodyTooSlow,
+            BodyError::NoMemory => Self::Busy,
+        }
+    }
+}
+
+/// Returns the bytes of a response for a connection that is refused before its request is read.
+pub(super) fn connection_refusal() -> Bytes {
+    let body = error_body("too many connections, try again in a while");
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n\
+         X-Socket2Me-Error: {}\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        Code::Busy.as_str(),
+        body.len()
+    );
+    Bytes::from(head + &body)
+}
+
+/// Makes an error of the relay: its message, and its code in a header that no end can set.
+fn error(status: StatusCode, code: Code, message: &str) -> Reply {
+    let mut reply = reply::text(status, "application/json; charset=utf-8", error_body(message));
+    reply.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(code.as_str()));
+    reply
+}
+
+/// Returns `{"Error": message}` as JSON, as in the original.
+fn error_body(message: &str) -> String {
+    let mut body = String::from(r#"{"Error":"#);
+    json::write_string(message, &mut body);
+    body.push('}');
+    body
+}

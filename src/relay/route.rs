@@ -1,0 +1,136 @@
+//! What a request asks for, read from its method, target and `Host`.
+
+use http::header;
+use http::request::Parts;
+use http::{Method, Version};
+
+use super::failure::Failure;
+use crate::proto::token::Token;
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Route {
+    /// `/socket.io/`: an end's request, for the engine.
+    EngineIo,
+    /// `/healthz`: whether the server is fit to serve.
+    Health,
+    /// `/`: what this is and how to try it.
+    Welcome,
+    /// `/new`: a token.
+    New,
+    /// `/refresh/TOKEN`: more time for a token. `None` is a text that no token can be.
+    Refresh(Option<Token>),
+    /// `/go/TOKEN…`: a visitor's request.
+    Go(Target),
+}
+
+/// The target of a visitor's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Target {
+    /// The token in the path. `None` is a text that no token can be.
+    pub(super) token: Option<Token>,
+    /// Where the path behind the token starts, in bytes.
+    pub(super) path_at: usize,
+}
+
+impl Route {
+    /// Reads the route of a request.
+    ///
+    /// # Errors
+    /// With [`Failure::NotFound`] for a path that the relay does not have, and [`Failure::MethodNotAllowed`] for a method
+    /// that the path does not have.
+    pub(super) fn parse(head: &Parts) -> Result<Self, Failure> {
+        let path = head.uri.path();
+        let route = match path {
+            "/socket.io/" | "/socket.io" => return Ok(Self::EngineIo),
+            "/healthz" => return Ok(Self::Health),
+            "/" => Self::Welcome,
+            "/new" => Self::New,
+            _ => {
+                if let Some(rest) = path.strip_prefix("/go/") {
+                    return Ok(Self::Go(Target::parse(path, rest)));
+                }
+                Self::Refresh(Token::parse(path.strip_prefix("/refresh/").ok_or(Failure::NotFound)?))
+            }
+        };
+        match head.method {
+            Method::GET | Method::HEAD => Ok(route),
+            _ => Err(Failure::MethodNotAllowed("GET, HEAD")),
+        }
+    }
+}
+
+impl Target {
+    /// `rest` is the end of `path` that starts with the token.
+    fn parse(path: &str, rest: &str) -> Self {
+        let token = rest.find('/').map_or(rest, |end| &rest[..end]);
+        Self { token: Token::parse(token), path_at: path.len() - rest.len() + token.len() }
+    }
+
+    /// Returns the path behind the token, not decoded: empty for `/go/TOKEN` itself.
+    pub(super) fn path<'h>(&self, head: &'h Parts) -> &'h str {
+        head.uri.path().get(self.path_at..).unwrap_or_default()
+    }
+}
+
+/// Checks that a request has exactly one `Host`, which HTTP/1.0 may leave out (RFC 9112, section 3.2). Of two, a proxy in
+/// front of this server may have believed the other one.
+///
+/// # Errors
+/// With what is wrong.
+pub(super) fn check_host(head: &Parts) -> Result<(), Failure> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), None) => Ok(()),
+        (None, _) if head.version == Version::HTTP_10 => Ok(()),
+        (None, _) => Err(Failure::InvalidHead("it has no Host")),
+        (Some(_), Some(_)) => Err(Failure::InvalidHead("it has more than one Host")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";
+
+    fn head(method: &str, path: &str) -> Parts {
+        http::Request::builder().method(method).uri(path).body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_request_has_one_route() {
+        let token = Token::parse(TOKEN);
+        for (path, expected) in [
+            ("/socket.io/?EIO=4", Route::EngineIo),
+            ("/socket.io", Route::EngineIo),
+            ("/healthz", Route::Health),
+            ("/", Route::Welcome),
+            ("/?x", Route::Welcome),
+            ("/new", Route::New),
+            (&format!("/refresh/{TOKEN}"), Route::Refresh(token)),
+            ("/refresh/", Route::Refresh(None)),
+            (&format!("/refresh/{TOKEN}/"), Route::Refresh(None)),
+        ] {
+            assert_eq!(Route::parse(&head("GET", path)).ok(), Some(expected), "{path}");
+        }
+        for path in ["/New", "/new/", "/go", "/refresh", "/metrics", "//", "/socket.io/x"] {
+            assert!(matches!(Route::parse(&head("GET", path)), Err(Failure::NotFound)), "{path}");
+        }
+        for path in ["/", "/new", "/refresh/x"] {
+            assert!(matches!(Route::parse(&head("POST", path)), Err(Failure::MethodNotAllowed(_))), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_behind_the_token_is_the_apps_path() {
+        for (rest, expected) in [("", ""), ("/", "/"), ("/a//b/%2e%2e?q=/", "/a//b/%2e%2e"), ("/go/x", "/go/x")] {
+            let head = head("PATCH", &format!("/go/{TOKEN}{rest}"));
+            let Ok(Route::Go(target)) = Route::parse(&head) else { panic!("{rest}") };
+            assert_eq!((target.token, target.path(&head)), (Token::parse(TOKEN), expected), "{rest}");
+        }
+        for path in ["/go/", "/go/x", "/go//new", "/go/x/y"] {
+            assert!(matches!(Route::parse(&head("GET", path)), Ok(Route::Go(Target { token: None, .. }))), "{path}");
+        }
+    }
+}
