@@ -1,8 +1,5 @@
 //! The session and the connection over a simulated clock: no socket, no task, no waiting.
 
-#![expect(clippy::unwrap_used, reason = "a test's failure is the report")]
-
-#[path = "simulated_time/revision_3.rs"]
 mod revision_3;
 
 use std::sync::Arc;
@@ -23,7 +20,7 @@ type Link = ServerLink<Connection<&'static str>, u32>;
 
 const V4: Option<Revision> = Some(Revision::V4);
 
-/// A link, and the time.
+/// A server's link and the time, which only the test advances.
 struct World {
     link: Link,
     revision: Revision,
@@ -31,11 +28,12 @@ struct World {
 }
 
 impl World {
-    /// Interval 300 ms, timeout 200 ms, upgrade 1 s, connect 2 s, ack 500 ms.
+    /// Opens a session of revision 4.
     fn open(transport: Transport) -> Self {
         Self::of(Revision::V4, transport)
     }
 
+    /// Opens a session. Pings come every 300 ms and wait 200 ms; an upgrade may take 1 s, a join 2 s, an ack 500 ms.
     fn of(revision: Revision, transport: Transport) -> Self {
         let engine = EngineSettings {
             ping_interval: ms(300),
@@ -58,7 +56,7 @@ impl World {
         world
     }
 
-    /// A session whose end has joined `/t`, a heartbeat not yet due.
+    /// Opens a session of revision 4 that joins `/t`. No heartbeat is due yet.
     fn joined(transport: Transport) -> Self {
         let mut world = Self::open(transport);
         world.say("40/t,");
@@ -67,7 +65,7 @@ impl World {
         world
     }
 
-    /// The same in revision 3, where the end is in the default namespace too.
+    /// The same in revision 3, where a client is in the default namespace as well.
     fn joined_v3(transport: Transport) -> Self {
         let mut world = Self::of(Revision::V3, transport);
         world.accept(&Namespace::root());
@@ -78,14 +76,14 @@ impl World {
         world
     }
 
-    /// Lets the end join the namespace that it asks for.
+    /// Accepts the CONNECT to this namespace, which must be the next event.
     fn accept(&mut self, namespace: &Namespace) {
         assert!(matches!(self.link.next_event(), Some(Event::Connect { namespace: asked, .. }) if asked == *namespace));
         let now = self.now;
         assert!(self.link.act(now, |connection, lower| connection.accept(namespace, "s", lower)));
     }
 
-    /// This and nothing else is on its way to the client.
+    /// This packet and no other is on its way to the client.
     #[track_caller]
     fn hear(&mut self, transport: Transport, packet: &str) {
         match transport {
@@ -94,7 +92,7 @@ impl World {
         }
     }
 
-    /// Lets time pass, stopping at every deadline on the way, as a task would.
+    /// Advances the clock, and stops at each deadline on the way, as a session's task would.
     fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(deadline) = self.link.deadline().filter(|deadline| *deadline <= until) {
@@ -105,7 +103,7 @@ impl World {
         self.now = until;
     }
 
-    /// A packet from the client, on whichever transport there is.
+    /// Receives a packet from the client on the session's transport.
     fn say(&mut self, packet: &str) {
         if self.link.begin_post(Some(self.revision), self.now).is_ok() {
             let body = match self.revision {
@@ -118,13 +116,13 @@ impl World {
         }
     }
 
-    /// Sends a poll; its answer, or another one's, if there is one at once.
+    /// Receives a poll, and returns an answer that is ready: to this poll or to an earlier one.
     fn poll(&mut self, number: u32) -> Option<(u32, String)> {
         self.link.poll(number, Some(self.revision), self.now);
         self.answer()
     }
 
-    /// The next answer to a poll.
+    /// Takes the next answer to a poll.
     fn answer(&mut self) -> Option<(u32, String)> {
         match self.link.next_output()? {
             Output::Poll { to, answer: PollAnswer::Packets(batch) } => {
@@ -181,7 +179,7 @@ fn text(frame: &Frame) -> String {
 }
 
 #[test]
-fn r_a14_the_first_ping_comes_a_whole_interval_after_the_handshake() {
+fn the_first_ping_comes_a_whole_interval_after_the_handshake() {
     let mut world = World::joined(Transport::WebSocket);
     world.pass(ms(299));
     assert!(world.frames().is_empty());
@@ -240,7 +238,7 @@ fn any_packet_while_the_pong_is_awaited_extends_the_wait_once() {
 }
 
 #[test]
-fn pongs_nobody_asked_for_leave_one_deadline() {
+fn unasked_pongs_leave_one_deadline() {
     let mut world = World::joined(Transport::WebSocket);
     for _ in 0..1000 {
         world.say("3");
@@ -277,11 +275,11 @@ fn an_upgrade_releases_the_poll_and_moves_what_waits() {
 }
 
 #[test]
-fn r_a15_a_noop_never_goes_over_the_websocket() {
+fn a_noop_never_goes_over_the_websocket() {
     let mut world = World::joined(Transport::Polling);
     assert_eq!(world.poll(2), None);
     world.probe();
-    // The release is due and done, but not collected, when the upgrade is finished.
+    // The poll is released before the upgrade ends, but the answer is collected after it.
     world.now = world.now + ms(2);
     world.link.handle_timeout(world.now);
     world.link.candidate_frame(Frame::Text("5".into()), world.now);
@@ -405,7 +403,7 @@ fn a_connection_that_joins_nothing_is_closed() {
 }
 
 #[test]
-fn every_waiter_hears_exactly_once_what_came_of_it() {
+fn every_waiter_is_told_one_outcome() {
     let mut world = World::joined(Transport::WebSocket);
     world.emit(0, "answered");
     world.emit(1, "late");
@@ -443,7 +441,7 @@ fn a_retiring_end_finishes_what_it_was_asked() {
     world.say("43/t,0[200]");
     assert_eq!(world.frames(), ["41/t,"]);
     world.say("43/t,0[200]");
-    assert_eq!(world.closed(), None, "R-C4: what crosses our goodbye is ignored");
+    assert_eq!(world.closed(), None, "what crosses our goodbye is ignored");
     world.pass(ms(300));
     world.say("3");
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's failure is the report")]
 
+mod documents;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -36,20 +38,33 @@ const IMPURE: [&str; 24] = [
     "println!",
 ];
 
-fn files(folder: &str) -> Vec<(PathBuf, String)> {
+/// The folder of the repository.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All text files below a folder with their paths, but for what is built or installed.
+fn texts(folder: &Path) -> Vec<(PathBuf, String)> {
+    const SKIPPED: [&str; 5] = [".git", "target", "node_modules", "corpus", "seeds"];
     let mut found = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
+                folders.extend((!SKIPPED.iter().any(|skipped| path.ends_with(skipped))).then_some(path));
+            } else if let Ok(text) = fs::read_to_string(&path) {
                 found.push((path, text));
             }
         }
     }
+    found
+}
+
+/// The Rust files below a folder of the repository.
+fn files(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = texts(&root().join(folder));
+    found.retain(|(path, _)| path.extension().is_some_and(|extension| extension == "rs"));
     assert!(!found.is_empty(), "no files in {folder}");
     found
 }
@@ -105,7 +120,7 @@ fn no_file_is_two_rooms() {
 
 #[test]
 fn no_other_socket_io_implementation() {
-    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     for name in ["socketioxide", "engineioxide", "rust_socketio"] {
         assert!(!manifest.contains(name), "{name}");
     }
@@ -118,31 +133,4 @@ fn nothing_is_unbounded() {
             assert!(!line.contains("unbounded"), "{}:{}", path.display(), index + 1);
         }
     }
-}
-
-/// SECURITY.md names the tests that prove it: each name, or the beginning of one before an ellipsis, must be a test.
-#[test]
-fn what_security_md_names_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = fs::read_to_string(root.join("SECURITY.md")).unwrap();
-    let code: String = [files("protocol-tests"), files("src")].concat().into_iter().map(|(_, text)| text).collect();
-    let flags = fs::read_to_string(root.join("src/config/mod.rs")).unwrap()
-        + &fs::read_to_string(root.join("src/config/limits.rs")).unwrap();
-    let (mut tests, mut settings) = (0, 0);
-    for name in text.split('`').skip(1).step_by(2) {
-        let whole = name.strip_suffix('…').unwrap_or(name);
-        if whole.contains('_')
-            && whole.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'0'..=b'9'))
-        {
-            let end = if whole == name { "(" } else { "" };
-            assert!(code.contains(&format!("fn {whole}{end}")), "no test is called {name}");
-            tests += 1;
-        }
-        if let Some(flag) = name.strip_prefix("--") {
-            let field = flag.replace('-', "_");
-            assert!(flags.contains(&format!("pub {field}:")), "there is no flag {name}");
-            settings += 1;
-        }
-    }
-    assert!(tests > 25 && settings > 20, "{tests} tests and {settings} flags: is this still how names are written?");
 }
