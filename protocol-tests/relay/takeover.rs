@@ -65,7 +65,7 @@ async fn first_ends_that_join_at_once_share_the_tunnels_ack_ids() {
             while ids.len() < visitors.len() {
                 match end.hear().await {
                     Heard::Text(packet) if packet.starts_with("42") => {
-                        ids.push(packet.split('[').next().unwrap().to_owned())
+                        ids.push(packet.split('[').next().unwrap().to_owned());
                     }
                     Heard::Text(packet) if packet == format!("41/{token},") => break,
                     other => panic!("{other:?}"),
