@@ -248,7 +248,6 @@ impl<A: Application> Engine<A> {
                             &mailbox,
                             Some(revision),
                             jsonp,
-                            A::Layer::TO_ASCII,
                             &self.shared.limits.bytes,
                             reply::room_of(head),
                         )
@@ -263,7 +262,6 @@ impl<A: Application> Engine<A> {
                     &mailbox,
                     target.revision,
                     target.jsonp,
-                    A::Layer::TO_ASCII,
                     &self.shared.limits.bytes,
                     reply::room_of(head),
                 )

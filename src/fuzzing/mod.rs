@@ -13,7 +13,7 @@ pub use self::sequence::sequence;
 use crate::proto::engine_io::jsonp::{self, Jsonp};
 use crate::proto::engine_io::payload::{Batch, Body, MAX_PACKETS, Packets};
 use crate::proto::engine_io::query::{Method, Request};
-use crate::proto::engine_io::{BinaryAs, ClientPacket, Frame, Message, Revision};
+use crate::proto::engine_io::{BinaryAs, ClientPacket, Frame, Message, PollingText, Revision};
 use crate::proto::exchange::{Response, query};
 use crate::proto::json::{self, Kind};
 use crate::proto::socket_io::attachments::{self, Assembly, Whole};
@@ -71,7 +71,8 @@ pub fn engine_io_payload(data: &[u8]) {
         return;
     }
     let binary = if choice & 4 == 0 { BinaryAs::Frames } else { BinaryAs::Base64 };
-    let body = Batch { frames, revision, binary, long_as_bytes: choice & 8 != 0 }.encode(None);
+    let text = PollingText { to_ascii: None, long_as_bytes: choice & 8 != 0 };
+    let body = Batch { frames, revision, binary, text }.encode();
     let again: Result<Vec<_>, _> = Packets::new(body, revision, MAX_PACKETS).collect();
     assert_eq!(again, Ok(packets));
 }

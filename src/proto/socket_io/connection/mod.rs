@@ -29,8 +29,7 @@ use super::attachments::{Assembly, Whole};
 use super::doubled::Doubled;
 use super::packet::{self, AckId, Args, Encoded, Namespace, Packet};
 use super::parser::{self, Head};
-use crate::proto::engine_io::payload::ToAscii;
-use crate::proto::engine_io::{CloseReason, Lower, Message, Outgoing, Revision};
+use crate::proto::engine_io::{CloseReason, Lower, Message, Outgoing, PollingText, Revision};
 use crate::proto::json;
 use crate::proto::link::Layer;
 use crate::proto::time::{Instant, earliest};
@@ -399,14 +398,12 @@ impl<W> Connection<W> {
 impl<W> Layer for Connection<W> {
     type Event = Event<W>;
 
-    const TO_ASCII: Option<ToAscii> = Some(packet::to_ascii);
-
     fn polled_text(&mut self, text: ByteString) -> ByteString {
         self.doubled.read(text)
     }
 
-    fn long_as_bytes(&self) -> bool {
-        self.doubled.is_suspected()
+    fn polling_text(&self) -> PollingText {
+        PollingText { to_ascii: Some(packet::to_ascii), long_as_bytes: self.doubled.is_suspected() }
     }
 
     /// Any fault in a packet ends the connection, without an answer, as in the reference.
