@@ -247,14 +247,7 @@ impl<A: Application> Engine<A> {
                         let (mailbox, task) = session_task::prepare(&self.shared, session, place, &opening, None);
                         tokio::spawn(task);
                         release_head(head);
-                        Ok(polling::poll(
-                            &mailbox,
-                            Some(revision),
-                            jsonp,
-                            A::Layer::TO_ASCII,
-                            &self.shared.limits.bytes,
-                        )
-                        .await)
+                        Ok(polling::poll(&mailbox, Some(revision), jsonp, &self.shared.limits.bytes).await)
                     }
                     Transport::WebSocket => Ok(self.open_websocket(head, session, place, opening)),
                 }
@@ -262,14 +255,7 @@ impl<A: Application> Engine<A> {
             EngineRequest::Poll(target) => {
                 let mailbox = self.mailbox(target)?;
                 release_head(head);
-                Ok(polling::poll(
-                    &mailbox,
-                    target.revision,
-                    target.jsonp,
-                    A::Layer::TO_ASCII,
-                    &self.shared.limits.bytes,
-                )
-                .await)
+                Ok(polling::poll(&mailbox, target.revision, target.jsonp, &self.shared.limits.bytes).await)
             }
             EngineRequest::Post(target) => {
                 let mailbox = self.mailbox(target)?;

@@ -10,7 +10,7 @@ use bytestring::ByteString;
 use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PollAnswer};
 use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Room, Session, Settings, Sid, Transport};
-use crate::proto::link::{Layer, ServerLink};
+use crate::proto::link::ServerLink;
 use crate::proto::socket_io::connection::{self, AckError, Answer, Awaited, Connection};
 use crate::proto::socket_io::packet::Encoded;
 use crate::proto::socket_io::{AckId, Event, Namespace};
@@ -297,7 +297,7 @@ impl World {
                     if let PollAnswer::Packets(batch) = answer {
                         assert!(!batch.frames.is_empty(), "an answer has packets");
                         assert!(batch.frames.len() <= MAX_PACKETS + 8, "{} packets", batch.frames.len());
-                        let _ = batch.encode(<Connection<u64> as Layer>::TO_ASCII);
+                        let _ = batch.encode();
                     }
                 }
                 Output::Candidate(_) => assert!(self.candidate, "there is a candidate to speak to"),

@@ -6,9 +6,11 @@
 
 use bytestring::ByteString;
 
-use super::engine_io::payload::{Body, Packets, ToAscii};
+use super::engine_io::payload::{Body, Packets};
 use super::engine_io::session::{Output, PollAnswer, PostError};
-use super::engine_io::{BinaryAs, ClientPacket, CloseReason, Frame, Lower, Message, Rejection, Revision, Session};
+use super::engine_io::{
+    BinaryAs, ClientPacket, CloseReason, Frame, Lower, Message, PollingText, Rejection, Revision, Session,
+};
 use super::time::{Instant, earliest};
 
 /// What stands on an Engine.IO session: Socket.IO ([`super::socket_io::Connection`]), or a protocol of one's own.
@@ -16,21 +18,17 @@ pub trait Layer {
     /// What it tells the application.
     type Event;
 
-    /// Writes its text messages in ASCII, if they can be: see [`ToAscii`].
-    const TO_ASCII: Option<ToAscii> = None;
-
     /// A message has come.
     fn message(&mut self, message: Message, lower: &mut Lower<'_>);
 
-    /// Text has come in the polling body of a revision 3 client: gives what was meant by it. See [`ToAscii`].
+    /// Text has come in the polling body of a revision 3 client: returns what was meant by it. See [`PollingText`].
     fn polled_text(&mut self, text: ByteString) -> ByteString {
         text
     }
 
-    /// Whether long text is to go to a polling client as bytes, if it takes them. See
-    /// [`Batch`](super::engine_io::payload::Batch).
-    fn long_as_bytes(&self) -> bool {
-        false
+    /// How its text is written in polling answers.
+    fn polling_text(&self) -> PollingText {
+        PollingText::default()
     }
 
     /// A message over the limit has come and was dropped; this much of its text was kept (of binary ones nothing).
@@ -234,7 +232,7 @@ impl<L: Layer, P> ServerLink<L, P> {
     pub fn next_output(&mut self) -> Option<Output<P>> {
         let mut output = self.session.next_output()?;
         if let Output::Poll { answer: PollAnswer::Packets(batch), .. } = &mut output {
-            batch.long_as_bytes = self.layer.long_as_bytes();
+            batch.text = self.layer.polling_text();
         }
         Some(output)
     }

@@ -5,6 +5,7 @@
 //! - [`packet`]: one packet and its frame
 //! - [`payload`]: the packets of one polling body
 //! - [`jsonp`]: such a body as a script and as a form
+//! - [`polling_text`]: how such a body is written for old clients
 //! - [`query`]: what an HTTP request to the path wants
 //! - [`session`]: the state machine of one session
 
@@ -14,6 +15,7 @@ pub mod lower;
 mod outbox;
 pub mod packet;
 pub mod payload;
+pub mod polling_text;
 pub mod query;
 pub mod session;
 
@@ -23,6 +25,7 @@ use std::time::Duration;
 pub use self::close_reason::CloseReason;
 pub use self::lower::Lower;
 pub use self::packet::{ClientPacket, DecodeError, Frame, Message, Outgoing, Room, ServerPacket};
+pub use self::polling_text::PollingText;
 pub use self::query::{BinaryAs, Method, Rejection, Request};
 pub use self::session::Session;
 use crate::defaults;

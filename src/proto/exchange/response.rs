@@ -153,7 +153,7 @@ fn decode_body(answer: &Answer, index: usize, body: &str) -> Result<(Bytes, Opti
         Kind::Object | Kind::Array if attachments.is_empty() => (as_it_is(), Some(JSON)),
         Kind::Object | Kind::Array => {
             // The depth was checked when the packet came.
-            let found = placeholders(body, attachments.len(), usize::MAX)
+            let found = placeholders(body, attachments, usize::MAX)
                 .map_err(|error| InvalidAnswer(format!("the body has {error}")))?;
             match found.as_slice() {
                 [(range, number)] if range.len() == body.len() => (attachments[*number].clone(), Some(BINARY)),

@@ -29,6 +29,7 @@ use super::lower::Lower;
 use super::outbox::Outbox;
 use super::packet::{ClientPacket, Data, Frame, Message, ServerPacket};
 use super::payload::Batch;
+use super::polling_text::PollingText;
 use super::query::{BinaryAs, Rejection};
 use super::{Handshake, Revision, Settings, Sid, Transport, payload};
 use crate::proto::time::{Instant, earliest};
@@ -527,7 +528,9 @@ impl<P> Session<P> {
     }
 
     fn packets(&self, frames: Vec<Frame>) -> PollAnswer {
-        PollAnswer::Packets(Batch { frames, revision: self.revision, binary: self.binary, long_as_bytes: false })
+        // How its text is written is for the layer above to say, which the link asks.
+        let text = PollingText::default();
+        PollAnswer::Packets(Batch { frames, revision: self.revision, binary: self.binary, text })
     }
 
     fn take_parked(&mut self) -> Option<P> {
