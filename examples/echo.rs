@@ -18,20 +18,17 @@ use std::time::Duration;
 use bytestring::ByteString;
 use clap::Parser;
 use http::StatusCode;
-use socket2me::engine::session_task::Link;
-use socket2me::engine::socket_io::{Connect, Host, Received, Refusal, Reply, Socket, SocketIo};
-use socket2me::engine::{Application, Engine, Handle, Limits, Opening};
+use socket2me::engine::{
+    AckError, Answer, Application, Args, ClientEvent, CloseReason, Connect, DisconnectReason, Encoded, Engine,
+    EngineIoSettings, Handle, Host, Instant, Layer, Limits, Link, Lower, Message, Opening, Outgoing, Reaction, Refusal,
+    Room, Socket, SocketIo, SocketIoSettings,
+};
 use socket2me::net::arrival::Arrival;
 use socket2me::net::budget::Budget;
 use socket2me::net::listener as server;
-use socket2me::net::reply::Reply as HttpReply;
+use socket2me::net::reply::Reply;
 use socket2me::net::websocket::{self, Lost, WebSocket};
-use socket2me::proto::engine_io::{self, CloseReason, Lower, Message, Outgoing, Room};
 use socket2me::proto::json;
-use socket2me::proto::link::Layer;
-use socket2me::proto::socket_io::connection::{self, AckError, Answer, DisconnectReason};
-use socket2me::proto::socket_io::packet::{Args, Encoded};
-use socket2me::proto::time::Instant;
 use tokio::net::TcpListener;
 
 /// Sends back whatever it is sent
@@ -60,22 +57,25 @@ struct Flags {
     max_payload: usize,
 }
 
+/// How long a server that stops waits for its clients to hear of it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let flags = Flags::parse();
     let listener = TcpListener::bind((flags.host, flags.port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    let settings = engine_io::Settings {
+    let settings = EngineIoSettings {
         ping_interval: Duration::from_millis(flags.ping_interval),
         ping_timeout: Duration::from_millis(flags.ping_timeout),
         upgrade_timeout: Duration::from_millis(flags.upgrade_timeout),
         max_payload: flags.max_payload,
-        ..engine_io::Settings::default()
+        ..EngineIoSettings::default()
     };
-    let connection_settings = connection::Settings {
+    let connection_settings = SocketIoSettings {
         connect_timeout: Duration::from_millis(flags.connect_timeout),
         max_attachment_bytes: flags.max_payload,
-        ..connection::Settings::default()
+        ..SocketIoSettings::default()
     };
     let socket_io = Engine::new(SocketIo::new(Echo, connection_settings), settings.clone(), Limits::default());
     let engine_io = Engine::new(RawEcho, settings, Limits::default());
@@ -102,10 +102,15 @@ async fn main() -> std::io::Result<()> {
     let stop = async {
         // Where there is no such signal, the process is just killed.
         let _ = tokio::signal::ctrl_c().await;
+        socket_io.stop_opening();
         socket_io.close_all(CloseReason::ServerShuttingDown);
+        engine_io.stop_opening();
         engine_io.close_all(CloseReason::ServerShuttingDown);
     };
     server::serve(listener, handler, server::Limits::default(), stop).await;
+    // The runtime ends with `main`, and the clients must have heard of it before.
+    let closed = async { tokio::join!(socket_io.closed(), engine_io.closed()) };
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
     Ok(())
 }
 
@@ -135,8 +140,8 @@ async fn echo_frames(websocket: Option<WebSocket>) {
     websocket.farewell(close);
 }
 
-fn not_found() -> HttpReply {
-    let mut reply = HttpReply::new("there are /socket.io/, /engine.io/ and /websocket\n".into());
+fn not_found() -> Reply {
+    let mut reply = Reply::new("there are /socket.io/, /engine.io/ and /websocket\n".into());
     *reply.status_mut() = StatusCode::NOT_FOUND;
     reply
 }
@@ -167,21 +172,21 @@ impl Host for Echo {
         })
     }
 
-    fn connected(&self, member: &mut Member, socket: &Socket<Self>, mut reply: Reply<'_, Self>) {
+    fn connected(&self, member: &mut Member, socket: &Socket<Self>, mut reaction: Reaction<'_, Self>) {
         let auth = &member.auth;
         let event = Encoded::event(socket.namespace(), None, Vec::new(), Room::Own(auth.len() + 16), |json| {
             json.extend([r#"["auth","#, auth, "]"]);
         });
-        reply.emit(event);
+        reaction.emit(event);
     }
 
-    fn received(&self, _: &mut Member, socket: &Socket<Self>, event: Received, mut reply: Reply<'_, Self>) {
-        let Received { args, attachments, id } = event;
+    fn received(&self, _: &mut Member, socket: &Socket<Self>, event: ClientEvent, mut reaction: Reaction<'_, Self>) {
+        let ClientEvent { args, attachments, id } = event;
         let name = args.get(0).unwrap_or_default();
         match (&*json::unquote(name), id) {
             ("message", _) => {
                 let room = Room::Own(args.json().len() + "-back".len());
-                reply.emit(Encoded::event(socket.namespace(), None, attachments, room, |json| {
+                reaction.emit(Encoded::event(socket.namespace(), None, attachments, room, |json| {
                     write_array(Some(r#""message-back""#), &args, json);
                 }));
             }
@@ -189,7 +194,7 @@ impl Host for Echo {
                 let mut json = String::with_capacity(args.json().len());
                 write_array(None, &args, &mut json);
                 let args = Args::parse(json.into()).expect("elements of a JSON array, in a JSON array again");
-                reply.ack(id, Answer { args, attachments });
+                reaction.ack(id, Answer { args, attachments });
             }
             (_, _) => (),
         }

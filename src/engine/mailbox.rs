@@ -1,16 +1,24 @@
-//! The commands that wait for a session's task. While none waits it has no memory of its own.
+//! The mailbox of a session's task: commands wait here until the task takes them. An empty mailbox allocates no queue.
 
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-use crate::engine::Undelivered;
-
-/// Room for so many commands is kept for the next ones.
+/// The capacity, in commands, that an empty queue keeps for the next ones. A larger queue is freed once it is empty, so that a
+/// burst does not cost an idle session memory.
 const KEPT: usize = 64;
 
-/// A mailbox that takes `limit` commands of those that strangers can cause any number of.
+/// Why a command did not reach a session's task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undelivered {
+    /// The mailbox holds as many commands as [`Limits::mailbox`](super::Limits::mailbox) allows.
+    Full,
+    /// The session has ended.
+    Closed,
+}
+
+/// Returns both sides of a mailbox. [`Sender::try_send`] fails while `limit` commands wait in it.
 pub(super) fn mailbox<C>(limit: usize) -> (Sender<C>, Receiver<C>) {
     let state = State { commands: VecDeque::new(), waker: None, is_open: true };
     let shared = Arc::new(Shared { limit, state: Mutex::new(state) });
@@ -35,7 +43,7 @@ impl<C> Shared<C> {
     }
 }
 
-/// Has the task woken that asks now.
+/// Stores the waker of the task that is polled now, in place of an older one.
 pub(crate) fn wake_later(waker: &mut Option<Waker>, cx: &mut Context<'_>) {
     match waker {
         Some(waker) => waker.clone_from(cx.waker()),
@@ -43,7 +51,7 @@ pub(crate) fn wake_later(waker: &mut Option<Waker>, cx: &mut Context<'_>) {
     }
 }
 
-/// Where commands are put in.
+/// Puts commands into a mailbox.
 pub(super) struct Sender<C>(Arc<Shared<C>>);
 
 impl<C> Clone for Sender<C> {
@@ -53,13 +61,13 @@ impl<C> Clone for Sender<C> {
 }
 
 impl<C> Sender<C> {
-    /// Puts in a command of which there are only so many: one for a request that waits, one for a namespace. False when
-    /// the session has ended.
+    /// Puts in a command whose number is bounded elsewhere, as by the requests that wait, so that the limit does not apply.
+    /// Returns false when the session has ended.
     pub(super) fn send(&self, command: C) -> bool {
         self.put(command, usize::MAX).is_ok()
     }
 
-    /// Puts in a command of which there can be any number.
+    /// Puts in a command whose number only the mailbox's limit bounds.
     pub(super) fn try_send(&self, command: C) -> Result<(), Undelivered> {
         self.put(command, self.0.limit)
     }
@@ -82,14 +90,14 @@ impl<C> Sender<C> {
     }
 }
 
-/// Where the session's task takes them out. Whatever is left in it is dropped with it, and nothing is put in any more.
+/// Takes commands out of a mailbox. Dropping it closes the mailbox: commands that wait are dropped, and senders fail.
 pub(super) struct Receiver<C> {
     shared: Arc<Shared<C>>,
     taken: VecDeque<C>,
 }
 
 impl<C> Receiver<C> {
-    /// Whether a command waits. When none does, the task is woken for the next one.
+    /// Returns whether a command waits. If none does, the next command wakes the task.
     pub(super) fn has_some(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.taken.is_empty() {
             return true;
@@ -102,21 +110,20 @@ impl<C> Receiver<C> {
         true
     }
 
-    /// Takes the next command; `None` when none waits, and then the task is woken for the next one.
-    pub(super) fn next(&mut self, cx: &mut Context<'_>) -> Option<C> {
-        if let Some(command) = self.taken.pop_front() {
-            return Some(command);
+    /// Takes the commands that wait now, which [`Self::next`] returns one by one. Commands that come meanwhile wait for the
+    /// next call: otherwise senders on other cores could keep the task from its other work.
+    pub(super) fn take_waiting(&mut self) {
+        if !self.taken.is_empty() {
+            return;
         }
         if self.taken.capacity() > KEPT {
             self.taken = VecDeque::new();
         }
-        let mut state = self.shared.state();
-        if state.commands.is_empty() {
-            wake_later(&mut state.waker, cx);
-            return None;
-        }
-        mem::swap(&mut state.commands, &mut self.taken);
-        drop(state);
+        mem::swap(&mut self.shared.state().commands, &mut self.taken);
+    }
+
+    /// Returns the next of the commands that were taken.
+    pub(super) fn next(&mut self) -> Option<C> {
         self.taken.pop_front()
     }
 }
@@ -133,40 +140,58 @@ impl<C> Drop for Receiver<C> {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::task::{Poll, Waker};
 
     use tokio::sync::oneshot;
 
     use super::*;
 
+    fn all<C>(receiver: &mut Receiver<C>) -> Vec<C> {
+        receiver.take_waiting();
+        std::iter::from_fn(|| receiver.next()).collect()
+    }
+
     #[test]
-    fn gives_commands_in_order_and_refuses_what_is_too_much() {
+    fn commands_come_in_order_and_those_over_the_limit_are_refused() {
         let (sender, mut receiver) = mailbox(2);
-        let cx = &mut Context::from_waker(Waker::noop());
-        assert_eq!(receiver.next(cx), None);
         assert_eq!([sender.try_send(1), sender.try_send(2)], [Ok(()), Ok(())]);
         assert_eq!(sender.try_send(3), Err(Undelivered::Full));
-        assert!(sender.send(4), "this kind is bounded elsewhere");
-        assert_eq!(receiver.next(cx), Some(1));
+        assert!(sender.send(4), "the limit does not apply to this kind");
+        assert_eq!(all(&mut receiver), [1, 2, 4]);
         assert_eq!(sender.try_send(5), Ok(()));
-        assert_eq!([receiver.next(cx), receiver.next(cx), receiver.next(cx)], [Some(2), Some(4), Some(5)]);
-        assert_eq!(receiver.next(cx), None);
+        assert_eq!(all(&mut receiver), [5]);
+        assert!(all(&mut receiver).is_empty());
+    }
+
+    #[test]
+    fn commands_that_come_while_others_are_handled_wait_for_the_next_turn() {
+        let (sender, mut receiver) = mailbox(10);
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(sender.send(0));
+        receiver.take_waiting();
+        let mut handled = Vec::new();
+        while let Some(command) = receiver.next() {
+            handled.push(command);
+            assert!(handled.len() < 10 && sender.send(command + 1), "the turn does not end");
+        }
+        assert_eq!(handled, [0]);
+        assert!(receiver.has_some(cx), "the next turn takes it");
+        assert_eq!(all(&mut receiver), [1]);
     }
 
     #[tokio::test]
-    async fn wakes_the_task_that_waits() {
+    async fn a_command_wakes_the_task_that_waits_for_one() {
         let (sender, mut receiver) = mailbox(1);
-        let waiting = tokio::spawn(std::future::poll_fn(move |cx| match receiver.next(cx) {
-            Some(command) => std::task::Poll::Ready(command),
-            None => std::task::Poll::Pending,
+        let waiting = tokio::spawn(std::future::poll_fn(move |cx| {
+            if receiver.has_some(cx) { Poll::Ready(all(&mut receiver)) } else { Poll::Pending }
         }));
         tokio::task::yield_now().await;
         assert!(sender.send(7));
-        assert_eq!(waiting.await.unwrap(), 7);
+        assert_eq!(waiting.await.unwrap(), [7]);
     }
 
     #[tokio::test]
-    async fn an_end_frees_whoever_waits_for_an_answer() {
+    async fn the_end_of_a_session_frees_the_requests_that_wait_for_its_answer() {
         let (sender, receiver) = mailbox(1);
         let (reply, answer) = oneshot::channel::<()>();
         assert!(sender.send(reply));

@@ -1,18 +1,32 @@
-//! The Engine.IO server: its sessions, and the HTTP requests that open, poll, feed and upgrade them.
+//! An Engine.IO and Socket.IO server for any host.
 //!
-//! It knows nothing of tunnels. What stands on a session is an [`Application`]: Socket.IO with its hosts
-//! ([`self::socket_io`]), or a protocol of one's own.
+//! An [`Engine`] serves the HTTP requests that open, poll, feed and upgrade sessions. What stands on its sessions is an
+//! [`Application`]: [`SocketIo`] with a [`Host`], or a protocol of one's own. The relay is one host; `examples/echo.rs` has
+//! both kinds.
+//!
+//! In reading order:
+//!
+//! - this file: the requests
+//! - `application`: what an application implements, and how the process reaches a session
+//! - `host`: what a host of Socket.IO implements, and how it reaches its clients; `socket_io` is the application under it
+//! - `sessions`: the table of sessions, its limits and counters
+//! - `session_task`: the task that owns a session; `mailbox` and `command` are what it can be asked
+//! - `polling`: the long-polling transport; `transport`: a WebSocket in the hands of the engine
 
+mod application;
+mod command;
+mod host;
 pub(crate) mod mailbox;
 mod polling;
-pub mod session_task;
-pub mod socket_io;
+mod session_task;
+mod sessions;
+mod socket_io;
+#[cfg(test)]
+mod tests;
+mod transport;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
@@ -21,198 +35,94 @@ use hyper::body::Incoming;
 use rand::Rng as _;
 use tokio::sync::oneshot;
 
-use self::session_task::{Command, Link};
-use crate::defaults;
-use crate::net::budget::{AddressLimit, AddressSlot, Budget, Held, PerAddress};
-use crate::net::clock::Clock;
+pub use self::application::{Application, Handle, Link, Opening};
+pub use self::command::Poller;
+use self::command::SessionCommand;
+pub use self::host::{ClientEvent, Connect, Host, Reaction, Refusal, Socket};
+pub use self::mailbox::Undelivered;
+use self::session_task::SessionTask;
+pub use self::sessions::Limits;
+use self::sessions::{SessionSlot, Sessions};
+pub use self::socket_io::SocketIo;
+use self::transport::SessionWebSocket;
 use crate::net::listener::release_head;
 use crate::net::reply::{self, Reply};
 use crate::net::websocket;
-use crate::proto::engine_io::{BinaryAs, CloseReason, Method, Rejection, Revision, Session, Settings, Sid, Transport};
-use crate::proto::engine_io::{Request as EngineRequest, query::Target};
-use crate::proto::link::{Layer, ServerLink};
-use crate::proto::time::Instant;
-use crate::tables;
+use crate::proto::engine_io::query::Target;
+use crate::proto::engine_io::{BinaryAs, Method, Rejection, Request as EngineRequest, Session, Transport};
+pub use crate::proto::engine_io::{
+    CloseReason, Lower, Message, Outgoing, Revision, Room, Settings as EngineIoSettings, Sid,
+};
+pub use crate::proto::link::Layer;
+pub use crate::proto::socket_io::connection::{
+    AckError, Answer, Awaited, DisconnectReason, Settings as SocketIoSettings,
+};
+pub use crate::proto::socket_io::packet::{AckId, Args, Encoded, Namespace};
+pub use crate::proto::time::Instant;
 
-/// What stands on the sessions of a server.
-pub trait Application: Send + Sync + 'static {
-    /// The protocol above Engine.IO; one value a session.
-    type Layer: Layer<Event: Send> + Send + 'static;
-    /// What the application itself keeps for a session.
-    type Session: Send + 'static;
-    /// What others in the process can ask of a session, through its [`Handle`].
-    type Command: Send + 'static;
-
-    /// A session opens.
-    fn open(&self, opening: &Opening, handle: Handle<Self::Command>, now: Instant) -> (Self::Layer, Self::Session);
-
-    /// The layer says something.
-    fn event(
-        &self,
-        session: &mut Self::Session,
-        event: <Self::Layer as Layer>::Event,
-        link: &mut Link<Self>,
-        now: Instant,
-    );
-
-    /// Somebody asks for something.
-    fn command(&self, session: &mut Self::Session, command: Self::Command, link: &mut Link<Self>, now: Instant);
-}
-
-/// What is known of a client when its session opens.
-#[derive(Debug, Clone)]
-pub struct Opening {
-    /// Where it connects from.
-    pub peer: SocketAddr,
-    /// The session's id.
-    pub sid: Sid,
-    /// What it speaks.
-    pub revision: Revision,
-    /// The query of its first request: our words, and beside them whatever the client's author wrote.
-    pub query: String,
-}
-
-/// The way to a session for others in the process: its mailbox, which is bounded.
-pub struct Handle<C> {
-    mailbox: mailbox::Sender<Command<C>>,
-}
-
-impl<C> Clone for Handle<C> {
-    fn clone(&self) -> Self {
-        Self { mailbox: self.mailbox.clone() }
-    }
-}
-
-impl<C> Handle<C> {
-    /// Asks for something, which strangers can make it do any number of times.
-    ///
-    /// # Errors
-    /// With the reason.
-    pub fn try_send(&self, command: C) -> Result<(), Undelivered> {
-        self.mailbox.try_send(Command::Application(command))
-    }
-
-    /// Asks for something that is asked only so many times, so that there is always room for it.
-    pub fn send(&self, command: C) {
-        // A session that is gone needs no more commands.
-        let _ = self.mailbox.send(Command::Application(command));
-    }
-}
-
-/// Why a command did not reach a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Undelivered {
-    /// Too much waits in its mailbox.
-    Full,
-    /// It has ended.
-    Closed,
-}
-
-/// What the sessions of a server may take.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Commands that wait for one session's task, of those that strangers can cause any number of.
-    pub mailbox: usize,
-    /// All sessions.
-    pub sessions: Arc<Budget>,
-    /// Those of one address.
-    pub per_address: Arc<PerAddress>,
-    /// The memory for bodies and messages, in bytes.
-    pub bytes: Arc<Budget>,
-    /// How long a client may stop sending a body.
-    pub stall_timeout: Duration,
-    /// The origins of pages that may connect, in lower case; `*` is any.
-    pub origins: Vec<String>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            mailbox: defaults::MAX_WAITING_COMMANDS,
-            sessions: Budget::new(defaults::MAX_SESSIONS),
-            per_address: PerAddress::new(AddressLimit::by_default(defaults::MAX_SESSIONS_PER_ADDRESS)),
-            bytes: Budget::new(defaults::MAX_BUFFERED),
-            stall_timeout: defaults::STALL_TIMEOUT,
-            origins: vec![defaults::ALLOWED_ORIGIN.to_owned()],
-        }
-    }
-}
-
-/// An Engine.IO server.
+/// An Engine.IO server. Clones are the same server.
 pub struct Engine<A: Application> {
-    shared: Arc<Shared<A>>,
-}
-
-/// What the tasks of all sessions share.
-struct Shared<A: Application> {
-    application: A,
-    settings: Arc<Settings>,
-    clock: Clock,
-    limits: Limits,
-    stopping: AtomicBool,
-    /// How many sessions have ended, by the place of the reason in [`CloseReason::ALL`].
-    ended: [AtomicU64; CloseReason::ALL.len()],
-    sessions: Mutex<HashMap<Sid, mailbox::Sender<Command<A::Command>>>>,
+    sessions: Arc<Sessions<A>>,
 }
 
 impl<A: Application> Clone for Engine<A> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { sessions: Arc::clone(&self.sessions) }
     }
 }
 
+/// A mailbox of a session's task.
+type Mailbox<A> = mailbox::Sender<SessionCommand<<A as Application>::Command>>;
+
 impl<A: Application> Engine<A> {
-    /// A server without sessions.
+    /// Returns a server without sessions.
     #[must_use]
-    pub fn new(application: A, settings: Settings, limits: Limits) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                application,
-                settings: Arc::new(settings),
-                clock: Clock::start(),
-                limits,
-                stopping: AtomicBool::new(false),
-                ended: [const { AtomicU64::new(0) }; CloseReason::ALL.len()],
-                sessions: Mutex::default(),
-            }),
-        }
+    pub fn new(application: A, settings: EngineIoSettings, limits: Limits) -> Self {
+        Self { sessions: Sessions::new(application, settings, limits) }
     }
 
-    /// The application on its sessions.
+    /// Returns the application on the sessions.
     #[must_use]
     pub fn application(&self) -> &A {
-        &self.shared.application
+        &self.sessions.application
     }
 
-    /// How many sessions are open.
+    /// Returns how many sessions are open.
     #[must_use]
     pub fn session_count(&self) -> usize {
-        self.shared.sessions().len()
+        self.sessions.count()
     }
 
-    /// How many sessions have ended, by their reasons.
+    /// Returns how many sessions have ended, by reason.
     pub fn ended(&self) -> impl Iterator<Item = (CloseReason, u64)> {
-        CloseReason::ALL
-            .into_iter()
-            .zip(&self.shared.ended)
-            .map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
+        self.sessions.ended()
     }
 
-    /// Opens no more sessions. Those that are open go on.
+    /// Opens no more sessions: requests for one are answered 503. Sessions that are open go on.
     pub fn stop_opening(&self) {
-        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.sessions.stop_opening();
     }
 
-    /// Ends all sessions: their clients are told, and reconnect by themselves.
+    /// Tells all sessions to end, and returns at once; [`Self::closed`] waits for them. A client that waits in a poll or is on
+    /// a WebSocket is told; official clients reconnect by themselves. After [`Self::stop_opening`], sessions that are just
+    /// being opened end, too.
     pub fn close_all(&self, reason: CloseReason) {
-        let mailboxes: Vec<_> = self.shared.sessions().values().cloned().collect();
-        for mailbox in mailboxes {
-            // A session that is gone needs no closing.
-            let _ = mailbox.send(Command::Close(reason));
-        }
+        self.sessions.close_all(reason);
     }
 
-    /// Serves a request to the Engine.IO path.
+    /// Completes once no session is open and each client that was on a WebSocket has answered its close frame, or has been
+    /// given up: after two seconds, or after the connection's stall timeout if it does not even read the frames before.
+    ///
+    /// A server whose runtime ends with it calls [`Self::stop_opening`] and [`Self::close_all`] and waits for this, with a
+    /// timeout of its own. Responses of the polling transport are written by the server's connections, which it waits for
+    /// itself.
+    pub async fn closed(&self) {
+        self.sessions.tasks.close();
+        self.sessions.tasks.wait().await;
+    }
+
+    /// Serves a request to the Engine.IO path. `peer` is the client's address, for [`Limits::per_address`]. The request's URI
+    /// and headers are dropped where the request has to wait.
     pub async fn serve(&self, head: &mut Parts, body: Incoming, peer: SocketAddr) -> Reply {
         let Ok(cors) = self.cors_headers(&head.headers) else {
             return reply::text(StatusCode::FORBIDDEN, "application/json", ORIGIN_REFUSED);
@@ -235,104 +145,110 @@ impl<A: Application> Engine<A> {
             HttpMethod::POST => Method::Post,
             _ => Method::Other,
         };
-        let upgrade = websocket::is_upgrade(&head.headers);
-        let query = head.uri.query().unwrap_or_default();
-        match EngineRequest::parse(method, query, upgrade)? {
+        let is_upgrade = websocket::is_upgrade(&head.headers);
+        let request = EngineRequest::parse(method, head.uri.query().unwrap_or_default(), is_upgrade)?;
+        let (mailbox, revision, jsonp) = match request {
             EngineRequest::Open { revision, transport, binary, jsonp } => {
-                let session = self.session(revision, transport)?.with_binary_as(binary);
-                let place = self.place(peer)?;
-                let opening = Opening { peer, sid: session.sid(), revision, query: query.to_owned() };
+                let (opening, slot) = self.admit(head, revision, peer)?;
+                let session = self.session(&opening, transport).with_binary_as(binary);
                 match transport {
-                    Transport::Polling => {
-                        let (mailbox, task) = session_task::prepare(&self.shared, session, place, &opening, None);
-                        tokio::spawn(task);
-                        release_head(head);
-                        Ok(polling::poll(&mailbox, Some(revision), jsonp, &self.shared.limits.bytes).await)
-                    }
-                    Transport::WebSocket => Ok(self.open_websocket(head, session, place, opening)),
+                    Transport::Polling => (self.start(session, slot, &opening, None), Some(revision), jsonp),
+                    Transport::WebSocket => return Ok(self.open_websocket(head, session, slot, opening)),
                 }
             }
-            EngineRequest::Poll(target) => {
-                let mailbox = self.mailbox(target)?;
-                release_head(head);
-                Ok(polling::poll(&mailbox, target.revision, target.jsonp, &self.shared.limits.bytes).await)
-            }
+            EngineRequest::Poll(target) => (self.sessions.find(target.sid)?, target.revision, target.jsonp),
             EngineRequest::Post(target) => {
-                let mailbox = self.mailbox(target)?;
-                let Shared { settings, limits, .. } = &*self.shared;
-                Ok(polling::post(&mailbox, target, head, body, settings.max_payload, limits).await)
+                let mailbox = self.sessions.find(target.sid)?;
+                let Sessions { settings, limits, .. } = &*self.sessions;
+                return Ok(polling::post(&mailbox, target, head, body, settings.max_payload, limits).await);
             }
-            EngineRequest::Attach(target, binary) => self.attach(head, target, binary).await,
-            EngineRequest::Misfit(target, rejection) => self.mailbox(target).and(Err(rejection)),
-        }
+            EngineRequest::Attach(target, binary) => return self.attach(head, target, binary).await,
+            EngineRequest::Misfit(target, rejection) => return self.sessions.find(target.sid).and(Err(rejection)),
+        };
+        release_head(head);
+        Ok(polling::poll(&mailbox, revision, jsonp, &self.sessions.limits.bytes).await)
     }
 
-    /// Nothing is switched before everything was checked.
-    fn open_websocket(
+    /// Takes a place for a session that a client asks to open.
+    fn admit(&self, head: &Parts, revision: Revision, peer: SocketAddr) -> Result<(Opening, SessionSlot), Rejection> {
+        if !self.sessions.settings.revisions.contains(&revision) {
+            return Err(Rejection::UnsupportedRevision);
+        }
+        let slot = self.sessions.admit(peer.ip())?;
+        // A generator for secrets, seeded by the system: asking the system itself costs a call for each session.
+        let sid = Sid::from_random(rand::rng().random());
+        Ok((Opening { peer, sid, revision, query: head.uri.query().unwrap_or_default().to_owned() }, slot))
+    }
+
+    fn session(&self, opening: &Opening, transport: Transport) -> Session<Poller> {
+        let settings = Arc::clone(&self.sessions.settings);
+        Session::open(settings, opening.sid, opening.revision, transport, self.sessions.clock.now())
+    }
+
+    /// Registers a session, starts its task and returns its mailbox.
+    fn start(
         &self,
-        head: &mut Parts,
-        session: Session<session_task::Poller>,
-        place: SessionPlace,
-        opening: Opening,
-    ) -> Reply {
-        let shared = Arc::clone(&self.shared);
-        let max_payload = self.shared.settings.max_payload;
-        let memory = Arc::clone(&self.shared.limits.bytes);
+        session: Session<Poller>,
+        slot: SessionSlot,
+        opening: &Opening,
+        websocket: Option<SessionWebSocket>,
+    ) -> Mailbox<A> {
+        let (registration, commands) = self.sessions.register(session.sid(), slot);
+        let mailbox = registration.mailbox.clone();
+        self.sessions.tasks.spawn(SessionTask::new(registration, commands, session, opening, websocket));
+        mailbox
+    }
+
+    /// Opens a session once its WebSocket is there. Everything was checked before the 101.
+    fn open_websocket(&self, head: &mut Parts, session: Session<Poller>, slot: SessionSlot, opening: Opening) -> Reply {
+        let engine = self.clone();
+        let max_payload = self.sessions.settings.max_payload;
+        let memory = Arc::clone(&self.sessions.limits.bytes);
+        let opens = self.sessions.tasks.token();
         websocket::accept(head, max_payload, memory, move |websocket| {
+            let _opens = opens;
             if let Some(websocket) = websocket {
-                let (_, task) = session_task::prepare(&shared, session, place, &opening, Some(websocket));
-                tokio::spawn(task);
+                let websocket = SessionWebSocket::new(websocket, &engine.sessions.tasks);
+                engine.start(session, slot, &opening, Some(websocket));
             }
         })
     }
 
+    /// Brings a WebSocket to a session that polls, as the candidate for its transport.
     async fn attach(&self, head: &mut Parts, target: Target, binary: BinaryAs) -> Result<Reply, Rejection> {
-        let mailbox = self.mailbox(target)?;
+        let mailbox = self.sessions.find(target.sid)?;
         let (reply, reserved) = oneshot::channel();
-        let command = Command::Reserve { revision: target.revision, binary, reply };
+        let command = SessionCommand::Reserve { revision: target.revision, binary, reply };
         if !mailbox.send(command) {
             return Err(Rejection::SessionUnknown);
         }
         reserved.await.map_err(|_| Rejection::SessionUnknown)??;
-        let memory = Arc::clone(&self.shared.limits.bytes);
-        Ok(websocket::accept(head, self.shared.settings.max_payload, memory, move |websocket| {
+        let memory = Arc::clone(&self.sessions.limits.bytes);
+        let tasks = self.sessions.tasks.clone();
+        let opens = tasks.token();
+        Ok(websocket::accept(head, self.sessions.settings.max_payload, memory, move |websocket| {
+            let _opens = opens;
             let command = match websocket {
-                Some(websocket) => Command::Candidate(Box::new(websocket)),
-                None => Command::CandidateLost,
+                Some(websocket) => SessionCommand::Candidate(Box::new(SessionWebSocket::new(websocket, &tasks))),
+                None => SessionCommand::CandidateLost,
             };
             // A session that is gone has no use for a candidate.
             let _ = mailbox.send(command);
         }))
     }
 
-    fn session(&self, revision: Revision, transport: Transport) -> Result<Session<session_task::Poller>, Rejection> {
-        if !self.shared.settings.revisions.contains(&revision) {
-            return Err(Rejection::UnsupportedRevision);
-        }
-        if self.shared.stopping.load(Ordering::Relaxed) {
-            return Err(Rejection::Stopping);
-        }
-        // A generator for secrets, seeded by the system: to ask the system each time costs a call.
-        let random = rand::rng().random();
-        let settings = Arc::clone(&self.shared.settings);
-        Ok(Session::open(settings, Sid::from_random(random), revision, transport, self.shared.clock.now()))
-    }
-
-    fn place(&self, peer: SocketAddr) -> Result<SessionPlace, Rejection> {
-        let Limits { sessions, per_address, .. } = &self.shared.limits;
-        let of_address = per_address.hold(peer.ip()).ok_or(Rejection::TooManySessions)?;
-        let session = sessions.hold(1).ok_or(Rejection::TooManySessions)?;
-        Ok(SessionPlace { _session: session, _of_address: of_address })
-    }
-
-    /// Unless the operator says otherwise any origin may connect, as in the original: nothing here is authorised by a
-    /// cookie, so there is nothing to abuse. The exact origin is repeated because browsers refuse `*` from clients that send
-    /// credentials, as the old ones always do. A client without an origin is no page.
+    /// Returns the CORS headers of a response. Unless the operator says otherwise, any origin may connect: no cookie
+    /// authorises anything here, so a foreign page gains nothing. The exact origin is repeated because browsers refuse `*` to
+    /// clients that send credentials, as old ones always do. A client without an origin is no page.
+    ///
+    /// # Errors
+    /// When the page's origin is not among [`Limits::origins`].
     fn cors_headers(&self, request: &HeaderMap) -> Result<HeaderMap, OriginRefused> {
         let mut headers = HeaderMap::new();
         if let Some(origin) = request.get(header::ORIGIN) {
-            let named = |allowed: &String| allowed == "*" || allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
-            if !self.shared.limits.origins.iter().any(named) {
+            let admits =
+                |allowed: &String| allowed == "*" || allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
+            if !self.sessions.limits.origins.iter().any(admits) {
                 return Err(OriginRefused);
             }
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -341,84 +257,12 @@ impl<A: Application> Engine<A> {
         }
         Ok(headers)
     }
-
-    fn mailbox(&self, target: Target) -> Result<mailbox::Sender<Command<A::Command>>, Rejection> {
-        self.shared.sessions().get(&target.sid).cloned().ok_or(Rejection::SessionUnknown)
-    }
 }
 
-impl<A: Application> Shared<A> {
-    /// Makes a session's mailbox known, until the guard is dropped.
-    fn register(
-        self: &Arc<Self>,
-        sid: Sid,
-        place: SessionPlace,
-    ) -> (Registration<A>, mailbox::Receiver<Command<A::Command>>) {
-        let (sender, receiver) = mailbox::mailbox(self.limits.mailbox);
-        self.sessions().insert(sid, sender.clone());
-        (Registration { shared: Arc::clone(self), sid, sender, _place: place }, receiver)
-    }
-
-    /// Counts the end of a session.
-    fn count_end(&self, reason: CloseReason) {
-        if let Some(index) = CloseReason::ALL.iter().position(|&known| known == reason) {
-            self.ended[index].fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<Sid, mailbox::Sender<Command<A::Command>>>> {
-        // Each change is one call of the map, so a panic elsewhere left it whole.
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A session's place in the table.
-struct Registration<A: Application> {
-    shared: Arc<Shared<A>>,
-    sid: Sid,
-    sender: mailbox::Sender<Command<A::Command>>,
-    _place: SessionPlace,
-}
-
-/// A session's place among all sessions, and among those of its address.
-struct SessionPlace {
-    _session: Held,
-    _of_address: AddressSlot,
-}
-
-impl<A: Application> Registration<A> {
-    fn handle(&self) -> Handle<A::Command> {
-        Handle { mailbox: self.sender.clone() }
-    }
-
-    fn mailbox(&self) -> mailbox::Sender<Command<A::Command>> {
-        self.sender.clone()
-    }
-}
-
-impl<A: Application> Drop for Registration<A> {
-    fn drop(&mut self) {
-        let mut sessions = self.shared.sessions();
-        sessions.remove(&self.sid);
-        tables::shrink(&mut sessions);
-    }
-}
-
-/// Builds the link of a session.
-fn link_of<A: Application>(
-    registration: &Registration<A>,
-    session: Session<session_task::Poller>,
-    opening: &Opening,
-) -> (Link<A>, A::Session) {
-    let Shared { application, clock, .. } = &*registration.shared;
-    let (layer, state) = application.open(opening, registration.handle(), clock.now());
-    (ServerLink::new(session, layer), state)
-}
-
-/// The page may not connect from where it is.
+/// A page of this origin may not connect.
 struct OriginRefused;
 
-/// In the form of the reference, code 4.
+/// The body for [`OriginRefused`], in the form of the reference: code 4.
 const ORIGIN_REFUSED: &str = r#"{"code":4,"message":"Forbidden"}"#;
 
 fn preflight(request: &HeaderMap) -> Reply {

@@ -1,5 +1,6 @@
 //! The long-polling transport: GETs that wait for packets, POSTs that bring them.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,9 +12,9 @@ use http::request::Parts;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
+use super::command::SessionCommand;
 use super::mailbox;
-use super::session_task::Command;
-use crate::engine::Limits;
+use super::sessions::Limits;
 use crate::net::body::{self, BodyError, BodyLimits, Kept};
 use crate::net::budget::Budget;
 use crate::net::listener::release_head;
@@ -24,25 +25,27 @@ use crate::proto::engine_io::query::Target;
 use crate::proto::engine_io::session::{PollAnswer, PostError};
 use crate::proto::engine_io::{CloseReason, Rejection, Revision};
 
-/// The types of polling answers, which clients of revision 3 compare whole.
+/// The content type of an answer in text. Clients of revision 3 compare the whole value.
 const TEXT: &str = "text/plain; charset=UTF-8";
+
+/// The content type of an answer in bytes.
 const BINARY: &str = "application/octet-stream";
 
-/// Waits for packets.
+/// Waits for packets and returns them as a response.
 pub(super) async fn poll<C>(
-    mailbox: &mailbox::Sender<Command<C>>,
+    mailbox: &mailbox::Sender<SessionCommand<C>>,
     revision: Option<Revision>,
     jsonp: Option<Jsonp>,
     memory: &Arc<Budget>,
 ) -> Reply {
     let (reply, answer) = oneshot::channel();
-    if !mailbox.send(Command::Poll { revision, reply }) {
+    if !mailbox.send(SessionCommand::Poll { revision, reply }) {
         return refuse(Rejection::SessionUnknown);
     }
     match answer.await {
         Ok(PollAnswer::Packets(batch)) => {
             let (content_type, payload) = match jsonp {
-                // A script has no bytes, whatever was said when the session opened.
+                // A script carries no bytes, whatever the client said when the session opened.
                 Some(jsonp) => (TEXT, jsonp.script(&batch.encode_as_text()).into()),
                 None => match batch.encode() {
                     Body::Text(payload) => (TEXT, payload.into_bytes()),
@@ -51,7 +54,7 @@ pub(super) async fn poll<C>(
             };
             match ReplyBody::counted(payload, memory) {
                 Some(payload) => reply::text(StatusCode::OK, content_type, payload),
-                // The client takes it for the end of its session, and comes back.
+                // The client takes this status for the end of its session, and reconnects.
                 None => reply::empty(StatusCode::SERVICE_UNAVAILABLE),
             }
         }
@@ -61,119 +64,140 @@ pub(super) async fn poll<C>(
     }
 }
 
-/// Takes packets.
+/// Brings the packets in a body of at most `max_payload` bytes to the session's task.
 pub(super) async fn post<C: Send + 'static>(
-    mailbox: &mailbox::Sender<Command<C>>,
+    mailbox: &mailbox::Sender<SessionCommand<C>>,
     target: Target,
     head: &mut Parts,
     body: Incoming,
-    limit: usize,
+    max_payload: usize,
     limits: &Limits,
 ) -> Reply {
     let Target { revision, .. } = target;
-    let content = content_of(&head.headers, target);
+    let content = Content::of(&head.headers, target);
     release_head(head);
-    let body_limits = BodyLimits { max_bytes: limit, stall_timeout: limits.stall_timeout, memory: &limits.bytes };
+    let body_limits = BodyLimits { max_bytes: max_payload, stall_timeout: limits.stall_timeout, memory: &limits.bytes };
     let mut reading = Box::pin(body::read(body, body_limits));
     // A body that has arrived with its head needs one trip to the session's task, not two.
     let result = match reading.as_mut().now_or_never() {
         Some(Ok(Kept { bytes, memory: _memory })) => {
-            let body = decode(bytes, content);
-            ask(mailbox, |reply| Command::Post { revision, body, reply }).await
+            let body = content.decode(bytes);
+            ask(mailbox, |reply| SessionCommand::Post { revision, body, reply }).await.map_err(PostFailure::Session)
         }
-        early => match begin(mailbox, revision).await {
-            Ok(posting) => {
-                let body = match early {
-                    Some(body) => body,
-                    None => reading.await,
-                };
-                match body {
-                    Ok(Kept { bytes, memory: _memory }) => posting.end(decode(bytes, content)).await,
-                    Err(BodyError::TooLarge(limit)) => {
-                        tracing::warn!(limit, "a polling body is over --max-payload: its session is closed");
-                        return refused(posting, StatusCode::PAYLOAD_TOO_LARGE).await;
-                    }
-                    Err(BodyError::NoMemory) => {
-                        tracing::warn!("no memory for a polling body: its session is closed");
-                        return refused(posting, StatusCode::SERVICE_UNAVAILABLE).await;
-                    }
-                    Err(BodyError::Incomplete | BodyError::TooSlow) => {
-                        posting.end(Err(CloseReason::TransportError)).await
-                    }
-                }
-            }
-            Err(error) => Err(error),
-        },
+        Some(Err(error)) => post_in_steps(mailbox, revision, content, std::future::ready(Err(error))).await,
+        None => post_in_steps(mailbox, revision, content, reading).await,
     };
     match result {
         Ok(()) => reply::text(StatusCode::OK, "text/html", "ok"),
-        Err(error) => broken(error),
+        Err(failure) => failure.reply(),
     }
 }
 
-/// What the body of a POST is.
+/// Announces the POST to the session's task before its body is read, so that a second POST meanwhile is noticed.
+async fn post_in_steps<C: Send + 'static>(
+    mailbox: &mailbox::Sender<SessionCommand<C>>,
+    revision: Option<Revision>,
+    content: Content,
+    reading: impl Future<Output = Result<Kept, BodyError>>,
+) -> Result<(), PostFailure> {
+    let posting = Posting::begin(mailbox, revision).await.map_err(PostFailure::Session)?;
+    let failure = match reading.await {
+        Ok(Kept { bytes, memory: _memory }) => {
+            return posting.end(content.decode(bytes)).await.map_err(PostFailure::Session);
+        }
+        Err(BodyError::Incomplete | BodyError::TooSlow) => {
+            return posting.end(Err(CloseReason::TransportError)).await.map_err(PostFailure::Session);
+        }
+        Err(BodyError::TooLarge(_)) => PostFailure::TooLarge,
+        Err(BodyError::NoMemory) => PostFailure::NoMemory,
+    };
+    // Whether the session hears of it or has ended already, the client is told.
+    let _ = posting.end(Err(CloseReason::TransportError)).await;
+    Err(failure)
+}
+
+/// Why a POST fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PostFailure {
+    /// The session refuses it.
+    Session(PostError),
+    /// The body is larger than a payload may be.
+    TooLarge,
+    /// The memory for bodies is used up.
+    NoMemory,
+}
+
+impl PostFailure {
+    /// Returns the response. The client takes every status other than 200 for the end of its session.
+    fn reply(self) -> Reply {
+        let status = match self {
+            Self::Session(PostError::Rejected(rejection)) => return refuse(rejection),
+            Self::Session(PostError::Broken) => StatusCode::BAD_REQUEST,
+            Self::TooLarge => {
+                tracing::warn!("a polling body is over --max-payload: its session is closed");
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Self::NoMemory => {
+                tracing::warn!("no memory for a polling body: its session is closed");
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        };
+        let mut reply = reply::empty(status);
+        // The rest of the body would come before the next request.
+        reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        reply
+    }
+}
+
+/// How the body of a POST carries its payload.
 #[derive(Debug, Clone, Copy)]
 enum Content {
+    /// The payload as text.
     Text,
+    /// The payload as bytes.
     Binary,
+    /// The payload as the field `d` of a form, which is how JSONP posts.
     Form,
 }
 
-fn content_of(headers: &HeaderMap, target: Target) -> Content {
-    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    if target.jsonp.is_some() {
-        Content::Form
-    } else if content_type.is_some_and(|value| value.starts_with(b"application/octet-stream")) {
-        Content::Binary
-    } else {
-        Content::Text
+impl Content {
+    fn of(headers: &HeaderMap, target: Target) -> Self {
+        let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        if target.jsonp.is_some() {
+            Self::Form
+        } else if content_type.is_some_and(|value| value.starts_with(BINARY.as_bytes())) {
+            Self::Binary
+        } else {
+            Self::Text
+        }
     }
-}
 
-fn decode(body: Bytes, content: Content) -> Result<Body, CloseReason> {
-    match content {
-        Content::Text => ByteString::try_from(body).map(Body::Text).map_err(|_| CloseReason::ParseError),
-        Content::Binary => Ok(Body::Binary(body)),
-        Content::Form => payload_of_form(&body).map(Body::Text).ok_or(CloseReason::ParseError),
-    }
-}
-
-async fn refused<C: Send + 'static>(posting: Posting<C>, status: StatusCode) -> Reply {
-    // The session ends whether or not it hears of it: the client takes every other status than 200 for the end.
-    let _ = posting.end(Err(CloseReason::TransportError)).await;
-    let mut reply = reply::empty(status);
-    reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    reply
-}
-
-fn broken(error: PostError) -> Reply {
-    match error {
-        PostError::Rejected(rejection) => refuse(rejection),
-        PostError::Broken => {
-            let mut reply = reply::empty(StatusCode::BAD_REQUEST);
-            reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            reply
+    fn decode(self, body: Bytes) -> Result<Body, CloseReason> {
+        match self {
+            Self::Text => ByteString::try_from(body).map(Body::Text).map_err(|_| CloseReason::ParseError),
+            Self::Binary => Ok(Body::Binary(body)),
+            Self::Form => payload_of_form(&body).map(Body::Text).ok_or(CloseReason::ParseError),
         }
     }
 }
 
-/// A POST whose body is being read. Dropped before its end, it fails.
+/// A POST whose body is being read. Dropped before its end, it ends the session, as its client has hung up.
 struct Posting<C: Send + 'static> {
-    mailbox: Option<mailbox::Sender<Command<C>>>,
-}
-
-async fn begin<C: Send + 'static>(
-    mailbox: &mailbox::Sender<Command<C>>,
-    revision: Option<Revision>,
-) -> Result<Posting<C>, PostError> {
-    ask(mailbox, |reply| Command::BeginPost { revision, reply }).await?;
-    Ok(Posting { mailbox: Some(mailbox.clone()) })
+    mailbox: Option<mailbox::Sender<SessionCommand<C>>>,
 }
 
 impl<C: Send + 'static> Posting<C> {
+    async fn begin(
+        mailbox: &mailbox::Sender<SessionCommand<C>>,
+        revision: Option<Revision>,
+    ) -> Result<Self, PostError> {
+        ask(mailbox, |reply| SessionCommand::BeginPost { revision, reply }).await?;
+        Ok(Self { mailbox: Some(mailbox.clone()) })
+    }
+
     async fn end(mut self, body: Result<Body, CloseReason>) -> Result<(), PostError> {
         let Some(mailbox) = self.mailbox.take() else { return Ok(()) };
-        ask(&mailbox, |reply| Command::EndPost { body, reply }).await
+        ask(&mailbox, |reply| SessionCommand::EndPost { body, reply }).await
     }
 }
 
@@ -181,15 +205,16 @@ impl<C: Send + 'static> Drop for Posting<C> {
     fn drop(&mut self) {
         if let Some(mailbox) = self.mailbox.take() {
             let (reply, _) = oneshot::channel();
-            // A session that is gone needs not hear of it.
-            let _ = mailbox.send(Command::EndPost { body: Err(CloseReason::TransportError), reply });
+            // A session that is gone needs no end.
+            let _ = mailbox.send(SessionCommand::EndPost { body: Err(CloseReason::TransportError), reply });
         }
     }
 }
 
+/// Puts a command to the session's task and waits for its answer.
 async fn ask<C>(
-    mailbox: &mailbox::Sender<Command<C>>,
-    command: impl FnOnce(oneshot::Sender<Result<(), PostError>>) -> Command<C>,
+    mailbox: &mailbox::Sender<SessionCommand<C>>,
+    command: impl FnOnce(oneshot::Sender<Result<(), PostError>>) -> SessionCommand<C>,
 ) -> Result<(), PostError> {
     const GONE: PostError = PostError::Rejected(Rejection::SessionUnknown);
     let (reply, answer) = oneshot::channel();
@@ -199,7 +224,7 @@ async fn ask<C>(
     answer.await.map_err(|_| GONE)?
 }
 
-/// An error of Engine.IO, in the reference's form: `{"code":N,"message":"…"}`.
+/// Returns the response for an error of Engine.IO, in the reference's form: `{"code":N,"message":"…"}`.
 pub(super) fn refuse(rejection: Rejection) -> Reply {
     let status = StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::BAD_REQUEST);
     match rejection.code_and_message() {

@@ -1,136 +1,125 @@
-//! The one task that owns a session: its link, its WebSocket, its candidate, its mailbox and its timer.
+//! The task that owns a session: its link, its WebSocket, the candidate for an upgrade, its mailbox and its timer.
 //!
-//! In each turn it takes everything that is ready, then lets the application act, then answers polls and writes frames, and
-//! flushes once. Nobody else touches any of it.
+//! In each turn the task takes everything that is ready, lets the application act, answers polls, writes frames and flushes
+//! once. Nothing else touches what it owns.
 
 use std::future::Future;
 use std::mem;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
+use super::application::{Application, Link, Opening};
+use super::command::{Poller, SessionCommand};
 use super::mailbox;
-use super::{Application, Opening, Registration, SessionPlace, Shared};
+use super::sessions::Registration;
+use super::transport::SessionWebSocket;
 use crate::net::budget::{Memory, UNCOUNTED_BYTES};
-use crate::net::websocket::{self, Lost, Received, WebSocket};
-use crate::proto::engine_io::payload::Body;
-use crate::proto::engine_io::session::{Output, PollAnswer, PostError};
-use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Rejection, Revision, Session};
+use crate::net::websocket::{self, Lost, Received};
+use crate::proto::engine_io::session::Output;
+use crate::proto::engine_io::{CloseReason, Frame, Session};
 use crate::proto::link::ServerLink;
 use crate::proto::time::Instant;
 
-/// What a poll is answered with.
-pub type Poller = oneshot::Sender<PollAnswer>;
-
-/// The link of an application's session.
-pub type Link<A> = ServerLink<<A as Application>::Layer, Poller>;
-
-/// Turns that a busy session takes before others get theirs.
+/// Turns that a busy session takes before the task yields to others.
 const TURNS: usize = 32;
 
-/// What a session's task can be asked.
-pub(super) enum Command<C> {
-    Poll {
-        revision: Option<Revision>,
-        reply: Poller,
-    },
-    /// A POST whose body is here already.
-    Post {
-        revision: Option<Revision>,
-        body: Result<Body, CloseReason>,
-        reply: oneshot::Sender<Result<(), PostError>>,
-    },
-    BeginPost {
-        revision: Option<Revision>,
-        reply: oneshot::Sender<Result<(), PostError>>,
-    },
-    EndPost {
-        body: Result<Body, CloseReason>,
-        reply: oneshot::Sender<Result<(), PostError>>,
-    },
-    Reserve {
-        revision: Option<Revision>,
-        binary: BinaryAs,
-        reply: oneshot::Sender<Result<(), Rejection>>,
-    },
-    Candidate(Box<WebSocket>),
-    CandidateLost,
-    Close(CloseReason),
-    Application(C),
-}
-
-/// Makes a session known and gives its mailbox, and the task that must be run.
-pub(super) fn prepare<A: Application>(
-    shared: &Arc<Shared<A>>,
-    session: Session<Poller>,
-    place: SessionPlace,
-    opening: &Opening,
-    websocket: Option<WebSocket>,
-) -> (mailbox::Sender<Command<A::Command>>, impl Future<Output = ()> + Send + 'static) {
-    let (registration, mailbox) = shared.register(session.sid(), place);
-    let (link, state) = super::link_of(&registration, session, opening);
-    let sender = registration.mailbox();
-    let Opening { peer, revision, .. } = opening;
-    tracing::debug!(session = ?registration.sid, %peer, ?revision, "session opened");
-    let (candidate, timer, held) = (None, None, Memory::default());
-    let task = Task { link, state, mailbox, has_waited: false, websocket, candidate, timer, held, registration };
-    (sender, task)
-}
-
-struct Task<A: Application> {
+/// The task of a session. It completes once the session has ended and its last words have left.
+pub(super) struct SessionTask<A: Application> {
     link: Link<A>,
     state: A::Session,
-    mailbox: mailbox::Receiver<Command<A::Command>>,
-    /// Others had their turn before the commands that wait are taken.
-    has_waited: bool,
-    websocket: Option<WebSocket>,
-    candidate: Option<Box<WebSocket>>,
+    mailbox: mailbox::Receiver<SessionCommand<A::Command>>,
+    /// The task has yielded since the first command came, so commands may be taken now.
+    has_yielded: bool,
+    websocket: Option<SessionWebSocket>,
+    candidate: Option<Box<SessionWebSocket>>,
     timer: Option<Pin<Box<Sleep>>>,
-    /// The memory that waits here.
-    held: Memory,
+    /// The part of the memory for messages that this session holds.
+    memory: Memory,
     registration: Registration<A>,
 }
 
-impl<A: Application> Future for Task<A> {
-    type Output = ();
-
-    /// Ready once the session is finished.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let task = self.get_mut();
-        ready!(task.poll_session(cx));
-        let reason = task.link.session().close_reason().unwrap_or(CloseReason::TransportClose);
-        tracing::debug!(session = ?task.registration.sid, %reason, "session closed");
-        task.registration.shared.count_end(reason);
-        if let Some(websocket) = task.websocket.take() {
-            websocket.farewell(websocket::close_code(reason));
+impl<A: Application> SessionTask<A> {
+    /// Puts the application's layer on a session that was just registered. `websocket` is its transport, if the session opens
+    /// on one.
+    pub(super) fn new(
+        registration: Registration<A>,
+        mailbox: mailbox::Receiver<SessionCommand<A::Command>>,
+        session: Session<Poller>,
+        opening: &Opening,
+        websocket: Option<SessionWebSocket>,
+    ) -> Self {
+        let sessions = &registration.sessions;
+        let (layer, state) = sessions.application.open(opening, registration.handle(), sessions.clock.now());
+        let Opening { peer, revision, .. } = opening;
+        tracing::debug!(session = ?registration.sid, %peer, ?revision, "session opened");
+        Self {
+            link: ServerLink::new(session, layer),
+            state,
+            mailbox,
+            has_yielded: false,
+            websocket,
+            candidate: None,
+            timer: None,
+            memory: Memory::default(),
+            registration,
         }
-        if let Some(candidate) = task.candidate.take() {
-            candidate.farewell(None);
-        }
-        Poll::Ready(())
     }
 }
 
-/// Nothing in it is pinned but the timer, which has a place of its own.
-impl<A: Application> Unpin for Task<A> {}
+impl<A: Application> Future for SessionTask<A> {
+    type Output = ();
 
-impl<A: Application> Task<A> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let task = self.get_mut();
+        // What a panic leaves half done is this session's own, and the session ends here.
+        panic::catch_unwind(AssertUnwindSafe(|| task.poll_session(cx))).unwrap_or_else(|_| {
+            tracing::error!(session = ?task.registration.sid, "a panic in the application or the server: its session is closed");
+            task.link.close(CloseReason::ForcedServerClose, task.now());
+            Poll::Ready(())
+        })
+    }
+}
+
+impl<A: Application> Drop for SessionTask<A> {
+    /// Ends the session, if its runtime ends before it does, and tells the application and the client of the end.
+    fn drop(&mut self) {
+        let now = self.now();
+        self.link.close(CloseReason::ServerShuttingDown, now);
+        while let Some(event) = self.link.next_event() {
+            let tell = || self.registration.sessions.application.event(&mut self.state, event, &mut self.link, now);
+            if panic::catch_unwind(AssertUnwindSafe(tell)).is_err() {
+                tracing::error!(session = ?self.registration.sid, "a panic in the application at the end of a session");
+            }
+        }
+        let reason = self.link.session().close_reason().unwrap_or(CloseReason::ServerShuttingDown);
+        tracing::debug!(session = ?self.registration.sid, %reason, "session closed");
+        self.registration.sessions.count_end(reason);
+        if let Some(websocket) = self.websocket.take() {
+            websocket.farewell(websocket::close_code(reason));
+        }
+    }
+}
+
+/// Only the timer is pinned, and it has an allocation of its own.
+impl<A: Application> Unpin for SessionTask<A> {}
+
+impl<A: Application> SessionTask<A> {
     fn now(&self) -> Instant {
-        self.registration.shared.clock.now()
+        self.registration.sessions.clock.now()
     }
 
     fn poll_session(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Whoever puts in the first command wakes this task, which would be the next to run. But those who run already have
-        // commands too, and all of them can leave in one write: so it lets them go first, once.
-        let has_waited = mem::take(&mut self.has_waited);
+        // The first command wakes this task through tokio's LIFO slot, before the other tasks that are ready have queued
+        // theirs. Yielding once lets them, and all that the commands send leaves in one write.
+        let has_yielded = mem::take(&mut self.has_yielded);
         for _ in 0..TURNS {
             let now = self.now();
             self.poll_websocket(cx, now);
-            if has_waited {
-                self.poll_mailbox(cx, now);
+            if has_yielded {
+                self.handle_commands(now);
             }
             self.poll_candidate(cx, now);
             self.poll_parked(cx, now);
@@ -141,55 +130,58 @@ impl<A: Application> Task<A> {
             if self.poll_timer(cx, now) || has_adopted {
                 continue;
             }
-            if has_waited || !self.mailbox.has_some(cx) {
+            if !self.mailbox.has_some(cx) {
                 return Poll::Pending;
             }
-            self.has_waited = true;
+            self.has_yielded = true;
             break;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Takes all commands that wait.
-    fn poll_mailbox(&mut self, cx: &mut Context<'_>, now: Instant) {
-        while let Some(command) = self.mailbox.next(cx) {
+    /// Handles the commands that wait.
+    fn handle_commands(&mut self, now: Instant) {
+        self.mailbox.take_waiting();
+        while let Some(command) = self.mailbox.next() {
             self.command(command, now);
         }
     }
 
-    fn command(&mut self, command: Command<A::Command>, now: Instant) {
-        // Whoever does not wait for his answer any more needs none.
+    fn command(&mut self, command: SessionCommand<A::Command>, now: Instant) {
+        // A request that does not wait for its answer any more needs none.
         match command {
-            Command::Poll { revision, reply } => self.link.poll(reply, revision, now),
-            Command::Post { revision, body, reply } => {
+            SessionCommand::Poll { revision, reply } => self.link.poll(reply, revision, now),
+            SessionCommand::Post { revision, body, reply } => {
                 let result = self.link.begin_post(revision, now).and_then(|()| self.link.end_post(body, now));
                 self.let_application_act(now);
                 let _ = reply.send(result);
             }
-            Command::BeginPost { revision, reply } => {
+            SessionCommand::BeginPost { revision, reply } => {
                 let _ = reply.send(self.link.begin_post(revision, now));
             }
-            Command::EndPost { body, reply } => {
+            SessionCommand::EndPost { body, reply } => {
                 let _ = reply.send(self.link.end_post(body, now));
             }
-            Command::Reserve { revision, binary, reply } => {
+            SessionCommand::Reserve { revision, binary, reply } => {
                 if reply.send(self.link.reserve_upgrade(revision, binary, now)).is_err() {
                     self.link.candidate_lost();
                 }
             }
-            Command::Candidate(websocket) if self.link.session().is_probing() => self.candidate = Some(websocket),
+            SessionCommand::Candidate(websocket) if self.link.session().is_probing() => {
+                self.candidate = Some(websocket);
+            }
             // It took too long, or the session is over.
-            Command::Candidate(websocket) => websocket.farewell(None),
-            Command::CandidateLost => self.link.candidate_lost(),
-            Command::Close(reason) => self.link.close(reason, now),
-            Command::Application(command) => {
-                self.registration.shared.application.command(&mut self.state, command, &mut self.link, now);
+            SessionCommand::Candidate(websocket) => websocket.farewell(None),
+            SessionCommand::CandidateLost => self.link.candidate_lost(),
+            SessionCommand::Close(reason) => self.link.close(reason, now),
+            SessionCommand::Application(command) => {
+                self.registration.sessions.application.command(&mut self.state, command, &mut self.link, now);
             }
         }
     }
 
-    /// Takes all that the WebSocket has to say.
+    /// Takes all frames that the WebSocket has received.
     fn poll_websocket(&mut self, cx: &mut Context<'_>, now: Instant) {
         while let Some(websocket) = &mut self.websocket
             && let Poll::Ready(received) = websocket.poll_next(cx)
@@ -209,7 +201,7 @@ impl<A: Application> Task<A> {
     }
 
     fn poll_candidate(&mut self, cx: &mut Context<'_>, now: Instant) {
-        // Once it is adopted or dropped, its frames are no longer those of a candidate.
+        // Once the candidate is adopted or dropped, its frames are no longer those of a candidate.
         while self.link.session().is_probing()
             && let Some(candidate) = &mut self.candidate
             && let Poll::Ready(received) = candidate.poll_next(cx)
@@ -228,20 +220,21 @@ impl<A: Application> Task<A> {
         }
     }
 
-    /// Notices when the client of the poll that waits is gone.
+    /// Notices that the client of the poll that waits is gone.
     fn poll_parked(&mut self, cx: &mut Context<'_>, now: Instant) {
         if self.link.parked().is_some_and(|poller| poller.poll_closed(cx).is_ready()) {
             self.link.poll_lost(now);
         }
     }
 
+    /// Hands the layer's events to the application.
     fn let_application_act(&mut self, now: Instant) {
         while let Some(event) = self.link.next_event() {
-            self.registration.shared.application.event(&mut self.state, event, &mut self.link, now);
+            self.registration.sessions.application.event(&mut self.state, event, &mut self.link, now);
         }
     }
 
-    /// Sends what is due. Whether the candidate has become the WebSocket, which nobody has looked at then.
+    /// Sends what is due. Returns whether the candidate has become the WebSocket, which must be polled then.
     fn drain(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut has_adopted = false;
         self.let_application_act(now);
@@ -258,13 +251,14 @@ impl<A: Application> Task<A> {
         has_adopted
     }
 
-    /// What waits here, for the peer to read it or to send the rest of it, is taken from the memory that all share.
+    /// Holds as much of the shared memory as waits here: what the client has not read, and messages that are not whole yet.
+    /// Closes the session when there is not enough.
     fn count_memory(&mut self, now: Instant) {
-        let unsent = self.websocket.as_ref().map_or(0, WebSocket::unsent_bytes);
+        let unsent = self.websocket.as_ref().map_or(0, |websocket| websocket.unsent_bytes());
         let bytes = self.link.buffered_bytes() + unsent;
         if bytes <= UNCOUNTED_BYTES {
-            self.held.clear();
-        } else if !self.held.resize(bytes, &self.registration.shared.limits.bytes) {
+            self.memory.clear();
+        } else if !self.memory.resize(bytes, &self.registration.sessions.limits.bytes) {
             tracing::warn!(session = ?self.registration.sid, bytes, "no memory for what waits for a client: its session is closed");
             self.link.close(CloseReason::Overflow, now);
             self.let_application_act(now);
@@ -273,18 +267,14 @@ impl<A: Application> Task<A> {
 
     fn output(&mut self, output: Output<Poller>) {
         match output {
-            // A client that hung up meanwhile has lost these packets, as the rules of polling have it.
+            // A client that hung up meanwhile has lost these packets; long-polling cannot repeat them.
             Output::Poll { to, answer } => drop(to.send(answer)),
             Output::Candidate(frame) => {
                 if let Some(candidate) = &mut self.candidate {
                     candidate.queue(frame);
                 }
             }
-            Output::DropCandidate => {
-                if let Some(candidate) = self.candidate.take() {
-                    candidate.farewell(None);
-                }
-            }
+            Output::DropCandidate => self.candidate = None,
             Output::AdoptCandidate => {
                 self.websocket = self.candidate.take().map(|candidate| *candidate);
                 tracing::debug!(session = ?self.registration.sid, "session upgraded");
@@ -292,7 +282,7 @@ impl<A: Application> Task<A> {
         }
     }
 
-    /// Writes as many frames as the WebSockets take, and flushes once.
+    /// Writes as many frames as the WebSocket takes, and flushes once.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
         if let Some(candidate) = &mut self.candidate
             && let Poll::Ready(Err(Lost)) = candidate.poll_flush(cx)
@@ -314,19 +304,19 @@ impl<A: Application> Task<A> {
         }
     }
 
-    /// Whether a closed session's last frames have left.
+    /// Returns whether the session is closed and its last frames have left.
     fn is_drained(&mut self) -> bool {
         self.websocket.is_some() && self.link.session().is_closed_and_sent()
     }
 
-    /// Sleeps until the next deadline; true when it has passed. The timer is only moved when it would ring too late.
+    /// Sleeps until the next deadline. Returns true when it has passed. The timer is only moved when it would fire too late.
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(deadline) = self.link.deadline() else { return false };
         if deadline <= now {
             self.link.handle_timeout(now);
             return true;
         }
-        let at = self.registration.shared.clock.at(deadline);
+        let at = self.registration.sessions.clock.at(deadline);
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
         if timer.deadline() > at || timer.is_elapsed() {
             timer.as_mut().reset(at);

@@ -2,7 +2,7 @@
 
 mod writer;
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::mem;
 use std::pin::Pin;
@@ -268,17 +268,25 @@ impl WebSocket {
         }
     }
 
-    /// Says goodbye, with a code or without. If the peer has not, a task of its own waits for that, for a short while.
-    pub fn farewell(mut self, code: Option<u16>) {
+    /// Closes the WebSocket, with a code or without one; see [`Self::goodbye`], of which a task of its own does the rest.
+    pub fn farewell(self, code: Option<u16>) {
+        if let Some(rest) = self.goodbye(code) {
+            tokio::spawn(rest);
+        }
+    }
+
+    /// Sends a close frame, with a code or without one, as far as the peer takes it at once. Returns the rest, if there is any,
+    /// for a task to do: to write what is left and to wait for the peer's close frame, for up to two seconds.
+    pub fn goodbye(mut self, code: Option<u16>) -> Option<impl Future<Output = ()> + Send + 'static> {
         self.close(code);
         // What was read is dropped here, and with it its part of the memory: others wait for that.
         let Self { mut socket, mut outgoing, is_closed, .. } = self;
         let sent = poll_fn(|cx| outgoing.poll_write(&mut socket, cx)).now_or_never();
         if is_closed && sent.is_some() {
             // Both have said goodbye, and it is the server that closes first (RFC 6455, section 7.1.1).
-            return;
+            return None;
         }
-        tokio::spawn(async move {
+        Some(async move {
             let goodbye = async {
                 // Whatever goes wrong now, it is over.
                 let _ = poll_fn(|cx| outgoing.poll_write(&mut socket, cx)).await;
@@ -288,7 +296,7 @@ impl WebSocket {
                 while matches!(socket.read(&mut rest).await, Ok(1..)) {}
             };
             let _ = tokio::time::timeout(FAREWELL, goodbye).await;
-        });
+        })
     }
 }
 

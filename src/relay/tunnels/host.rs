@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::Tunnels;
 use super::tunnel::{Outcome, Tunnel};
-use crate::engine::socket_io::{Connect, Host, Received, Refusal, Reply, Socket};
+use crate::engine::{ClientEvent, Connect, Host, Reaction, Refusal, Socket};
 use crate::proto::engine_io::Revision;
 use crate::proto::exchange::EndOptions;
 use crate::proto::socket_io::connection::DisconnectReason;
@@ -90,14 +90,14 @@ impl Host for TunnelHost {
         async move { admit(&tunnels, &request).await }
     }
 
-    fn connected(&self, member: &mut Member, socket: &Socket<Self>, _: Reply<'_, Self>) {
+    fn connected(&self, member: &mut Member, socket: &Socket<Self>, _: Reaction<'_, Self>) {
         if let Member::Admitted(admission) = *member {
             *member = Member::Joined(self.tunnels.join(admission, socket.clone()));
         }
     }
 
     /// An end has nothing to say but acks.
-    fn received(&self, _: &mut Member, _: &Socket<Self>, event: Received, _: Reply<'_, Self>) {
+    fn received(&self, _: &mut Member, _: &Socket<Self>, event: ClientEvent, _: Reaction<'_, Self>) {
         tracing::debug!(bytes = event.args.json().len(), "ignored an event of an end");
     }
 

@@ -23,7 +23,7 @@ pub(super) use self::tunnel::{End, NoPlace, NotEmitted, Outcome, Tunnel};
 use super::budgets::Budgets;
 use super::failure::Failure;
 use super::tokens::Tokens;
-use crate::engine::socket_io::Socket;
+use crate::engine::Socket;
 use crate::proto::token::Token;
 
 /// How soon the store is asked again after it failed.

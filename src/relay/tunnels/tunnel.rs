@@ -7,8 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::host::TunnelHost;
-use crate::engine::Undelivered;
-use crate::engine::socket_io::Socket;
+use crate::engine::{Socket, Undelivered};
 use crate::net::budget::{Budget, Held};
 use crate::proto::exchange::EndOptions;
 use crate::proto::socket_io::AckId;

@@ -1,0 +1,201 @@
+//! What a host of Socket.IO implements, and how it reaches the clients that have joined.
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::application::Handle;
+use super::command::Poller;
+use super::mailbox::Undelivered;
+use crate::proto::engine_io::Revision;
+use crate::proto::link::ServerLink;
+use crate::proto::socket_io::connection::{AckError, Answer, Awaited, DisconnectReason};
+use crate::proto::socket_io::packet::{Args, Encoded};
+use crate::proto::socket_io::{AckId, Connection, Namespace};
+use crate::proto::time::Instant;
+
+/// Decides which clients may join which namespace, and handles their events.
+pub trait Host: Send + Sync + Sized + 'static {
+    /// What the host keeps for a client in a namespace.
+    type Member: Send + 'static;
+    /// What waits for the ack of an event that the host emits.
+    type Waiter: Send + 'static;
+
+    /// A client asks to join a namespace. Nothing is sent to it on this namespace before the decision, and other namespaces do
+    /// not wait for it.
+    fn connect(&self, request: Connect) -> impl Future<Output = Result<Self::Member, Refusal>> + Send + 'static;
+
+    /// The client has joined and was told so.
+    fn connected(&self, member: &mut Self::Member, socket: &Socket<Self>, reaction: Reaction<'_, Self>);
+
+    /// The client emitted an event.
+    fn received(
+        &self,
+        member: &mut Self::Member,
+        socket: &Socket<Self>,
+        event: ClientEvent,
+        reaction: Reaction<'_, Self>,
+    );
+
+    /// An awaited ack has come, or will not.
+    fn acked(&self, waiter: Self::Waiter, outcome: Result<Answer, AckError>);
+
+    /// The client is gone from the namespace.
+    fn disconnected(&self, member: Self::Member, socket: &Socket<Self>, reason: DisconnectReason);
+}
+
+/// A client's request to join a namespace.
+#[derive(Debug, Clone)]
+pub struct Connect {
+    /// The namespace to join.
+    pub namespace: Namespace,
+    /// The client's `auth`, a JSON object. Only clients of revision 4 send one.
+    pub auth: Option<ByteString>,
+    /// What clients of revision 3 send instead: the query string of the namespace, or else that of the session's first request.
+    /// The latter has words of Engine.IO, too, and is not kept when it is over 2 KiB.
+    pub query: Option<ByteString>,
+    /// The revision of Engine.IO that the client speaks.
+    pub revision: Revision,
+    /// The address that the session's first request came from.
+    pub peer: SocketAddr,
+}
+
+/// Why a client may not join: the content of its `connect_error`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The error's message, for a person to read.
+    pub message: String,
+    /// The error's `data`, for a program to read: JSON.
+    pub data: Option<String>,
+}
+
+impl Refusal {
+    /// Returns a refusal with a message and without data.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), data: None }
+    }
+}
+
+/// An event that a client emitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientEvent {
+    /// The event's name, a JSON string or number, and behind it the arguments.
+    pub args: Args,
+    /// The binary data that the placeholders in the arguments stand for, in their order.
+    pub attachments: Vec<Bytes>,
+    /// Set when the client wants an ack, which [`Reaction::ack`] sends.
+    pub id: Option<AckId>,
+}
+
+/// A client in a namespace, for the host to reach from anywhere in the process. Clones are the same client.
+///
+/// A socket is that of one join. Once the client has left, nothing that is asked of the socket has an effect, even if the client
+/// joins the namespace again.
+pub struct Socket<H: Host> {
+    join: u64,
+    namespace: Namespace,
+    handle: Handle<HostCommand<H>>,
+}
+
+impl<H: Host> Clone for Socket<H> {
+    fn clone(&self) -> Self {
+        Self { join: self.join, namespace: self.namespace.clone(), handle: self.handle.clone() }
+    }
+}
+
+impl<H: Host> Socket<H> {
+    /// Returns the socket of a session's join of this number.
+    pub(super) fn new(join: u64, namespace: Namespace, handle: Handle<HostCommand<H>>) -> Self {
+        Self { join, namespace, handle }
+    }
+
+    /// Returns the number of the join among all of its session.
+    pub(super) fn join(&self) -> u64 {
+        self.join
+    }
+
+    /// Returns the namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Emits an event. With `awaited`, the packet must have been encoded with an id, and the waiter comes back in
+    /// [`Host::acked`]: with [`AckError::NotJoined`] if the client has left or was retired before the event is sent. Without
+    /// `awaited`, such an event is dropped.
+    ///
+    /// # Errors
+    /// - [`Undelivered::Full`]: [`Limits::mailbox`](super::Limits::mailbox) commands wait for the task of the client's session.
+    /// - [`Undelivered::Closed`]: the session has ended.
+    ///
+    /// The packet and the waiter are dropped then.
+    pub fn emit(&self, packet: Encoded, awaited: Option<Awaited<H::Waiter>>) -> Result<(), Undelivered> {
+        self.handle.try_send(self.order(Order::Emit { packet, awaited }))
+    }
+
+    /// Drops the waiter of an ack that is not needed any more. A full mailbox leaves it to the ack's timeout.
+    pub fn cancel(&self, id: AckId) {
+        let _ = self.handle.try_send(self.order(Order::Cancel(id)));
+    }
+
+    /// Makes the client leave once each event that was emitted to it is acknowledged or has timed out. Events that are emitted
+    /// after this are not sent: their waiters get [`AckError::NotJoined`].
+    pub fn retire(&self) {
+        self.handle.send(self.order(Order::Retire));
+    }
+
+    /// Makes the client leave at once. Official clients do not reconnect by themselves then.
+    pub fn disconnect(&self) {
+        self.handle.send(self.order(Order::Disconnect));
+    }
+
+    /// Hands the decision about this join to the session's task.
+    pub(super) fn decide(&self, decision: Result<H::Member, Refusal>) {
+        self.handle.send(self.order(Order::Decided(decision)));
+    }
+
+    fn order(&self, order: Order<H>) -> HostCommand<H> {
+        HostCommand { join: self.join, order }
+    }
+}
+
+/// The way to answer a client while its event is handled. What is sent here leaves with the session's next write; it does not
+/// go through the session's mailbox, so it cannot be refused.
+pub struct Reaction<'l, H: Host> {
+    pub(super) link: &'l mut ServerLink<Connection<H::Waiter>, Poller>,
+    pub(super) namespace: &'l Namespace,
+    pub(super) now: Instant,
+}
+
+impl<H: Host> Reaction<'_, H> {
+    /// Acknowledges the event of this id.
+    pub fn ack(&mut self, id: AckId, answer: Answer) {
+        let (namespace, now) = (self.namespace, self.now);
+        self.link.act(now, |connection, lower| connection.ack(namespace, id, answer, lower));
+    }
+
+    /// Emits an event that wants no ack. A client that was retired gets it, too, as long as it is there.
+    pub fn emit(&mut self, packet: Encoded) {
+        let (namespace, now) = (self.namespace, self.now);
+        self.link.act(now, |connection, lower| connection.emit(namespace, packet, None, lower));
+    }
+}
+
+/// What a host asks of the task of a session.
+pub struct HostCommand<H: Host> {
+    /// The number of the join that it is about; if that is over, the command is, too.
+    pub(super) join: u64,
+    pub(super) order: Order<H>,
+}
+
+/// See the methods of [`Socket`].
+pub(super) enum Order<H: Host> {
+    Decided(Result<H::Member, Refusal>),
+    Emit { packet: Encoded, awaited: Option<Awaited<H::Waiter>> },
+    Cancel(AckId),
+    Retire,
+    Disconnect,
+}
