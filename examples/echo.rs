@@ -26,7 +26,7 @@ use socket2me::net::budget::Budget;
 use socket2me::net::listener as server;
 use socket2me::net::reply::Reply as HttpReply;
 use socket2me::net::websocket::{self, Lost, WebSocket};
-use socket2me::proto::engine_io::{self, CloseReason, Message, Outgoing, Room, Session};
+use socket2me::proto::engine_io::{self, CloseReason, Lower, Message, Outgoing, Room};
 use socket2me::proto::json;
 use socket2me::proto::link::Layer;
 use socket2me::proto::socket_io::connection::{self, AckError, Answer, DisconnectReason};
@@ -246,20 +246,20 @@ struct EchoLayer;
 impl Layer for EchoLayer {
     type Event = Infallible;
 
-    fn message<P>(&mut self, message: Message, session: &mut Session<P>, now: Instant) {
-        session.send(Outgoing::from(&message), now);
+    fn message(&mut self, message: Message, lower: &mut Lower<'_>) {
+        lower.send(Outgoing::from(&message));
     }
 
     /// Its content is lost, so there is nothing to send back.
-    fn oversized<P>(&mut self, _: Option<&str>, session: &mut Session<P>, now: Instant) {
-        session.close(CloseReason::TransportError, now);
+    fn oversized(&mut self, _: Option<&str>, lower: &mut Lower<'_>) {
+        lower.close(CloseReason::TransportError);
     }
 
     fn deadline(&self) -> Option<Instant> {
         None
     }
 
-    fn handle_timeout<P>(&mut self, _: &mut Session<P>, _: Instant) {}
+    fn handle_timeout(&mut self, _: &mut Lower<'_>) {}
 
     fn closed(&mut self, _: CloseReason) {}
 

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::figures::watched;
-use super::{ack, go, ms, serves, visitor};
+use super::{ack, go, ms, narrow, serves, visitor};
 use crate::support::wire::{Peer, Server};
 
 pub(crate) const TOO_MANY_SESSIONS: &str = r#"{"code":4,"message":"Too many sessions, try again later"}"#;
@@ -112,7 +112,7 @@ async fn no_token_is_made_over_the_limit_until_one_expires() {
     let begun = Instant::now();
     let _ = (server.token().await, server.token().await);
     let answer = server.ask("GET", "/new", &[], b"").await;
-    assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("store-unavailable")));
+    assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("server-busy")));
     assert_eq!((answer.header("retry-after"), figures.get("tokens").await), (Some("1"), 2));
     while server.ask("GET", "/new", &[], b"").await.status != 200 {
         assert!(begun.elapsed() < ms(10_000), "no token expires");
@@ -232,4 +232,64 @@ async fn heads_over_their_limits_are_431() {
         let answer = server.ask("GET", "/healthz", &[("X-A", &"x".repeat(length))], b"").await;
         assert_eq!(answer.status, status, "{length} of {max_head}");
     }
+}
+
+#[tokio::test]
+async fn visitors_that_send_no_body_do_not_shut_a_tunnel() {
+    let (server, figures) = watched(|config| {
+        config.limits.max_exchanges_per_tunnel = 1;
+        (config.limits.max_uploads, config.limits.max_uploads_per_address) = (3, Some(2));
+        config.trust_proxy = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let (mut ws, token) = server.joined().await;
+    let silent = |address: &'static str| {
+        let (server, token) = (&server, &token);
+        async move {
+            let mut peer = server.peer().await;
+            let head = format!(
+                "POST {} HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: {address}\r\nContent-Length: 10\r\n\r\n",
+                go(token)
+            );
+            peer.send(head.as_bytes()).await;
+            peer
+        }
+    };
+    let mut held = vec![silent("192.0.2.1").await, silent("192.0.2.1").await];
+    figures.until_used("uploads", |used| used == 2, "two bodies are arriving").await;
+    let answer = silent("192.0.2.1").await.answer().await;
+    assert_eq!((answer.status, answer.header("x-socket2me-error")), (429, Some("too-many-uploads")));
+    assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("1"), Some("close")));
+    held.push(silent("192.0.2.2").await);
+    figures.until_used("uploads", |used| used == 3, "three bodies are arriving").await;
+    let answer = silent("192.0.2.3").await.answer().await;
+    assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("server-busy")));
+    assert_eq!((figures.refused("uploads").await, figures.refused("uploads-per-address").await), (1, 1));
+    // The tunnel's only place is free, and a body that comes with its head waits for nothing.
+    serves(&server, &mut ws, &token).await;
+    let whole = [("X-Forwarded-For", "192.0.2.1"), ("Content-Type", "text/plain")];
+    let mut visitor = server.send("POST", &go(&token), &whole, b"whole").await;
+    let id = super::id_of(&ws.next_text().await);
+    ack(&mut ws, &token, &id, r#"["served"]"#).await;
+    visitor.answer().await.is(200, "served");
+    drop(held);
+    figures.until_used("uploads", |used| used == 0, "the visitors have left").await;
+}
+
+#[tokio::test]
+async fn an_exchange_has_its_place_until_its_response_is_read() {
+    let (server, figures) = watched(|config| config.limits.max_exchanges_per_tunnel = 1).await;
+    let (mut ws, token) = server.joined().await;
+    let mut visitor = narrow(&server).await;
+    visitor.send(format!("GET {} HTTP/1.1\r\nHost: test\r\n\r\n", go(&token)).as_bytes()).await;
+    let id = super::id_of(&ws.next_text().await);
+    ack(&mut ws, &token, &id, &format!(r#"["{}"]"#, "x".repeat(8 << 20))).await;
+    assert_eq!(visitor.head().await.status, 200);
+    assert_eq!((figures.used("exchanges").await, figures.outcomes("answered").await), (1, 0));
+    let answer = server.ask("GET", &go(&token), &[], b"").await;
+    assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("overloaded")));
+    visitor.exactly(8 << 20).await;
+    figures.until_used("exchanges", |used| used == 0, "the response is read").await;
+    assert_eq!(figures.outcomes("answered").await, 1);
+    serves(&server, &mut ws, &token).await;
 }

@@ -14,7 +14,7 @@ use crate::support::end::{End, within};
 async fn requests_over_the_burst_are_429() {
     let config = ServeConfig {
         // The window does not end while the test runs.
-        throttle_interval_ms: 3_600_000,
+        throttle_interval: Duration::from_secs(3600),
         throttle_interval_max: Some(4),
         throttle_interval_burst_max: Some(4),
         ..patient()
@@ -38,7 +38,7 @@ async fn requests_over_the_burst_are_429() {
 #[tokio::test]
 async fn visitors_behind_a_trusted_proxy_are_counted_by_their_own_address() {
     let config = ServeConfig {
-        throttle_interval_ms: 3_600_000,
+        throttle_interval: Duration::from_secs(3600),
         throttle_interval_max: Some(1),
         throttle_interval_burst_max: Some(1),
         trust_proxy: vec!["127.0.0.0/8".parse().unwrap()],
@@ -54,7 +54,7 @@ async fn visitors_behind_a_trusted_proxy_are_counted_by_their_own_address() {
 #[tokio::test]
 async fn requests_over_the_limit_wait_for_the_next_window() {
     let config = ServeConfig {
-        throttle_interval_ms: 300,
+        throttle_interval: Duration::from_millis(300),
         throttle_interval_max: Some(1),
         throttle_interval_burst_max: Some(100),
         ..patient()
@@ -80,7 +80,7 @@ async fn this_machine_is_not_limited_by_default() {
 async fn too_much_for_an_end_that_does_not_read_is_503_for_the_rest() {
     const BODY: usize = 1 << 20;
     const VISITORS: usize = 40;
-    let config = ServeConfig { mailbox: 1, max_body: BODY, ..patient() };
+    let config = ServeConfig { max_waiting_commands: 1, max_body: BODY, ..patient() };
     let Tunnel { server, token, mut end } = Tunnel::open(config, "").await;
     // A text body makes each request one message, so that `select!` may drop `asked` without losing half a request.
     let ask = request("POST", &format!("/go/{token}"), &[("content-type", "text/plain")], &vec![b'x'; BODY]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use socket2me::config::ServeConfig;
+use socket2me::config::{LimitConfig, ServeConfig};
 
 use super::tunnel::{Server, Tunnel, patient};
 use super::visitor::{Visitor, get};
@@ -26,6 +26,19 @@ async fn an_expired_token_disconnects_its_end_and_is_like_one_that_never_was() {
     assert_eq!(end.join(&token, "").await, Err(NOT_FOUND.to_owned()));
     assert_eq!(end.join(UNKNOWN, "").await, Err(NOT_FOUND.to_owned()));
     assert_eq!(end.join("nonsense", "").await, Err(NOT_FOUND.to_owned()));
+}
+
+#[tokio::test]
+async fn when_all_tokens_are_in_use_new_is_503_and_says_so() {
+    let config = patient();
+    let limits = LimitConfig { max_tokens: 1, ..config.limits.clone() };
+    let mut tunnel = Tunnel::open(ServeConfig { limits, ..config }, "").await;
+    let answer = get(tunnel.server.address, "/new").await;
+    assert_eq!((answer.status, answer.code()), (503, Some("server-busy")));
+    let message =
+        "all tokens of this server are in use, 1 of 1: try again later, or ask its operator to raise --max-tokens";
+    assert_eq!((answer.error().as_str(), answer.header("retry-after")), (message, Some("1")));
+    tunnel.still_works().await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use socket2me::proto::engine_io::{
     BinaryAs, CloseReason, Frame, Rejection, Revision, Room, Session, Settings as EngineSettings, Sid, Transport,
 };
 use socket2me::proto::link::ServerLink;
-use socket2me::proto::socket_io::connection::{AckError, DisconnectReason, Settings};
+use socket2me::proto::socket_io::connection::{AckError, Awaited, DisconnectReason, Settings};
 use socket2me::proto::socket_io::packet::Encoded;
 use socket2me::proto::socket_io::{AckId, Connection, Event, Namespace};
 use socket2me::proto::time::Instant;
@@ -41,7 +41,7 @@ impl World {
             upgrade_timeout: ms(1000),
             ..EngineSettings::default()
         };
-        let settings = Settings { connect_timeout: ms(2000), ack_timeout: ms(500), ..Settings::default() };
+        let settings = Settings { connect_timeout: ms(2000), ..Settings::default() };
         let now = Instant::ORIGIN;
         let session = Session::open(Arc::new(engine), Sid::from_random([7; 15]), revision, transport, now);
         let connection = Connection::new(Arc::new(settings), revision, now);
@@ -80,7 +80,7 @@ impl World {
     fn accept(&mut self, namespace: &Namespace) {
         assert!(matches!(self.link.next_event(), Some(Event::Connect { namespace: asked, .. }) if asked == *namespace));
         let now = self.now;
-        assert!(self.link.act(|connection, session| connection.accept(namespace, "s", session, now)));
+        assert!(self.link.act(now, |connection, lower| connection.accept(namespace, "s", lower)));
     }
 
     /// This packet and no other is on its way to the client.
@@ -140,9 +140,10 @@ impl World {
 
     fn emit(&mut self, number: u64, waiter: &'static str) {
         let (namespace, id, now) = (namespace(), AckId::new(number).unwrap(), self.now);
+        let awaited = Some(Awaited { waiter, timeout: ms(500) });
         let packet =
             Encoded::event(&namespace, Some(id), Vec::new(), Room::Own(8), |out| out.push_str(r#"["request"]"#));
-        self.link.act(|connection, session| connection.emit(&namespace, packet, Some((id, waiter)), session, now));
+        self.link.act(now, |connection, lower| connection.emit(&namespace, packet, awaited, lower));
     }
 
     fn closed(&self) -> Option<CloseReason> {
@@ -435,7 +436,7 @@ fn a_retiring_end_finishes_what_it_was_asked() {
     let mut world = World::joined(Transport::WebSocket);
     world.emit(0, "asked before");
     let now = world.now;
-    world.link.act(|connection, session| connection.retire(&namespace(), session, now));
+    world.link.act(now, |connection, lower| connection.retire(&namespace(), lower));
     assert_eq!(world.frames(), [r#"42/t,0["request"]"#]);
     world.say("43/t,0[200]");
     assert_eq!(world.frames(), ["41/t,"]);

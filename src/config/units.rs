@@ -20,10 +20,29 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "h" => number.checked_mul(3_600_000),
         _ => return Err(format!("`{unit}` is no unit of time: use ms, s, m or h")),
     };
-    /// A hundred years: more is a typing error, and sums of times must not overflow.
+    milliseconds.and_then(time).ok_or_else(|| format!("`{text}` is too long"))
+}
+
+/// Reads a time in milliseconds, without a unit: `1000`.
+pub(super) fn milliseconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse().map_err(|_| format!("`{text}` is no number of milliseconds: write 1000 for a second"))?;
+    time(number).ok_or_else(|| format!("`{text}` is too long"))
+}
+
+/// A time of no more than a hundred years: more is a typing error, and sums of times must not overflow.
+fn time(milliseconds: u64) -> Option<Duration> {
     const LONGEST: u64 = 100 * 365 * 24 * 3_600_000;
-    let milliseconds = milliseconds.filter(|&milliseconds| milliseconds <= LONGEST);
-    milliseconds.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is too long"))
+    (milliseconds <= LONGEST).then(|| Duration::from_millis(milliseconds))
+}
+
+/// Writes a time as [`duration`] reads it, in the largest of hours, seconds and milliseconds that is exact.
+pub(super) fn duration_text(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    if !milliseconds.is_multiple_of(1_000) {
+        return format!("{milliseconds}ms");
+    }
+    let seconds = duration.as_secs();
+    if seconds > 0 && seconds.is_multiple_of(3600) { format!("{}h", seconds / 3600) } else { format!("{seconds}s") }
 }
 
 /// Reads the size of something that is in memory whole, so that much more is a mistake: `1000`, `64KiB`, `10MiB`.
@@ -45,6 +64,16 @@ pub(super) fn memory(text: &str) -> Result<usize, String> {
         _ => return Err(format!("`{unit}` is no unit of size: use KiB, MiB or GiB")),
     };
     number.checked_mul(factor).ok_or_else(|| format!("`{text}` is more than there can be"))
+}
+
+/// Writes a size as [`size`] reads it, in the largest unit that is exact.
+pub(super) fn size_text(bytes: usize) -> String {
+    for (unit, factor) in [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
+        if bytes > 0 && bytes.is_multiple_of(factor) {
+            return format!("{}{unit}", bytes / factor);
+        }
+    }
+    bytes.to_string()
 }
 
 /// Reads an origin as browsers write it, without a path: `https://example.com`; or `*`.
@@ -71,6 +100,15 @@ pub(super) fn revision(text: &str) -> Result<Revision, String> {
     Revision::parse(text.trim()).ok_or_else(|| format!("`{text}` is no revision of Engine.IO: there are 3 and 4"))
 }
 
+/// Writes revisions as a list that [`revision`] reads, with commas between.
+pub(super) fn revisions_text(revisions: impl IntoIterator<Item = Revision>) -> String {
+    let numbers = revisions.into_iter().map(|revision| match revision {
+        Revision::V3 => "3",
+        Revision::V4 => "4",
+    });
+    numbers.collect::<Vec<_>>().join(",")
+}
+
 pub(super) fn timeout_status(text: &str) -> Result<StatusCode, String> {
     let status = text.parse().ok().filter(|status: &StatusCode| !status.is_informational());
     status.ok_or_else(|| format!("`{text}` is no status of an answer: use 200 or 504, say"))
@@ -88,6 +126,10 @@ mod tests {
         for wrong in ["", "s", "5 weeks", "-1", "99999999999999999999", "999999999999h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(milliseconds("1000"), Ok(Duration::from_secs(1)));
+        for wrong in ["", "1s", "-1", "99999999999999999999", "9999999999999999"] {
+            assert!(milliseconds(wrong).is_err(), "{wrong}");
+        }
         for wrong in ["", "x", "1GB", "2000MiB", "2GiB", "99999999999999999999"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
@@ -101,5 +143,21 @@ mod tests {
         assert!(timeout_status("100").is_err());
         assert_eq!(revision("3"), Ok(Revision::V3));
         assert!(revision("5").is_err());
+    }
+    #[test]
+    fn times_and_sizes_are_written_as_they_are_read() {
+        for (text, time) in [
+            ("0s", Duration::ZERO),
+            ("300ms", Duration::from_millis(300)),
+            ("1500ms", Duration::from_millis(1500)),
+            ("60s", Duration::from_secs(60)),
+            ("6h", Duration::from_secs(6 * 3600)),
+        ] {
+            assert_eq!((duration_text(time).as_str(), duration(text)), (text, Ok(time)));
+        }
+        for (text, bytes) in [("0", 0), ("1000", 1000), ("64KiB", 64 << 10), ("10MiB", 10 << 20), ("1GiB", 1 << 30)] {
+            assert_eq!((size_text(bytes).as_str(), size(text)), (text, Ok(bytes)));
+        }
+        assert_eq!(revisions_text(Revision::ALL), "3,4");
     }
 }

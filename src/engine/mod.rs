@@ -22,6 +22,7 @@ use rand::Rng as _;
 use tokio::sync::oneshot;
 
 use self::session_task::{Command, Link};
+use crate::defaults;
 use crate::net::budget::{AddressLimit, AddressSlot, Budget, Held, PerAddress};
 use crate::net::clock::Clock;
 use crate::net::listener::release_head;
@@ -127,12 +128,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            mailbox: 4096,
-            sessions: Budget::new(20_000),
-            per_address: PerAddress::new(AddressLimit { set: None, default: 500, exempt: Vec::new() }),
-            bytes: Budget::new(256 << 20),
-            stall_timeout: Duration::from_secs(30),
-            origins: vec!["*".to_owned()],
+            mailbox: defaults::MAX_WAITING_COMMANDS,
+            sessions: Budget::new(defaults::MAX_SESSIONS),
+            per_address: PerAddress::new(AddressLimit::by_default(defaults::MAX_SESSIONS_PER_ADDRESS)),
+            bytes: Budget::new(defaults::MAX_BUFFERED),
+            stall_timeout: defaults::STALL_TIMEOUT,
+            origins: vec![defaults::ALLOWED_ORIGIN.to_owned()],
         }
     }
 }
@@ -246,14 +247,7 @@ impl<A: Application> Engine<A> {
                         let (mailbox, task) = session_task::prepare(&self.shared, session, place, &opening, None);
                         tokio::spawn(task);
                         release_head(head);
-                        Ok(polling::poll(
-                            &mailbox,
-                            Some(revision),
-                            jsonp,
-                            A::Layer::TO_ASCII,
-                            &self.shared.limits.bytes,
-                        )
-                        .await)
+                        Ok(polling::poll(&mailbox, Some(revision), jsonp, &self.shared.limits.bytes).await)
                     }
                     Transport::WebSocket => Ok(self.open_websocket(head, session, place, opening)),
                 }
@@ -261,14 +255,7 @@ impl<A: Application> Engine<A> {
             EngineRequest::Poll(target) => {
                 let mailbox = self.mailbox(target)?;
                 release_head(head);
-                Ok(polling::poll(
-                    &mailbox,
-                    target.revision,
-                    target.jsonp,
-                    A::Layer::TO_ASCII,
-                    &self.shared.limits.bytes,
-                )
-                .await)
+                Ok(polling::poll(&mailbox, target.revision, target.jsonp, &self.shared.limits.bytes).await)
             }
             EngineRequest::Post(target) => {
                 let mailbox = self.mailbox(target)?;

@@ -19,7 +19,7 @@ use crate::net::budget::Budget;
 use crate::net::listener::release_head;
 use crate::net::reply::{self, Reply, ReplyBody};
 use crate::proto::engine_io::jsonp::{Jsonp, payload_of_form};
-use crate::proto::engine_io::payload::{Body, ToAscii};
+use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::query::Target;
 use crate::proto::engine_io::session::{PollAnswer, PostError};
 use crate::proto::engine_io::{CloseReason, Rejection, Revision};
@@ -33,7 +33,6 @@ pub(super) async fn poll<C>(
     mailbox: &mailbox::Sender<Command<C>>,
     revision: Option<Revision>,
     jsonp: Option<Jsonp>,
-    to_ascii: Option<ToAscii>,
     memory: &Arc<Budget>,
 ) -> Reply {
     let (reply, answer) = oneshot::channel();
@@ -44,8 +43,8 @@ pub(super) async fn poll<C>(
         Ok(PollAnswer::Packets(batch)) => {
             let (content_type, payload) = match jsonp {
                 // A script has no bytes, whatever was said when the session opened.
-                Some(jsonp) => (TEXT, jsonp.script(&batch.encode_as_text(to_ascii)).into()),
-                None => match batch.encode(to_ascii) {
+                Some(jsonp) => (TEXT, jsonp.script(&batch.encode_as_text()).into()),
+                None => match batch.encode() {
                     Body::Text(payload) => (TEXT, payload.into_bytes()),
                     Body::Binary(payload) => (BINARY, payload),
                 },

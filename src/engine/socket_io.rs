@@ -11,7 +11,7 @@ use rand::RngCore as _;
 use super::session_task::Link;
 use super::{Application, Handle, Opening, Undelivered};
 use crate::proto::engine_io::{Revision, Sid};
-use crate::proto::socket_io::connection::{AckError, Answer, DisconnectReason, Settings};
+use crate::proto::socket_io::connection::{AckError, Answer, Awaited, DisconnectReason, Settings};
 use crate::proto::socket_io::packet::{Args, Encoded};
 use crate::proto::socket_io::{AckId, Connection, Event, Namespace};
 use crate::proto::time::Instant;
@@ -109,8 +109,8 @@ impl<H: Host> Socket<H> {
     ///
     /// # Errors
     /// When too much waits for this client's task, or it is gone. The waiter was dropped then.
-    pub fn emit(&self, packet: Encoded, ack: Option<(AckId, H::Waiter)>) -> Result<(), Undelivered> {
-        self.handle.try_send(Command::Emit { namespace: self.namespace.clone(), packet, ack })
+    pub fn emit(&self, packet: Encoded, awaited: Option<Awaited<H::Waiter>>) -> Result<(), Undelivered> {
+        self.handle.try_send(Command::Emit { namespace: self.namespace.clone(), packet, awaited })
     }
 
     /// Nobody waits for this ack any more. Best effort: a full mailbox leaves it to the ack's timeout.
@@ -140,13 +140,13 @@ impl<H: Host> Reply<'_, H> {
     /// Answers an event.
     pub fn ack(&mut self, id: AckId, answer: Answer) {
         let (namespace, now) = (self.namespace, self.now);
-        self.link.act(|connection, session| connection.ack(namespace, id, answer, session, now));
+        self.link.act(now, |connection, lower| connection.ack(namespace, id, answer, lower));
     }
 
     /// Emits an event that wants no ack.
     pub fn emit(&mut self, packet: Encoded) {
         let (namespace, now) = (self.namespace, self.now);
-        self.link.act(|connection, session| connection.emit(namespace, packet, None, session, now));
+        self.link.act(now, |connection, lower| connection.emit(namespace, packet, None, lower));
     }
 }
 
@@ -178,8 +178,8 @@ pub enum Command<H: Host> {
         namespace: Namespace,
         /// What.
         packet: Encoded,
-        /// Who waits for the ack.
-        ack: Option<(AckId, H::Waiter)>,
+        /// Who waits for the ack, and how long.
+        awaited: Option<Awaited<H::Waiter>>,
     },
     /// See [`Socket::cancel`].
     Cancel {
@@ -254,17 +254,17 @@ impl<H: Host> Application for SocketIo<H> {
     fn command(&self, state: &mut State<H>, command: Command<H>, link: &mut Link<Self>, now: Instant) {
         match command {
             Command::Decided(namespace, decision) => self.decided(state, &namespace, decision, link, now),
-            Command::Emit { namespace, packet, ack } => {
-                link.act(|connection, session| connection.emit(&namespace, packet, ack, session, now));
+            Command::Emit { namespace, packet, awaited } => {
+                link.act(now, |connection, lower| connection.emit(&namespace, packet, awaited, lower));
             }
             Command::Cancel { namespace, id } => {
-                link.act(|connection, session| drop(connection.cancel(&namespace, id, session, now)));
+                link.act(now, |connection, lower| drop(connection.cancel(&namespace, id, lower)));
             }
             Command::Retire(namespace) => {
-                link.act(|connection, session| connection.retire(&namespace, session, now));
+                link.act(now, |connection, lower| connection.retire(&namespace, lower));
             }
             Command::Disconnect(namespace) => {
-                link.act(|connection, session| connection.disconnect(&namespace, session, now));
+                link.act(now, |connection, lower| connection.disconnect(&namespace, lower));
             }
         }
     }
@@ -298,10 +298,7 @@ impl<H: Host> SocketIo<H> {
                 let mut random = [0; 15];
                 rand::rng().fill_bytes(&mut random);
                 let sid = Sid::from_random(random);
-                let accept = |connection: &mut Connection<_>, session: &mut _| {
-                    connection.accept(namespace, sid.as_str(), session, now)
-                };
-                if link.act(accept) {
+                if link.act(now, |connection, lower| connection.accept(namespace, sid.as_str(), lower)) {
                     let socket = state.socket(namespace);
                     let reply = Reply { link, namespace, now };
                     self.host.connected(&mut member, &socket, reply);
@@ -309,8 +306,8 @@ impl<H: Host> SocketIo<H> {
                     state.members.push((socket, member));
                 }
             }
-            Err(Refusal { message, data }) => link.act(|connection, session| {
-                connection.refuse(namespace, &message, data.as_deref(), session, now);
+            Err(Refusal { message, data }) => link.act(now, |connection, lower| {
+                connection.refuse(namespace, &message, data.as_deref(), lower);
             }),
         }
     }

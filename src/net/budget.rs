@@ -167,6 +167,14 @@ pub struct AddressLimit {
     pub exempt: Vec<IpNet>,
 }
 
+impl AddressLimit {
+    /// A limit that no operator set, without exempt networks.
+    #[must_use]
+    pub fn by_default(default: usize) -> Self {
+        Self { set: None, default, exempt: Vec::new() }
+    }
+}
+
 /// Counts how many of something each address has. A /64 of IPv6, which one subscriber has whole, counts as one address.
 #[derive(Debug)]
 pub struct PerAddress {

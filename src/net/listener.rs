@@ -23,6 +23,7 @@ use super::arrival::Arrival;
 use super::budget::{AddressLimit, Budget, PerAddress};
 use super::connection::{Connection, Place};
 use super::reply::Reply;
+use crate::defaults;
 
 /// What connections may take, and how their requests are understood.
 #[derive(Debug, Clone)]
@@ -50,15 +51,15 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: Budget::new(20_000),
-            per_address: PerAddress::new(AddressLimit { set: None, default: 1_000, exempt: Vec::new() }),
+            connections: Budget::new(defaults::MAX_CONNECTIONS),
+            per_address: PerAddress::new(AddressLimit::by_default(defaults::MAX_CONNECTIONS_PER_ADDRESS)),
             refusal: Bytes::from_static(
                 b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
             ),
-            head_timeout: Duration::from_secs(60),
-            max_head: 64 << 10,
-            max_headers: HEADERS_ON_STACK,
-            stall_timeout: Duration::from_secs(30),
+            head_timeout: defaults::HEAD_TIMEOUT,
+            max_head: defaults::MAX_HEAD,
+            max_headers: defaults::MAX_HEADERS,
+            stall_timeout: defaults::STALL_TIMEOUT,
             trusted_proxies: Arc::default(),
         }
     }

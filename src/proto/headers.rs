@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use http::header::HeaderValue;
 
-/// Whether a comma-separated list holds a name, in any case.
+/// Tells whether a comma-separated list holds a name, in upper or lower case.
 #[must_use]
 pub fn list_contains(list: &[u8], name: &str) -> bool {
     list.split(|&byte| byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
 }
 
-/// A value as text the way Node reads it: each byte a character of ISO 8859-1, so that no byte is lost.
+/// Returns a value as text, as Node reads it: each byte is a character of ISO 8859-1, so that no byte is lost.
 #[must_use]
 pub fn value_to_text(value: &HeaderValue) -> Cow<'_, str> {
     match value.to_str() {
@@ -19,7 +19,8 @@ pub fn value_to_text(value: &HeaderValue) -> Cow<'_, str> {
     }
 }
 
-/// Text as a value, the way back. `None` for what HTTP cannot carry: other characters, line ends, NUL.
+/// Returns the value that [`value_to_text`] would read as this text. Returns `None` for what HTTP cannot carry: characters
+/// beyond U+00FF, and control characters such as line ends and NUL.
 #[must_use]
 pub fn text_to_value(text: &str) -> Option<HeaderValue> {
     if text.is_ascii() {

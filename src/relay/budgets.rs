@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::config::ServeConfig;
+use crate::defaults;
 use crate::net::budget::{AddressLimit, Budget, PerAddress};
 
 /// The limits of a server that its peers share.
@@ -34,13 +35,16 @@ impl Budgets {
         };
         Self {
             connections: Budget::new(limits.max_connections),
-            connections_per_address: per_address(limits.max_connections_per_address, 1_000),
+            connections_per_address: per_address(
+                limits.max_connections_per_address,
+                defaults::MAX_CONNECTIONS_PER_ADDRESS,
+            ),
             sessions: Budget::new(limits.max_sessions),
-            sessions_per_address: per_address(limits.max_sessions_per_address, 500),
+            sessions_per_address: per_address(limits.max_sessions_per_address, defaults::MAX_SESSIONS_PER_ADDRESS),
             exchanges: Budget::new(limits.max_exchanges),
             exchanges_per_tunnel: limits.max_exchanges_per_tunnel,
             uploads: Budget::new(limits.max_uploads),
-            uploads_per_address: per_address(limits.max_uploads_per_address, 100),
+            uploads_per_address: per_address(limits.max_uploads_per_address, defaults::MAX_UPLOADS_PER_ADDRESS),
             bytes: Budget::new(config.max_buffered()),
         }
     }

@@ -37,11 +37,12 @@ pub(super) enum Code {
     Busy,
     Store,
     Stopping,
+    Bug,
 }
 
 impl Code {
     /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -61,6 +62,7 @@ impl Code {
         Self::Busy,
         Self::Store,
         Self::Stopping,
+        Self::Bug,
     ];
 
     /// Returns the code as text.
@@ -85,6 +87,7 @@ impl Code {
             Self::Busy => "server-busy",
             Self::Store => "store-unavailable",
             Self::Stopping => "stopping",
+            Self::Bug => "internal-error",
         }
     }
 }
@@ -129,10 +132,14 @@ pub(super) enum Failure {
     Overloaded,
     /// More is going on in all than the limit, or holds more memory.
     Busy,
+    /// No place for another token: this many are alive.
+    TokensFull { capacity: usize },
     /// The store of tokens fails.
     Store,
     /// The server is about to stop.
     Stopping,
+    /// The server did what it should never do.
+    Bug,
 }
 
 impl Failure {
@@ -155,9 +162,10 @@ impl Failure {
             Self::AnswerTooLarge => Code::AnswerTooLarge,
             Self::InvalidAnswer(_) => Code::InvalidAnswer,
             Self::Overloaded => Code::Overloaded,
-            Self::Busy => Code::Busy,
+            Self::Busy | Self::TokensFull { .. } => Code::Busy,
             Self::Store => Code::Store,
             Self::Stopping => Code::Stopping,
+            Self::Bug => Code::Bug,
         }
     }
 
@@ -176,8 +184,11 @@ impl Failure {
             Self::TokenNotFound => standard(StatusCode::NOT_FOUND),
             Self::NotConnected | Self::Disconnected => standard(StatusCode::BAD_GATEWAY),
             Self::TimedOut(status) => *status,
+            Self::Bug => StatusCode::INTERNAL_SERVER_ERROR,
             Self::AnswerTooLarge | Self::InvalidAnswer(_) => StatusCode::BAD_GATEWAY,
-            Self::Overloaded | Self::Busy | Self::Store | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Busy | Self::TokensFull { .. } | Self::Store | Self::Stopping => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -186,7 +197,12 @@ impl Failure {
         let mut reply = error(self.status(statuses), self.code(), &self.to_string());
         let headers = reply.headers_mut();
         match self {
-            Self::Overloaded | Self::Busy | Self::Throttled | Self::Store | Self::Stopping => {
+            Self::Overloaded
+            | Self::Busy
+            | Self::TokensFull { .. }
+            | Self::Throttled
+            | Self::Store
+            | Self::Stopping => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Self::TooManyUploads => {
@@ -207,7 +223,8 @@ impl Failure {
             | Self::Disconnected
             | Self::TimedOut(_)
             | Self::AnswerTooLarge
-            | Self::InvalidAnswer(_) => (),
+            | Self::InvalidAnswer(_)
+            | Self::Bug => (),
         }
         reply
     }
@@ -234,9 +251,15 @@ impl fmt::Display for Failure {
             Self::AnswerTooLarge => f.write_str("the client's answer is over the limit of the server"),
             Self::InvalidAnswer(error) => write!(f, "the client's answer cannot be sent: {error}"),
             Self::Busy => f.write_str("the server has too much to do, try again in a moment"),
+            Self::TokensFull { capacity } => write!(
+                f,
+                "all tokens of this server are in use, {capacity} of {capacity}: try again later, or ask its operator \
+                 to raise --max-tokens"
+            ),
             Self::Overloaded => f.write_str("too many requests are waiting for this client"),
             Self::Store => f.write_str("the server cannot look tokens up now"),
             Self::Stopping => f.write_str("the server is stopping"),
+            Self::Bug => f.write_str("the server has a fault: please report it to its operator"),
         }
     }
 }
@@ -277,4 +300,50 @@ fn error_body(message: &str) -> String {
     json::write_string(message, &mut body);
     body.push('}');
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::store::StoreError;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Returns the failure, and what was logged at `info` and above.
+    fn failure_and_log(error: StoreError) -> (Failure, String) {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let failure = tracing::subscriber::with_default(subscriber, || Failure::from(error));
+        let log = log.0.lock().unwrap().clone();
+        (failure, String::from_utf8(log).unwrap())
+    }
+
+    #[test]
+    fn a_full_store_is_a_busy_server_and_no_error_of_the_log() {
+        let (failure, log) = failure_and_log(StoreError::Full { capacity: 7 });
+        assert_eq!((failure.code(), log.as_str()), (Code::Busy, ""));
+    }
+
+    #[test]
+    fn a_store_out_of_reach_is_logged_with_its_reason_which_the_visitor_does_not_see() {
+        let (failure, log) = failure_and_log(StoreError::Unavailable("no route to 10.0.0.7".to_owned()));
+        assert_eq!(failure.code(), Code::Store);
+        assert!(log.contains("ERROR") && log.contains("no route to 10.0.0.7"), "{log}");
+        assert!(!failure.to_string().contains("10.0.0.7"));
+    }
 }

@@ -220,7 +220,6 @@ fn engine_io_settings(config: &ServeConfig) -> engine_io::Settings {
 fn socket_io_settings(config: &ServeConfig) -> socket_io::connection::Settings {
     socket_io::connection::Settings {
         connect_timeout: config.connect_timeout,
-        ack_timeout: config.response_timeout,
         max_attachments: config.limits.max_attachments,
         max_namespaces: config.limits.max_namespaces,
         max_attachment_bytes: config.payload_limit(),
@@ -231,7 +230,7 @@ fn socket_io_settings(config: &ServeConfig) -> socket_io::connection::Settings {
 
 fn session_limits(config: &ServeConfig, budgets: &Budgets) -> engine::Limits {
     engine::Limits {
-        mailbox: config.mailbox as usize,
+        mailbox: config.max_waiting_commands as usize,
         sessions: Arc::clone(&budgets.sessions),
         per_address: Arc::clone(&budgets.sessions_per_address),
         bytes: Arc::clone(&budgets.bytes),

@@ -65,9 +65,18 @@ impl Tokens {
 }
 
 impl From<StoreError> for Failure {
-    /// What is wrong with the store is for the operator to read, and for nobody else.
+    /// Logs what is wrong with the store, which is for the operator alone. A full store works as it should, and visitors can
+    /// ask for tokens without limit: at `error` they would write the operator's log.
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the store of tokens fails");
-        Self::Store
+        match error {
+            StoreError::Full { capacity } => {
+                tracing::debug!(capacity, "no token made: all are in use");
+                Self::TokensFull { capacity }
+            }
+            StoreError::Unavailable(reason) => {
+                tracing::error!(reason, "the store of tokens fails");
+                Self::Store
+            }
+        }
     }
 }

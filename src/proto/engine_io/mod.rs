@@ -1,23 +1,34 @@
 //! Engine.IO: sessions over long-polling and WebSocket (PROTOCOL.md, "Engine.IO").
 //!
+//! - [`close_reason`]: why a session ended
+//! - [`lower`]: what the layer above a session may do to it
 //! - [`packet`]: one packet and its frame
 //! - [`payload`]: the packets of one polling body
 //! - [`jsonp`]: such a body as a script and as a form
+//! - [`polling_text`]: how such a body is written for old clients
 //! - [`query`]: what an HTTP request to the path wants
 //! - [`session`]: the state machine of one session
 
+pub mod close_reason;
 pub mod jsonp;
+pub mod lower;
+mod outbox;
 pub mod packet;
 pub mod payload;
+pub mod polling_text;
 pub mod query;
 pub mod session;
 
 use std::fmt;
 use std::time::Duration;
 
+pub use self::close_reason::CloseReason;
+pub use self::lower::Lower;
 pub use self::packet::{ClientPacket, DecodeError, Frame, Message, Outgoing, Room, ServerPacket};
+pub use self::polling_text::PollingText;
 pub use self::query::{BinaryAs, Method, Rejection, Request};
-pub use self::session::{CloseReason, Session};
+pub use self::session::Session;
+use crate::defaults;
 
 /// The revision of the protocol: what `EIO=` says. Socket.IO on it has the next number: its protocol 4 stands on revision
 /// 3, its protocol 5 on revision 4.
@@ -30,6 +41,9 @@ pub enum Revision {
 }
 
 impl Revision {
+    /// All revisions: those that a server speaks unless it is told otherwise.
+    pub const ALL: [Self; 2] = [Self::V3, Self::V4];
+
     /// The revision of this number.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -112,14 +126,14 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            revisions: vec![Revision::V3, Revision::V4],
-            ping_interval: Duration::from_secs(25),
-            ping_timeout: Duration::from_secs(20),
-            upgrade_timeout: Duration::from_secs(10),
-            max_payload: 16 << 20,
-            max_packets: payload::MAX_PACKETS,
-            max_buffered_bytes: 64 << 20,
-            max_buffered_packets: 16_384,
+            revisions: Revision::ALL.to_vec(),
+            ping_interval: defaults::PING_INTERVAL,
+            ping_timeout: defaults::PING_TIMEOUT,
+            upgrade_timeout: defaults::UPGRADE_TIMEOUT,
+            max_payload: defaults::MAX_PAYLOAD,
+            max_packets: defaults::MAX_PACKETS,
+            max_buffered_bytes: defaults::MAX_BUFFERED_BYTES,
+            max_buffered_packets: defaults::MAX_BUFFERED_PACKETS,
         }
     }
 }

@@ -113,7 +113,7 @@ impl Outgoing {
         self.0.is_empty()
     }
 
-    fn into_frame(self, revision: Revision) -> Frame {
+    pub(super) fn into_frame(self, revision: Revision) -> Frame {
         match (self.0, revision) {
             (Frame::Binary(data), Revision::V3) => {
                 let mut frame = Vec::with_capacity(1 + data.len());

@@ -299,6 +299,8 @@ pub struct Encoded {
     pub text: Outgoing,
     /// The binary messages that follow it.
     pub attachments: Vec<Bytes>,
+    /// The id that was written into the text of an event.
+    id: Option<AckId>,
 }
 
 impl Encoded {
@@ -313,7 +315,13 @@ impl Encoded {
         write: impl FnOnce(&mut String),
     ) -> Self {
         let kind = if attachments.is_empty() { '2' } else { '5' };
-        Self::new(kind, namespace, id, attachments, room, write)
+        Self { id, ..Self::new(kind, namespace, id, attachments, room, write) }
+    }
+
+    /// The id of an event that asks for an ack. The id of an ack is not returned: nothing answers it.
+    #[must_use]
+    pub fn id(&self) -> Option<AckId> {
+        self.id
     }
 
     /// The size of the whole in bytes.
@@ -358,7 +366,7 @@ impl Encoded {
             }
             write(out);
         });
-        Self { text, attachments }
+        Self { text, attachments, id: None }
     }
 }
 

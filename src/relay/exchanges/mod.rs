@@ -180,7 +180,7 @@ impl Exchanges {
             if !exchange.resize_memory(bytes, tunnel.memory()) {
                 return Err(Failure::Busy);
             }
-            match tunnel.emit(&end, event, ack_id) {
+            match tunnel.emit(&end, event, self.config.response_timeout) {
                 Ok(outcome) => {
                     exchange.event_out(end, ack_id, bytes);
                     return Ok(outcome);
@@ -205,6 +205,8 @@ impl Exchanges {
             Ok(Err(AckError::NotJoined)) => Err(Failure::NotConnected),
             Ok(Err(AckError::Overloaded)) => Err(Failure::Overloaded),
             Ok(Err(AckError::Oversized)) => Err(Failure::AnswerTooLarge),
+            // A tunnel numbers its events, and asks for an ack of each.
+            Ok(Err(AckError::DuplicateId | AckError::MissingId)) => Err(Failure::Bug),
             // The session's task is gone, and with it all that waited for the session.
             Ok(Err(AckError::Disconnected)) | Err(_) => Err(Failure::Disconnected),
         }

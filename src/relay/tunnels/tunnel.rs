@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -11,7 +12,7 @@ use crate::engine::socket_io::Socket;
 use crate::net::budget::{Budget, Held};
 use crate::proto::exchange::EndOptions;
 use crate::proto::socket_io::AckId;
-use crate::proto::socket_io::connection::{AckError, Answer};
+use crate::proto::socket_io::connection::{AckError, Answer, Awaited};
 use crate::proto::socket_io::packet::{Encoded, MAX_ACK_ID};
 use crate::proto::token::Token;
 
@@ -92,7 +93,7 @@ impl Tunnel {
         AckId::new(number % (MAX_ACK_ID + 1)).expect("the remainder is in range")
     }
 
-    /// Queues an event for `end`, and returns where its outcome arrives.
+    /// Queues an event for `end`, whose ack may take `timeout`, and returns where its outcome arrives.
     ///
     /// The tunnel is locked meanwhile, and an end is told to leave only after another one has taken its place under the same
     /// lock. So an end that is taken over hears of each event before it hears that it must go, and answers it.
@@ -100,14 +101,14 @@ impl Tunnel {
         &self,
         end: &Arc<End>,
         event: Encoded,
-        id: AckId,
+        timeout: Duration,
     ) -> Result<oneshot::Receiver<Outcome>, NotEmitted> {
         let current = self.lock();
         if !current.as_ref().is_some_and(|current| Arc::ptr_eq(current, end)) {
             return Err(NotEmitted::Replaced);
         }
         let (waiter, outcome) = oneshot::channel();
-        match end.socket.emit(event, Some((id, waiter))) {
+        match end.socket.emit(event, Some(Awaited { waiter, timeout })) {
             Ok(()) => Ok(outcome),
             Err(Undelivered::Full) => Err(NotEmitted::Overloaded),
             Err(Undelivered::Closed) => Err(NotEmitted::Gone),

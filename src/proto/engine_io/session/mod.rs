@@ -16,7 +16,6 @@
 //! more, [`Session::next_frame`]; sleep until [`Session::deadline`] and call [`Session::handle_timeout`].
 
 mod heartbeat;
-mod outbox;
 mod output;
 
 use std::collections::VecDeque;
@@ -24,10 +23,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::heartbeat::{Due, Heartbeat};
-use self::outbox::Outbox;
-pub use self::output::{CloseReason, Output, PollAnswer, PostError};
-use super::packet::{ClientPacket, Data, Frame, Message, Outgoing, ServerPacket};
+pub use self::output::{Output, PollAnswer, PostError};
+use super::close_reason::CloseReason;
+use super::lower::Lower;
+use super::outbox::Outbox;
+use super::packet::{ClientPacket, Data, Frame, Message, ServerPacket};
 use super::payload::Batch;
+use super::polling_text::PollingText;
 use super::query::{BinaryAs, Rejection};
 use super::{Handshake, Revision, Settings, Sid, Transport, payload};
 use crate::proto::time::{Instant, earliest};
@@ -189,12 +191,6 @@ impl<P> Session<P> {
         matches!(self.state, State::Probing { .. })
     }
 
-    /// Whether a message of this many bytes can be queued within the limits.
-    #[must_use]
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.outbox.has_room(bytes, &self.settings)
-    }
-
     /// What waits to be sent, in bytes.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
@@ -212,12 +208,15 @@ impl<P> Session<P> {
         }
     }
 
-    /// Queues a message. Past the limits the session closes: its peer does not read.
-    pub fn send(&mut self, message: Outgoing, now: Instant) {
-        if self.close_reason().is_some() {
-            return;
+    /// Lets the layer above act on this session. If the layer closes it, that is done when `act` returns.
+    pub fn lend<R>(&mut self, now: Instant, act: impl FnOnce(&mut Lower<'_>) -> R) -> R {
+        let closed = self.close_reason();
+        let mut lower = Lower::new(self.revision, &self.settings, &mut self.outbox, closed, now);
+        let result = act(&mut lower);
+        if let Some(reason) = lower.closing() {
+            self.close(reason, now);
         }
-        self.push(ServerPacket::Message(message), now);
+        result
     }
 
     /// A poll has come.
@@ -477,7 +476,7 @@ impl<P> Session<P> {
     /// Queues a packet that a peer could make many of. Past the limits the session closes: its peer does not read.
     fn push(&mut self, packet: ServerPacket, now: Instant) {
         let frame = packet.encode(self.revision);
-        if !self.has_room(frame.len()) {
+        if !self.outbox.has_room(frame.len(), &self.settings) {
             return self.close(CloseReason::Overflow, now);
         }
         self.outbox.push(frame);
@@ -529,7 +528,9 @@ impl<P> Session<P> {
     }
 
     fn packets(&self, frames: Vec<Frame>) -> PollAnswer {
-        PollAnswer::Packets(Batch { frames, revision: self.revision, binary: self.binary, long_as_bytes: false })
+        // How its text is written is for the layer above to say, which the link asks.
+        let text = PollingText::default();
+        PollAnswer::Packets(Batch { frames, revision: self.revision, binary: self.binary, text })
     }
 
     fn take_parked(&mut self) -> Option<P> {

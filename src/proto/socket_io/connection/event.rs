@@ -69,6 +69,10 @@ pub enum AckError {
     Disconnected,
     /// It came, and was larger than the limit.
     Oversized,
+    /// The event has the id of another one whose ack is still awaited. It was not sent.
+    DuplicateId,
+    /// The event has no id, so that no ack can name it. It was not sent.
+    MissingId,
 }
 
 /// Why a namespace was left: the reference's words.
