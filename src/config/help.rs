@@ -1,4 +1,4 @@
-//! Defaults that are told in words: of settings without a value of their own, or with another one for some addresses.
+//! Defaults in words, for settings whose default depends on another setting or on the address.
 
 use std::fmt::Display;
 

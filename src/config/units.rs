@@ -1,4 +1,4 @@
-//! What settings are written in: times, sizes, networks.
+//! Settings as text: times, sizes, networks, origins. A reader that fails returns the message for the command line.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,28 +8,29 @@ use ipnet::IpNet;
 
 use crate::proto::engine_io::Revision;
 
-/// Reads a time: `5` and `5s` are seconds, `300ms`, `2m`, `6h`.
+/// Reads a time: `300ms`, `5s`, `2m`, `6h`. Without a unit it is in seconds, as in the original's variables.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| format!("`{text}` is no time: write 5s, 300ms, 2m or 6h"))?;
+    let number: u64 = number.parse().map_err(|_| format!("`{text}` is not a time: write 5s, 300ms, 2m or 6h"))?;
     let milliseconds = match unit.trim() {
         "ms" => Some(number),
         "" | "s" => number.checked_mul(1_000),
         "m" => number.checked_mul(60_000),
         "h" => number.checked_mul(3_600_000),
-        _ => return Err(format!("`{unit}` is no unit of time: use ms, s, m or h")),
+        _ => return Err(format!("`{unit}` is not a unit of time: write ms, s, m or h")),
     };
-    milliseconds.and_then(time).ok_or_else(|| format!("`{text}` is too long"))
+    milliseconds.and_then(time).ok_or_else(|| format!("`{text}` is more than a hundred years"))
 }
 
 /// Reads a time in milliseconds, without a unit: `1000`.
 pub(super) fn milliseconds(text: &str) -> Result<Duration, String> {
-    let number = text.parse().map_err(|_| format!("`{text}` is no number of milliseconds: write 1000 for a second"))?;
-    time(number).ok_or_else(|| format!("`{text}` is too long"))
+    let number =
+        text.parse().map_err(|_| format!("`{text}` is not a number of milliseconds: write 1000 for a second"))?;
+    time(number).ok_or_else(|| format!("`{text}` is more than a hundred years"))
 }
 
-/// A time of no more than a hundred years: more is a typing error, and sums of times must not overflow.
+/// Returns a time, or `None` beyond a hundred years: a longer one is a typing error, and sums of times must not overflow.
 fn time(milliseconds: u64) -> Option<Duration> {
     const LONGEST: u64 = 100 * 365 * 24 * 3_600_000;
     (milliseconds <= LONGEST).then(|| Duration::from_millis(milliseconds))
@@ -45,25 +46,25 @@ pub(super) fn duration_text(duration: Duration) -> String {
     if seconds > 0 && seconds.is_multiple_of(3600) { format!("{}h", seconds / 3600) } else { format!("{seconds}s") }
 }
 
-/// Reads the size of something that is in memory whole, so that much more is a mistake: `1000`, `64KiB`, `10MiB`.
+/// Reads a size of at most 1 GiB, for what is in memory as one piece: `1000`, `64KiB`, `10MiB`. More is a typing error.
 pub(super) fn size(text: &str) -> Result<usize, String> {
     const LARGEST: usize = 1 << 30;
-    memory(text).and_then(|size| if size <= LARGEST { Ok(size) } else { Err(format!("`{text}` is over 1024MiB")) })
+    memory(text).and_then(|size| if size <= LARGEST { Ok(size) } else { Err(format!("`{text}` is more than 1GiB")) })
 }
 
-/// Reads a size in bytes: `1000`, `64KiB`, `10MiB`, `4GiB`.
+/// Reads a size: `64KiB`, `10MiB`, `4GiB`. Without a unit it is in bytes.
 pub(super) fn memory(text: &str) -> Result<usize, String> {
     let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: usize = number.parse().map_err(|_| format!("`{text}` is no size: write 1000, 64KiB or 10MiB"))?;
+    let number: usize = number.parse().map_err(|_| format!("`{text}` is not a size: write 1000, 64KiB or 10MiB"))?;
     let factor = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" | "kib" => 1 << 10,
         "m" | "mib" => 1 << 20,
         "g" | "gib" => 1 << 30,
-        _ => return Err(format!("`{unit}` is no unit of size: use KiB, MiB or GiB")),
+        _ => return Err(format!("`{unit}` is not a unit of size: write KiB, MiB or GiB")),
     };
-    number.checked_mul(factor).ok_or_else(|| format!("`{text}` is more than there can be"))
+    number.checked_mul(factor).ok_or_else(|| format!("`{text}` is more than a machine can have"))
 }
 
 /// Writes a size as [`size`] reads it, in the largest unit that is exact.
@@ -76,7 +77,7 @@ pub(super) fn size_text(bytes: usize) -> String {
     bytes.to_string()
 }
 
-/// Reads an origin as browsers write it, without a path: `https://example.com`; or `*`.
+/// Reads an origin as browsers write it, without a path: `https://example.com`. `*` is any origin.
 pub(super) fn origin(text: &str) -> Result<String, String> {
     let text = text.trim();
     let has_host = text.split_once("://").is_some_and(|(scheme, host)| {
@@ -85,19 +86,20 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     if text == "*" || has_host {
         return Ok(text.to_ascii_lowercase());
     }
-    Err(format!("`{text}` is no origin: write https://example.com, or *"))
+    Err(format!("`{text}` is not an origin: write https://example.com, or *"))
 }
 
-/// A network, or a single address.
+/// Reads a network or a single address: `10.0.0.0/8`, `192.0.2.1`.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     text.parse()
         .or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address)))
-        .map_err(|_| format!("`{text}` is no network: write 10.0.0.0/8 or 192.0.2.1"))
+        .map_err(|_| format!("`{text}` is not a network: write 10.0.0.0/8 or 192.0.2.1"))
 }
 
+/// Reads a revision of Engine.IO: `3` or `4`.
 pub(super) fn revision(text: &str) -> Result<Revision, String> {
-    Revision::parse(text.trim()).ok_or_else(|| format!("`{text}` is no revision of Engine.IO: there are 3 and 4"))
+    Revision::parse(text.trim()).ok_or_else(|| format!("`{text}` is not a revision of Engine.IO: write 3, 4 or 3,4"))
 }
 
 /// Writes revisions as a list that [`revision`] reads, with commas between.
@@ -109,9 +111,10 @@ pub(super) fn revisions_text(revisions: impl IntoIterator<Item = Revision>) -> S
     numbers.collect::<Vec<_>>().join(",")
 }
 
+/// Reads a status that can end a request: `200`, `504`. One that is informational, such as 100, cannot.
 pub(super) fn timeout_status(text: &str) -> Result<StatusCode, String> {
     let status = text.parse().ok().filter(|status: &StatusCode| !status.is_informational());
-    status.ok_or_else(|| format!("`{text}` is no status of an answer: use 200 or 504, say"))
+    status.ok_or_else(|| format!("`{text}` is not the status of a response: write 200 or 504"))
 }
 
 #[cfg(test)]
@@ -119,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_times_sizes_and_networks() {
+    fn settings_are_read_with_their_units_and_wrong_ones_are_refused() {
         assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
         assert_eq!(duration("6h"), duration("21600"));
         assert_eq!(size("10MiB"), Ok(10_485_760));
@@ -145,7 +148,7 @@ mod tests {
         assert!(revision("5").is_err());
     }
     #[test]
-    fn times_and_sizes_are_written_as_they_are_read() {
+    fn times_and_sizes_are_written_in_the_form_in_which_they_are_read() {
         for (text, time) in [
             ("0s", Duration::ZERO),
             ("300ms", Duration::from_millis(300)),
