@@ -124,9 +124,9 @@ async fn echo_frames(websocket: Option<WebSocket>) {
                 return Poll::Ready(None);
             }
             match websocket.poll_next(cx) {
-                Poll::Ready(websocket::Received::Frame(frame)) => websocket.queue(frame),
+                Poll::Ready(websocket::Received::Message(message)) => websocket.queue(message),
                 Poll::Ready(websocket::Received::Oversized(_)) => return Poll::Ready(None),
-                Poll::Ready(websocket::Received::Ended(_, close)) => return Poll::Ready(close),
+                Poll::Ready(websocket::Received::Ended(ended)) => return Poll::Ready(ended.close_code()),
                 Poll::Pending => {
                     return match ready!(websocket.poll_flush(cx)) {
                         Ok(()) => Poll::Pending,

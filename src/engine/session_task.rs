@@ -15,9 +15,9 @@ use super::application::{Application, Link, Opening};
 use super::command::{Poller, SessionCommand};
 use super::mailbox;
 use super::sessions::Registration;
-use super::transport::SessionWebSocket;
+use super::transport::{SessionWebSocket, close_code, close_reason, frame_of, message_of};
 use crate::net::budget::{Memory, UNCOUNTED_BYTES};
-use crate::net::websocket::{self, Lost, Received};
+use crate::net::websocket::{Lost, Received};
 use crate::proto::engine_io::session::Output;
 use crate::proto::engine_io::{CloseReason, Frame, Session};
 use crate::proto::link::ServerLink;
@@ -98,7 +98,7 @@ impl<A: Application> Drop for SessionTask<A> {
         tracing::debug!(session = ?self.registration.sid, %reason, "session closed");
         self.registration.sessions.count_end(reason);
         if let Some(websocket) = self.websocket.take() {
-            websocket.farewell(websocket::close_code(reason));
+            websocket.farewell(close_code(reason));
         }
     }
 }
@@ -187,13 +187,13 @@ impl<A: Application> SessionTask<A> {
             && let Poll::Ready(received) = websocket.poll_next(cx)
         {
             match received {
-                Received::Frame(frame) => self.link.websocket_frame(frame, now),
+                Received::Message(message) => self.link.websocket_frame(frame_of(message), now),
                 Received::Oversized(start) => self.link.websocket_oversized(start.as_deref(), now),
-                Received::Ended(reason, code) => {
+                Received::Ended(ended) => {
                     if let Some(websocket) = self.websocket.take() {
-                        websocket.farewell(code);
+                        websocket.farewell(ended.close_code());
                     }
-                    self.link.websocket_lost(reason, now);
+                    self.link.websocket_lost(close_reason(ended), now);
                 }
             }
             self.let_application_act(now);
@@ -207,12 +207,12 @@ impl<A: Application> SessionTask<A> {
             && let Poll::Ready(received) = candidate.poll_next(cx)
         {
             match received {
-                Received::Frame(frame) => self.link.candidate_frame(frame, now),
+                Received::Message(message) => self.link.candidate_frame(frame_of(message), now),
                 // No frame of an upgrade is large.
                 Received::Oversized(_) => self.link.candidate_frame(Frame::Binary(bytes::Bytes::new()), now),
-                Received::Ended(_, code) => {
+                Received::Ended(ended) => {
                     if let Some(candidate) = self.candidate.take() {
-                        candidate.farewell(code);
+                        candidate.farewell(ended.close_code());
                     }
                     self.link.candidate_lost();
                 }
@@ -271,7 +271,7 @@ impl<A: Application> SessionTask<A> {
             Output::Poll { to, answer } => drop(to.send(answer)),
             Output::Candidate(frame) => {
                 if let Some(candidate) = &mut self.candidate {
-                    candidate.queue(frame);
+                    candidate.queue(message_of(frame));
                 }
             }
             Output::DropCandidate => self.candidate = None,
@@ -294,7 +294,7 @@ impl<A: Application> SessionTask<A> {
         while let Poll::Ready(taken) = websocket.poll_ready(cx) {
             taken?;
             match self.link.next_frame() {
-                Some(frame) => websocket.queue(frame),
+                Some(frame) => websocket.queue(message_of(frame)),
                 None => break,
             }
         }
