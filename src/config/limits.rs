@@ -70,8 +70,7 @@ pub struct LimitConfig {
     /// Headers of a request. Beyond: 431. Above 100, each request costs an allocation
     #[arg(long, env = "SOCKET2ME_MAX_HEADERS", default_value_t = defaults::MAX_HEADERS, value_name = "COUNT")]
     pub max_headers: usize,
-    /// Time to receive a request's head; also the keep-alive timeout (at most 1.5 times this). Then the connection is
-    /// closed
+    /// Time to receive a request's head; also the keep-alive timeout. Then the connection is closed
     #[arg(long, env = "SOCKET2ME_HEAD_TIMEOUT", default_value = duration_text(defaults::HEAD_TIMEOUT), value_parser = duration, value_name = "TIME")]
     pub head_timeout: Duration,
     /// Time in which a peer must read what is sent to it, or send its body, 1 KiB a second at least. Then the

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::proto::token::Token;
 use crate::tables;
 

@@ -3,11 +3,12 @@
 //! The methods are async and may fail, although memory does neither, because a store on a disk or in a network must. Another
 //! store is another variant of [`Store`].
 
+mod error;
 mod memory;
 
-use std::fmt;
 use std::time::Duration;
 
+pub use self::error::StoreError;
 use self::memory::Memory;
 use crate::proto::token::Token;
 
@@ -17,29 +18,6 @@ pub enum Store {
     /// In this process's memory: a restart loses all tokens.
     Memory(Memory),
 }
-
-/// Why a store did not do what it was asked. The operator can mend either, the visitor neither.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreError {
-    /// The store has no place for another token until one expires. The store itself is well.
-    Full {
-        /// The tokens it keeps at most.
-        capacity: usize,
-    },
-    /// The store cannot be reached or used; the text says why, for the log.
-    Unavailable(String),
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Full { capacity } => write!(f, "all tokens are in use, {capacity} of {capacity}"),
-            Self::Unavailable(reason) => f.write_str(reason),
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}
 
 impl Store {
     /// Makes an empty store in memory that keeps `capacity` tokens at most.

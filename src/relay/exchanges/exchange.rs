@@ -1,17 +1,37 @@
 //! One exchange as a value: what it holds, when it came how far, and how it ended.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::ExchangeId;
 use crate::net::budget::{Budget, Held, Memory};
 use crate::net::reply::Reply;
 use crate::proto::socket_io::AckId;
 use crate::proto::token::Token;
 use crate::relay::figures::{Ending, ExchangeCounters};
 use crate::relay::tunnels::End;
+
+/// The id of an exchange, as `X-Request-Id` and the log have it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ExchangeId {
+    process: u32,
+    number: u64,
+}
+
+impl ExchangeId {
+    /// Returns the id of the exchange with this number among those of the process with this number.
+    pub(super) fn new(process: u32, number: u64) -> Self {
+        Self { process, number }
+    }
+}
+
+impl fmt::Display for ExchangeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}-{:x}", self.process, self.number)
+    }
+}
 
 /// One exchange, from the head of the request to the last byte of the response's body.
 ///

@@ -1,10 +1,9 @@
 //! Exchanges: a visitor's request goes to the end as an event, and the end's ack comes back as the response.
 //!
-//! [`Exchanges::serve`] is the whole way, from top to bottom; [`exchange`] is the value that lives as long as one of them.
+//! [`Exchanges::serve`] is the whole way, from top to bottom; `exchange` is the value that lives as long as one of them.
 
 mod exchange;
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,7 +15,7 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-use self::exchange::Exchange;
+use self::exchange::{Exchange, ExchangeId};
 use super::budgets::Budgets;
 use super::failure::Failure;
 use super::figures::{Ending, ExchangeCounters};
@@ -52,19 +51,6 @@ pub(super) struct Exchanges {
     next: AtomicU64,
 }
 
-/// The id of an exchange, as `X-Request-Id` and the log have it.
-#[derive(Debug, Clone, Copy)]
-struct ExchangeId {
-    process: u32,
-    number: u64,
-}
-
-impl fmt::Display for ExchangeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}-{:x}", self.process, self.number)
-    }
-}
-
 /// What the visitor is told.
 enum Told {
     /// The end's response.
@@ -98,7 +84,7 @@ impl Exchanges {
 
     /// Serves one visitor's request.
     pub(super) async fn serve(&self, head: &mut Parts, body: Incoming, arrival: Arrival, target: Target) -> Reply {
-        let id = ExchangeId { process: self.process, number: self.next.fetch_add(1, Ordering::Relaxed) };
+        let id = ExchangeId::new(self.process, self.next.fetch_add(1, Ordering::Relaxed));
         let is_head = head.method == http::Method::HEAD;
         let mut exchange = Exchange::begin(id, target.token, Arc::clone(&self.counters), self.in_flight.token());
         let id_value = HeaderValue::try_from(id.to_string()).unwrap_or(HeaderValue::from_static("none"));

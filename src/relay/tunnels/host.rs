@@ -2,12 +2,11 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::Tunnels;
-use super::tunnel::{Outcome, Tunnel};
+use super::registry::{Admission, Joined, Tunnels};
+use super::tunnel::Outcome;
 use crate::engine::{ClientEvent, Connect, Host, Reaction, Refusal, Socket};
 use crate::proto::engine_io::Revision;
 use crate::proto::exchange::EndOptions;
@@ -21,7 +20,7 @@ const TOKEN_NOT_FOUND: &str = "token not found: it is unknown or has expired, as
 /// Admits ends, and keeps the table of tunnels.
 #[derive(Debug, Clone)]
 pub(in crate::relay) struct TunnelHost {
-    tunnels: Arc<Tunnels>,
+    tunnels: Arc<Tunnels<Self>>,
 }
 
 /// What the host keeps for a client in a namespace.
@@ -32,34 +31,17 @@ pub(in crate::relay) enum Member {
     /// An end that was admitted and has not heard of it yet.
     Admitted(Admission),
     /// The end of a tunnel.
-    Joined(Joined),
-}
-
-/// The right to become the end of a tunnel.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::relay) struct Admission {
-    pub(super) token: Token,
-    pub(super) options: EndOptions,
-    /// How long the token still lives.
-    pub(super) remaining: Duration,
-}
-
-/// An end's place in a tunnel.
-#[derive(Debug)]
-pub(in crate::relay) struct Joined {
-    pub(super) tunnel: Arc<Tunnel>,
-    /// The number of the end.
-    pub(super) number: u64,
+    Joined(Joined<TunnelHost>),
 }
 
 impl TunnelHost {
-    pub(in crate::relay) fn new(tunnels: Arc<Tunnels>) -> Self {
+    pub(in crate::relay) fn new(tunnels: Arc<Tunnels<Self>>) -> Self {
         Self { tunnels }
     }
 }
 
 /// Decides whether a client may join.
-async fn admit(tunnels: &Tunnels, request: &Connect) -> Result<Member, Refusal> {
+async fn admit(tunnels: &Tunnels<TunnelHost>, request: &Connect) -> Result<Member, Refusal> {
     let Some(token) = Token::from_namespace(request.namespace.as_str()) else {
         return match (request.namespace.as_str(), request.revision) {
             // Every client of revision 3 is in it, and some are in no other.

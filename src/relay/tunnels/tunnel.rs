@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::host::TunnelHost;
-use crate::engine::{Socket, Undelivered};
+use crate::engine::{Host, Socket, Undelivered};
 use crate::net::budget::{Budget, Held};
 use crate::proto::exchange::EndOptions;
 use crate::proto::socket_io::AckId;
@@ -18,25 +17,25 @@ use crate::proto::token::Token;
 /// What becomes of an event: the end's ack, or why none will come.
 pub(in crate::relay) type Outcome = Result<Answer, AckError>;
 
-/// A tunnel.
+/// A tunnel. `H` is the host that its ends join.
 ///
 /// Its limits and ids are those of the token, whichever end is connected: an end that takes over finds the exchanges of the
 /// one before still counted, and no id is used again that the same program may still answer.
 #[derive(Debug)]
-pub(in crate::relay) struct Tunnel {
+pub(in crate::relay) struct Tunnel<H: Host> {
     token: Token,
     memory: Arc<Budget>,
     exchanges: Arc<Budget>,
     next_ack: AtomicU64,
-    end: Mutex<Option<Arc<End>>>,
+    end: Mutex<Option<Arc<End<H>>>>,
 }
 
 /// The end of a tunnel.
-pub(in crate::relay) struct End {
+pub(in crate::relay) struct End<H: Host> {
     /// Tells this end from the ones before and after it.
     number: u64,
     options: EndOptions,
-    socket: Socket<TunnelHost>,
+    socket: Socket<H>,
 }
 
 /// Why a place for one more exchange is refused.
@@ -59,7 +58,7 @@ pub(in crate::relay) enum NotEmitted {
     Gone,
 }
 
-impl Tunnel {
+impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
     /// Creates a tunnel without an end, whose exchanges take from these budgets.
     pub(super) fn new(token: Token, memory: Arc<Budget>, exchanges: Arc<Budget>) -> Self {
         Self { token, memory, exchanges, next_ack: AtomicU64::new(0), end: Mutex::default() }
@@ -82,7 +81,7 @@ impl Tunnel {
     }
 
     /// Returns the end, while one is connected.
-    pub(in crate::relay) fn end(&self) -> Option<Arc<End>> {
+    pub(in crate::relay) fn end(&self) -> Option<Arc<End<H>>> {
         self.lock().clone()
     }
 
@@ -98,7 +97,7 @@ impl Tunnel {
     /// lock. So an end that is taken over hears of each event before it hears that it must go, and answers it.
     pub(in crate::relay) fn emit(
         &self,
-        end: &Arc<End>,
+        end: &Arc<End<H>>,
         event: Encoded,
         timeout: Duration,
     ) -> Result<oneshot::Receiver<Outcome>, NotEmitted> {
@@ -115,7 +114,7 @@ impl Tunnel {
     }
 
     /// Puts an end in its place, and returns the one that had it.
-    pub(super) fn replace_end(&self, end: Arc<End>) -> Option<Arc<End>> {
+    pub(super) fn replace_end(&self, end: Arc<End<H>>) -> Option<Arc<End<H>>> {
         self.lock().replace(end)
     }
 
@@ -125,18 +124,18 @@ impl Tunnel {
     }
 
     /// Takes the end from its place, whichever it is.
-    pub(super) fn take_end(&self) -> Option<Arc<End>> {
+    pub(super) fn take_end(&self) -> Option<Arc<End<H>>> {
         self.lock().take()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<End>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<End<H>>>> {
         // Nothing that is done under the lock can panic half-way.
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl End {
-    pub(super) fn new(number: u64, options: EndOptions, socket: Socket<TunnelHost>) -> Self {
+impl<H: Host> End<H> {
+    pub(super) fn new(number: u64, options: EndOptions, socket: Socket<H>) -> Self {
         Self { number, options, socket }
     }
 
@@ -160,12 +159,12 @@ impl End {
         self.socket.disconnect();
     }
 
-    pub(in crate::relay) fn socket(&self) -> &Socket<TunnelHost> {
+    pub(in crate::relay) fn socket(&self) -> &Socket<H> {
         &self.socket
     }
 }
 
-impl std::fmt::Debug for End {
+impl<H: Host> std::fmt::Debug for End<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("End").field("number", &self.number).finish_non_exhaustive()
     }
