@@ -90,13 +90,19 @@ impl Server {
         connection
     }
 
-    /// Asks for a WebSocket, which must be granted.
-    fn websocket(&self, query: &str) -> Connection {
+    /// Asks for a WebSocket.
+    fn upgrade(&self, query: &str) -> Connection {
         let mut connection = self.request(&format!("GET /socket.io/?{query}"));
         connection.send(
             b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
               Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         );
+        connection
+    }
+
+    /// Asks for a WebSocket, which must be granted.
+    fn websocket(&self, query: &str) -> Connection {
+        let mut connection = self.upgrade(query);
         let head = connection.head();
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         connection
@@ -209,6 +215,31 @@ fn a_client_that_has_not_read_everything_gets_it_before_it_is_told_of_the_end() 
     });
     server.stop();
     reading.join().unwrap();
+}
+
+#[test]
+fn a_websocket_for_a_session_that_has_one_is_accepted_and_closed() {
+    let server = Server::start();
+    for (revision, ping, pong) in [("EIO=3", "2", "3"), ("EIO=4", r#"40/a,"#, "40/a,{")] {
+        let query = server.open(revision).replace("polling", "websocket");
+        let mut websocket = server.websocket(&query);
+        server.websocket(&query).closes(None);
+        websocket.text("2probe");
+        assert_eq!(websocket.frame(), (0x81, b"3probe".to_vec()));
+        server.websocket(&query).closes(None);
+        websocket.text("5");
+        if revision == "EIO=3" {
+            assert_eq!(websocket.frame(), (0x81, b"40".to_vec()));
+        }
+        server.websocket(&query).closes(None);
+        websocket.text(ping);
+        assert!(websocket.frame().1.starts_with(pong.as_bytes()), "{revision}: the session goes on");
+        let mut unknown = server.upgrade(&query.replace("sid=", "sid=_"));
+        assert!(unknown.head().starts_with("HTTP/1.1 400 "), "{revision}");
+        assert_eq!(unknown.exactly(41), br#"{"code":1,"message":"Session ID unknown"}"#, "{revision}");
+        websocket.send(&[0x88, 0x80, 0, 0, 0, 0]);
+    }
+    server.stop();
 }
 
 #[test]

@@ -178,7 +178,7 @@ async fn an_upgrade_neither_loses_nor_repeats_a_packet() {
     ws.pings().await;
     session.poll().await.is(400, E3);
     session.post("1:2").await.is(400, E3);
-    server.no_ws(&session.query("websocket")).await.is(400, E3);
+    session.candidate().await.closes(None, "on a WebSocket already").await;
     ws.pings().await;
 }
 

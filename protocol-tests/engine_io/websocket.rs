@@ -30,7 +30,7 @@ async fn an_upgrade_neither_loses_nor_repeats_a_packet() {
     ws.is_alive().await;
     session.poll().await.is(400, E3);
     session.post("40/c,").await.is(400, E3);
-    server.no_ws(&session.query("websocket")).await.is(400, E3);
+    session.candidate().await.closes(None, "on a WebSocket already").await;
     ws.is_alive().await;
 }
 
@@ -80,14 +80,14 @@ async fn an_upgrade_that_takes_too_long_drops_the_candidate() {
 }
 
 #[tokio::test]
-async fn a_second_candidate_is_refused_and_the_first_goes_on() {
+async fn a_second_candidate_is_closed_and_the_first_goes_on() {
     let server = Server::start().await;
     let session = server.open().await;
     let mut ws = session.candidate().await;
-    server.no_ws(&session.query("websocket")).await.is(400, E3);
+    session.candidate().await.closes(None, "beside a candidate").await;
     ws.text("2probe").await;
     ws.expect("3probe").await;
-    server.no_ws(&session.query("websocket")).await.is(400, E3);
+    session.candidate().await.closes(None, "beside a candidate that has probed").await;
     ws.text("5").await;
     ws.is_alive().await;
 }

@@ -2,6 +2,7 @@
 
 use tokio::sync::oneshot;
 
+use super::mailbox;
 use super::transport::SessionWebSocket;
 use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{PollAnswer, PostError};
@@ -21,13 +22,54 @@ pub(super) enum SessionCommand<C> {
     /// Take the packets of the POST that was begun, or end the session for the reason why they did not come.
     EndPost { body: Result<Body, CloseReason>, reply: oneshot::Sender<Result<(), PostError>> },
     /// Keep the place of the candidate for a WebSocket that asks to carry the session.
-    Reserve { revision: Option<Revision>, binary: BinaryAs, reply: oneshot::Sender<Result<(), Rejection>> },
-    /// Take the WebSocket that the place was kept for.
-    Candidate(Box<SessionWebSocket>),
-    /// Free the place: its WebSocket will not come.
-    CandidateLost,
+    Reserve { revision: Option<Revision>, binary: BinaryAs, reply: oneshot::Sender<Result<Reservation<C>, Unreserved>> },
+    /// Take the WebSocket for which the place was kept.
+    Candidate { reservation: u64, websocket: Box<SessionWebSocket> },
+    /// Free the place that was kept: its WebSocket will not come.
+    GiveUp { reservation: u64 },
     /// End the session.
     Close(CloseReason),
     /// Let the application handle a command of its own.
     Application(C),
+}
+
+/// The place of the candidate that a session's task keeps for a WebSocket. Dropping it gives the place up.
+pub(super) struct Reservation<C> {
+    /// The number of the reservation among all of its session. One that has timed out says nothing about a later one.
+    number: u64,
+    /// `None` once it is redeemed.
+    mailbox: Option<mailbox::Sender<SessionCommand<C>>>,
+}
+
+impl<C> Reservation<C> {
+    pub(super) fn new(number: u64, mailbox: mailbox::Sender<SessionCommand<C>>) -> Self {
+        Self { number, mailbox: Some(mailbox) }
+    }
+
+    /// Hands the WebSocket to the session. If that has ended, or the place is not kept any more, the WebSocket is closed.
+    pub(super) fn redeem(mut self, websocket: SessionWebSocket) {
+        if let Some(mailbox) = self.mailbox.take() {
+            // The mailbox of a session that has ended drops the WebSocket, which closes it.
+            let _ =
+                mailbox.send(SessionCommand::Candidate { reservation: self.number, websocket: Box::new(websocket) });
+        }
+    }
+}
+
+impl<C> Drop for Reservation<C> {
+    fn drop(&mut self) {
+        if let Some(mailbox) = self.mailbox.take() {
+            // A session that has ended keeps no place.
+            let _ = mailbox.send(SessionCommand::GiveUp { reservation: self.number });
+        }
+    }
+}
+
+/// Why no place is kept for a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unreserved {
+    /// The request is answered with an error.
+    Rejected(Rejection),
+    /// The session is on a WebSocket already, or has a candidate.
+    Occupied,
 }

@@ -37,7 +37,7 @@ use tokio::sync::oneshot;
 
 pub use self::application::{Application, Handle, Link, Opening};
 pub use self::command::Poller;
-use self::command::SessionCommand;
+use self::command::{SessionCommand, Unreserved};
 pub use self::host::{ClientEvent, Connect, Host, Reaction, Refusal, Socket};
 pub use self::mailbox::Undelivered;
 use self::session_task::SessionTask;
@@ -214,7 +214,9 @@ impl<A: Application> Engine<A> {
         })
     }
 
-    /// Brings a WebSocket to a session that polls, as the candidate for its transport.
+    /// Brings a WebSocket to a session that polls, as the candidate for its transport. One that comes to a session that has a
+    /// WebSocket or a candidate already is accepted and closed, as the reference does: clients take an error for a fault of
+    /// the session.
     async fn attach(&self, head: &mut Parts, target: Target, binary: BinaryAs) -> Result<Reply, Rejection> {
         let mailbox = self.sessions.find(target.sid)?;
         let (reply, reserved) = oneshot::channel();
@@ -222,18 +224,21 @@ impl<A: Application> Engine<A> {
         if !mailbox.send(command) {
             return Err(Rejection::SessionUnknown);
         }
-        reserved.await.map_err(|_| Rejection::SessionUnknown)??;
+        let reservation = match reserved.await.map_err(|_| Rejection::SessionUnknown)? {
+            Ok(reservation) => Some(reservation),
+            Err(Unreserved::Occupied) => None,
+            Err(Unreserved::Rejected(rejection)) => return Err(rejection),
+        };
         let memory = Arc::clone(&self.sessions.limits.bytes);
         let tasks = self.sessions.tasks.clone();
         let opens = tasks.token();
         Ok(websocket::accept(head, self.sessions.settings.max_payload, memory, move |websocket| {
             let _opens = opens;
-            let command = match websocket {
-                Some(websocket) => SessionCommand::Candidate(Box::new(SessionWebSocket::new(websocket, &tasks))),
-                None => SessionCommand::CandidateLost,
-            };
-            // A session that is gone has no use for a candidate.
-            let _ = mailbox.send(command);
+            let websocket = websocket.map(|websocket| SessionWebSocket::new(websocket, &tasks));
+            // Dropped without the other, the WebSocket is closed, or the place is given up.
+            if let (Some(reservation), Some(websocket)) = (reservation, websocket) {
+                reservation.redeem(websocket);
+            }
         }))
     }
 

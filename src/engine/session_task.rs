@@ -12,14 +12,14 @@ use std::task::{Context, Poll};
 use tokio::time::Sleep;
 
 use super::application::{Application, Link, Opening};
-use super::command::{Poller, SessionCommand};
+use super::command::{Poller, Reservation, SessionCommand, Unreserved};
 use super::mailbox;
 use super::sessions::Registration;
 use super::transport::{SessionWebSocket, close_code, close_reason, frame_of, message_of};
 use crate::net::budget::{Memory, UNCOUNTED_BYTES};
 use crate::net::websocket::{Lost, Received};
 use crate::proto::engine_io::session::Output;
-use crate::proto::engine_io::{CloseReason, Frame, Session};
+use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Rejection, Revision, Session};
 use crate::proto::link::ServerLink;
 use crate::proto::time::Instant;
 
@@ -35,6 +35,8 @@ pub(super) struct SessionTask<A: Application> {
     has_yielded: bool,
     websocket: Option<SessionWebSocket>,
     candidate: Option<Box<SessionWebSocket>>,
+    /// How many reservations for a candidate there were: the number of the last one.
+    reservations: u64,
     timer: Option<Pin<Box<Sleep>>>,
     /// The part of the memory for messages that this session holds.
     memory: Memory,
@@ -62,6 +64,7 @@ impl<A: Application> SessionTask<A> {
             has_yielded: false,
             websocket,
             candidate: None,
+            reservations: 0,
             timer: None,
             memory: Memory::default(),
             registration,
@@ -163,22 +166,46 @@ impl<A: Application> SessionTask<A> {
             SessionCommand::EndPost { body, reply } => {
                 let _ = reply.send(self.link.end_post(body, now));
             }
+            SessionCommand::Reserve { reply, .. } if reply.is_closed() => (),
             SessionCommand::Reserve { revision, binary, reply } => {
-                if reply.send(self.link.reserve_upgrade(revision, binary, now)).is_err() {
-                    self.link.candidate_lost();
-                }
+                // If the request is gone meanwhile, dropping the reservation gives the place up.
+                let _ = reply.send(self.reserve(revision, binary, now));
             }
-            SessionCommand::Candidate(websocket) if self.link.session().is_probing() => {
+            SessionCommand::Candidate { reservation, websocket } if self.is_kept(reservation) => {
                 self.candidate = Some(websocket);
             }
-            // It took too long, or the session is over.
-            SessionCommand::Candidate(websocket) => websocket.farewell(None),
-            SessionCommand::CandidateLost => self.link.candidate_lost(),
+            // Its place was given to another one, or the session is over: dropping it closes it.
+            SessionCommand::Candidate { websocket, .. } => drop(websocket),
+            SessionCommand::GiveUp { reservation } if self.is_kept(reservation) => self.link.candidate_lost(),
+            SessionCommand::GiveUp { .. } => (),
             SessionCommand::Close(reason) => self.link.close(reason, now),
             SessionCommand::Application(command) => {
                 self.registration.sessions.application.command(&mut self.state, command, &mut self.link, now);
             }
         }
+    }
+
+    /// Keeps the place of the candidate for a WebSocket that asks for it.
+    fn reserve(
+        &mut self,
+        revision: Option<Revision>,
+        binary: BinaryAs,
+        now: Instant,
+    ) -> Result<Reservation<A::Command>, Unreserved> {
+        self.link.reserve_upgrade(revision, binary, now).map_err(|rejection| match rejection {
+            // Nothing is wrong with the request itself.
+            Rejection::BadRequest if revision == Some(self.link.session().revision()) => Unreserved::Occupied,
+            other => Unreserved::Rejected(other),
+        })?;
+        // The candidate of an earlier reservation has lost its place; it must not speak for the new one.
+        self.candidate = None;
+        self.reservations += 1;
+        Ok(Reservation::new(self.reservations, self.registration.mailbox.clone()))
+    }
+
+    /// Returns whether the place of the candidate is kept for this reservation.
+    fn is_kept(&self, reservation: u64) -> bool {
+        reservation == self.reservations && self.link.session().is_probing()
     }
 
     /// Takes all frames that the WebSocket has received.

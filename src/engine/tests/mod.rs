@@ -3,6 +3,7 @@
 mod closing;
 mod joins;
 mod panics;
+mod upgrades;
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::command::{Reservation, Unreserved};
 use super::host::{HostCommand, Order};
 use super::*;
 use crate::proto::engine_io::Frame;
