@@ -25,7 +25,7 @@ use socket2me::net::budget::Budget;
 use socket2me::net::listener as server;
 use socket2me::net::reply::Reply as HttpReply;
 use socket2me::net::websocket::{self, Lost, WebSocket};
-use socket2me::proto::engine_io::{self, CloseReason, Lower, Message, Outgoing, Room};
+use socket2me::proto::engine_io::{self, CloseReason, Lower, Message, Outgoing, Space};
 use socket2me::proto::json;
 use socket2me::proto::link::Layer;
 use socket2me::proto::socket_io::connection::{self, AckError, Answer, DisconnectReason};
@@ -167,10 +167,9 @@ impl Host for Echo {
 
     fn connected(&self, member: &mut Member, socket: &Socket<Self>, mut reply: Reply<'_, Self>) {
         let auth = &member.auth;
-        let event = Encoded::event(socket.namespace(), None, Vec::new(), Room::Own(auth.len() + 16), |json| {
-            json.extend([r#"["auth","#, auth, "]"]);
-        });
-        reply.emit(event);
+        let mut event = Encoded::begin(socket.namespace(), None, Vec::new(), Space::New(auth.len() + 16));
+        event.json().extend([r#"["auth","#, auth, "]"]);
+        reply.emit(event.finish());
     }
 
     fn received(&self, _: &mut Member, socket: &Socket<Self>, event: Received, mut reply: Reply<'_, Self>) {
@@ -178,10 +177,10 @@ impl Host for Echo {
         let name = args.get(0).unwrap_or_default();
         match (&*json::unquote(name), id) {
             ("message", _) => {
-                let room = Room::Own(args.json().len() + "-back".len());
-                reply.emit(Encoded::event(socket.namespace(), None, attachments, room, |json| {
-                    write_array(Some(r#""message-back""#), &args, json);
-                }));
+                let space = Space::New(args.json().len() + "-back".len());
+                let mut event = Encoded::begin(socket.namespace(), None, attachments, space);
+                write_array(Some(r#""message-back""#), &args, event.json());
+                reply.emit(event.finish());
             }
             ("message-with-ack", Some(id)) => {
                 let mut json = String::with_capacity(args.json().len());

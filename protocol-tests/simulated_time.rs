@@ -11,7 +11,7 @@ use std::time::Duration;
 use socket2me::proto::engine_io::payload::Body;
 use socket2me::proto::engine_io::session::{Output, PollAnswer, PostError};
 use socket2me::proto::engine_io::{
-    BinaryAs, CloseReason, Frame, Rejection, Revision, Room, Session, Settings as EngineSettings, Sid, Transport,
+    BinaryAs, CloseReason, Frame, Rejection, Revision, Session, Settings as EngineSettings, Sid, Space, Transport,
 };
 use socket2me::proto::link::ServerLink;
 use socket2me::proto::socket_io::connection::{AckError, Awaited, DisconnectReason, Settings};
@@ -143,9 +143,9 @@ impl World {
     fn emit(&mut self, number: u64, waiter: &'static str) {
         let (namespace, id, now) = (namespace(), AckId::new(number).unwrap(), self.now);
         let awaited = Some(Awaited { waiter, timeout: ms(500) });
-        let packet =
-            Encoded::event(&namespace, Some(id), Vec::new(), Room::Own(8), |out| out.push_str(r#"["request"]"#));
-        self.link.act(now, |connection, lower| connection.emit(&namespace, packet, awaited, lower));
+        let mut event = Encoded::begin(&namespace, Some(id), Vec::new(), Space::New(8));
+        event.json().push_str(r#"["request"]"#);
+        self.link.act(now, |connection, lower| connection.emit(&namespace, event.finish(), awaited, lower));
     }
 
     fn closed(&self) -> Option<CloseReason> {

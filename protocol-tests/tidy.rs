@@ -36,6 +36,9 @@ const IMPURE: [&str; 24] = [
     "println!",
 ];
 
+/// An address is a value like any other, although its module is named above.
+const PURE: &str = "std::net::IpAddr";
+
 fn files(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
@@ -64,6 +67,7 @@ fn purity() {
     let mut offences = Vec::new();
     for (path, text) in files("src/proto") {
         for (index, line) in code(&text) {
+            let line = line.replace(PURE, "");
             for word in IMPURE.iter().filter(|word| line.contains(**word)) {
                 offences.push(format!("{}:{}: names `{word}`", path.display(), index + 1));
             }

@@ -9,7 +9,7 @@ use bytestring::ByteString;
 
 use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PollAnswer};
-use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Room, Session, Settings, Sid, Transport};
+use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Session, Settings, Sid, Space, Transport};
 use crate::proto::link::ServerLink;
 use crate::proto::socket_io::connection::{self, AckError, Answer, Awaited, Connection};
 use crate::proto::socket_io::packet::Encoded;
@@ -229,12 +229,11 @@ impl World {
         let timeout = Duration::from_millis(1 << (input.byte() % 14));
         let is_duplicate = self.waiters.values().any(|other| other.namespace == namespace && other.id == id);
         let attachments = if input.byte().is_multiple_of(2) { vec![Bytes::from_static(&[7; 30])] } else { Vec::new() };
-        let packet = Encoded::event(&namespace, Some(id), attachments, Room::Own(0), |json| {
-            json.push_str("[\"request\",\"é\"]");
-        });
+        let mut event = Encoded::begin(&namespace, Some(id), attachments, Space::New(0));
+        event.json().push_str("[\"request\",\"é\"]");
         self.waiters.insert(number, Waiter { namespace: namespace.clone(), id, due: now + timeout, is_duplicate });
         let awaited = Some(Awaited { waiter: number, timeout });
-        self.link.act(now, |layer, lower| layer.emit(&namespace, packet, awaited, lower));
+        self.link.act(now, |layer, lower| layer.emit(&namespace, event.finish(), awaited, lower));
     }
 
     fn act_on_member(&mut self, input: &mut Input<'_>) {

@@ -176,10 +176,12 @@ impl Forwarder {
             forwarded_proto: &forwarded.proto,
             forwarded_host: forwarded.host.as_deref(),
             id,
+            body: &body,
+            body_length: length,
         };
         let ack_id = end.next_ack();
         let mut draft = buffers::lend_text();
-        let event = visit.encode(end.namespace(), ack_id, &body, length, end.options, &mut draft);
+        let event = visit.encode(end.namespace(), ack_id, end.options, &mut draft);
         buffers::give_back(draft.into_bytes());
         Ok((event, ack_id))
     }

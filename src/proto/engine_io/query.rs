@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 
 use super::jsonp::Jsonp;
-use super::{Revision, Sid, Transport};
+use super::revision::Revision;
+use super::sid::Sid;
+use super::transport::{BinaryAs, Transport};
 
 /// The methods that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,15 +41,6 @@ pub enum Request {
     Attach(Target, BinaryAs),
     /// Fits no session, for this reason; which a session that does not exist comes before.
     Misfit(Target, Rejection),
-}
-
-/// How binary messages travel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BinaryAs {
-    /// As binary frames on a WebSocket; in a polling body of revision 3 as bytes, of revision 4 always as text.
-    Frames,
-    /// As text, in base64, for a client that said `b64=1`, and in JSONP.
-    Base64,
 }
 
 /// The session that a request names.

@@ -1,5 +1,6 @@
 //! Socket.IO: events and acks in namespaces, over any Engine.IO session (PROTOCOL.md, "Socket.IO").
 //!
+//! - [`namespace`]: the name of a namespace
 //! - [`packet`]: one packet
 //! - [`parser`]: its text form, in nom
 //! - [`attachments`]: a packet and its binary messages, put together
@@ -9,8 +10,10 @@
 pub mod attachments;
 pub mod connection;
 pub mod doubled;
+pub mod namespace;
 pub mod packet;
 pub mod parser;
 
 pub use self::connection::{Connection, Event};
-pub use self::packet::{AckId, Namespace, Packet};
+pub use self::namespace::Namespace;
+pub use self::packet::{AckId, Packet};

@@ -25,13 +25,19 @@ use std::time::Duration;
 use self::heartbeat::{Due, Heartbeat};
 pub use self::output::{Output, PollAnswer, PostError};
 use super::close_reason::CloseReason;
+use super::frame::Frame;
+use super::handshake::Handshake;
 use super::lower::Lower;
+use super::message::Message;
 use super::outbox::Outbox;
-use super::packet::{ClientPacket, Data, Frame, Message, ServerPacket};
-use super::payload::Batch;
+use super::packet::{ClientPacket, Data, ServerPacket};
+use super::payload::{self, Batch};
 use super::polling_text::PollingText;
-use super::query::{BinaryAs, Rejection};
-use super::{Handshake, Revision, Settings, Sid, Transport, payload};
+use super::query::Rejection;
+use super::revision::Revision;
+use super::settings::Settings;
+use super::sid::Sid;
+use super::transport::{BinaryAs, Transport};
 use crate::proto::time::{Instant, earliest};
 
 /// How long a poll that comes after the probe is held, so that the `5` on its way can overtake it.

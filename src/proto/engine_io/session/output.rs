@@ -1,6 +1,6 @@
 //! What a session tells its owner.
 
-use crate::proto::engine_io::packet::Frame;
+use crate::proto::engine_io::frame::Frame;
 use crate::proto::engine_io::payload::Batch;
 use crate::proto::engine_io::query::Rejection;
 

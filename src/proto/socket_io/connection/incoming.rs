@@ -9,7 +9,8 @@ use super::{Connection, Membership, Phase, send};
 use crate::proto::engine_io::{CloseReason, Lower, Message, PollingText, Revision};
 use crate::proto::link::Layer;
 use crate::proto::socket_io::attachments::{Assembly, Bounds, Dropped, Whole};
-use crate::proto::socket_io::packet::{self, AckId, Namespace, Packet};
+use crate::proto::socket_io::namespace::Namespace;
+use crate::proto::socket_io::packet::{self, AckId, Packet};
 use crate::proto::socket_io::parser::{self, Head, ParseError};
 use crate::proto::time::{Instant, earliest};
 
