@@ -27,7 +27,7 @@ use crate::net::clock::Clock;
 use crate::net::reply::{self, Reply};
 use crate::net::websocket;
 use crate::proto::engine_io::{BinaryAs, CloseReason, Method, Rejection, Revision, Session, Settings, Sid, Transport};
-use crate::proto::engine_io::{Request as EngineRequest, query::Target};
+use crate::proto::engine_io::{Request as EngineRequest, query::Target, session::UpgradeError};
 use crate::proto::link::{Layer, ServerLink};
 use crate::proto::time::Instant;
 use crate::tables;
@@ -303,12 +303,16 @@ impl<A: Application> Engine<A> {
         if !mailbox.send(command) {
             return Err(Rejection::SessionUnknown);
         }
-        reserved.await.map_err(|_| Rejection::SessionUnknown)??;
+        let ticket = match reserved.await {
+            Ok(Ok(ticket)) => ticket,
+            Ok(Err(UpgradeError::NoPlace)) => return Err(Rejection::BadRequest),
+            Ok(Err(UpgradeError::SessionUnknown)) | Err(_) => return Err(Rejection::SessionUnknown),
+        };
         let memory = Arc::clone(&self.shared.limits.bytes);
         Ok(websocket::accept(head, self.shared.settings.max_payload, memory, move |websocket| {
             let command = match websocket {
-                Some(websocket) => Command::Candidate(Box::new(websocket)),
-                None => Command::CandidateLost,
+                Some(websocket) => Command::Candidate(ticket, Box::new(websocket)),
+                None => Command::CandidateLost(ticket),
             };
             // A session that is gone has no use for a candidate.
             let _ = mailbox.send(command);

@@ -18,8 +18,8 @@ use crate::net::body::{self, UNCOUNTED};
 use crate::net::budget::Held;
 use crate::net::websocket::{self, Lost, Received, WebSocket};
 use crate::proto::engine_io::payload::Body;
-use crate::proto::engine_io::session::{Output, PollAnswer, PostError};
-use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Rejection, Revision, Session};
+use crate::proto::engine_io::session::{Output, PollAnswer, PostError, UpgradeError, UpgradeTicket};
+use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Session};
 use crate::proto::link::ServerLink;
 use crate::proto::time::Instant;
 
@@ -55,10 +55,10 @@ pub(super) enum Command<C> {
     Reserve {
         revision: Option<Revision>,
         binary: BinaryAs,
-        reply: oneshot::Sender<Result<(), Rejection>>,
+        reply: oneshot::Sender<Result<UpgradeTicket, UpgradeError>>,
     },
-    Candidate(Box<WebSocket>),
-    CandidateLost,
+    Candidate(UpgradeTicket, Box<WebSocket>),
+    CandidateLost(UpgradeTicket),
     Close(CloseReason),
     Application(C),
 }
@@ -88,7 +88,7 @@ struct Task<A: Application> {
     /// Others had their turn before the commands that wait are taken.
     has_waited: bool,
     websocket: Option<WebSocket>,
-    candidate: Option<Box<WebSocket>>,
+    candidate: Option<(UpgradeTicket, Box<WebSocket>)>,
     timer: Option<Pin<Box<Sleep>>>,
     /// The memory that waits here.
     held: Option<Held>,
@@ -108,7 +108,7 @@ impl<A: Application> Future for Task<A> {
         if let Some(websocket) = task.websocket.take() {
             websocket.farewell(websocket::close_code(reason));
         }
-        if let Some(candidate) = task.candidate.take() {
+        if let Some((_, candidate)) = task.candidate.take() {
             candidate.farewell(None);
         }
         Poll::Ready(())
@@ -175,14 +175,18 @@ impl<A: Application> Task<A> {
                 let _ = reply.send(self.link.end_post(body, now));
             }
             Command::Reserve { revision, binary, reply } => {
-                if reply.send(self.link.reserve_upgrade(revision, binary, now)).is_err() {
-                    self.link.candidate_lost();
+                if let Err(Ok(ticket)) = reply.send(self.link.reserve_upgrade(revision, binary, now)) {
+                    self.link.candidate_lost(ticket);
                 }
             }
-            Command::Candidate(websocket) if self.link.session().is_probing() => self.candidate = Some(websocket),
+            Command::Candidate(ticket, websocket) if self.link.session().is_candidate(ticket) => {
+                if let Some((_, before)) = self.candidate.replace((ticket, websocket)) {
+                    before.farewell(None);
+                }
+            }
             // It took too long, or the session is over.
-            Command::Candidate(websocket) => websocket.farewell(None),
-            Command::CandidateLost => self.link.candidate_lost(),
+            Command::Candidate(_, websocket) => websocket.farewell(None),
+            Command::CandidateLost(ticket) => self.link.candidate_lost(ticket),
             Command::Close(reason) => self.link.close(reason, now),
             Command::Application(command) => {
                 self.registration.shared.application.command(&mut self.state, command, &mut self.link, now);
@@ -211,19 +215,19 @@ impl<A: Application> Task<A> {
 
     fn poll_candidate(&mut self, cx: &mut Context<'_>, now: Instant) {
         // Once it is adopted or dropped, its frames are no longer those of a candidate.
-        while self.link.session().is_probing()
-            && let Some(candidate) = &mut self.candidate
+        while let Some((ticket, candidate)) = &mut self.candidate
+            && self.link.session().is_candidate(*ticket)
             && let Poll::Ready(received) = candidate.poll_next(cx)
         {
             match received {
-                Received::Frame(frame) => self.link.candidate_frame(frame, now),
+                Received::Frame(frame) => self.link.candidate_frame(*ticket, frame, now),
                 // No frame of an upgrade is large.
-                Received::Oversized(_) => self.link.candidate_frame(Frame::Binary(bytes::Bytes::new()), now),
+                Received::Oversized(_) => self.link.candidate_frame(*ticket, Frame::Binary(bytes::Bytes::new()), now),
                 Received::Ended(_, code) => {
-                    if let Some(candidate) = self.candidate.take() {
+                    self.link.candidate_lost(*ticket);
+                    if let Some((_, candidate)) = self.candidate.take() {
                         candidate.farewell(code);
                     }
-                    self.link.candidate_lost();
                 }
             }
         }
@@ -247,7 +251,7 @@ impl<A: Application> Task<A> {
         let mut has_adopted = false;
         self.let_application_act(now);
         while let Some(output) = self.link.next_output() {
-            has_adopted |= matches!(output, Output::AdoptCandidate);
+            has_adopted |= matches!(output, Output::AdoptCandidate(_));
             self.output(output);
         }
         if self.write(cx).is_err() {
@@ -276,18 +280,19 @@ impl<A: Application> Task<A> {
         match output {
             // A client that hung up meanwhile has lost these packets, as the rules of polling have it.
             Output::Poll { to, answer } => drop(to.send(answer)),
-            Output::Candidate(frame) => {
-                if let Some(candidate) = &mut self.candidate {
+            Output::Candidate { ticket, frame } => {
+                if let Some((_, candidate)) = self.candidate.as_mut().filter(|(held, _)| *held == ticket) {
                     candidate.queue(frame);
                 }
             }
-            Output::DropCandidate => {
-                if let Some(candidate) = self.candidate.take() {
+            Output::DropCandidate(ticket) => {
+                if let Some((_, candidate)) = self.candidate.take_if(|(held, _)| *held == ticket) {
                     candidate.farewell(None);
                 }
             }
-            Output::AdoptCandidate => {
-                self.websocket = self.candidate.take().map(|candidate| *candidate);
+            Output::AdoptCandidate(ticket) => {
+                let candidate = self.candidate.take_if(|(held, _)| *held == ticket);
+                self.websocket = candidate.map(|(_, candidate)| *candidate);
                 tracing::debug!(session = ?self.registration.sid, "session upgraded");
             }
         }
@@ -295,11 +300,11 @@ impl<A: Application> Task<A> {
 
     /// Writes as many frames as the WebSockets take, and flushes once.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
-        if let Some(candidate) = &mut self.candidate
+        if let Some((ticket, candidate)) = &mut self.candidate
             && let Poll::Ready(Err(Lost)) = candidate.poll_flush(cx)
         {
+            self.link.candidate_lost(*ticket);
             self.candidate = None;
-            self.link.candidate_lost();
         }
         let Some(websocket) = &mut self.websocket else { return Ok(()) };
         while let Poll::Ready(taken) = websocket.poll_ready(cx) {
