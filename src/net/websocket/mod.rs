@@ -31,7 +31,7 @@ use crate::net::reply::{self, Reply};
 use crate::net::websocket::writer::Outgoing;
 use crate::proto::engine_io::{CloseReason, Frame};
 use crate::proto::headers::list_contains;
-use crate::proto::websocket::{Item, Opcode, Reader, Violation};
+use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation};
 
 /// Frames are taken until this many bytes wait, and written together, at the latest when there are no more.
 const WRITE_BUFFER: usize = 32 << 10;
@@ -156,9 +156,10 @@ impl WebSocket {
         let parts = upgraded.downcast::<TokioIo<Guarded>>().ok()?;
         let mut socket = parts.io.into_inner();
         let outgoing = Outgoing::behind(socket.switch());
+        let limits = ReadLimits { message: max_payload, oversized: max_payload.saturating_mul(OVERSIZE_FACTOR) };
         Some(Self {
             socket,
-            reader: Reader::new(max_payload, max_payload.saturating_mul(OVERSIZE_FACTOR)),
+            reader: Reader::new(limits),
             input: parts.read_buf.to_vec(),
             looked_at: 0,
             outgoing,
@@ -184,7 +185,7 @@ impl WebSocket {
                     continue;
                 }
                 Ok(Some(Item::Pong)) => continue,
-                Ok(Some(Item::Close(code))) => {
+                Ok(Some(Item::Close { code, .. })) => {
                     self.is_closed = true;
                     self.close(code);
                     return Poll::Ready(Received::Ended(CloseReason::TransportClose, None));
@@ -215,10 +216,8 @@ impl WebSocket {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         buffers::give_back(mem::take(&mut self.input));
         self.looked_at = 0;
-        if let Some(mut room) = self.reader.room() {
-            let read = ready!(poll_read_buf(Pin::new(&mut self.socket), cx, &mut room))?;
-            self.reader.took(read);
-            return Poll::Ready(Ok(read));
+        if let Some(mut direct) = self.reader.direct() {
+            return poll_read_buf(Pin::new(&mut self.socket), cx, &mut direct.space());
         }
         let mut buffer = buffers::lend();
         let read = poll_read_buf(Pin::new(&mut self.socket), cx, &mut (&mut buffer).limit(buffers::SIZE));
