@@ -272,8 +272,8 @@ impl<A: Application> Engine<A> {
                 let Shared { settings, limits, .. } = &*self.shared;
                 Ok(polling::post(&mailbox, target, head, body, settings.max_payload, limits).await)
             }
-            EngineRequest::Attach(target, binary) => self.attach(head, target, binary).await,
-            EngineRequest::Misfit(target, rejection) => self.mailbox(target).and(Err(rejection)),
+            EngineRequest::Upgrade(target, binary) => self.attach(head, target, binary).await,
+            EngineRequest::Mismatch(target, rejection) => self.mailbox(target).and(Err(rejection)),
         }
     }
 

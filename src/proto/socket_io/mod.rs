@@ -4,12 +4,12 @@
 //! - [`packet`]: one packet
 //! - [`parser`]: its text form, in nom
 //! - [`attachments`]: a packet and its binary messages, put together
-//! - [`doubled`]: text that an old client encoded twice
+//! - [`double_utf8`]: text that an old client encoded twice
 //! - [`connection`]: the namespaces of one session, their pending acks, the connect deadline
 
 pub mod attachments;
 pub mod connection;
-pub mod doubled;
+pub mod double_utf8;
 pub mod namespace;
 pub mod packet;
 pub mod parser;

@@ -26,7 +26,7 @@ use self::acks::Acks;
 pub use self::acks::Awaited;
 pub use self::event::{AckError, Answer, DisconnectReason, Event};
 use super::attachments::Assembly;
-use super::doubled::Doubled;
+use super::double_utf8::DoubleUtf8;
 use super::namespace::Namespace;
 use super::packet::{AckId, Encoded, Packet};
 use crate::proto::engine_io::{CloseReason, Lower, Outgoing, Revision};
@@ -79,7 +79,7 @@ pub struct Connection<W> {
     /// `None` once a namespace was joined.
     connect_due: Option<Instant>,
     refusals: usize,
-    doubled: Doubled,
+    double_utf8: DoubleUtf8,
     events: VecDeque<Event<W>>,
 }
 
@@ -113,7 +113,7 @@ impl<W> Connection<W> {
             assembly: Assembly::default(),
             attachments_due: None,
             refusals: 0,
-            doubled: Doubled::default(),
+            double_utf8: DoubleUtf8::default(),
             events: VecDeque::with_capacity(1),
         };
         match revision {
