@@ -21,7 +21,7 @@ use http::StatusCode;
 use socket2me::engine::{
     AckError, Answer, Application, Args, ClientEvent, CloseReason, Connect, DisconnectReason, Encoded, Engine,
     EngineIoSettings, Handle, Host, Instant, Layer, Limits, Link, Lower, Message, Opening, Outgoing, Reaction, Refusal,
-    Room, Socket, SocketIo, SocketIoSettings,
+    Socket, SocketIo, SocketIoSettings, Space,
 };
 use socket2me::net::arrival::Arrival;
 use socket2me::net::budget::Budget;
@@ -174,10 +174,9 @@ impl Host for Echo {
 
     fn connected(&self, member: &mut Member, socket: &Socket<Self>, mut reaction: Reaction<'_, Self>) {
         let auth = &member.auth;
-        let event = Encoded::event(socket.namespace(), None, Vec::new(), Room::Own(auth.len() + 16), |json| {
-            json.extend([r#"["auth","#, auth, "]"]);
-        });
-        reaction.emit(event);
+        let mut event = Encoded::begin(socket.namespace(), None, Vec::new(), Space::New(auth.len() + 16));
+        event.json().extend([r#"["auth","#, auth, "]"]);
+        reaction.emit(event.finish());
     }
 
     fn received(&self, _: &mut Member, socket: &Socket<Self>, event: ClientEvent, mut reaction: Reaction<'_, Self>) {
@@ -185,10 +184,10 @@ impl Host for Echo {
         let name = args.get(0).unwrap_or_default();
         match (&*json::unquote(name), id) {
             ("message", _) => {
-                let room = Room::Own(args.json().len() + "-back".len());
-                reaction.emit(Encoded::event(socket.namespace(), None, attachments, room, |json| {
-                    write_array(Some(r#""message-back""#), &args, json);
-                }));
+                let space = Space::New(args.json().len() + "-back".len());
+                let mut event = Encoded::begin(socket.namespace(), None, attachments, space);
+                write_array(Some(r#""message-back""#), &args, event.json());
+                reaction.emit(event.finish());
             }
             ("message-with-ack", Some(id)) => {
                 let mut json = String::with_capacity(args.json().len());

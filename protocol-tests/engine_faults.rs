@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use socket2me::engine::{
     AckError, Answer, ClientEvent, CloseReason, Connect, DisconnectReason, Encoded, Engine, EngineIoSettings, Host,
-    Limits, Reaction, Refusal, Room, Socket, SocketIo, SocketIoSettings,
+    Limits, Reaction, Refusal, Socket, SocketIo, SocketIoSettings, Space,
 };
 use socket2me::net::listener;
 use tokio::net::TcpListener;
@@ -33,9 +33,9 @@ impl Host for TestHost {
     fn connected(&self, (): &mut (), socket: &Socket<Self>, mut reaction: Reaction<'_, Self>) {
         if socket.namespace().as_str() == "/long" {
             let text = "x".repeat(8 << 20);
-            reaction.emit(Encoded::event(socket.namespace(), None, Vec::new(), Room::Own(text.len() + 4), |json| {
-                json.extend(["[\"", &text, "\"]"]);
-            }));
+            let mut event = Encoded::begin(socket.namespace(), None, Vec::new(), Space::New(text.len() + 4));
+            event.json().extend(["[\"", &text, "\"]"]);
+            reaction.emit(event.finish());
         }
     }
 

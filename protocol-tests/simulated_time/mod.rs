@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2me::proto::engine_io::payload::Body;
-use socket2me::proto::engine_io::session::{Output, PollAnswer, PostError};
+use socket2me::proto::engine_io::session::{Output, PollAnswer, PostError, UpgradeError, UpgradeTicket};
 use socket2me::proto::engine_io::{
-    BinaryAs, CloseReason, Frame, Rejection, Revision, Room, Session, Settings as EngineSettings, Sid, Transport,
+    BinaryAs, CloseReason, Frame, Rejection, Revision, Session, Settings as EngineSettings, Sid, Space, Transport,
 };
 use socket2me::proto::link::ServerLink;
 use socket2me::proto::socket_io::connection::{AckError, Awaited, DisconnectReason, Settings};
@@ -25,6 +25,8 @@ struct World {
     link: Link,
     revision: Revision,
     now: Instant,
+    /// The candidate that was reserved last.
+    ticket: Option<UpgradeTicket>,
 }
 
 impl World {
@@ -45,7 +47,7 @@ impl World {
         let now = Instant::ORIGIN;
         let session = Session::open(Arc::new(engine), Sid::from_random([7; 15]), revision, transport, now);
         let connection = Connection::new(Arc::new(settings), revision, now);
-        let mut world = Self { link: ServerLink::new(session, connection), revision, now };
+        let mut world = Self { link: ServerLink::new(session, connection), revision, now, ticket: None };
         match transport {
             Transport::Polling => {
                 let (to, body) = world.poll(0).unwrap();
@@ -130,7 +132,9 @@ impl World {
             }
             Output::Poll { to, answer: PollAnswer::Rejected(rejection) } => Some((to, format!("{rejection:?}"))),
             Output::Poll { to, answer: PollAnswer::Overlap } => Some((to, "overlap".to_owned())),
-            other @ (Output::Candidate(_) | Output::DropCandidate | Output::AdoptCandidate) => panic!("{other:?}"),
+            other @ (Output::Candidate { .. } | Output::DropCandidate(_) | Output::AdoptCandidate(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
 
@@ -141,25 +145,44 @@ impl World {
     fn emit(&mut self, number: u64, waiter: &'static str) {
         let (namespace, id, now) = (namespace(), AckId::new(number).unwrap(), self.now);
         let awaited = Some(Awaited { waiter, timeout: ms(500) });
-        let packet =
-            Encoded::event(&namespace, Some(id), Vec::new(), Room::Own(8), |out| out.push_str(r#"["request"]"#));
-        self.link.act(now, |connection, lower| connection.emit(&namespace, packet, awaited, lower));
+        let mut event = Encoded::begin(&namespace, Some(id), Vec::new(), Space::New(8));
+        event.json().push_str(r#"["request"]"#);
+        self.link.act(now, |connection, lower| connection.emit(&namespace, event.finish(), awaited, lower));
     }
 
     fn closed(&self) -> Option<CloseReason> {
         self.link.session().close_reason()
     }
 
+    /// A WebSocket asks to take over.
+    fn reserve(&mut self) {
+        self.ticket = Some(self.link.reserve_upgrade(Some(self.revision), BinaryAs::Frames, self.now).unwrap());
+    }
+
+    /// The candidate says something.
+    fn say_on_candidate(&mut self, packet: &str) {
+        self.link.candidate_frame(self.ticket.unwrap(), Frame::Text(packet.into()), self.now);
+    }
+
     fn probe(&mut self) {
-        self.link.reserve_upgrade(Some(self.revision), BinaryAs::Frames, self.now).unwrap();
-        self.link.candidate_frame(Frame::Text("2probe".into()), self.now);
-        assert_eq!(self.link.next_output(), Some(Output::Candidate(Frame::Text("3probe".into()))));
+        self.reserve();
+        self.say_on_candidate("2probe");
+        let (ticket, frame) = (self.ticket.unwrap(), Frame::Text("3probe".into()));
+        assert_eq!(self.link.next_output(), Some(Output::Candidate { ticket, frame }));
     }
 
     fn upgrade(&mut self) {
         self.probe();
-        self.link.candidate_frame(Frame::Text("5".into()), self.now);
-        assert_eq!(self.link.next_output(), Some(Output::AdoptCandidate));
+        self.say_on_candidate("5");
+        assert_eq!(self.link.next_output(), self.adopted());
+    }
+
+    fn adopted(&self) -> Option<Output<u32>> {
+        self.ticket.map(Output::AdoptCandidate)
+    }
+
+    fn dropped(&self) -> Option<Output<u32>> {
+        self.ticket.map(Output::DropCandidate)
     }
 }
 
@@ -266,12 +289,12 @@ fn an_upgrade_releases_the_poll_and_moves_what_waits() {
     world.pass(ms(1));
     assert_eq!(world.answer(), Some((2, "6".to_owned())));
     world.emit(0, "a");
-    world.link.candidate_frame(Frame::Text("5".into()), world.now);
-    assert_eq!(world.link.next_output(), Some(Output::AdoptCandidate));
+    world.say_on_candidate("5");
+    assert_eq!(world.link.next_output(), world.adopted());
     assert_eq!(world.frames(), [r#"42/t,0["request"]"#], "what was not collected goes over the WebSocket, once");
     assert_eq!(world.poll(3), Some((3, "BadRequest".to_owned())));
     assert_eq!(world.link.begin_post(V4, world.now), Err(PostError::Rejected(Rejection::BadRequest)));
-    assert_eq!(world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now), Err(Rejection::BadRequest));
+    assert_eq!(world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now), Err(UpgradeError::NoPlace));
 }
 
 #[test]
@@ -282,9 +305,9 @@ fn a_noop_never_goes_over_the_websocket() {
     // The poll is released before the upgrade ends, but the answer is collected after it.
     world.now = world.now + ms(2);
     world.link.handle_timeout(world.now);
-    world.link.candidate_frame(Frame::Text("5".into()), world.now);
+    world.say_on_candidate("5");
     assert_eq!(world.answer(), Some((2, "6".to_owned())));
-    assert_eq!(world.link.next_output(), Some(Output::AdoptCandidate));
+    assert_eq!(world.link.next_output(), world.adopted());
     assert!(world.frames().is_empty());
 }
 
@@ -292,7 +315,7 @@ fn a_noop_never_goes_over_the_websocket() {
 fn before_the_probe_polling_goes_on_as_if_nothing_were() {
     let mut world = World::joined(Transport::Polling);
     assert_eq!(world.poll(2), None);
-    world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now).unwrap();
+    world.reserve();
     world.pass(ms(100));
     assert_eq!(world.answer(), None, "a WebSocket that is silent frees no poll");
     world.emit(0, "a");
@@ -304,7 +327,7 @@ fn a_poll_after_the_probe_waits_a_moment_for_the_upgrade_to_overtake_it() {
     let mut world = World::joined(Transport::Polling);
     world.probe();
     assert_eq!(world.poll(2), None);
-    world.link.candidate_frame(Frame::Text("5".into()), world.now);
+    world.say_on_candidate("5");
     assert_eq!(world.answer(), Some((2, "BadRequest".to_owned())));
 
     let mut world = World::joined(Transport::Polling);
@@ -320,23 +343,23 @@ fn a_poll_after_the_probe_waits_a_moment_for_the_upgrade_to_overtake_it() {
 fn an_upgrade_that_fails_leaves_polling_alive() {
     for frame in ["", "2", "3probe", "5", "4hello", "x"] {
         let mut world = World::joined(Transport::Polling);
-        world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now).unwrap();
-        world.link.candidate_frame(Frame::Text(frame.into()), world.now);
-        assert_eq!(world.link.next_output(), Some(Output::DropCandidate), "{frame:?}");
+        world.reserve();
+        world.say_on_candidate(frame);
+        assert_eq!(world.link.next_output(), world.dropped(), "{frame:?}");
         assert_eq!(world.poll(2), None, "{frame:?}");
-        world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now).unwrap();
+        world.reserve();
     }
     let mut world = World::joined(Transport::Polling);
     world.probe();
-    world.link.candidate_frame(Frame::Text("4hello".into()), world.now);
-    assert_eq!(world.link.next_output(), Some(Output::DropCandidate), "the second frame must be 5");
+    world.say_on_candidate("4hello");
+    assert_eq!(world.link.next_output(), world.dropped(), "the second frame must be 5");
     assert_eq!(world.closed(), None);
 }
 
 #[test]
 fn an_upgrade_that_takes_too_long_ends_and_the_heartbeat_goes_on_meanwhile() {
     let mut world = World::joined(Transport::Polling);
-    world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now).unwrap();
+    world.reserve();
     for _ in 0..3 {
         world.pass(ms(300));
         assert_eq!(world.poll(9), Some((9, "2".to_owned())));
@@ -345,17 +368,17 @@ fn an_upgrade_that_takes_too_long_ends_and_the_heartbeat_goes_on_meanwhile() {
     world.pass(ms(99));
     assert_eq!(world.link.next_output(), None);
     world.pass(ms(1));
-    assert_eq!(world.link.next_output(), Some(Output::DropCandidate));
+    assert_eq!(world.link.next_output(), world.dropped());
     assert_eq!(world.closed(), None);
 }
 
 #[test]
 fn a_session_that_dies_takes_its_candidate_along() {
     let mut world = World::joined(Transport::Polling);
-    world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now).unwrap();
+    world.reserve();
     world.pass(ms(500));
     assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
-    assert_eq!(world.link.next_output(), Some(Output::DropCandidate));
+    assert_eq!(world.link.next_output(), world.dropped());
 }
 
 #[test]

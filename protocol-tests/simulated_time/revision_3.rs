@@ -4,10 +4,8 @@
 use std::time::Duration;
 
 use socket2me::proto::engine_io::payload::Body;
-use socket2me::proto::engine_io::session::{Output, PostError};
-use socket2me::proto::engine_io::{
-    BinaryAs, CloseReason, Frame, Rejection, Revision, Settings as EngineSettings, Transport,
-};
+use socket2me::proto::engine_io::session::PostError;
+use socket2me::proto::engine_io::{CloseReason, Frame, Rejection, Revision, Settings as EngineSettings, Transport};
 use socket2me::proto::socket_io::Event;
 use socket2me::proto::socket_io::connection::DisconnectReason;
 
@@ -141,7 +139,7 @@ fn the_heartbeat_is_kept_across_an_upgrade() {
 #[test]
 fn the_heartbeat_goes_on_during_an_upgrade() {
     let mut world = World::joined_v3(Transport::Polling);
-    world.link.reserve_upgrade(V3, BinaryAs::Frames, world.now).unwrap();
+    world.reserve();
     world.pass(ms(400));
     world.say("2");
     world.hear(Transport::Polling, "3");
@@ -149,7 +147,7 @@ fn the_heartbeat_goes_on_during_an_upgrade() {
     assert_eq!((world.closed(), world.link.next_output()), (None, None));
     world.pass(ms(1));
     assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
-    assert_eq!(world.link.next_output(), Some(Output::DropCandidate), "a session takes its candidate along");
+    assert_eq!(world.link.next_output(), world.dropped(), "a session takes its candidate along");
 }
 
 #[test]

@@ -12,14 +12,14 @@ use std::task::{Context, Poll};
 use tokio::time::Sleep;
 
 use super::application::{Application, Link, Opening};
-use super::command::{Poller, Reservation, SessionCommand, Unreserved};
+use super::command::{Poller, Reservation, SessionCommand};
 use super::mailbox;
 use super::sessions::Registration;
 use super::transport::{SessionWebSocket, close_code, close_reason, frame_of, message_of};
 use crate::net::budget::{Memory, UNCOUNTED_BYTES};
 use crate::net::websocket::{Lost, Received};
-use crate::proto::engine_io::session::Output;
-use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Rejection, Revision, Session};
+use crate::proto::engine_io::session::{Output, UpgradeError, UpgradeTicket};
+use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Session};
 use crate::proto::link::ServerLink;
 use crate::proto::time::Instant;
 
@@ -34,9 +34,8 @@ pub(super) struct SessionTask<A: Application> {
     /// The task has yielded since the first command came, so commands may be taken now.
     has_yielded: bool,
     websocket: Option<SessionWebSocket>,
-    candidate: Option<Box<SessionWebSocket>>,
-    /// How many reservations for a candidate there were: the number of the last one.
-    reservations: u64,
+    /// The candidate for an upgrade, and the reservation that it came with.
+    candidate: Option<(UpgradeTicket, Box<SessionWebSocket>)>,
     timer: Option<Pin<Box<Sleep>>>,
     /// The part of the memory for messages that this session holds.
     memory: Memory,
@@ -64,7 +63,6 @@ impl<A: Application> SessionTask<A> {
             has_yielded: false,
             websocket,
             candidate: None,
-            reservations: 0,
             timer: None,
             memory: Memory::default(),
             registration,
@@ -171,13 +169,12 @@ impl<A: Application> SessionTask<A> {
                 // If the request is gone meanwhile, dropping the reservation gives the place up.
                 let _ = reply.send(self.reserve(revision, binary, now));
             }
-            SessionCommand::Candidate { reservation, websocket } if self.is_kept(reservation) => {
-                self.candidate = Some(websocket);
+            SessionCommand::Candidate { ticket, websocket } if self.link.session().is_candidate(ticket) => {
+                self.candidate = Some((ticket, websocket));
             }
             // Its place was given to another one, or the session is over: dropping it closes it.
             SessionCommand::Candidate { websocket, .. } => drop(websocket),
-            SessionCommand::GiveUp { reservation } if self.is_kept(reservation) => self.link.candidate_lost(),
-            SessionCommand::GiveUp { .. } => (),
+            SessionCommand::GiveUp(ticket) => self.link.candidate_lost(ticket),
             SessionCommand::Close(reason) => self.link.close(reason, now),
             SessionCommand::Application(command) => {
                 self.registration.sessions.application.command(&mut self.state, command, &mut self.link, now);
@@ -191,21 +188,11 @@ impl<A: Application> SessionTask<A> {
         revision: Option<Revision>,
         binary: BinaryAs,
         now: Instant,
-    ) -> Result<Reservation<A::Command>, Unreserved> {
-        self.link.reserve_upgrade(revision, binary, now).map_err(|rejection| match rejection {
-            // Nothing is wrong with the request itself.
-            Rejection::BadRequest if revision == Some(self.link.session().revision()) => Unreserved::Occupied,
-            other => Unreserved::Rejected(other),
-        })?;
+    ) -> Result<Reservation<A::Command>, UpgradeError> {
+        let ticket = self.link.reserve_upgrade(revision, binary, now)?;
         // The candidate of an earlier reservation has lost its place; it must not speak for the new one.
         self.candidate = None;
-        self.reservations += 1;
-        Ok(Reservation::new(self.reservations, self.registration.mailbox.clone()))
-    }
-
-    /// Returns whether the place of the candidate is kept for this reservation.
-    fn is_kept(&self, reservation: u64) -> bool {
-        reservation == self.reservations && self.link.session().is_probing()
+        Ok(Reservation::new(ticket, self.registration.mailbox.clone()))
     }
 
     /// Takes all frames that the WebSocket has received.
@@ -229,19 +216,19 @@ impl<A: Application> SessionTask<A> {
 
     fn poll_candidate(&mut self, cx: &mut Context<'_>, now: Instant) {
         // Once the candidate is adopted or dropped, its frames are no longer those of a candidate.
-        while self.link.session().is_probing()
-            && let Some(candidate) = &mut self.candidate
+        while let Some((ticket, candidate)) = &mut self.candidate
+            && self.link.session().is_candidate(*ticket)
             && let Poll::Ready(received) = candidate.poll_next(cx)
         {
             match received {
-                Received::Message(message) => self.link.candidate_frame(frame_of(message), now),
+                Received::Message(message) => self.link.candidate_frame(*ticket, frame_of(message), now),
                 // No frame of an upgrade is large.
-                Received::Oversized(_) => self.link.candidate_frame(Frame::Binary(bytes::Bytes::new()), now),
+                Received::Oversized(_) => self.link.candidate_frame(*ticket, Frame::Binary(bytes::Bytes::new()), now),
                 Received::Ended(ended) => {
-                    if let Some(candidate) = self.candidate.take() {
+                    self.link.candidate_lost(*ticket);
+                    if let Some((_, candidate)) = self.candidate.take() {
                         candidate.farewell(ended.close_code());
                     }
-                    self.link.candidate_lost();
                 }
             }
         }
@@ -266,7 +253,7 @@ impl<A: Application> SessionTask<A> {
         let mut has_adopted = false;
         self.let_application_act(now);
         while let Some(output) = self.link.next_output() {
-            has_adopted |= matches!(output, Output::AdoptCandidate);
+            has_adopted |= matches!(output, Output::AdoptCandidate(_));
             self.output(output);
         }
         if self.write(cx).is_err() {
@@ -296,14 +283,15 @@ impl<A: Application> SessionTask<A> {
         match output {
             // A client that hung up meanwhile has lost these packets; long-polling cannot repeat them.
             Output::Poll { to, answer } => drop(to.send(answer)),
-            Output::Candidate(frame) => {
-                if let Some(candidate) = &mut self.candidate {
+            Output::Candidate { ticket, frame } => {
+                if let Some((_, candidate)) = self.candidate.as_mut().filter(|(held, _)| *held == ticket) {
                     candidate.queue(message_of(frame));
                 }
             }
-            Output::DropCandidate => self.candidate = None,
-            Output::AdoptCandidate => {
-                self.websocket = self.candidate.take().map(|candidate| *candidate);
+            Output::DropCandidate(ticket) => drop(self.candidate.take_if(|(held, _)| *held == ticket)),
+            Output::AdoptCandidate(ticket) => {
+                let candidate = self.candidate.take_if(|(held, _)| *held == ticket);
+                self.websocket = candidate.map(|(_, candidate)| *candidate);
                 tracing::debug!(session = ?self.registration.sid, "session upgraded");
             }
         }
@@ -311,11 +299,11 @@ impl<A: Application> SessionTask<A> {
 
     /// Writes as many frames as the WebSocket takes, and flushes once.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
-        if let Some(candidate) = &mut self.candidate
+        if let Some((ticket, candidate)) = &mut self.candidate
             && let Poll::Ready(Err(Lost)) = candidate.poll_flush(cx)
         {
+            self.link.candidate_lost(*ticket);
             self.candidate = None;
-            self.link.candidate_lost();
         }
         let Some(websocket) = &mut self.websocket else { return Ok(()) };
         while let Poll::Ready(taken) = websocket.poll_ready(cx) {

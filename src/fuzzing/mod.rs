@@ -21,7 +21,7 @@ use crate::proto::socket_io::attachments::{self, Assembly, Bounds, Whole};
 use crate::proto::socket_io::connection::Answer;
 use crate::proto::socket_io::packet::Args;
 use crate::proto::socket_io::parser;
-use crate::proto::websocket::{Item, Opcode, Reader, Violation, write_head};
+use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation, write_head};
 
 /// A Socket.IO packet that is accepted, written and read again, is the same packet. The first byte chooses the revision.
 pub fn socket_io_packet(data: &[u8]) {
@@ -98,7 +98,7 @@ pub fn websocket(data: &[u8]) {
             Item::Text(text) => (Opcode::Text, &text.as_bytes()[..]),
             Item::Binary(data) => (Opcode::Binary, &data[..]),
             Item::Ping(data) => (Opcode::Ping, &data[..]),
-            Item::Pong | Item::Close(_) | Item::Oversized(_) => continue,
+            Item::Pong | Item::Close { .. } | Item::Oversized(_) => continue,
         };
         let start = again.len();
         write_head(opcode, payload.len(), &mut again);
@@ -106,22 +106,24 @@ pub fn websocket(data: &[u8]) {
         again.extend_from_slice(&[0; 4]);
         again.extend_from_slice(payload);
     }
-    let expected: Vec<Item> =
-        items.into_iter().filter(|item| !matches!(item, Item::Pong | Item::Close(_) | Item::Oversized(_))).collect();
+    let expected: Vec<Item> = items
+        .into_iter()
+        .filter(|item| !matches!(item, Item::Pong | Item::Close { .. } | Item::Oversized(_)))
+        .collect();
     assert_eq!(websocket_items(&again, again.len().max(1), max_message), (expected, None));
 }
 
 fn websocket_items(input: &[u8], size: usize, max_message: usize) -> (Vec<Item>, Option<Violation>) {
-    let mut reader = Reader::new(max_message, 3 * max_message);
+    let mut reader = Reader::new(ReadLimits { message: max_message, oversized: 3 * max_message });
     let growth = 1 + size % 16;
     let mut items = Vec::new();
     for mut part in input.chunks(size) {
         loop {
             reader.reserve(growth);
-            if let Some(mut room) = reader.room() {
-                let (straight, rest) = part.split_at(part.len().min(room.remaining_mut()));
-                room.put_slice(straight);
-                reader.took(straight.len());
+            if let Some(mut direct) = reader.direct() {
+                let mut space = direct.space();
+                let (straight, rest) = part.split_at(part.len().min(space.remaining_mut()));
+                space.put_slice(straight);
                 part = rest;
             }
             match reader.read(&mut part) {

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::proto::engine_io::payload::Body;
-use crate::proto::engine_io::session::{Output, PollAnswer};
-use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Room, Session, Settings, Sid, Transport};
+use crate::proto::engine_io::session::{Output, PollAnswer, UpgradeError, UpgradeTicket};
+use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Session, Settings, Sid, Space, Transport};
 use crate::proto::link::ServerLink;
 use crate::proto::socket_io::connection::{self, AckError, Answer, Awaited, Connection};
 use crate::proto::socket_io::packet::Encoded;
@@ -99,8 +99,10 @@ struct World {
     link: ServerLink<Connection<u64>, u64>,
     now: Instant,
     revision: Revision,
-    /// A candidate WebSocket is there.
-    candidate: bool,
+    /// The candidate WebSocket.
+    candidate: Option<UpgradeTicket>,
+    /// A candidate of before, of which the session wants to hear no more.
+    gone: Option<UpgradeTicket>,
     websocket: bool,
     posting: bool,
     next: u64,
@@ -134,7 +136,8 @@ impl World {
             link: ServerLink::new(session.with_binary_as(binary), layer),
             now,
             revision,
-            candidate: false,
+            candidate: None,
+            gone: None,
             websocket: transport == Transport::WebSocket,
             posting: false,
             next: 0,
@@ -183,16 +186,13 @@ impl World {
                 self.websocket = false;
                 self.link.websocket_lost(CloseReason::TransportClose, now);
             }
-            11 if !self.websocket => {
-                let reserved = self.link.reserve_upgrade(Some(self.revision), BinaryAs::Frames, now).is_ok();
-                assert!(!(reserved && self.candidate), "one candidate at a time");
-                self.candidate |= reserved;
+            11 => self.reserve(input),
+            12 | 13 => {
+                if let Some(ticket) = self.candidate {
+                    self.link.candidate_frame(ticket, Frame::Text(input.text().into()), now);
+                }
             }
-            12 | 13 if self.candidate => self.link.candidate_frame(Frame::Text(input.text().into()), now),
-            14 if self.candidate => {
-                self.candidate = false;
-                self.link.candidate_lost();
-            }
+            14 => self.lose_candidate(input),
             15 => self.pass(Duration::from_millis(1 << (input.byte() % 18))),
             16 => self.decide(input),
             17 => self.emit(input),
@@ -206,6 +206,35 @@ impl World {
             // The event has no place in this state.
             _ => (),
         }
+    }
+
+    fn reserve(&mut self, input: &mut Input<'_>) {
+        let revision = if input.byte() == 255 { None } else { Some(self.revision) };
+        let has_ended = self.link.session().close_reason().is_some();
+        match self.link.reserve_upgrade(revision, BinaryAs::Frames, self.now) {
+            Ok(ticket) => {
+                assert!(self.candidate.is_none() && !self.websocket, "one WebSocket at a time");
+                assert_ne!(self.gone, Some(ticket), "a ticket is not used again");
+                self.candidate = Some(ticket);
+            }
+            Err(UpgradeError::NoPlace) => assert!(!has_ended),
+            Err(UpgradeError::SessionUnknown) => assert!(has_ended),
+        }
+    }
+
+    /// The candidate is lost; or a candidate of before says something, or is lost, which changes nothing.
+    fn lose_candidate(&mut self, input: &mut Input<'_>) {
+        match (input.byte() % 3, self.candidate, self.gone) {
+            (0, Some(ticket), _) => {
+                self.link.candidate_lost(ticket);
+                (self.candidate, self.gone) = (None, Some(ticket));
+            }
+            (1, _, Some(gone)) => self.link.candidate_frame(gone, Frame::Text(input.text().into()), self.now),
+            (_, _, Some(gone)) => self.link.candidate_lost(gone),
+            (_, _, None) => (),
+        }
+        let is_there = |ticket| self.link.session().is_candidate(ticket);
+        assert!(self.candidate.is_none_or(is_there) && !self.gone.is_some_and(is_there));
     }
 
     fn decide(&mut self, input: &mut Input<'_>) {
@@ -229,12 +258,11 @@ impl World {
         let timeout = Duration::from_millis(1 << (input.byte() % 14));
         let is_duplicate = self.waiters.values().any(|other| other.namespace == namespace && other.id == id);
         let attachments = if input.byte().is_multiple_of(2) { vec![Bytes::from_static(&[7; 30])] } else { Vec::new() };
-        let packet = Encoded::event(&namespace, Some(id), attachments, Room::Own(0), |json| {
-            json.push_str("[\"request\",\"é\"]");
-        });
+        let mut event = Encoded::begin(&namespace, Some(id), attachments, Space::New(0));
+        event.json().push_str("[\"request\",\"é\"]");
         self.waiters.insert(number, Waiter { namespace: namespace.clone(), id, due: now + timeout, is_duplicate });
         let awaited = Some(Awaited { waiter: number, timeout });
-        self.link.act(now, |layer, lower| layer.emit(&namespace, packet, awaited, lower));
+        self.link.act(now, |layer, lower| layer.emit(&namespace, event.finish(), awaited, lower));
     }
 
     fn act_on_member(&mut self, input: &mut Input<'_>) {
@@ -300,11 +328,14 @@ impl World {
                         let _ = batch.encode();
                     }
                 }
-                Output::Candidate(_) => assert!(self.candidate, "there is a candidate to speak to"),
-                Output::DropCandidate => assert!(std::mem::take(&mut self.candidate), "there is a candidate to drop"),
-                Output::AdoptCandidate => {
-                    assert!(std::mem::take(&mut self.candidate), "there is a candidate to adopt");
-                    self.websocket = true;
+                Output::Candidate { ticket, .. } => assert_eq!(self.candidate, Some(ticket), "it is there to speak to"),
+                Output::DropCandidate(ticket) => {
+                    assert_eq!(self.candidate.take(), Some(ticket), "it is there to drop");
+                    self.gone = Some(ticket);
+                }
+                Output::AdoptCandidate(ticket) => {
+                    assert_eq!(self.candidate.take(), Some(ticket), "it is there to adopt");
+                    (self.gone, self.websocket) = (Some(ticket), true);
                 }
             }
         }

@@ -7,7 +7,7 @@
 use bytestring::ByteString;
 
 use super::engine_io::payload::{Body, Packets};
-use super::engine_io::session::{Output, PollAnswer, PostError};
+use super::engine_io::session::{Output, PollAnswer, PostError, UpgradeError, UpgradeTicket};
 use super::engine_io::{
     BinaryAs, ClientPacket, CloseReason, Frame, Lower, Message, PollingText, Rejection, Revision, Session,
 };
@@ -155,21 +155,21 @@ impl<L: Layer, P> ServerLink<L, P> {
         revision: Option<Revision>,
         binary: BinaryAs,
         now: Instant,
-    ) -> Result<(), Rejection> {
+    ) -> Result<UpgradeTicket, UpgradeError> {
         let result = self.session.reserve_upgrade(revision, binary, now);
         self.settle();
         result
     }
 
-    /// The candidate WebSocket said something.
-    pub fn candidate_frame(&mut self, frame: Frame, now: Instant) {
-        self.session.candidate_frame(frame, now);
+    /// A candidate WebSocket said something.
+    pub fn candidate_frame(&mut self, ticket: UpgradeTicket, frame: Frame, now: Instant) {
+        self.session.candidate_frame(ticket, frame, now);
         self.settle();
     }
 
-    /// The candidate WebSocket is gone.
-    pub fn candidate_lost(&mut self) {
-        self.session.candidate_lost();
+    /// A candidate WebSocket is gone.
+    pub fn candidate_lost(&mut self, ticket: UpgradeTicket) {
+        self.session.candidate_lost(ticket);
     }
 
     /// A frame has come on the WebSocket.

@@ -6,8 +6,9 @@ use super::*;
 fn event(namespace: &str, id: u64) -> (Encoded, Option<Awaited<()>>) {
     let namespace = Namespace::new(namespace.into()).expect("a namespace");
     let id = AckId::new(id).expect("an id");
-    let packet = Encoded::event(&namespace, Some(id), Vec::new(), Room::Own(9), |json| json.push_str(r#"["event"]"#));
-    (packet, Some(Awaited { waiter: (), timeout: Duration::from_secs(5) }))
+    let mut packet = Encoded::begin(&namespace, Some(id), Vec::new(), Space::New(9));
+    packet.json().push_str(r#"["event"]"#);
+    (packet.finish(), Some(Awaited { waiter: (), timeout: Duration::from_secs(5) }))
 }
 
 fn emit(socket: &Socket<TestHost>, id: u64) {

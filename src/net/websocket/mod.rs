@@ -29,7 +29,7 @@ use crate::net::budget::{Budget, Memory};
 use crate::net::buffers::{BUFFER_SIZE, Buffer};
 use crate::net::connection::Connection;
 use crate::net::reply::Reply;
-use crate::proto::websocket::{Item, Opcode, Reader, Violation};
+use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation};
 
 /// Bytes that wait before they are written while more frames come. All that waits is written together at the latest when
 /// there are no more frames.
@@ -156,9 +156,11 @@ impl WebSocket {
     fn from_upgraded(upgraded: hyper::upgrade::Upgraded, limits: Limits) -> Option<Self> {
         // The only kind of connection that the listener makes.
         let parts = upgraded.downcast::<TokioIo<Connection>>().ok()?;
+        let read_limits =
+            ReadLimits { message: limits.max_message, oversized: limits.max_message.saturating_mul(OVERSIZE_FACTOR) };
         Some(Self {
             socket: parts.io.into_inner(),
-            reader: Reader::new(limits.max_message, limits.max_message.saturating_mul(OVERSIZE_FACTOR)),
+            reader: Reader::new(read_limits),
             input: parts.read_buf.to_vec().into(),
             input_at: 0,
             outgoing: Outgoing::default(),
@@ -184,7 +186,7 @@ impl WebSocket {
                     continue;
                 }
                 Ok(Some(Item::Pong)) => continue,
-                Ok(Some(Item::Close(code))) => {
+                Ok(Some(Item::Close { code, .. })) => {
                     self.is_closed = true;
                     self.close(code);
                     return Poll::Ready(Received::Ended(Ended::Closed));
@@ -216,10 +218,8 @@ impl WebSocket {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.input = Buffer::default();
         self.input_at = 0;
-        if let Some(mut room) = self.reader.room() {
-            let read = ready!(poll_read_buf(Pin::new(&mut self.socket), cx, &mut room))?;
-            self.reader.took(read);
-            return Poll::Ready(Ok(read));
+        if let Some(mut direct) = self.reader.direct() {
+            return poll_read_buf(Pin::new(&mut self.socket), cx, &mut direct.space());
         }
         let mut buffer = Buffer::take();
         let read = poll_read_buf(Pin::new(&mut self.socket), cx, &mut (&mut *buffer).limit(BUFFER_SIZE));

@@ -1,9 +1,10 @@
 //! What a layer may do to the session below it.
 
 use super::close_reason::CloseReason;
+use super::message::Outgoing;
 use super::outbox::Outbox;
-use super::packet::Outgoing;
-use super::{Revision, Settings};
+use super::revision::Revision;
+use super::settings::Settings;
 use crate::proto::time::Instant;
 
 /// A session as the layer above it sees it during one call: what the layer may do, and the time.

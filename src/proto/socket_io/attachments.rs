@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::packet::{AckId, Namespace, Packet};
+use super::namespace::Namespace;
+use super::packet::{AckId, Packet};
 use super::parser::{ParseError, Parsed};
 use crate::proto::json::{self, Event, Kind};
 

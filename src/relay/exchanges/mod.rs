@@ -214,7 +214,6 @@ impl EndRequest<'_> {
     /// Makes the event that `end` gets.
     fn event(&self, end: &End, ack_id: AckId) -> Result<Encoded, Failure> {
         let Self { head, arrival, .. } = self;
-        let length = self.has_body.then_some(self.body.len());
         let body = Body::detect(&head.headers, self.body.clone(), end.options()).map_err(Failure::InvalidBody)?;
         let (scheme, host) = (arrival.scheme(&head.headers), arrival.host(&head.headers));
         let visit = Visit {
@@ -229,9 +228,11 @@ impl EndRequest<'_> {
             forwarded_proto: &scheme,
             forwarded_host: host.as_deref(),
             id: self.id,
+            body: &body,
+            body_length: self.has_body.then_some(self.body.len()),
         };
         let namespace = end.socket().namespace();
-        Ok(Buffer::with_text(|draft| visit.encode(namespace, ack_id, &body, length, end.options(), draft)))
+        Ok(Buffer::with_text(|draft| visit.encode(namespace, ack_id, end.options(), draft)))
     }
 }
 

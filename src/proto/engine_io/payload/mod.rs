@@ -3,7 +3,6 @@
 //! Revision 4 has a separator between them, revision 3 a length in front of each; revision 3 has a binary form too, for a
 //! batch with a binary packet in it, unless the client said that it wants text (`b64=1`).
 
-mod base64;
 mod counted;
 mod framed;
 mod separated;
@@ -11,10 +10,12 @@ mod separated;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-pub(super) use self::base64::decode as decode_base64;
-use super::packet::{ClientPacket, DecodeError, Frame};
+use super::base64;
+use super::frame::{DecodeError, Frame};
+use super::packet::ClientPacket;
 use super::polling_text::PollingText;
-use super::{BinaryAs, Revision};
+use super::revision::Revision;
+use super::transport::BinaryAs;
 
 /// Packets of more bytes than this are long. Every engine takes 65,536 arguments, and JSON in ASCII is up to three times as
 /// long.
@@ -141,9 +142,10 @@ pub(super) fn base64_frame(data: &[u8], revision: Revision) -> Frame {
 
 #[cfg(test)]
 mod tests {
-    use super::super::packet::{Data, Message};
     use super::*;
     use crate::defaults::MAX_PACKETS;
+    use crate::proto::engine_io::message::Message;
+    use crate::proto::engine_io::packet::Data;
     use crate::proto::engine_io::polling_text::ToAscii;
     use crate::proto::json;
     use DecodeError::{Empty, Framing, InvalidBase64, InvalidUtf8, TooManyPackets, UnexpectedBinary, UnknownType};

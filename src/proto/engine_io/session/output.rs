@@ -1,25 +1,57 @@
 //! What a session tells its owner.
 
-use crate::proto::engine_io::packet::Frame;
+use crate::proto::engine_io::frame::Frame;
 use crate::proto::engine_io::payload::Batch;
 use crate::proto::engine_io::query::Rejection;
 
-/// What to do outside, in order.
+/// What the owner does for the transport, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output<P> {
-    /// Answer a poll.
+    /// Answers a poll.
     Poll {
-        /// Whom.
+        /// The poll, as it was handed in.
         to: P,
-        /// With what.
+        /// Its answer.
         answer: PollAnswer,
     },
-    /// Send the probe's answer on the candidate WebSocket.
-    Candidate(Frame),
-    /// Close the candidate WebSocket; the session goes on polling.
-    DropCandidate,
-    /// The candidate WebSocket is the transport from now on.
-    AdoptCandidate,
+    /// Sends the answer to its probe on a candidate WebSocket.
+    Candidate {
+        /// The candidate.
+        ticket: UpgradeTicket,
+        /// The answer.
+        frame: Frame,
+    },
+    /// Closes a candidate WebSocket; the session goes on polling.
+    DropCandidate(UpgradeTicket),
+    /// Makes a candidate WebSocket the transport from now on.
+    AdoptCandidate(UpgradeTicket),
+}
+
+/// Names one candidate WebSocket among all that a session has had. A session that has given a candidate up ignores
+/// whatever is said of it later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpgradeTicket(u32);
+
+impl UpgradeTicket {
+    /// The ticket of a session's first candidate.
+    pub(super) const FIRST: Self = Self(0);
+
+    /// The ticket of the candidate after this one. They begin anew after 2^32, when nobody knows the first ones any more.
+    pub(super) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
+
+/// Why a WebSocket cannot be a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpgradeError {
+    /// The session has ended: the request is refused with [`Rejection::SessionUnknown`].
+    SessionUnknown,
+    /// The session speaks another revision than the request says: the request is refused with [`Rejection::BadRequest`].
+    OtherRevision,
+    /// The session is on a WebSocket already, or has another candidate. The reference opens the WebSocket all the same, and then
+    /// closes it.
+    NoPlace,
 }
 
 /// The answer to a poll.

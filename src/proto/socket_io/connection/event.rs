@@ -6,7 +6,8 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::proto::engine_io::CloseReason;
-use crate::proto::socket_io::packet::{AckId, Args, Namespace};
+use crate::proto::socket_io::namespace::Namespace;
+use crate::proto::socket_io::packet::{AckId, Args};
 
 /// What the application is told.
 #[derive(Debug, PartialEq, Eq)]

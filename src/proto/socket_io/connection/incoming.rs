@@ -9,7 +9,8 @@ use super::{Connection, Membership, Phase, send};
 use crate::proto::engine_io::{CloseReason, Lower, Message, PollingText, Revision};
 use crate::proto::link::Layer;
 use crate::proto::socket_io::attachments::{Assembly, Bounds, Dropped, Whole};
-use crate::proto::socket_io::packet::{self, AckId, Namespace, Packet};
+use crate::proto::socket_io::namespace::Namespace;
+use crate::proto::socket_io::packet::{self, AckId, Packet};
 use crate::proto::socket_io::parser::{self, Head, ParseError};
 use crate::proto::time::{Instant, earliest};
 
@@ -17,11 +18,11 @@ impl<W> Layer for Connection<W> {
     type Event = Event<W>;
 
     fn polled_text(&mut self, text: ByteString) -> ByteString {
-        self.doubled.read(text)
+        self.double_utf8.read(text)
     }
 
     fn polling_text(&self) -> PollingText {
-        PollingText { to_ascii: Some(packet::to_ascii), long_as_bytes: self.doubled.is_suspected() }
+        PollingText { to_ascii: Some(packet::to_ascii), long_as_bytes: self.double_utf8.may_be_socket_io_1() }
     }
 
     /// Any fault in a packet ends the connection, without an answer, as in the reference.
@@ -29,7 +30,7 @@ impl<W> Layer for Connection<W> {
         let whole = match message {
             Message::Text(text) => {
                 // Also in a body of bytes, where nothing is encoded twice.
-                self.doubled.notice(&text);
+                self.double_utf8.notice(&text);
                 match parser::parse(&text, self.settings.max_attachments, lower.revision()) {
                     // Attachments are collected only for who has joined (CVE-2026-48804).
                     Ok(parsed) if parsed.missing > 0 && self.phase(parsed.packet.namespace()).is_none() => {

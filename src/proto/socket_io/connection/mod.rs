@@ -26,8 +26,9 @@ use self::acks::Acks;
 pub use self::acks::Awaited;
 pub use self::event::{AckError, Answer, DisconnectReason, Event};
 use super::attachments::Assembly;
-use super::doubled::Doubled;
-use super::packet::{AckId, Encoded, Namespace, Packet};
+use super::double_utf8::DoubleUtf8;
+use super::namespace::Namespace;
+use super::packet::{AckId, Encoded, Packet};
 use crate::defaults;
 use crate::proto::engine_io::{CloseReason, Lower, Outgoing, Revision};
 use crate::proto::json;
@@ -79,7 +80,7 @@ pub struct Connection<W> {
     /// `None` once a namespace was joined.
     connect_due: Option<Instant>,
     refusals: usize,
-    doubled: Doubled,
+    double_utf8: DoubleUtf8,
     events: VecDeque<Event<W>>,
 }
 
@@ -113,7 +114,7 @@ impl<W> Connection<W> {
             assembly: Assembly::default(),
             attachments_due: None,
             refusals: 0,
-            doubled: Doubled::default(),
+            double_utf8: DoubleUtf8::default(),
             events: VecDeque::with_capacity(1),
         };
         match revision {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytestring::ByteString;
 
 use super::{AckError, Awaited, Connection, Event, Settings};
-use crate::proto::engine_io::{Frame, Revision, Room, Session, Settings as EngineSettings, Sid, Transport};
+use crate::proto::engine_io::{Frame, Revision, Session, Settings as EngineSettings, Sid, Space, Transport};
 use crate::proto::link::ServerLink;
-use crate::proto::socket_io::packet::{AckId, Encoded, Namespace};
+use crate::proto::socket_io::namespace::Namespace;
+use crate::proto::socket_io::packet::{AckId, Encoded};
 use crate::proto::time::Instant;
 
 /// A client on a WebSocket that has joined `/t`, and what its waiters were told, with the time in milliseconds.
@@ -34,9 +35,10 @@ impl World {
     /// Emits an event whose text has the id, and which is to be answered within the timeout.
     fn emit(&mut self, id: Option<u64>, waiter: &'static str, timeout: u64) {
         let id = id.map(|number| AckId::new(number).unwrap());
-        let packet = Encoded::event(&namespace(), id, Vec::new(), Room::Own(8), |json| json.push_str("[\"e\"]"));
+        let mut event = Encoded::begin(&namespace(), id, Vec::new(), Space::New(8));
+        event.json().push_str("[\"e\"]");
         let awaited = Some(Awaited { waiter, timeout: Duration::from_millis(timeout) });
-        self.link.act(self.now, |connection, lower| connection.emit(&namespace(), packet, awaited, lower));
+        self.link.act(self.now, |connection, lower| connection.emit(&namespace(), event.finish(), awaited, lower));
         self.hear();
     }
 
