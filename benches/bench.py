@@ -8,7 +8,7 @@ import sys
 import compare
 import curve
 import syscalls
-from servers import OURS, Cores, Failure, build_load, build_ours, install_node_peer, peers, raise_open_files
+from servers import BEFORE, OURS, Cores, Failure, build_load, build_ours, install_node_peer, our_spec, peers, raise_open_files
 from tables import machine
 
 NODE = ("node-express", "node-plain")
@@ -49,6 +49,8 @@ def parse(arguments):
     parser.add_argument("--workers", type=above(1, int), default=1, metavar="N",
                         help="worker threads and cores of the server, except for the curve, which has both 1 and 2")
     parser.add_argument("--only", type=names_of(servers), metavar="A,B", help=", ".join(servers))
+    parser.add_argument("--before", metavar="BIN",
+                        help="another build of our server: measured too, with the ratio to it in each round")
     parser.add_argument("--scenarios", type=names_of([*compare.SCENARIOS, *curve.axes()]), metavar="X,Y",
                         help=f"{', '.join(compare.SCENARIOS)}; for the curve {', '.join(curve.axes())}")
     parser.add_argument("--idle", type=above(1, int), default=10_000, metavar="N", help="idle tunnels")
@@ -58,6 +60,8 @@ def parse(arguments):
     known = curve.axes() if options.mode == "curve" else compare.SCENARIOS
     if options.mode == "syscalls" and options.scenarios:
         parser.error("syscalls has one scenario: 64 visitors on one tunnel")
+    if options.mode == "curve" and options.before:
+        parser.error("the curve is of our server alone")
     if options.mode == "curve" and options.only:
         parser.error("the curve is of our server alone")
     options.scenarios = options.scenarios or list(known)
@@ -88,6 +92,8 @@ def wanted_servers(options):
     specs = peers()
     if OURS in wanted:
         specs = {OURS: build_ours(), **specs}
+    if options.before:
+        specs, wanted = {BEFORE: our_spec(BEFORE, options.before), **specs}, [BEFORE, *wanted]
     return [spec for name, spec in specs.items() if name in wanted]
 
 

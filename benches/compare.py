@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from servers import OURS, describe, measure, progress, verdict
-from tables import median, number, paired_ratio, table
+from servers import BEFORE, OURS, describe, measure, progress, verdict
+from tables import median, number, paired_ratio, paired_ratios, spread, table
 
 BASE = "socketioxide"
 # Measured where allocators differ most.
@@ -53,7 +53,8 @@ def compare(specs, scenarios, cores, options):
     reports = {(scenario, spec.name): [] for scenario in scenarios for spec in specs if covers(spec, scenario)}
     for round_number in range(1, options.rounds + 1):
         for scenario in scenarios:
-            for spec in specs:
+            # Forwards and backwards in turn: what a server leaves behind, such as heat, is not always the same one's.
+            for spec in specs if round_number % 2 else reversed(specs):
                 if not covers(spec, scenario):
                     continue
                 words, secs = arguments(spec, scenario, options)
@@ -75,6 +76,7 @@ def render(specs, scenarios, reports):
     timed = [scenario for scenario in scenarios if scenario != IDLE]
     columns = [name for name in names if name != LESS_MEMORY]
     head, ratio_columns = ["work"] + columns, OURS in names and BASE in names
+    before = OURS in names and BEFORE in names
     if timed:
         rows = []
         for scenario in timed:
@@ -82,8 +84,11 @@ def render(specs, scenarios, reports):
             row += [number(median(cell(scenario, name), "cpu_us")) for name in columns]
             if ratio_columns:
                 row.append(number(paired_ratio(cell(scenario, OURS), cell(scenario, BASE), "cpu_us")))
+            if before:
+                row.append(spread(paired_ratios(cell(scenario, OURS), cell(scenario, BEFORE), "cpu_us")))
             rows.append(row)
         ratio_head = [f"{OURS} ÷ {BASE}"] if ratio_columns else []
+        ratio_head += [f"{OURS} ÷ {BEFORE}"] if before else []
         parts.append("Server CPU time of one exchange, µs:\n\n" + table(head + ratio_head, rows))
         rows = [[SCENARIOS[scenario][0]] + [number(median(cell(scenario, name), "per_second")) for name in columns]
                 for scenario in timed]
@@ -101,6 +106,9 @@ def render(specs, scenarios, reports):
             kilobytes, cores = (median(cell(IDLE, name), key) for key in ("kb_each", "server_cores"))
             if kilobytes is not None:
                 rows.append([name, number(kilobytes), number(cores * 100)])
+        if before:
+            ratios = paired_ratios(cell(IDLE, OURS), cell(IDLE, BEFORE), "kb_each")
+            rows.append([f"{OURS} ÷ {BEFORE}", spread(ratios), "–"])
         parts.append("Idle tunnels:\n\n" + table(["server", "kB of RSS each", "% of a core"], rows))
     busy = [f"{scenario} of {name}" for (scenario, name), rounds in reports.items()
             if (median(rounds, "load_cores") or 0) > 0.95]

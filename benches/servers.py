@@ -19,6 +19,8 @@ ROOT = BENCHES.parent
 NODE_PEER = BENCHES / "peers" / "node"
 
 OURS = "socket2me"
+# Another build of our server, beside which a change is measured.
+BEFORE = "before"
 START_SECS = 15
 STOP_SECS = 3
 # At more than this, of a core, used by neither the server nor the load, a measurement is repeated.
@@ -81,8 +83,14 @@ def build_ours():
         need("cargo", "install Rust from https://rustup.rs")
         run(["cargo", "build", "--locked", "--release", "--bin", OURS], ROOT)
         binary = target(ROOT) / OURS
+    return our_spec(OURS, binary)
+
+
+def our_spec(name, binary):
+    if not os.access(binary, os.X_OK):
+        raise Failure(f"{binary} is no program")
     command = (str(Path(binary).resolve()), "--log", "error", "serve", "--listen", "127.0.0.1:0")
-    return Spec(OURS, command, "ws")
+    return Spec(name, command, "ws")
 
 
 def build_load():

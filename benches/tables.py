@@ -13,10 +13,22 @@ def median(reports, key):
 
 
 def paired_ratio(reports, base, key):
-    """The median of the ratios of each round: what changes the machine's speed slowly is in both and cancels."""
-    both = [(a, b) for a, b in zip(reports, base) if "failed" not in a and "failed" not in b]
-    ratios = [a[key] / b[key] for a, b in both if a.get(key) and b.get(key)]
+    """The median of the ratios of each round."""
+    ratios = paired_ratios(reports, base, key)
     return statistics.median(ratios) if ratios else None
+
+
+def paired_ratios(reports, base, key):
+    """The ratio of each round: what changes the machine's speed slowly is in both and cancels."""
+    both = [(a, b) for a, b in zip(reports, base) if "failed" not in a and "failed" not in b]
+    return [a[key] / b[key] for a, b in both if a.get(key) and b.get(key)]
+
+
+def spread(ratios):
+    """The median of ratios, and in brackets the smallest and the largest."""
+    if not ratios:
+        return "–"
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
 def number(value):

@@ -20,14 +20,14 @@ use clap::Parser;
 use http::StatusCode;
 use socket2me::engine::{
     Answer, Application, Args, ClientEvent, CloseReason, Connect, DisconnectReason, Encoded, Engine, EngineIoSettings,
-    Handle, Host, Instant, Layer, Limits, Link, Message, Opening, Outgoing, Reaction, Refusal, Room, Socket, SocketIo,
-    SocketIoSettings,
+    Handle, Host, Instant, Layer, Limits, Link, Lower, Message, Opening, Outgoing, Reaction, Refusal, Socket, SocketIo,
+    SocketIoSettings, Space,
 };
+use socket2me::net::arrival::Arrival;
 use socket2me::net::budget::Budget;
 use socket2me::net::listener as server;
 use socket2me::net::reply::Reply;
 use socket2me::net::websocket::{self, Lost, WebSocket};
-use socket2me::proto::engine_io::Session;
 use socket2me::proto::json;
 use tokio::net::TcpListener;
 
@@ -82,11 +82,12 @@ async fn main() -> std::io::Result<()> {
     let handler = {
         let (socket_io, engine_io) = (socket_io.clone(), engine_io.clone());
         let memory = Budget::new(256 << 20);
-        move |request: http::Request<hyper::body::Incoming>, peer| {
+        move |request: http::Request<hyper::body::Incoming>, arrival: Arrival| {
             let (socket_io, engine_io, memory) = (socket_io.clone(), engine_io.clone(), Arc::clone(&memory));
             let max_payload = flags.max_payload;
             async move {
                 let (mut head, body) = request.into_parts();
+                let peer = arrival.peer;
                 match head.uri.path() {
                     "/socket.io/" => socket_io.serve(&mut head, body, peer).await,
                     "/engine.io/" => engine_io.serve(&mut head, body, peer).await,
@@ -123,9 +124,9 @@ async fn echo_frames(websocket: Option<WebSocket>) {
                 return Poll::Ready(None);
             }
             match websocket.poll_next(cx) {
-                Poll::Ready(websocket::Received::Frame(frame)) => websocket.queue(frame),
+                Poll::Ready(websocket::Received::Message(message)) => websocket.queue(message),
                 Poll::Ready(websocket::Received::Oversized(_)) => return Poll::Ready(None),
-                Poll::Ready(websocket::Received::Ended(_, close)) => return Poll::Ready(close),
+                Poll::Ready(websocket::Received::Ended(ended)) => return Poll::Ready(ended.close_code()),
                 Poll::Pending => {
                     return match ready!(websocket.poll_flush(cx)) {
                         Ok(()) => Poll::Pending,
@@ -173,10 +174,9 @@ impl Host for Echo {
 
     fn connected(&self, member: &mut Member, socket: &Socket<Self>, mut reaction: Reaction<'_, Self>) {
         let auth = &member.auth;
-        let event = Encoded::event(socket.namespace(), None, Vec::new(), Room::Own(auth.len() + 16), |json| {
-            json.extend([r#"["auth","#, auth, "]"]);
-        });
-        reaction.emit(event);
+        let mut event = Encoded::begin(socket.namespace(), None, Vec::new(), Space::New(auth.len() + 16));
+        event.json().extend([r#"["auth","#, auth, "]"]);
+        reaction.emit(event.finish());
     }
 
     fn received(&self, _: &mut Member, socket: &Socket<Self>, event: ClientEvent, mut reaction: Reaction<'_, Self>) {
@@ -184,10 +184,10 @@ impl Host for Echo {
         let name = args.get(0).unwrap_or_default();
         match (&*json::unquote(name), id) {
             ("message", _) => {
-                let room = Room::Own(args.json().len() + "-back".len());
-                reaction.emit(Encoded::event(socket.namespace(), None, attachments, room, |json| {
-                    write_array(Some(r#""message-back""#), &args, json);
-                }));
+                let space = Space::New(args.json().len() + "-back".len());
+                let mut event = Encoded::begin(socket.namespace(), None, attachments, space);
+                write_array(Some(r#""message-back""#), &args, event.json());
+                reaction.emit(event.finish());
             }
             ("message-with-ack", Some(id)) => {
                 let mut json = String::with_capacity(args.json().len());
@@ -246,20 +246,20 @@ struct EchoLayer;
 impl Layer for EchoLayer {
     type Event = Infallible;
 
-    fn message<P>(&mut self, message: Message, session: &mut Session<P>, now: Instant) {
-        session.send(Outgoing::from(&message), now);
+    fn message(&mut self, message: Message, lower: &mut Lower<'_>) {
+        lower.send(Outgoing::from(&message));
     }
 
     /// Its content is lost, so there is nothing to send back.
-    fn oversized<P>(&mut self, _: Option<&str>, session: &mut Session<P>, now: Instant) {
-        session.close(CloseReason::TransportError, now);
+    fn oversized(&mut self, _: Option<&str>, lower: &mut Lower<'_>) {
+        lower.close(CloseReason::TransportError);
     }
 
     fn deadline(&self) -> Option<Instant> {
         None
     }
 
-    fn handle_timeout<P>(&mut self, _: &mut Session<P>, _: Instant) {}
+    fn handle_timeout(&mut self, _: &mut Lower<'_>) {}
 
     fn closed(&mut self, _: CloseReason) {}
 

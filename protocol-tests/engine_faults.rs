@@ -8,8 +8,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2me::engine::{
-    ClientEvent, Connect, DisconnectReason, Encoded, Engine, EngineIoSettings, Host, Limits, Reaction, Refusal, Room,
-    Socket, SocketIo, SocketIoSettings,
+    ClientEvent, Connect, DisconnectReason, Encoded, Engine, EngineIoSettings, Host, Limits, Reaction, Refusal, Socket,
+    SocketIo, SocketIoSettings, Space,
 };
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -31,9 +31,9 @@ impl Host for TestHost {
     fn connected(&self, (): &mut (), socket: &Socket<Self>, mut reaction: Reaction<'_, Self>) {
         if socket.namespace().as_str() == "/long" {
             let text = "x".repeat(8 << 20);
-            reaction.emit(Encoded::event(socket.namespace(), None, Vec::new(), Room::Own(text.len() + 4), |json| {
-                json.extend(["[\"", &text, "\"]"]);
-            }));
+            let mut event = Encoded::begin(socket.namespace(), None, Vec::new(), Space::New(text.len() + 4));
+            event.json().extend(["[\"", &text, "\"]"]);
+            reaction.emit(event.finish());
         }
     }
 

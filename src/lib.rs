@@ -1,28 +1,47 @@
 //! Socket2Me: a public URL for an app behind NAT.
 //!
-//! A visitor's HTTP request to `/go/TOKEN/…` becomes the Socket.IO event `request` for whoever has joined the namespace
-//! `/TOKEN`, and the ack of that event becomes the HTTP response.
+//! A visitor's HTTP request to `/go/TOKEN/…` becomes the Socket.IO event `request` for the *end*: the program that has joined
+//! the namespace `/TOKEN`. The ack of that event becomes the HTTP response.
 //!
 //! In reading order:
 //!
+//! - [`config`]: the settings of `socket2me serve`, as flags and environment variables; [`defaults`] has their defaults
 //! - [`proto`]: Engine.IO, Socket.IO and the exchange as plain values and state machines, without I/O
-//! - [`config`]: flags, environment, defaults
-//! - [`store`]: where tokens live
-//! - [`net`]: sockets for either side of the wire
+//! - [`net`]: sockets: connections, bodies, WebSockets, and budgets for what peers share
 //! - [`engine`]: an Engine.IO and Socket.IO server for any host
 //! - [`relay`]: the product: tokens, tunnels, exchanges
-//! - [`fuzzing`]: the bodies of the fuzz targets
+//! - [`store`]: which tokens exist
 //!
-//! The two protocol layers make a Socket.IO server of their own, with the relay as one host: `examples/echo.rs` is another.
+//! `proto`, `net` and `engine` are a Socket.IO server library: with `default-features = false` only they are built. The relay
+//! is one host of it, and `examples/echo.rs` is another. `fuzzing`, behind the feature of that name, holds the bodies of the
+//! fuzz targets.
+//!
+//! What holds everywhere:
+//!
+//! - Uses point one way: `relay` uses all the others, `engine` uses `net` and `proto`, `net` uses `proto`. A test fails
+//!   otherwise.
+//! - `proto` is pure: bytes and the time go in; bytes, events and the next deadline come out.
+//! - One task owns a session. Other tasks send it commands through a bounded mailbox.
+//! - What peers take of a shared resource is counted against a limit, and comes back when its holder is dropped.
+//! - An exchange has exactly one outcome, which is logged and counted.
 //!
 //! What is absent, on purpose: a task or timer per heartbeat, upgrade, ack or deadline (they are state); a lock held
 //! across an await; an unbounded channel or buffer; a JSON tree of anything that is only passed on; unsafe code.
 
+// Some of `net` serves the relay alone, and the map links to the relay's modules. A build with the relay finds code that is
+// really dead and links that are really broken.
+#![cfg_attr(not(feature = "server"), allow(dead_code, rustdoc::broken_intra_doc_links))]
+
+#[cfg(feature = "server")]
 pub mod config;
+pub mod defaults;
 pub mod engine;
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod net;
 pub mod proto;
+#[cfg(feature = "server")]
 pub mod relay;
+#[cfg(feature = "server")]
 pub mod store;
 mod tables;

@@ -1,6 +1,6 @@
-//! `socket2me`: reads the command line, starts what it asks for, and turns the outcome into an exit code.
+//! `socket2me`: reads the command line, runs the command, and turns its outcome into an exit code.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
@@ -10,7 +10,8 @@ use socket2me::relay;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
-/// Large bodies come and go all the time: the system's allocator gives their pages back and takes them anew for each.
+/// mimalloc keeps the pages of large bodies, which come and go all the time. The system's allocator returns them and fetches
+/// new ones for each body.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -43,7 +44,7 @@ async fn serve(config: ServeConfig) -> Result<(), String> {
     let address = config.address();
     let listener = listen(address).await.map_err(|error| {
         let mut message = format!("cannot listen on {address}: {error}");
-        if error.kind() == std::io::ErrorKind::AddrInUse {
+        if error.kind() == io::ErrorKind::AddrInUse {
             message += " (another program has this port: stop it, or choose another with --listen ADDR:PORT)";
         }
         message
@@ -56,42 +57,74 @@ async fn serve(config: ServeConfig) -> Result<(), String> {
     relay::run(listener, config, ready, shutdown).await.map_err(|error| error.to_string())
 }
 
-/// All interfaces means both families where there are both.
-async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+/// Binds `address`. On a machine without IPv6, "all interfaces" falls back to those of IPv4.
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     match TcpListener::bind(address).await {
-        Err(error) if error.kind() != std::io::ErrorKind::AddrInUse && address.ip().is_unspecified() => {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse && address.ip().is_unspecified() => {
             TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port())).await
         }
         bound => bound,
     }
 }
 
-/// Ready at the first Ctrl-C or SIGTERM. The second ends the process at once.
-fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+/// Returns a future that completes at the first request to stop. The second ends the process at once.
+fn shutdown() -> io::Result<impl Future<Output = ()>> {
+    let mut stops = StopRequests::listen()?;
     Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => (),
-            _ = terminate.recv() => (),
-        }
+        stops.next().await;
         tokio::spawn(async move {
-            tokio::select! {
-                _ = interrupt.recv() => (),
-                _ = terminate.recv() => (),
-            }
+            stops.next().await;
             eprintln!("socket2me: stopped at once");
             std::process::exit(1);
         });
     })
 }
 
+/// Ctrl-C and, as service managers and containers send it, SIGTERM.
+#[cfg(unix)]
+struct StopRequests {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl StopRequests {
+    fn listen() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => (),
+            _ = self.terminate.recv() => (),
+        }
+    }
+}
+
+/// Ctrl-C.
+#[cfg(not(unix))]
+struct StopRequests;
+
+#[cfg(not(unix))]
+impl StopRequests {
+    fn listen() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            tracing::warn!(%error, "cannot wait for Ctrl-C: end the process to stop the server");
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
-        LogFormat::Human => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Human => builder.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => builder.json().init(),
     }
     Ok(())

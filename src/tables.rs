@@ -1,13 +1,13 @@
-//! Tables whose memory goes when what was in them does.
+//! Hash tables that give memory back after a rush.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Entries for which a table may always have room.
+/// A table with fewer entries than this counts as having this many: its memory is not worth a copy.
 const SPARE: usize = 64;
 
-/// Gives back what a table has too much, after something was taken out of it. Seldom enough to cost nothing: half of what is
-/// left must go before there is too much again.
+/// Shrinks a table that has room for more than eight times its entries; call it after a removal. Room for two to four times
+/// the entries stays, so at least half of them are removed before the next copy, which costs each removal next to nothing.
 pub(crate) fn shrink<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
     let entries = table.len().max(SPARE);
     if table.capacity() > 8 * entries {
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_has_no_more_room_than_it_may_need_soon() {
+    fn a_table_that_empties_gives_memory_back_a_few_times() {
         let mut table: HashMap<u32, u32> = (0..100_000).map(|number| (number, number)).collect();
         let mut shrunk = 0;
         for number in 0..100_000 {

@@ -25,11 +25,12 @@ FEW, MORE = 10, 100
 LARGE_BYTES, FEW_LARGE, MORE_LARGE = 32 << 10, 2, 4
 INTRO = """# Counts
 
-What each step of an exchange takes, once: instructions (callgrind), and what it asks of the heap: new blocks, blocks that
-get another size, bytes. `scripts/counts` compares, `scripts/counts --write` writes this file; [README.md](README.md) says more.
+What each step of an exchange takes, each time it runs: instructions (callgrind) and heap allocations (new blocks,
+resized blocks, bytes). `scripts/counts` compares with this file, `scripts/counts --write` writes it;
+[README.md](README.md) explains the columns.
 
-Made with {made_with}. valgrind 3.19 knows no AVX-512: what looks at 64 bytes at once is
-counted as compiled for AVX2.
+Made with {made_with}. valgrind 3.19 does not emulate AVX-512, so code that
+works on 64 bytes at once is counted as compiled for AVX2.
 
 """
 

@@ -1,14 +1,23 @@
-//! Polling bodies of revision 3, which clients of socket.io 1 and 2 speak: parts B.2, B.3, B.4.
+//! Polling bodies of revision 3, which clients of socket.io 1 and 2 speak (PROTOCOL.md, "Polling bodies").
 
-#![expect(clippy::unwrap_used, reason = "a test's failure is the report")]
+use crate::support::wire::{Answer, Polling, Server, counted};
 
-use crate::wire::{Answer, Polling, Server, counted};
+/// A packet of a body of bytes.
+#[derive(Debug, PartialEq)]
+enum Packet {
+    Text(String),
+    Binary(Vec<u8>),
+}
 
-/// Packets of a binary payload, and whether each is text.
-fn framed(packets: &[(bool, &[u8])]) -> Vec<u8> {
+/// Encodes packets as a body of bytes.
+fn framed(packets: &[Packet]) -> Vec<u8> {
     let mut body = Vec::new();
-    for (is_text, data) in packets {
-        body.push(u8::from(!is_text));
+    for packet in packets {
+        let (kind, data) = match packet {
+            Packet::Text(text) => (0, text.as_bytes()),
+            Packet::Binary(data) => (1, data.as_slice()),
+        };
+        body.push(kind);
         body.extend(data.len().to_string().bytes().map(|digit| digit - b'0'));
         body.push(0xff);
         body.extend_from_slice(data);
@@ -16,28 +25,33 @@ fn framed(packets: &[(bool, &[u8])]) -> Vec<u8> {
     body
 }
 
-/// The other way round.
-fn unframed(mut body: &[u8]) -> Vec<(bool, Vec<u8>)> {
+/// Decodes a body of bytes.
+fn unframed(mut body: &[u8]) -> Vec<Packet> {
     let mut packets = Vec::new();
     while let Some((kind, rest)) = body.split_first() {
         let digits = rest.iter().position(|&byte| byte == 0xff).unwrap();
         let length = rest[..digits].iter().fold(0, |length, digit| length * 10 + usize::from(*digit));
-        let (packet, rest) = rest[digits + 1..].split_at(length);
-        packets.push((*kind == 0, packet.to_vec()));
+        let (data, rest) = rest[digits + 1..].split_at(length);
+        packets.push(match kind {
+            0 => Packet::Text(String::from_utf8(data.to_vec()).unwrap()),
+            1 => Packet::Binary(data.to_vec()),
+            other => panic!("{other} is no kind of packet"),
+        });
         body = rest;
     }
     packets
 }
 
-/// What a client of socket.io 1 makes of text in a polling payload.
+/// Encodes text as UTF-8 twice, as clients of socket.io 1 do in a polling payload.
 fn doubled(text: &str) -> String {
     text.bytes().map(char::from).collect()
 }
 
-/// A polling session of revision 3 in a new token's namespace; `comma` is what a client of socket.io 2 writes behind it.
-async fn joined<'s>(server: &'s Server, words: &'static str, comma: &str) -> (Polling<'s>, String) {
+/// Opens a polling session of revision 3 and joins the namespace of a new token. `ending` follows the token in the CONNECT:
+/// clients of socket.io 2 write a comma, those of socket.io 1 nothing.
+async fn joined<'s>(server: &'s Server, words: &'static str, ending: &str) -> (Polling<'s>, String) {
     let (session, token) = (server.open_v3(words).await, server.token().await);
-    session.post(counted(&[&format!("40/{token}{comma}")])).await.is(200, "ok");
+    session.post(counted(&[&format!("40/{token}{ending}")])).await.is(200, "ok");
     session.poll().await.is(200, &counted(&[&format!("40/{token},")]));
     (session, token)
 }
@@ -49,16 +63,16 @@ fn content_type(answer: &Answer) -> Option<&str> {
     answer.header("content-type")
 }
 
-// B.2: text payloads
+// Text payloads
 
 #[tokio::test]
-async fn b2_lengths_are_utf16_in_both_directions() {
+async fn lengths_count_utf16_code_units_both_ways() {
     let server = Server::start().await;
     let (session, token) = joined(&server, "EIO=3", ",").await;
     for (id, text) in ["€", "😀", "aé€😀", ""].into_iter().enumerate() {
         let mut visitor = server.visit_as("text/plain", &token, b"").await;
         assert!(session.poll().await.text().contains(&format!(r#":42/{token},{id}["request",{{"#)));
-        // Two packets: a length that is off by one would spoil the second.
+        // The second packet shows whether the length of the first was right.
         session.post(counted(&[&format!(r#"43/{token},{id}[200,"{text}"]"#), "2"])).await.is(200, "ok");
         visitor.answer().await.is(200, text);
         session.poll().await.is(200, "1:3");
@@ -71,9 +85,9 @@ async fn b2_lengths_are_utf16_in_both_directions() {
     session.poll().await.is(200, "1:3");
 }
 
-/// Also in a body that is cut off in the middle of its meaning, the packets before the fault count.
+/// In text and in bytes: here a length without its packet and a kind that does not exist follow the ack.
 #[tokio::test]
-async fn b2_packets_before_a_fault_are_delivered() {
+async fn packets_before_a_malformed_one_are_delivered() {
     let server = Server::start().await;
     for is_text in [true, false] {
         let (session, token) = joined(&server, "EIO=3", "").await;
@@ -83,7 +97,7 @@ async fn b2_packets_before_a_fault_are_delivered() {
         let answer = if is_text {
             session.post(counted(&[&ack]) + "1:9").await
         } else {
-            session.post_as(OCTETS, [framed(&[(true, ack.as_bytes())]), vec![2]].concat()).await
+            session.post_as(OCTETS, [framed(&[Packet::Text(ack)]), vec![2]].concat()).await
         };
         answer.is(400, "");
         visitor.answer().await.is(201, "yes");
@@ -92,7 +106,7 @@ async fn b2_packets_before_a_fault_are_delivered() {
 }
 
 #[tokio::test]
-async fn b2_b3_malformed_payloads_close() {
+async fn a_malformed_payload_closes_the_session() {
     let server = Server::start().await;
     let texts = [
         "",
@@ -147,10 +161,10 @@ async fn b2_b3_malformed_payloads_close() {
     }
 }
 
-// B.4: text of socket.io 1
+// Text beyond ASCII
 
 #[tokio::test]
-async fn r_b1_json_is_ascii_over_polling_and_as_it_was_on_a_websocket() {
+async fn json_is_ascii_over_polling_and_unchanged_on_a_websocket() {
     let server = Server::start().await;
     let (session, token) = joined(&server, "EIO=3", "").await;
     let text = "é \u{80} ÿ € \u{2028} 😀";
@@ -169,9 +183,9 @@ async fn r_b1_json_is_ascii_over_polling_and_as_it_was_on_a_websocket() {
     assert!(packet.ends_with(&format!(r#""body":"{text}"}}]"#)), "{packet}");
 }
 
-/// What stands in front of the JSON is not JSON: R-B5, a client knows its namespace by its exact name.
+/// Only the JSON is escaped: a client knows its namespace by its exact name.
 #[tokio::test]
-async fn r_b1_names_of_namespaces_are_not_escaped() {
+async fn names_of_namespaces_are_not_escaped() {
     let server = Server::start().await;
     for name in ["/é", "/\u{80}", "/a b€", "/\"é\""] {
         let session = server.open_v3("EIO=3").await;
@@ -182,23 +196,23 @@ async fn r_b1_names_of_namespaces_are_not_escaped() {
 }
 
 #[tokio::test]
-async fn r_b2_text_of_socket_io_1_is_encoded_twice() {
+async fn text_of_socket_io_1_over_polling_is_decoded_twice() {
     let server = Server::start().await;
     let (session, token) = joined(&server, "EIO=3&b64=1", "").await;
     for (id, text) in ["é€😀", "Ã©", "ascii"].into_iter().enumerate() {
         let mut visitor = server.visit(&token, b"").await;
         session.poll().await;
-        // As measured: the length is that of the bytes.
+        // The length counts the bytes of the text encoded once, as measured with these clients.
         let ack = format!(r#"43/{token},{id}[200,"{text}"]"#);
         session.post(format!("{}:{}1:2", ack.len(), doubled(&ack))).await.is(200, "ok");
         assert_eq!(visitor.answer().await.text(), text);
         session.poll().await.is(200, "1:3");
     }
-    // Binary payloads and WebSockets carry text as it is.
+    // Bodies of bytes and WebSockets carry text encoded once.
     let mut visitor = server.visit(&token, b"").await;
     session.poll().await;
     let ack = format!(r#"43/{token},3[200,"Ã©"]"#);
-    session.post_as(OCTETS, framed(&[(true, ack.as_bytes())])).await.is(200, "ok");
+    session.post_as(OCTETS, framed(&[Packet::Text(ack)])).await.is(200, "ok");
     visitor.answer().await.is(200, "Ã©");
     let mut ws = session.probed().await;
     ws.text("5").await;
@@ -209,10 +223,10 @@ async fn r_b2_text_of_socket_io_1_is_encoded_twice() {
 }
 
 #[tokio::test]
-async fn r_b2_text_of_socket_io_2_is_not() {
+async fn text_of_socket_io_2_is_decoded_once() {
     let server = Server::start().await;
-    for comma in [",", "?x=1,"] {
-        let (session, token) = joined(&server, "EIO=3", comma).await;
+    for ending in [",", "?x=1,"] {
+        let (session, token) = joined(&server, "EIO=3", ending).await;
         for (id, text) in ["Ã©", "é", "Ã©€", "Ã©"].into_iter().enumerate() {
             let mut visitor = server.visit(&token, b"").await;
             session.poll().await;
@@ -222,9 +236,9 @@ async fn r_b2_text_of_socket_io_2_is_not() {
     }
 }
 
-/// Whatever else the packet holds: a client of socket.io 1 writes no comma.
+/// A client of socket.io 1 never writes the comma, so the CONNECT decides although its query could be text encoded twice.
 #[tokio::test]
-async fn r_b2_the_comma_counts_behind_text_that_could_be_doubled() {
+async fn a_comma_shows_socket_io_2_even_after_ambiguous_text() {
     let server = Server::start().await;
     let (session, token) = joined(&server, "EIO=3", "?x=Ã©,").await;
     let mut visitor = server.visit(&token, b"").await;
@@ -233,10 +247,10 @@ async fn r_b2_the_comma_counts_behind_text_that_could_be_doubled() {
     visitor.answer().await.is(200, "Ã©");
 }
 
-/// Half a surrogate pair, which old engines leave in JSON as it is, and what is no UTF-8 at all when it was encoded twice. It
-/// says nothing of the client, whose `40/ns` was without a comma.
+/// Old engines leave half a surrogate pair in JSON, and some text is not UTF-8 once decoded. Neither changes what is known
+/// of the client, which joined without a comma.
 #[tokio::test]
-async fn r_b2_a_broken_string_of_socket_io_1_spoils_itself_alone() {
+async fn a_broken_string_of_socket_io_1_does_not_change_how_later_text_is_read() {
     let server = Server::start().await;
     let (session, token) = joined(&server, "EIO=3&b64=1", "").await;
     for (id, (doubled_text, expected)) in [
@@ -256,10 +270,10 @@ async fn r_b2_a_broken_string_of_socket_io_1_spoils_itself_alone() {
     }
 }
 
-// B.3: binary
+// Binary
 
 #[tokio::test]
-async fn b3_a_batch_with_binary_is_framed() {
+async fn packets_with_binary_are_sent_as_bytes() {
     let server = Server::start().await;
     let (session, token) = joined(&server, "EIO=3", "").await;
     let mut visitor =
@@ -267,14 +281,12 @@ async fn b3_a_batch_with_binary_is_framed() {
     let answer = session.poll().await;
     assert_eq!((answer.status, content_type(&answer)), (200, Some(OCTETS)));
     let packets = unframed(&answer.body);
-    let [(true, text), (false, data)] = packets.as_slice() else { panic!("{packets:?}") };
-    let text = std::str::from_utf8(text).unwrap();
+    let [Packet::Text(text), Packet::Binary(data)] = packets.as_slice() else { panic!("{packets:?}") };
     assert!(text.starts_with(&format!(r#"451-/{token},0["request",{{"#)), "{text}");
     assert!(text.ends_with(r#""body":{"_placeholder":true,"num":0}}]"#), "{text}");
     assert_eq!(data, &[4, 1, 2, 3, 4]);
-    let borrowed: Vec<_> = packets.iter().map(|(is_text, data)| (*is_text, data.as_slice())).collect();
-    assert_eq!(answer.body, framed(&borrowed), "no leading zeros");
-    // The next batch is text again, and base64 is understood from everybody.
+    assert_eq!(answer.body, framed(&packets), "no leading zeros");
+    // The next body is text again, and base64 is understood from a client that did not ask for it.
     let ack = format!(r#"461-/{token},0[200,{{"_placeholder":true,"num":0}}]"#);
     session.post(counted(&[&ack, "b4CQgH", "2"])).await.is(200, "ok");
     assert_eq!(visitor.answer().await.body, [9, 8, 7]);
@@ -283,22 +295,23 @@ async fn b3_a_batch_with_binary_is_framed() {
     assert_eq!(content_type(&answer), Some(TEXT));
 }
 
-/// In a browser, socket.io 1 cannot read text of more than some 65,536 bytes over polling: its servers sent bytes always.
+/// In a browser, socket.io 1 cannot read more than about 65,536 bytes of text over polling. Its own servers always sent
+/// bytes.
 #[tokio::test]
-async fn b3_long_text_is_framed_for_who_takes_bytes() {
+async fn long_text_is_sent_as_bytes_to_socket_io_1_unless_it_asked_for_base64() {
     let server = Server::start().await;
     let long = "aé😀".repeat(10_000);
-    for (words, comma, content_type_expected) in
+    for (words, ending, content_type_expected) in
         [("EIO=3", "", OCTETS), ("EIO=3&b64=1", "", TEXT), ("EIO=3", ",", TEXT)]
     {
-        let (session, token) = joined(&server, words, comma).await;
+        let (session, token) = joined(&server, words, ending).await;
         let mut visitor = server.visit_as("text/plain; charset=utf-8", &token, long.as_bytes()).await;
         let answer = session.poll().await;
-        assert_eq!((answer.status, content_type(&answer)), (200, Some(content_type_expected)), "{words} {comma}");
+        assert_eq!((answer.status, content_type(&answer)), (200, Some(content_type_expected)), "{words} {ending}");
         if content_type_expected == OCTETS {
             let packets = unframed(&answer.body);
-            let [(true, text)] = packets.as_slice() else { panic!("{} packets", packets.len()) };
-            assert!(std::str::from_utf8(text).unwrap().ends_with(&format!(r#""body":"{long}"}}]"#)));
+            let [Packet::Text(text)] = packets.as_slice() else { panic!("{} packets", packets.len()) };
+            assert!(text.ends_with(&format!(r#""body":"{long}"}}]"#)));
         }
         session.post(counted(&[&format!(r#"43/{token},0[200,"ok"]"#)])).await.is(200, "ok");
         visitor.answer().await.is(200, "ok");
@@ -306,10 +319,10 @@ async fn b3_long_text_is_framed_for_who_takes_bytes() {
 }
 
 #[tokio::test]
-async fn b3_binary_is_base64_for_who_opened_with_b64() {
+async fn a_session_opened_with_b64_gets_binary_as_base64() {
     let server = Server::start().await;
     let (mut session, token) = joined(&server, "EIO=3&b64=1", "").await;
-    // It is the transport's, so later requests need not repeat it.
+    // `b64` holds for the transport, so later requests need not repeat it.
     for (id, words) in ["EIO=3&b64=1", "EIO=3", "x=1"].into_iter().enumerate() {
         session.words = words;
         let mut visitor = server.visit(&token, &[1, 2, 3, 4]).await;
@@ -317,19 +330,19 @@ async fn b3_binary_is_base64_for_who_opened_with_b64() {
         assert!(answer.text().ends_with(r#""body":{"_placeholder":true,"num":0}}]10:b4AQIDBA=="#), "{answer:?}");
         assert_eq!(content_type(&answer), Some(TEXT));
         let ack = format!(r#"461-/{token},{id}[200,{{"_placeholder":true,"num":0}}]"#);
-        session.post_as(OCTETS, framed(&[(true, ack.as_bytes()), (false, &[4, 9, 8])])).await.is(200, "ok");
+        session.post_as(OCTETS, framed(&[Packet::Text(ack), Packet::Binary(vec![4, 9, 8])])).await.is(200, "ok");
         assert_eq!(visitor.answer().await.body, [9, 8]);
     }
-    // Asking later changes nothing either.
+    // A later request cannot turn it on.
     let (mut session, token) = joined(&server, "EIO=3", "").await;
     session.words = "EIO=3&b64=1";
     let _visitor = server.visit(&token, &[1]).await;
     assert_eq!(content_type(&session.poll().await), Some(OCTETS));
 }
 
-/// As python-socketio 4 does: it pings first, frames everything, and sends head and body of a request apart.
+/// As python-socketio 4 does: it pings first, posts bytes only, and sends the head and the body of a request apart.
 #[tokio::test]
-async fn b3_octet_stream_posts_from_ping_to_goodbye() {
+async fn a_client_may_post_bytes_from_its_first_ping_to_its_close() {
     let server = Server::start().await;
     let (session, token) = (server.open_as("EIO=3").await, server.token().await);
     let post = async |body: &[u8]| {
@@ -344,9 +357,9 @@ async fn b3_octet_stream_posts_from_ping_to_goodbye() {
     post(&[b"\x00\x05\x01\xff40/", token.as_bytes()].concat()).await;
     session.poll().await.is(200, &format!("52:40/{token},"));
     let mut visitor = server.visit(&token, &[1, 2]).await;
-    assert_eq!(unframed(&session.poll().await.body)[1], (false, vec![4, 1, 2]));
+    assert_eq!(unframed(&session.poll().await.body)[1], Packet::Binary(vec![4, 1, 2]));
     let ack = format!(r#"461-/{token},0[200,{{"_placeholder":true,"num":0}}]"#);
-    post(&framed(&[(true, ack.as_bytes()), (false, &[4, 9, 8])])).await;
+    post(&framed(&[Packet::Text(ack), Packet::Binary(vec![4, 9, 8])])).await;
     assert_eq!(visitor.answer().await.body, [9, 8]);
     let mut held = session.held_poll().await;
     post(b"\x00\x02\xff\x34\x31").await;

@@ -1,12 +1,12 @@
-//! Handshakes, refusals and CORS: parts A.3, A.4, A.6, A.10.
+//! Handshakes, errors and CORS (PROTOCOL.md, "Engine.IO requests").
 
-use crate::wire::{KEY, Server, UPGRADE, sid_of};
-use crate::{E0, E1, E2, E3, E5, NOBODY, ms, small};
+use super::{E0, E1, E2, E3, E5, NOBODY, ms, small};
+use crate::support::wire::{KEY, Server, UPGRADE, sid_of};
 
-// A.3, A.4: handshake
+// Handshake
 
 #[tokio::test]
-async fn a4_handshake_over_polling() {
+async fn a_polling_handshake_tells_the_session_id_and_the_settings() {
     let server = Server::with(|config| {
         (config.ping_interval, config.ping_timeout, config.max_payload) = (ms(300), ms(200), Some(1_000_000));
     });
@@ -27,7 +27,7 @@ async fn a4_handshake_over_polling() {
 }
 
 #[tokio::test]
-async fn a4_handshake_over_websocket() {
+async fn a_websocket_handshake_offers_no_upgrade() {
     let server = small().await;
     let text = server.ws("EIO=4&transport=websocket").await.next_text().await;
     let rest = r#""upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000}"#;
@@ -35,7 +35,7 @@ async fn a4_handshake_over_websocket() {
 }
 
 #[tokio::test]
-async fn a3_no_other_path() {
+async fn engine_io_is_served_at_its_own_path_alone() {
     let server = Server::start().await;
     for path in ["/socket.io/x", "/socket.io//", "/engine.io/", "/socket.iox"] {
         assert_eq!(server.ask("GET", &format!("{path}?EIO=4&transport=polling"), &[], b"").await.status, 404, "{path}");
@@ -44,46 +44,42 @@ async fn a3_no_other_path() {
     }
 }
 
-// A.6: errors
+// Errors
 
 #[tokio::test]
-async fn a6_every_code_in_the_order_of_checks() {
+async fn a_faulty_request_gets_the_error_code_that_is_checked_first() {
     let server = Server::start().await;
     let session = server.open().await;
-    for (body, requests) in [
-        (
-            E0,
-            "GET  | GET EIO=4 | POST EIO=4&sid=SID | GET EIO=4&transport=webtransport | \
-             GET EIO=4&transport=constructor | GET EIO=4&transport=Polling",
-        ),
-        (
-            E1,
-            "GET EIO=4&transport=polling&sid=NOBODY | POST EIO=4&transport=polling&sid=NOBODY | \
-             GET EIO=4&transport=polling&sid=__proto__ | GET EIO=4&transport=polling&sid=%ff%00 | \
-             GET EIO=4&transport=polling&sid=SIDx | GET transport=polling&sid=NOBODY",
-        ),
-        (
-            E2,
-            "POST EIO=4&transport=polling | PUT EIO=4&transport=polling | OPTIONS EIO=4&transport=polling | \
-             POST transport=websocket",
-        ),
-        (
-            E3,
-            "GET EIO=4&transport=websocket | GET transport=websocket | \
-             GET EIO=4&transport=websocket&sid=SID | POST EIO=4&transport=websocket&sid=SID",
-        ),
-        (
-            E5,
-            "GET transport=polling | GET EIO=abc&transport=polling | GET EIO=5&transport=polling | \
-             GET EIO=04&transport=polling",
-        ),
+    let sid = &session.sid;
+    for (method, query, error) in [
+        ("GET", "", E0),
+        ("GET", "EIO=4", E0),
+        ("POST", &format!("EIO=4&sid={sid}"), E0),
+        ("GET", "EIO=4&transport=webtransport", E0),
+        ("GET", "EIO=4&transport=constructor", E0),
+        ("GET", "EIO=4&transport=Polling", E0),
+        ("GET", &format!("EIO=4&transport=polling&sid={NOBODY}"), E1),
+        ("POST", &format!("EIO=4&transport=polling&sid={NOBODY}"), E1),
+        ("GET", "EIO=4&transport=polling&sid=__proto__", E1),
+        ("GET", "EIO=4&transport=polling&sid=%ff%00", E1),
+        ("GET", &format!("EIO=4&transport=polling&sid={sid}x"), E1),
+        ("GET", &format!("transport=polling&sid={NOBODY}"), E1),
+        ("POST", "EIO=4&transport=polling", E2),
+        ("PUT", "EIO=4&transport=polling", E2),
+        ("OPTIONS", "EIO=4&transport=polling", E2),
+        ("POST", "transport=websocket", E2),
+        ("GET", "EIO=4&transport=websocket", E3),
+        ("GET", "transport=websocket", E3),
+        ("GET", &format!("EIO=4&transport=websocket&sid={sid}"), E3),
+        ("POST", &format!("EIO=4&transport=websocket&sid={sid}"), E3),
+        ("GET", "transport=polling", E5),
+        ("GET", "EIO=abc&transport=polling", E5),
+        ("GET", "EIO=5&transport=polling", E5),
+        ("GET", "EIO=04&transport=polling", E5),
     ] {
-        for (method, query) in requests.split(" | ").filter_map(|request| request.split_once(' ')) {
-            let target = format!("/socket.io/?{query}").replace("SID", &session.sid).replace("NOBODY", NOBODY);
-            let answer = server.ask(method, &target, &[], b"").await;
-            assert_eq!(answer.parts(), (400, body.to_owned()), "{method} {query}");
-            assert_eq!(answer.header("content-type"), Some("application/json"), "{method} {query}");
-        }
+        let answer = server.ask(method, &format!("/socket.io/?{query}"), &[], b"").await;
+        assert_eq!(answer.parts(), (400, error.to_owned()), "{method} {query}");
+        assert_eq!(answer.header("content-type"), Some("application/json"), "{method} {query}");
     }
     let head = server.ask("HEAD", "/socket.io/?EIO=4&transport=polling", &[], b"").await;
     assert_eq!((head.status, head.header("content-length")), (400, Some(E2.len().to_string().as_str())));
@@ -91,7 +87,7 @@ async fn a6_every_code_in_the_order_of_checks() {
 }
 
 #[tokio::test]
-async fn a6_an_unknown_sid_is_said_before_the_wrong_transport() {
+async fn an_unknown_session_id_takes_precedence_over_a_wrong_transport() {
     let server = Server::start().await;
     for (method, transport) in [("GET", "websocket"), ("POST", "websocket"), ("PUT", "polling")] {
         let target = format!("/socket.io/?EIO=4&transport={transport}&sid={NOBODY}");
@@ -100,7 +96,7 @@ async fn a6_an_unknown_sid_is_said_before_the_wrong_transport() {
 }
 
 #[tokio::test]
-async fn r_a4_eio_differs_from_the_sessions() {
+async fn a_request_of_another_revision_than_its_session_is_a_bad_request() {
     let server = Server::start().await;
     let session = server.open().await;
     for query in ["EIO=3&transport=polling", "transport=polling", "EIO=x&transport=polling"] {
@@ -113,7 +109,7 @@ async fn r_a4_eio_differs_from_the_sessions() {
 }
 
 #[tokio::test]
-async fn a6_other_methods_of_a_session() {
+async fn other_methods_on_a_session_are_405() {
     let server = Server::start().await;
     let session = server.open().await;
     for method in ["PUT", "DELETE", "PATCH", "OPTIONS"] {
@@ -124,7 +120,7 @@ async fn a6_other_methods_of_a_session() {
 }
 
 #[tokio::test]
-async fn a6_websocket_handshakes_that_are_refused_before_the_101() {
+async fn a_faulty_websocket_handshake_is_refused_before_the_101() {
     let server = Server::start().await;
     let session = server.open().await;
     server.no_ws("EIO=4").await.is(400, E0);
@@ -132,24 +128,21 @@ async fn a6_websocket_handshakes_that_are_refused_before_the_101() {
     server.no_ws("EIO=5&transport=websocket").await.is(400, E5);
     server.no_ws("transport=websocket").await.is(400, E5);
     server.no_ws(&session.query("polling")).await.is(400, E3);
-    for target in ["EIO=4&transport=websocket".to_owned(), session.query("websocket")] {
-        let target = format!("/socket.io/?{target}");
+    for query in ["EIO=4&transport=websocket", &session.query("websocket")] {
+        let target = format!("/socket.io/?{query}");
         for (name, value) in [
             ("Sec-WebSocket-Key", "short"),
             ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ"),
             ("Sec-WebSocket-Key", ""),
-            ("Sec-WebSocket-Version", "12"),
-            ("Sec-WebSocket-Version", ""),
             ("Connection", "keep-alive"),
             ("Upgrade", "h2c"),
         ] {
-            let change = |&(n, v): &(&'static str, &'static str)| (n, if n == name { value } else { v });
-            let headers: Vec<_> = UPGRADE.iter().map(change).filter(|(_, value)| !value.is_empty()).collect();
-            let answer = server.ask("GET", &target, &headers, b"").await;
+            let answer = server.ask("GET", &target, &upgrade_but(name, value), b"").await;
             assert_eq!(answer.status, 400, "{name}: {value}");
-            if name == "Sec-WebSocket-Version" {
-                assert_eq!(answer.header(name), Some("13"), "{value}");
-            }
+        }
+        for version in ["12", ""] {
+            let answer = server.ask("GET", &target, &upgrade_but("Sec-WebSocket-Version", version), b"").await;
+            assert_eq!((answer.status, answer.header("sec-websocket-version")), (400, Some("13")), "{version}");
         }
         assert_eq!(server.ask("POST", &target, UPGRADE, b"").await.status, 400);
     }
@@ -157,8 +150,14 @@ async fn a6_websocket_handshakes_that_are_refused_before_the_101() {
     session.candidate().await.text("2probe").await;
 }
 
+/// The headers that ask for a WebSocket, where one has another value, or is left out if that value is empty.
+fn upgrade_but<'h>(name: &str, value: &'h str) -> Vec<(&'h str, &'h str)> {
+    let change = |&(header, usual): &(&'static str, &'static str)| (header, if header == name { value } else { usual });
+    UPGRADE.iter().map(change).filter(|(_, value)| !value.is_empty()).collect()
+}
+
 #[tokio::test]
-async fn a11_the_101_offers_no_extension() {
+async fn the_101_accepts_no_extension() {
     let server = Server::start().await;
     let deflate = ("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits");
     let asked = [("upgrade", "WebSocket"), ("connection", "keep-alive, upgrade"), UPGRADE[2], UPGRADE[3], deflate];
@@ -168,10 +167,10 @@ async fn a11_the_101_offers_no_extension() {
     assert!(answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade")));
 }
 
-// A.10: CORS
+// CORS
 
 #[tokio::test]
-async fn r_a16_origin_is_echoed() {
+async fn the_origin_of_a_request_is_allowed_with_credentials() {
     let server = Server::start().await;
     for (query, status) in [("EIO=4&transport=polling", 200), ("", 400)] {
         let target = format!("/socket.io/?{query}");
@@ -187,7 +186,7 @@ async fn r_a16_origin_is_echoed() {
 }
 
 #[tokio::test]
-async fn a10_preflight() {
+async fn a_preflight_allows_the_headers_it_asks_for() {
     let server = Server::start().await;
     let asked = [("Origin", "http://a.b"), ("Access-Control-Request-Headers", "content-type,x-mine")];
     for query in ["", "?EIO=4&transport=polling&sid=x"] {

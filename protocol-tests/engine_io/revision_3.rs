@@ -1,14 +1,14 @@
-//! Revision 3, which clients of socket.io 1 and 2 speak: part B, and what it changes in part A.
+//! Revision 3, which clients of socket.io 1 and 2 speak: where it differs from revision 4 (PROTOCOL.md, "Engine.IO").
 
 use socket2me::proto::engine_io::Revision;
 
-use crate::wire::{Frame, Polling, Server, counted, refusal_v3};
-use crate::{E3, E5, small};
+use super::{E3, E5, small};
+use crate::support::wire::{Frame, Polling, Server, counted, refusal_v3};
 
-// A.4, B.1, B.6: handshake
+// Handshake
 
 #[tokio::test]
-async fn b6_handshake_over_polling_is_a_single_packet() {
+async fn a_polling_handshake_is_a_single_packet() {
     let server = Server::start().await;
     for words in ["EIO=3", "EIO=3&b64=1"] {
         let answer = server.get(&format!("{words}&transport=polling")).await;
@@ -27,7 +27,7 @@ async fn b6_handshake_over_polling_is_a_single_packet() {
 }
 
 #[tokio::test]
-async fn r_b4_the_40_is_the_second_message_on_a_websocket() {
+async fn a_websocket_joins_the_default_namespace_right_after_its_handshake() {
     let server = Server::start().await;
     let mut ws = server.ws("EIO=3&transport=websocket").await;
     let open = ws.next_text().await;
@@ -37,7 +37,7 @@ async fn r_b4_the_40_is_the_second_message_on_a_websocket() {
 }
 
 #[tokio::test]
-async fn r_a3_only_3_and_4_open_a_session() {
+async fn only_revisions_3_and_4_open_a_session() {
     let server = Server::start().await;
     for words in ["EIO=2", "EIO=5", "EIO=03", "EIO=3.0", "EIO=", "x=1"] {
         server.get(&format!("{words}&transport=polling")).await.is(400, E5);
@@ -46,7 +46,7 @@ async fn r_a3_only_3_and_4_open_a_session() {
 }
 
 #[tokio::test]
-async fn a6_a_revision_that_is_turned_off() {
+async fn a_revision_that_is_turned_off_opens_no_session() {
     for (on, opened, refused) in [(Revision::V3, "EIO=3", "EIO=4"), (Revision::V4, "EIO=4", "EIO=3")] {
         let server = Server::with(|config| config.engine_io = vec![on]).await;
         server.get(&format!("{refused}&transport=polling")).await.is(400, E5);
@@ -59,7 +59,7 @@ async fn a6_a_revision_that_is_turned_off() {
 }
 
 #[tokio::test]
-async fn r_a4_eio_differs_from_the_sessions() {
+async fn a_request_of_another_revision_than_its_session_is_a_bad_request() {
     let server = Server::start().await;
     let mut session = server.open_v3("EIO=3").await;
     for words in ["EIO=4", "EIO=2", "EIO=", "EIO=x"] {
@@ -68,7 +68,7 @@ async fn r_a4_eio_differs_from_the_sessions() {
         session.post("1:2").await.is(400, E3);
         server.no_ws(&session.query("websocket")).await.is(400, E3);
     }
-    // Without a word it is 3.
+    // A request without `EIO` is of revision 3.
     session.words = "x=1";
     session.pings().await;
     let mut ws = session.probed().await;
@@ -76,10 +76,10 @@ async fn r_a4_eio_differs_from_the_sessions() {
     ws.pings().await;
 }
 
-// A.7, B.5: polling
+// Polls and POSTs
 
 #[tokio::test]
-async fn b5_a_ping_is_answered_without_its_data() {
+async fn a_ping_is_answered_without_its_data() {
     let server = Server::start().await;
     let session = server.open_v3("EIO=3").await;
     let mut ws = server.open_ws_v3().await;
@@ -95,7 +95,7 @@ async fn b5_a_ping_is_answered_without_its_data() {
 }
 
 #[tokio::test]
-async fn b5_a_pong_of_a_client_closes() {
+async fn a_pong_from_the_client_closes_the_session() {
     let server = Server::start().await;
     for pong in ["3", "3probe"] {
         let session = server.open_v3("EIO=3").await;
@@ -110,7 +110,7 @@ async fn b5_a_pong_of_a_client_closes() {
 }
 
 #[tokio::test]
-async fn r_a6_get_while_a_get_is_pending() {
+async fn two_polls_at_once_close_the_session() {
     let server = Server::start().await;
     let session = server.open_v3("EIO=3").await;
     let mut first = session.held_poll().await;
@@ -120,7 +120,7 @@ async fn r_a6_get_while_a_get_is_pending() {
 }
 
 #[tokio::test]
-async fn r_a12_client_close_releases_one_get() {
+async fn the_clients_close_releases_one_poll() {
     let server = Server::start().await;
     for waits in [true, false] {
         let session = server.open_v3("EIO=3").await;
@@ -135,10 +135,10 @@ async fn r_a12_client_close_releases_one_get() {
 }
 
 #[tokio::test]
-async fn r_a13_server_close_reaches_the_next_get() {
+async fn the_servers_close_comes_with_the_next_poll() {
     let server = Server::start().await;
     let session = server.open_v3("EIO=3").await;
-    // Twenty refusals end a session in order.
+    // After twenty refusals the server closes the session.
     let names: Vec<_> = (0..20).map(|number| format!("/{number}")).collect();
     session.post(names.iter().map(|name| counted(&[&format!("40{name}")])).collect::<String>()).await.is(200, "ok");
     let expected: String = names.iter().map(|name| counted(&[&refusal_v3(name)])).collect();
@@ -147,7 +147,7 @@ async fn r_a13_server_close_reaches_the_next_get() {
 }
 
 #[tokio::test]
-async fn r_a10_octet_stream_post_too_large() {
+async fn a_post_of_bytes_over_the_limit_is_413_and_closes_the_session() {
     let server = small().await;
     let session = server.open_v3("EIO=3").await;
     let mut held = session.held_poll().await;
@@ -156,21 +156,21 @@ async fn r_a10_octet_stream_post_too_large() {
     session.is_gone().await;
 }
 
-// A.9: upgrade
+// Upgrade
 
 #[tokio::test]
-async fn r_a15_upgrade() {
+async fn an_upgrade_neither_loses_nor_repeats_a_packet() {
     let server = Server::start().await;
     let session = server.open_v3("EIO=3").await;
     let mut ws = session.candidate().await;
-    // A silent candidate changes nothing.
+    // While the candidate is silent, polling goes on.
     session.pings().await;
     let mut held = session.held_poll().await;
     ws.text("2probe").await;
     ws.expect("3probe").await;
     held.answer().await.is(200, "1:6");
     session.poll().await.is(200, "1:6");
-    // Data before the 5 goes over polling, what waits then over the WebSocket, which never sees a noop.
+    // Before the `5`, data goes over polling. What waits at the `5` goes over the WebSocket, and a noop never does.
     session.pings().await;
     session.post("5:40/b,").await.is(200, "ok");
     ws.text("5").await;
@@ -183,7 +183,7 @@ async fn r_a15_upgrade() {
 }
 
 #[tokio::test]
-async fn a9_wrong_frames_drop_the_candidate() {
+async fn a_wrong_frame_drops_the_candidate_and_polling_goes_on() {
     let server = Server::start().await;
     for frames in [&["40/a"][..], &["2"], &["3"], &["5"], &["1:2"], &[""], &["2probe", "2"], &["2probe", "2probe"]] {
         let session = server.open_v3("EIO=3").await;
@@ -199,10 +199,10 @@ async fn a9_wrong_frames_drop_the_candidate() {
     }
 }
 
-/// A visitor brings bytes, which must come to the poll as text or as bytes.
+/// Sends a visitor's bytes, which the poll must bring as base64 or as bytes.
 async fn polls_binary(server: &Server, session: &Polling<'_>, token: &str, is_text: bool, when: &str) {
     let _visitor = server.visit(token, &[1, 2, 3, 4]).await;
-    // After a probe, polls without packets are released.
+    // After a probe, polls are released with a noop.
     let answer = loop {
         let answer = session.poll().await;
         if answer.body != b"1:6" {
@@ -218,9 +218,9 @@ async fn polls_binary(server: &Server, session: &Polling<'_>, token: &str, is_te
     assert!(answer.body.ends_with(end), "{when}");
 }
 
-/// How binary travels belongs to a transport: a candidate's wish counts once it is the transport, and not before.
+/// A candidate's `b64` counts from the moment when the candidate is the session's transport.
 #[tokio::test]
-async fn a3_b64_is_the_transports_own() {
+async fn base64_is_chosen_for_each_transport_by_itself() {
     let server = Server::start().await;
     for (polling, websocket) in [("EIO=3", "EIO=3&b64=1"), ("EIO=3&b64=1", "EIO=3"), ("EIO=3&b64=1", "EIO=3&b64=true")]
     {
@@ -256,10 +256,10 @@ async fn a3_b64_is_the_transports_own() {
     }
 }
 
-// A.11, B.1: WebSocket
+// WebSocket
 
 #[tokio::test]
-async fn b1_binary_has_its_type_in_front() {
+async fn binary_on_a_websocket_has_its_type_in_front() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined_v3().await;
     let rows = [
@@ -285,7 +285,7 @@ async fn b1_binary_has_its_type_in_front() {
 }
 
 #[tokio::test]
-async fn b1_b64_on_the_websocket_request_asks_for_base64() {
+async fn a_websocket_opened_with_b64_gets_binary_as_base64() {
     let server = Server::start().await;
     let token = server.token().await;
     let mut ws = server.ws("EIO=3&transport=websocket&b64=1").await;
@@ -299,7 +299,7 @@ async fn b1_b64_on_the_websocket_request_asks_for_base64() {
 }
 
 #[tokio::test]
-async fn a11_packets_that_close() {
+async fn an_invalid_packet_closes_the_websocket() {
     let server = Server::start().await;
     for text in ["1", "", "4", "abc", "7", "b", "bAQID", "b4!!!!", "1:2"] {
         let mut ws = server.open_ws_v3().await;
@@ -308,7 +308,7 @@ async fn a11_packets_that_close() {
     }
     for data in [&b""[..], b"\x00", b"\x01\x02", b"\x05\x04", b"4", b"\xff"] {
         let (mut ws, token) = server.joined_v3().await;
-        // It is due, so that nothing but its type is wrong.
+        // An attachment is due, so that only the type byte is wrong.
         ws.text(&format!(r#"451-/{token},["a",{{"_placeholder":true,"num":0}}]"#)).await;
         ws.binary(data).await;
         ws.closes(None, &format!("{data:?}")).await;
@@ -316,7 +316,7 @@ async fn a11_packets_that_close() {
 }
 
 #[tokio::test]
-async fn a11_packets_that_are_ignored() {
+async fn packets_without_a_meaning_are_ignored() {
     let server = Server::start().await;
     let mut ws = server.open_ws_v3().await;
     let session = server.open_v3("EIO=3").await;

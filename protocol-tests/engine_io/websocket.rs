@@ -1,28 +1,28 @@
-//! The upgrade and the WebSocket itself: parts A.1, A.9, A.11.
+//! The upgrade and the WebSocket itself (PROTOCOL.md, "Engine.IO packets" and "A session").
 
 use std::time::Instant;
 
-use crate::wire::{Frame, Server, UPGRADE, refusal};
-use crate::{E3, ms, small};
+use super::{E3, ms, small};
+use crate::support::wire::{Frame, Server, UPGRADE, refusal};
 
-// A.9: upgrade
+// Upgrade
 
 #[tokio::test]
-async fn r_a15_upgrade() {
+async fn an_upgrade_neither_loses_nor_repeats_a_packet() {
     let server = Server::start().await;
     let session = server.open().await;
     let mut ws = session.candidate().await;
-    // A silent candidate changes nothing.
+    // While the candidate is silent, polling goes on.
     let mut held = session.held_poll().await;
     session.post("40/a,").await.is(200, "ok");
     held.answer().await.is(200, &refusal("/a"));
-    // The probe frees the poll that waits, and those that come after it.
+    // The probe releases the poll that waits, and each that comes after it.
     let mut held = session.held_poll().await;
     ws.text("2probe").await;
     ws.expect("3probe").await;
     held.answer().await.is(200, "6");
     session.poll().await.is(200, "6");
-    // Data before the 5 goes over polling, what waits then over the WebSocket, which never sees a noop.
+    // Before the `5`, data goes over polling. What waits at the `5` goes over the WebSocket, and a noop never does.
     session.is_alive().await;
     session.post("40/b,").await.is(200, "ok");
     ws.text("5").await;
@@ -35,7 +35,7 @@ async fn r_a15_upgrade() {
 }
 
 #[tokio::test]
-async fn a9_get_that_races_the_5_is_rejected() {
+async fn a_poll_that_meets_the_end_of_an_upgrade_is_rejected() {
     let server = Server::start().await;
     let session = server.open().await;
     let mut ws = session.probed().await;
@@ -46,7 +46,7 @@ async fn a9_get_that_races_the_5_is_rejected() {
 }
 
 #[tokio::test]
-async fn a9_wrong_frames_drop_the_candidate() {
+async fn a_wrong_frame_drops_the_candidate_and_polling_goes_on() {
     let server = Server::start().await;
     for frames in [&["40/a,"][..], &["2"], &["5"], &["x"], &[""], &["2probe", "40/a,"], &["2probe", "2probe"]] {
         let session = server.open().await;
@@ -63,8 +63,8 @@ async fn a9_wrong_frames_drop_the_candidate() {
 }
 
 #[tokio::test]
-async fn a9_upgrade_timeout_drops_the_candidate() {
-    let server = Server::with(|config| config.upgrade_timeout = ms(100)).await;
+async fn an_upgrade_that_takes_too_long_drops_the_candidate() {
+    let server = Server::with(|config| config.upgrade_timeout = ms(500)).await;
     for probed in [false, true] {
         let session = server.open().await;
         let start = Instant::now();
@@ -74,13 +74,13 @@ async fn a9_upgrade_timeout_drops_the_candidate() {
             ws.expect("3probe").await;
         }
         ws.closes(None, "timeout").await;
-        assert!(start.elapsed() >= ms(100));
+        assert!(start.elapsed() >= ms(500));
         session.is_alive().await;
     }
 }
 
 #[tokio::test]
-async fn a9_second_candidate_is_closed_and_the_first_goes_on() {
+async fn a_second_candidate_is_closed_and_the_first_goes_on() {
     let server = Server::start().await;
     let session = server.open().await;
     let mut ws = session.candidate().await;
@@ -93,7 +93,7 @@ async fn a9_second_candidate_is_closed_and_the_first_goes_on() {
 }
 
 #[tokio::test]
-async fn a9_candidate_dies_and_polling_lives() {
+async fn a_lost_candidate_leaves_the_session_polling() {
     let server = Server::start().await;
     let session = server.open().await;
     let mut ws = session.candidate().await;
@@ -103,14 +103,14 @@ async fn a9_candidate_dies_and_polling_lives() {
     drop(session.probed().await);
     server.settle().await;
     session.is_alive().await;
-    // A poll is held again as if there had been no candidate, and another candidate has a place.
+    // Polls are held again, and another candidate may come.
     let mut held = session.held_poll().await;
     let _candidate = session.probed().await;
     held.answer().await.is(200, "6");
 }
 
 #[tokio::test]
-async fn a9_session_dies_and_so_does_the_candidate() {
+async fn a_session_that_ends_closes_its_candidate() {
     let server = Server::start().await;
     for body in ["1", "9"] {
         let session = server.open().await;
@@ -120,10 +120,10 @@ async fn a9_session_dies_and_so_does_the_candidate() {
     }
 }
 
-// A.1, A.11: WebSocket
+// WebSocket
 
 #[tokio::test]
-async fn r_a1_text_b_is_binary() {
+async fn binary_may_come_as_base64_text() {
     let server = Server::start().await;
     let (mut ws, token) = (server.open_ws().await, server.token().await);
     ws.join(&token).await;
@@ -136,7 +136,7 @@ async fn r_a1_text_b_is_binary() {
 }
 
 #[tokio::test]
-async fn r_a1_b64_on_the_websocket_request_asks_for_base64() {
+async fn a_websocket_opened_with_b64_gets_binary_as_base64() {
     let server = Server::start().await;
     let token = server.token().await;
     let mut ws = server.ws("EIO=4&transport=websocket&b64=1").await;
@@ -148,7 +148,7 @@ async fn r_a1_b64_on_the_websocket_request_asks_for_base64() {
 }
 
 #[tokio::test]
-async fn a11_frames_that_break_the_protocol() {
+async fn a_frame_against_rfc_6455_closes_with_the_code_for_it() {
     let server = small().await;
     for (first, payload, code) in [
         (0x82, &[0; 4001][..], 1009),
@@ -168,7 +168,7 @@ async fn a11_frames_that_break_the_protocol() {
 }
 
 #[tokio::test]
-async fn a11_packets_that_close() {
+async fn an_invalid_packet_closes_the_websocket() {
     let server = Server::start().await;
     for text in ["1", "", "4", "abc", "7", "b!!!!"] {
         let mut ws = server.open_ws().await;
@@ -178,7 +178,7 @@ async fn a11_packets_that_close() {
 }
 
 #[tokio::test]
-async fn a11_packets_that_are_ignored_and_frames_that_are_fine() {
+async fn control_frames_and_packets_without_a_meaning_leave_the_session_alone() {
     let server = Server::start().await;
     let mut ws = server.open_ws().await;
     for text in ["0", "0{}", "3", "5", "6"] {
@@ -196,7 +196,7 @@ async fn a11_packets_that_are_ignored_and_frames_that_are_fine() {
 }
 
 #[tokio::test]
-async fn a11_close_frame_is_echoed() {
+async fn a_close_frame_is_echoed() {
     let server = Server::start().await;
     let mut ws = server.open_ws().await;
     ws.frame(0x88, &1000_u16.to_be_bytes()).await;

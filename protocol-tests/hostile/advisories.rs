@@ -1,20 +1,20 @@
-//! What has happened to other servers of these protocols, each under the name by which it is known.
+//! Faults that other servers of these protocols had. Each test is named after the advisory.
 
 use std::collections::HashSet;
 
-use crate::figures::watched;
-use crate::wire::{Frame, Server, UPGRADE, Ws, frame, refusal, sid_of};
-use crate::{ack, go, id_of, serves};
+use super::figures::watched;
+use super::{ack, go, id_of, serves};
+use crate::support::wire::{Frame, Server, UPGRADE, Ws, frame, refusal, sid_of};
 
 const E0: &str = r#"{"code":0,"message":"Transport unknown"}"#;
 
-/// The bytes of a request for a WebSocket.
+/// Writes a request for a WebSocket.
 pub(crate) fn upgrade(query: &str) -> String {
     let headers = UPGRADE.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<String>();
     format!("GET /socket.io/?{query} HTTP/1.1\r\nHost: test\r\n{headers}\r\n")
 }
 
-/// R-E1: twenty characters of base64, 120 bits, none of which stands still.
+/// An id is twenty characters of base64, 120 random bits, and each place of it varies.
 #[tokio::test]
 async fn cve_2017_16031_session_ids_are_not_predictable() {
     let server = Server::start().await;
@@ -40,7 +40,7 @@ async fn cve_2016_10518_a_pong_has_the_bytes_of_its_ping_and_no_others() {
     ws.closes(Some(1002), "a ping has 125 bytes at the most").await;
 }
 
-/// Headers of the handshake that have sent parsers into crashes and endless loops.
+/// Values of headers that made parsers of the handshake crash or loop for ever.
 #[tokio::test]
 async fn ghsa_5v72_cve_2021_32640_crafted_extensions_and_protocols() {
     let server = Server::start().await;
@@ -68,7 +68,7 @@ async fn ghsa_5v72_cve_2021_32640_crafted_extensions_and_protocols() {
     }
 }
 
-/// The frame is there before anybody could listen for its fault.
+/// The frame arrives with the request, before a listener for errors could be attached.
 #[tokio::test]
 async fn cve_2022_21676_an_invalid_frame_right_after_the_upgrade() {
     let server = Server::start().await;
@@ -76,7 +76,7 @@ async fn cve_2022_21676_an_invalid_frame_right_after_the_upgrade() {
         let mut peer = server.peer().await;
         peer.send(&[upgrade("EIO=4&transport=websocket").as_bytes(), &frame(first, b"2probe")].concat()).await;
         assert_eq!(peer.answer().await.status, 101);
-        // Whether the handshake was faster is no matter.
+        // The open packet may or may not have been sent before the server read the frame.
         let mut ws = Ws { peer };
         let mut said = ws.next().await;
         if matches!(said, Frame::Text(_)) {
@@ -124,7 +124,7 @@ async fn cve_2023_31125_odd_transports_on_an_upgrade() {
     session.is_alive().await;
 }
 
-/// R-E3: numbers and names that never end cost no more than their bytes.
+/// Reading a number or a name that never ends takes time in proportion to its bytes.
 #[tokio::test]
 async fn cve_2020_36049_long_digits_and_namespaces() {
     const LENGTH: usize = 4_000_000;
@@ -155,7 +155,7 @@ async fn cve_2020_36048_a_polling_body_in_many_small_chunks() {
     let session = server.open().await;
     let mut post = session.begun_post("Transfer-Encoding: chunked", b"1\r\n4\r\n1\r\n2\r\n").await;
     post.send(&[b"1\r\nx\r\n".repeat(200_000), b"0\r\n\r\n".to_vec()].concat()).await;
-    // The payload is one, what is in it is no packet.
+    // The body is a valid payload, but its packet closes the session.
     post.answer().await.is(200, "ok");
     session.is_gone().await;
 }
@@ -171,7 +171,7 @@ async fn cve_2024_37890_more_headers_than_the_limit_on_an_upgrade() {
     server.open_ws().await.is_alive().await;
 }
 
-/// A parser that begins anew with each read needs minutes for this.
+/// A parser that starts over with each read needs minutes for this head.
 #[tokio::test]
 async fn cve_2023_43669_a_long_head_in_small_pieces() {
     let server = Server::start().await;
@@ -196,7 +196,7 @@ async fn cve_2026_48802_pongs_start_no_tasks() {
 }
 
 #[tokio::test]
-async fn r_e13_what_visitors_send_may_be_deep_and_have_odd_names() {
+async fn deep_json_and_odd_names_from_visitors_reach_the_end() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined().await;
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -217,7 +217,7 @@ async fn r_e13_what_visitors_send_may_be_deep_and_have_odd_names() {
 }
 
 #[tokio::test]
-async fn r_e15_nothing_is_compressed() {
+async fn nothing_is_compressed() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined().await;
     let accept = [("Accept-Encoding", "gzip, deflate, br, zstd")];

@@ -1,15 +1,15 @@
-//! Every limit of `--help`, set small: what is over it gets the right answer, is counted, and finds room again when others
-//! have left. The memory for bodies has a room of its own, `memory`.
+//! Every limit of `--help`, set low: what exceeds it gets the right answer and is counted, and is served again when others
+//! have left. The limit on memory has a file of its own, `memory`.
 
 use std::time::Instant;
 
-use crate::figures::watched;
-use crate::wire::{Peer, Server};
-use crate::{ack, go, ms, serves, visitor};
+use super::figures::watched;
+use super::{ack, go, ms, narrow, serves, visitor};
+use crate::support::wire::{Peer, Server};
 
 pub(crate) const TOO_MANY_SESSIONS: &str = r#"{"code":4,"message":"Too many sessions, try again later"}"#;
 
-/// A connection that is refused unasked, with an answer that is whole.
+/// The connection gets a whole 503 without a request, and is closed.
 async fn is_refused(mut peer: Peer) {
     let answer = peer.answer().await;
     assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("server-busy")));
@@ -24,7 +24,7 @@ async fn is_served(peer: &mut Peer) {
 }
 
 #[tokio::test]
-async fn connections() {
+async fn connections_over_the_limit_are_refused() {
     let (server, figures) = watched(|config| config.limits.max_connections = 3).await;
     let mut held = [server.peer().await, server.peer().await, server.peer().await];
     for peer in &mut held {
@@ -42,7 +42,7 @@ async fn connections() {
 }
 
 #[tokio::test]
-async fn connections_of_one_address() {
+async fn connections_of_one_address_over_its_limit_are_refused() {
     let (server, figures) = watched(|config| config.limits.max_connections_per_address = Some(2)).await;
     let (mut ws, token) = server.joined().await;
     serves(&server, &mut ws, &token).await;
@@ -58,7 +58,7 @@ async fn connections_of_one_address() {
 }
 
 #[tokio::test]
-async fn sessions() {
+async fn sessions_over_the_limit_are_refused() {
     let (server, figures) = watched(|config| config.limits.max_sessions = 2).await;
     let (polling, mut ws) = (server.open().await, server.open_ws().await);
     assert_eq!(figures.used("sessions").await, 2);
@@ -77,7 +77,7 @@ async fn sessions() {
 }
 
 #[tokio::test]
-async fn sessions_of_one_address() {
+async fn sessions_of_one_address_over_its_limit_are_refused() {
     let (server, figures) = watched(|config| {
         config.limits.max_sessions_per_address = Some(1);
         config.trust_proxy = vec!["127.0.0.0/8".parse().unwrap()];
@@ -92,7 +92,7 @@ async fn sessions_of_one_address() {
         ("192.0.2.2", 200),
         ("2001:db8::1", 200),
         ("2001:db8::2", 503),
-        // The proxy alone is many.
+        // Connections of the proxy itself are not limited.
         ("", 200),
         ("", 200),
     ] {
@@ -103,7 +103,7 @@ async fn sessions_of_one_address() {
 }
 
 #[tokio::test]
-async fn tokens() {
+async fn no_token_is_made_over_the_limit_until_one_expires() {
     let (server, figures) = watched(|config| {
         config.limits.max_tokens = 2;
         (config.token_ttl, config.token_grace) = (ms(500), Some(ms(0)));
@@ -112,7 +112,7 @@ async fn tokens() {
     let begun = Instant::now();
     let _ = (server.token().await, server.token().await);
     let answer = server.ask("GET", "/new", &[], b"").await;
-    assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("store-unavailable")));
+    assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("server-busy")));
     assert_eq!((answer.header("retry-after"), figures.get("tokens").await), (Some("1"), 2));
     while server.ask("GET", "/new", &[], b"").await.status != 200 {
         assert!(begun.elapsed() < ms(10_000), "no token expires");
@@ -120,14 +120,14 @@ async fn tokens() {
 }
 
 #[tokio::test]
-async fn exchanges_of_a_tunnel_and_of_all() {
+async fn exchanges_over_the_limit_of_a_tunnel_or_of_the_server_are_503() {
     let (server, figures) = watched(|config| {
         (config.limits.max_exchanges, config.limits.max_exchanges_per_tunnel) = (3, 2);
     })
     .await;
     let ((mut one, first), (mut other, second)) = (server.joined().await, server.joined().await);
     let mut waiting = vec![visitor(&server, &mut one, &first).await, visitor(&server, &mut one, &first).await];
-    let refused = |answer: crate::wire::Answer, code| {
+    let refused = |answer: crate::support::wire::Answer, code| {
         assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some(code)));
         assert_eq!(answer.header("retry-after"), Some("1"));
     };
@@ -137,7 +137,7 @@ async fn exchanges_of_a_tunnel_and_of_all() {
     assert_eq!(figures.used("exchanges").await, 3);
     assert_eq!((figures.outcomes("overloaded").await, figures.outcomes("server-busy").await), (1, 1));
     assert_eq!(figures.refused("exchanges").await, 1, "that of all is used up once");
-    // One hangs up, one is answered, one loses its end.
+    // One visitor hangs up, one is answered, and one loses its end.
     drop(waiting.pop());
     figures.until_used("exchanges", |used| used == 2, "a visitor hung up").await;
     ack(&mut other, &second, &id, r#"["x"]"#).await;
@@ -151,7 +151,7 @@ async fn exchanges_of_a_tunnel_and_of_all() {
 }
 
 #[tokio::test]
-async fn r_e16_namespaces() {
+async fn a_namespace_over_the_limit_is_refused_until_another_is_left() {
     const REFUSAL: &str = "too many namespaces on one connection: connect with forceNew";
     let server = Server::with(|config| config.limits.max_namespaces = 2).await;
     let (mut ws, first) = server.joined().await;
@@ -164,16 +164,16 @@ async fn r_e16_namespaces() {
     serves(&server, &mut ws, &third).await;
 }
 
-/// The default namespace, in which every client of revision 3 is, holds no token.
+/// A client of revision 3 is always in the default namespace, so it could otherwise join no token with a limit of one.
 #[tokio::test]
-async fn r_e16_one_namespace_is_enough_for_a_token_in_revision_3() {
+async fn the_default_namespace_of_revision_3_is_not_counted() {
     let server = Server::with(|config| config.limits.max_namespaces = 1).await;
     let (mut ws, token) = server.joined_v3().await;
     serves(&server, &mut ws, &token).await;
 }
 
 #[tokio::test]
-async fn cve_2026_33151_attachments() {
+async fn cve_2026_33151_more_attachments_than_the_limit_close_the_session() {
     let server = Server::with(|config| config.limits.max_attachments = 2).await;
     for (count, fits) in [(1, true), (2, true), (3, false), (10, false), (99, false)] {
         let (mut ws, token) = server.joined().await;
@@ -192,7 +192,7 @@ async fn cve_2026_33151_attachments() {
 const PARSE_ERRORS: &str = r#"sessions_ended_total{reason="parse-error"}"#;
 
 #[tokio::test]
-async fn depth_of_a_packet_with_attachments() {
+async fn json_too_deep_in_a_packet_with_attachments_closes_the_session() {
     let (server, figures) = watched(|config| config.limits.max_depth = 8).await;
     for (depth, fits) in [(1, true), (7, true), (8, false), (5_000, false)] {
         let (mut ws, token) = server.joined().await;
@@ -209,7 +209,7 @@ async fn depth_of_a_packet_with_attachments() {
 }
 
 #[tokio::test]
-async fn packets_of_a_polling_body() {
+async fn too_many_packets_in_a_polling_body_close_the_session() {
     let (server, figures) = watched(|config| config.limits.max_packets = 3).await;
     let polling = server.open().await;
     polling.post("3\x1e3\x1e3").await.is(200, "ok");
@@ -220,7 +220,7 @@ async fn packets_of_a_polling_body() {
 }
 
 #[tokio::test]
-async fn heads_and_headers() {
+async fn heads_over_their_limits_are_431() {
     for (max_headers, count, status) in [(10, 9, 200), (10, 10, 431), (300, 299, 200), (300, 300, 431)] {
         let (server, figures) = watched(|config| config.limits.max_headers = max_headers).await;
         let headers = vec![("X-A", "1"); count];
@@ -232,4 +232,64 @@ async fn heads_and_headers() {
         let answer = server.ask("GET", "/healthz", &[("X-A", &"x".repeat(length))], b"").await;
         assert_eq!(answer.status, status, "{length} of {max_head}");
     }
+}
+
+#[tokio::test]
+async fn visitors_that_send_no_body_do_not_shut_a_tunnel() {
+    let (server, figures) = watched(|config| {
+        config.limits.max_exchanges_per_tunnel = 1;
+        (config.limits.max_uploads, config.limits.max_uploads_per_address) = (3, Some(2));
+        config.trust_proxy = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let (mut ws, token) = server.joined().await;
+    let silent = |address: &'static str| {
+        let (server, token) = (&server, &token);
+        async move {
+            let mut peer = server.peer().await;
+            let head = format!(
+                "POST {} HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: {address}\r\nContent-Length: 10\r\n\r\n",
+                go(token)
+            );
+            peer.send(head.as_bytes()).await;
+            peer
+        }
+    };
+    let mut held = vec![silent("192.0.2.1").await, silent("192.0.2.1").await];
+    figures.until_used("uploads", |used| used == 2, "two bodies are arriving").await;
+    let answer = silent("192.0.2.1").await.answer().await;
+    assert_eq!((answer.status, answer.header("x-socket2me-error")), (429, Some("too-many-uploads")));
+    assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("1"), Some("close")));
+    held.push(silent("192.0.2.2").await);
+    figures.until_used("uploads", |used| used == 3, "three bodies are arriving").await;
+    let answer = silent("192.0.2.3").await.answer().await;
+    assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("server-busy")));
+    assert_eq!((figures.refused("uploads").await, figures.refused("uploads-per-address").await), (1, 1));
+    // The tunnel's only place is free, and a body that comes with its head waits for nothing.
+    serves(&server, &mut ws, &token).await;
+    let whole = [("X-Forwarded-For", "192.0.2.1"), ("Content-Type", "text/plain")];
+    let mut visitor = server.send("POST", &go(&token), &whole, b"whole").await;
+    let id = super::id_of(&ws.next_text().await);
+    ack(&mut ws, &token, &id, r#"["served"]"#).await;
+    visitor.answer().await.is(200, "served");
+    drop(held);
+    figures.until_used("uploads", |used| used == 0, "the visitors have left").await;
+}
+
+#[tokio::test]
+async fn an_exchange_has_its_place_until_its_response_is_read() {
+    let (server, figures) = watched(|config| config.limits.max_exchanges_per_tunnel = 1).await;
+    let (mut ws, token) = server.joined().await;
+    let mut visitor = narrow(&server).await;
+    visitor.send(format!("GET {} HTTP/1.1\r\nHost: test\r\n\r\n", go(&token)).as_bytes()).await;
+    let id = super::id_of(&ws.next_text().await);
+    ack(&mut ws, &token, &id, &format!(r#"["{}"]"#, "x".repeat(8 << 20))).await;
+    assert_eq!(visitor.head().await.status, 200);
+    assert_eq!((figures.used("exchanges").await, figures.outcomes("answered").await), (1, 0));
+    let answer = server.ask("GET", &go(&token), &[], b"").await;
+    assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("overloaded")));
+    visitor.exactly(8 << 20).await;
+    figures.until_used("exchanges", |used| used == 0, "the response is read").await;
+    assert_eq!(figures.outcomes("answered").await, 1);
+    serves(&server, &mut ws, &token).await;
 }

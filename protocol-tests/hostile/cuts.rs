@@ -1,14 +1,14 @@
-//! A connection that is cut after any byte of a handshake or an upgrade, in order or not: the session goes on polling, or ends
-//! and says so, and the next end finds everything as it should be.
+//! Connections that are cut after any byte of a handshake or an upgrade, with FIN or with a reset. The session goes on
+//! polling, or ends; the next end is served.
 
 use tokio::io::AsyncWriteExt as _;
 
-use crate::advisories::upgrade;
-use crate::figures::{Figures, watched};
-use crate::wire::{Peer, Polling, Server, counted, frame};
-use crate::{go, id_of, serves};
+use super::advisories::upgrade;
+use super::figures::{Figures, watched};
+use super::{go, id_of, serves};
+use crate::support::wire::{Peer, Polling, Server, counted, frame};
 
-/// What the requests of each revision say.
+/// The query of each revision's requests.
 const REVISIONS: [&str; 2] = ["EIO=4", "EIO=3"];
 
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +18,7 @@ enum Cut {
 }
 
 impl Cut {
-    /// Gives what the server still said, if anybody heard it.
+    /// Cuts the connection. After a FIN, returns what the server still sent.
     async fn cut(self, mut peer: Peer) -> Option<Vec<u8>> {
         match self {
             Self::Fin => {
@@ -33,19 +33,19 @@ impl Cut {
     }
 }
 
-/// Only a whole request is granted.
+/// A request is granted if it was whole, and only then.
 fn is_granted(said: Option<&[u8]>, whole: bool, what: &str) {
     if let Some(said) = said {
         assert_eq!(said.starts_with(b"HTTP/1.1 101 "), whole, "{what}: {}", String::from_utf8_lossy(said));
     }
 }
 
-/// The polling body of one packet, in the session's revision.
+/// Encodes one packet as a polling body of the session's revision.
 fn payload(session: &Polling<'_>, packet: &str) -> String {
     if session.words == "EIO=3" { counted(&[packet]) } else { packet.to_owned() }
 }
 
-/// An end that polls.
+/// Opens a polling session that joins this token.
 async fn polling_end<'s>(server: &'s Server, words: &'static str, token: &str) -> Polling<'s> {
     let session = if words == "EIO=3" { server.open_v3(words).await } else { server.open().await };
     session.post(payload(&session, &format!("40/{token},"))).await.is(200, "ok");
@@ -53,11 +53,11 @@ async fn polling_end<'s>(server: &'s Server, words: &'static str, token: &str) -
     session
 }
 
-/// Another visitor is served by it.
+/// The polling end serves another visitor.
 async fn serves_by_polling(server: &Server, session: &Polling<'_>, token: &str, what: &str) {
     let mut visitor = server.send("GET", &go(token), &[], b"").await;
     let request = loop {
-        // A probe that was answered releases polls, until its loss is known.
+        // Until the server knows that the probed candidate is lost, polls are released with a noop.
         let answer = session.poll().await;
         assert_eq!(answer.status, 200, "{what}: {}", answer.text());
         if answer.text() != payload(session, "6") {
@@ -69,14 +69,14 @@ async fn serves_by_polling(server: &Server, session: &Polling<'_>, token: &str, 
     assert_eq!(visitor.answer().await.text(), "served", "{what}");
 }
 
-/// Beside those who are there all the time.
+/// Waits until only these connections and sessions are left.
 async fn nothing_is_left(figures: &Figures, connections: u64, sessions: u64, what: &str) {
     figures.until_used("connections", |used| used == connections, what).await;
     figures.until_used("sessions", |used| used == sessions, what).await;
 }
 
 #[tokio::test]
-async fn a_direct_handshake_and_its_join_are_cut_anywhere() {
+async fn a_handshake_and_a_join_may_be_cut_after_any_byte() {
     let (server, figures) = watched(|_| ()).await;
     let (mut beside, token) = server.joined().await;
     let other = server.token().await;
@@ -102,7 +102,7 @@ async fn a_direct_handshake_and_its_join_are_cut_anywhere() {
 }
 
 #[tokio::test]
-async fn an_upgrade_request_is_cut_anywhere() {
+async fn an_upgrade_request_may_be_cut_after_any_byte() {
     let (server, figures) = watched(|_| ()).await;
     let (mut beside, beside_token) = server.joined().await;
     for words in REVISIONS {
@@ -119,7 +119,7 @@ async fn an_upgrade_request_is_cut_anywhere() {
                 serves(&server, &mut beside, &beside_token).await;
                 if length + 3 >= request.len() {
                     nothing_is_left(&figures, 1, 2, &what).await;
-                    // There is a place for a candidate.
+                    // Another candidate may come.
                     drop(session.probed().await);
                     nothing_is_left(&figures, 1, 2, &what).await;
                 }
@@ -132,7 +132,7 @@ async fn an_upgrade_request_is_cut_anywhere() {
 }
 
 #[tokio::test]
-async fn the_frames_of_an_upgrade_are_cut_anywhere() {
+async fn the_frames_of_an_upgrade_may_be_cut_after_any_byte() {
     let (server, figures) = watched(|_| ()).await;
     let (mut beside, beside_token) = server.joined().await;
     let frames = [frame(0x81, b"2probe"), frame(0x81, b"5")].concat();
@@ -149,12 +149,12 @@ async fn the_frames_of_an_upgrade_are_cut_anywhere() {
             cut.cut(candidate.peer).await;
             serves(&server, &mut beside, &beside_token).await;
             if length < frames.len() {
-                // Before its loss is known, another candidate has no place.
+                // Until the server knows that the candidate is lost, it refuses another.
                 nothing_is_left(&figures, 1, 2, &what).await;
                 serves_by_polling(&server, &session, &token, &what).await;
             }
         }
-        // The last one was whole: the session was on that WebSocket, and is gone with it.
+        // The last upgrade was complete: the session was on that WebSocket, and ended with it.
         nothing_is_left(&figures, 1, 1, &format!("{words}, {cut:?}: an upgraded session that was cut")).await;
         let answer = server.ask("GET", &go(&token), &[], b"").await;
         assert_eq!(answer.header("x-socket2me-error"), Some("client-not-connected"));

@@ -1,4 +1,4 @@
-//! A server whose figures are looked at.
+//! A server with its figures, as `--metrics-listen` serves them.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use socket2me::config::ServeConfig;
 use tokio::net::TcpStream;
 
-use crate::wire::{Peer, Server};
+use crate::support::wire::{Peer, Server};
 
-/// How long a figure may take to become what it must be.
+/// How long a test waits for a figure to become right before it fails.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The figures of a server.
+/// Reads the figures of a server from this address.
 pub(crate) struct Figures(SocketAddr);
 
-/// A server with figures.
+/// Starts a server that serves its figures.
 pub(crate) async fn watched(change: impl FnOnce(&mut ServeConfig)) -> (Server, Figures) {
     let address = free_address();
     let server = Server::with(|config| {
@@ -31,8 +31,8 @@ pub(crate) async fn watched(change: impl FnOnce(&mut ServeConfig)) -> (Server, F
     (server, Figures(address))
 }
 
-/// An address where nobody listens. The server tells the one it took only to its log; so that nobody takes this one
-/// meanwhile, each is on an address of its own within this machine, where there are such.
+/// Finds a free address for the figures. With port 0 the server would tell the port only to its log. So that no other test
+/// takes the port before the server does, each test uses a loopback address of its own, where the system has more than one.
 fn free_address() -> SocketAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [low, high, ..] = std::process::id().to_le_bytes();
@@ -45,36 +45,36 @@ fn free_address() -> SocketAddr {
 }
 
 impl Figures {
-    /// All of them.
+    /// Reads all figures.
     pub(crate) async fn all(&self) -> String {
         let mut peer = Peer::new(TcpStream::connect(self.0).await.unwrap());
         peer.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").await;
         peer.answer().await.text()
     }
 
-    /// One, by its name behind `socket2me_`.
+    /// Reads the figure whose name, after `socket2me_`, is this.
     pub(crate) async fn get(&self, name: &str) -> u64 {
         let all = self.all().await;
         let line = all.lines().find_map(|line| line.strip_prefix("socket2me_")?.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name} in {all}")).parse().unwrap()
     }
 
-    /// What is taken of a budget.
+    /// What is in use of a budget.
     pub(crate) async fn used(&self, budget: &str) -> u64 {
         self.get(&format!(r#"in_use{{budget="{budget}"}}"#)).await
     }
 
-    /// How often a budget was used up.
+    /// How often a budget was exhausted.
     pub(crate) async fn refused(&self, budget: &str) -> u64 {
         self.get(&format!(r#"refused_total{{budget="{budget}"}}"#)).await
     }
 
-    /// What came of exchanges, by the outcome.
+    /// How many exchanges had this outcome.
     pub(crate) async fn outcomes(&self, outcome: &str) -> u64 {
         self.get(&format!(r#"exchanges_total{{outcome="{outcome}"}}"#)).await
     }
 
-    /// Waits until so much of a budget is taken.
+    /// Waits until what is in use of a budget is as wanted.
     pub(crate) async fn until_used(&self, budget: &str, wanted: impl Fn(u64) -> bool, what: &str) {
         let begun = Instant::now();
         loop {
@@ -86,7 +86,7 @@ impl Figures {
         }
     }
 
-    /// Everything that was taken has come back.
+    /// Waits until nothing of any budget is in use.
     pub(crate) async fn all_given_back(&self, what: &str) {
         for budget in ["exchanges", "bytes", "sessions", "connections"] {
             self.until_used(budget, |used| used == 0, what).await;

@@ -1,12 +1,12 @@
-//! Sessions that are opened and left alone, as many as one address may have: they are in nobody's way but their own.
+//! Floods of sessions that are opened and left alone: they use up the limit of their address, and nothing else.
 
-use crate::budgets::TOO_MANY_SESSIONS;
-use crate::figures::{Figures, watched};
-use crate::misbehaviour::undisturbed;
-use crate::ms;
-use crate::wire::{Answer, Server};
+use super::budgets::TOO_MANY_SESSIONS;
+use super::figures::{Figures, watched};
+use super::misbehaviour::undisturbed;
+use super::ms;
+use crate::support::wire::{Answer, Server};
 
-/// Sessions of one address, with that of the end beside.
+/// The limit on sessions of one address, of which the end beside the flood takes one.
 const LIMIT: u64 = 50;
 
 fn is_too_many(answer: &Answer) {
@@ -14,7 +14,7 @@ fn is_too_many(answer: &Answer) {
     assert_eq!((answer.header("retry-after"), answer.header("content-type")), (Some("1"), Some("application/json")));
 }
 
-/// Opens sessions until there are no more, and each further one is refused.
+/// Opens sessions up to the limit; each further one is refused.
 async fn fill(server: &Server, figures: &Figures, words: &str) {
     assert_eq!(figures.used("sessions").await, 1, "the end beside is alone");
     let refused = figures.refused("sessions-per-address").await;
@@ -46,11 +46,11 @@ async fn a_flood(words: &str) {
 }
 
 #[tokio::test]
-async fn r_e1_a_flood_of_sessions_that_are_never_polled() {
+async fn a_flood_of_sessions_that_never_poll_is_bounded_and_ends() {
     a_flood("EIO=4").await;
 }
 
 #[tokio::test]
-async fn r_e1_a_flood_of_sessions_that_are_never_polled_in_revision_3() {
+async fn a_flood_of_sessions_of_revision_3_that_never_poll_is_bounded_and_ends() {
     a_flood("EIO=3").await;
 }

@@ -1,14 +1,14 @@
-//! One tunnel's end, its acks and its requests are its own; and a token that is no good does not say why.
+//! Tunnels are isolated: an end acks and sees only its own exchanges. A refused token does not tell why it is refused.
 
 use std::time::Instant;
 
-use crate::wire::{Answer, Frame, NOT_FOUND, Server};
-use crate::{UNKNOWN, ack, go, id_of, ms, serves, visitor};
+use super::{UNKNOWN, ack, go, id_of, ms, serves, visitor};
+use crate::support::wire::{Answer, Frame, NOT_FOUND, Server};
 
-/// The ids of a token's events are not used again for its next end: that one may be the same program, which still owes an
-/// answer to a visitor of before.
+/// Ack ids of a token are not used again for its next end, which may be the same program and still owe an answer to an
+/// earlier visitor.
 #[tokio::test]
-async fn a_late_ack_from_before_a_reconnect_answers_nobody() {
+async fn a_late_ack_from_before_a_reconnect_answers_no_visitor() {
     let server = Server::start().await;
     for way in ["another session", "another join of the same session"] {
         let (mut ws, token) = server.joined().await;
@@ -29,8 +29,8 @@ async fn a_late_ack_from_before_a_reconnect_answers_nobody() {
 }
 
 #[tokio::test]
-async fn a_late_ack_after_the_timeout_answers_nobody() {
-    let server = Server::with(|config| config.response_timeout = ms(200)).await;
+async fn a_late_ack_after_the_timeout_answers_no_visitor() {
+    let server = Server::with(|config| config.response_timeout = ms(1_000)).await;
     let (mut ws, token) = server.joined().await;
     let (mut first, owed) = visitor(&server, &mut ws, &token).await;
     first.answer().await.is(200, "OK");
@@ -48,7 +48,7 @@ async fn a_replaced_ends_acks_answer_what_it_was_asked_and_nothing_else() {
     let mut newer = server.open_ws().await;
     newer.join(&token).await;
     let (mut second, id) = visitor(&server, &mut newer, &token).await;
-    // The older one guesses: ids are numbers that go up.
+    // The older end guesses ids, which are ascending numbers.
     for guess in 0..20 {
         if owed != guess.to_string() {
             ack(&mut older, &token, &guess.to_string(), r#"["stolen"]"#).await;
@@ -64,7 +64,7 @@ async fn a_replaced_ends_acks_answer_what_it_was_asked_and_nothing_else() {
     second.answer().await.is(200, "of the newer");
 }
 
-/// On one session: its own namespaces in all their forms, in revision 3 where packets for others are only ignored.
+/// In revision 3, packets for a namespace that was not joined are ignored and do not close the session, so it may guess on.
 #[tokio::test]
 async fn an_ack_in_another_namespace_answers_nothing_in_revision_3() {
     let server = Server::start().await;
@@ -90,7 +90,7 @@ async fn an_end_sees_the_requests_of_its_own_token_alone() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined().await;
     let (mut curious, own) = server.joined().await;
-    // Near the other's name, and none of them is it.
+    // Names that are nearly the other tunnel's token.
     for namespace in
         [&token[..47], &format!("{token}/"), &format!("{token}?x"), &format!("{token} "), &token.to_lowercase()]
     {
@@ -112,7 +112,7 @@ async fn an_end_sees_the_requests_of_its_own_token_alone() {
     serves(&server, &mut curious, &own).await;
 }
 
-/// What is in an answer but for when it was given and to whom.
+/// What an answer tells, without its date and its request id.
 fn seen(answer: &Answer) -> (u16, Vec<String>, String) {
     let changing = ["date", "x-request-id"];
     let lines = answer
@@ -123,7 +123,7 @@ fn seen(answer: &Answer) -> (u16, Vec<String>, String) {
 }
 
 #[tokio::test]
-async fn r_e10_unknown_expired_and_malformed_tokens_look_alike() {
+async fn unknown_expired_and_malformed_tokens_look_alike() {
     let server = Server::with(|config| {
         config.token_ttl = ms(100);
         config.token_grace = Some(ms(0));

@@ -1,11 +1,11 @@
-//! The memory for bodies and messages on their way (R-E2, R-E6): whatever a peer can make the server keep is taken from it,
-//! and comes back.
+//! The memory for bodies and messages on their way: all that a peer can make the server keep is counted in it, and is given
+//! back.
 
-use crate::figures::{Figures, watched};
-use crate::wire::{Frame, Server, Ws, frame};
-use crate::{ack, go, id_of, ms, narrow, serves};
+use super::figures::{Figures, watched};
+use super::{ack, go, id_of, ms, narrow, serves};
+use crate::support::wire::{Frame, Server, Ws, frame};
 
-/// A server with so much memory, of which a tunnel gets a quarter.
+/// Starts a server with this much memory, a quarter of it for each tunnel.
 async fn with_memory(bytes: usize) -> (Server, Figures) {
     watched(|config| {
         config.limits.max_buffered = Some(bytes);
@@ -28,7 +28,7 @@ async fn an_upload_is_counted_while_it_comes() {
     let mut slow = server.peer().await;
     slow.send(&[&upload(&token, 90_000)[..], &[b'x'; 60_000]].concat()).await;
     figures.until_used("bytes", |used| used >= 60_000, "an upload").await;
-    // The tunnel's quarter does not hold another of the kind; what is small, and other tunnels, go on.
+    // The tunnel's quarter has no room for a second upload. Small requests and other tunnels go on.
     let mut refused = server.peer().await;
     refused.send(&[&upload(&token, 60_000)[..], &[b'x'; 60_000]].concat()).await;
     let answer = refused.answer().await;
@@ -87,7 +87,7 @@ async fn an_unread_response_is_counted_until_it_is_read() {
         drop(visitor);
         figures.until_used("bytes", |used| used == 0, way).await;
     }
-    // Two of them are more than the tunnel's quarter.
+    // The tunnel's quarter has no room for two such responses.
     let mut held = Vec::new();
     for status in [200, 503] {
         let mut visitor = narrow(&server).await;
@@ -114,24 +114,24 @@ async fn half_a_websocket_message_is_counted() {
     let (server, figures) = with_memory(4_000_000).await;
     let mut ws = server.open_ws().await;
     half_a_message(&mut ws, 300_000).await;
-    // With the room that was made for what comes next.
+    // Memory that is reserved for the rest of the message counts too.
     figures.until_used("bytes", |used| (300_000..=600_000).contains(&used), "half a message").await;
     drop(ws);
     figures.until_used("bytes", |used| used == 0, "its connection is gone").await;
 }
 
 #[tokio::test]
-async fn the_room_of_a_message_depends_on_what_has_come() {
+async fn memory_reserved_for_a_message_grows_with_what_has_arrived() {
     let (server, figures) = with_memory(4_000_000).await;
     let (mut first, mut second, mut third) = (server.open_ws().await, server.open_ws().await, server.open_ws().await);
-    // A thirty-second of the room must have come, while there is plenty.
+    // While memory is plentiful, 31 times the bytes that have arrived are reserved.
     part_of_a_message(&mut first, 20_000, 900_000).await;
     figures.until_used("bytes", |used| (600_000..=640_000).contains(&used), "a start").await;
     drop(first);
     figures.until_used("bytes", |used| used == 0, "its connection is gone").await;
     half_a_message(&mut second, 500_000).await;
     figures.until_used("bytes", |used| used == 1_000_000, "a quarter of the memory").await;
-    // Half of it where there is not.
+    // Otherwise as much again as has arrived.
     part_of_a_message(&mut third, 100_000, 900_000).await;
     figures.until_used("bytes", |used| (1_100_000..=1_200_000).contains(&used), "no plenty").await;
     drop((second, third));
@@ -149,9 +149,9 @@ async fn no_memory_for_a_websocket_message_closes_with_1013() {
     figures.all_given_back("no memory").await;
 }
 
-/// Control frames come between fragments (RFC 6455, section 5.4), and what was gathered is still there.
+/// Control frames may come between fragments (RFC 6455, section 5.4). The fragments that have arrived still count.
 #[tokio::test]
-async fn r_e2_a_ping_between_fragments_does_not_hide_them() {
+async fn a_ping_between_fragments_does_not_hide_them() {
     let (server, figures) = with_memory(4_000_000).await;
     let mut ws = server.open_ws().await;
     ws.frame(0x01, &[b'4'; 150_000]).await;
@@ -163,8 +163,8 @@ async fn r_e2_a_ping_between_fragments_does_not_hide_them() {
     figures.until_used("bytes", |used| used >= 450_000, "three fragments and pings between them").await;
 }
 
-/// Fragments without content cost nothing but their heads, which are not kept: they must not use up what others need, nor
-/// go on for ever.
+/// Heads of fragments are not kept, so empty fragments need no memory. Neither empty nor tiny fragments may use up the
+/// memory that others need.
 #[tokio::test]
 async fn cve_2026_48779_a_flood_of_tiny_fragments() {
     let (server, figures) = with_memory(800_000).await;
@@ -174,7 +174,7 @@ async fn cve_2026_48779_a_flood_of_tiny_fragments() {
         ws.frame(0x01, b"4").await;
         let flood = frame(0x00, payload).repeat(count);
         if ws.peer.try_send(&flood).await {
-            // Whether it was closed or not, it does not take from others more than its share.
+            // The connection may have been closed or not, but it must not use more than its quarter.
             server.settle().await;
             let used = figures.used("bytes").await;
             assert!(used <= 200_000, "{count} of {payload:?} take {used} bytes");
@@ -186,9 +186,9 @@ async fn cve_2026_48779_a_flood_of_tiny_fragments() {
     }
 }
 
-/// What `--max-buffered` says of itself.
+/// As the help text of `--max-buffered` says.
 #[tokio::test]
-async fn one_session_gets_a_quarter() {
+async fn one_session_gets_a_quarter_of_the_memory() {
     let (server, figures) = with_memory(4_000_000).await;
     let mut ws = server.open_ws().await;
     let message = frame(0x81, &[b'4'; 3_000_000]);
@@ -198,7 +198,7 @@ async fn one_session_gets_a_quarter() {
 }
 
 #[tokio::test]
-async fn r_e4_attachments_that_wait_for_others_are_counted() {
+async fn attachments_that_wait_for_others_are_counted() {
     let (server, figures) = with_memory(4_000_000).await;
     for way in ["complete", "cut", "left"] {
         let (mut ws, token) = server.joined().await;
@@ -208,7 +208,7 @@ async fn r_e4_attachments_that_wait_for_others_are_counted() {
         match way {
             "complete" => ws.binary(b"").await,
             "cut" => drop(ws),
-            // Text while attachments are due: it is over.
+            // Text while attachments are due closes the session.
             _ => ws.text(&format!("41/{token},")).await,
         }
         figures.until_used("bytes", |used| used == 0, way).await;
@@ -216,7 +216,7 @@ async fn r_e4_attachments_that_wait_for_others_are_counted() {
 }
 
 #[tokio::test]
-async fn r_e4_a_text_that_waits_for_its_attachments_is_counted() {
+async fn a_text_that_waits_for_its_attachments_is_counted() {
     let (server, figures) = with_memory(4_000_000).await;
     let (mut ws, token) = server.joined().await;
     ws.text(&format!(r#"451-/{token},["a","{}"]"#, "x".repeat(300_000))).await;
@@ -242,7 +242,7 @@ async fn a_half_polling_body_is_counted() {
     figures.all_given_back("a body without memory").await;
 }
 
-/// Requests for an end that does not collect them wait, longer than their visitors do.
+/// Requests wait for an end that does not poll, even after their visitors have been answered.
 #[tokio::test]
 async fn what_waits_for_a_poll_is_counted() {
     let (server, figures) = watched(|config| config.response_timeout = ms(100)).await;
@@ -252,14 +252,14 @@ async fn what_waits_for_a_poll_is_counted() {
     assert_eq!(session.poll().await.status, 200);
     let mut visitor = server.visit_as("text/plain", &token, &[b'x'; 300_000]).await;
     visitor.answer().await.is(200, "OK");
-    figures.until_used("bytes", |used| used >= 300_000, "a request that nobody collects").await;
+    figures.until_used("bytes", |used| used >= 300_000, "a request that is not collected").await;
     session.post("1").await.is(200, "ok");
     figures.until_used("bytes", |used| used == 0, "its session is over").await;
 }
 
-/// A poll's answer has left the session, and not the server.
+/// An answer to a poll still counts after it has left the session, until the client has read it.
 #[tokio::test]
-async fn r_e6_an_unread_answer_to_a_poll_is_counted() {
+async fn an_unread_answer_to_a_poll_is_counted() {
     const BODY: usize = 9 << 20;
     let (server, figures) = watched(|config| config.response_timeout = ms(100)).await;
     let token = server.token().await;
@@ -272,7 +272,7 @@ async fn r_e6_an_unread_answer_to_a_poll_is_counted() {
     let target = format!("/socket.io/?{}", session.query("polling"));
     poll.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).await;
     assert_eq!(poll.head().await.status, 200);
-    figures.until_used("bytes", |used| used >= BODY as u64, "a poll's answer that nobody reads").await;
+    figures.until_used("bytes", |used| used >= BODY as u64, "an answer to a poll that is not read").await;
     drop(poll);
     figures.until_used("bytes", |used| used == 0, "the poll was cut").await;
 }

@@ -1,10 +1,10 @@
-//! `--allow-origin` (R-E9, CVE-2019-13611, CVE-2020-28481): one list for CORS, POSTs and WebSockets.
+//! `--allow-origin` (CVE-2019-13611, CVE-2020-28481): one list holds for CORS, POSTs and WebSockets.
 
-use crate::wire::{Answer, Server, UPGRADE};
+use crate::support::wire::{Answer, Server, UPGRADE};
 
 const FORBIDDEN: &str = r#"{"code":4,"message":"Forbidden"}"#;
 
-/// What the requests of a page of this origin get: a handshake over polling, a preflight, and a WebSocket.
+/// The answers to a page of this origin: to a polling handshake, a preflight, and a WebSocket handshake.
 async fn page(server: &Server, origin: Option<&str>) -> [Answer; 3] {
     let origin: Vec<_> = origin.map(|origin| ("Origin", origin)).into_iter().collect();
     let upgrade = [UPGRADE, &origin].concat();
@@ -16,7 +16,7 @@ async fn page(server: &Server, origin: Option<&str>) -> [Answer; 3] {
 }
 
 #[tokio::test]
-async fn r_e9_who_may_connect_from_where() {
+async fn only_pages_of_an_allowed_origin_may_connect() {
     let any = ["*"];
     let one = ["https://app.example"];
     let several = ["https://app.example", "http://localhost:8080", "null.example://x"];
@@ -53,14 +53,14 @@ async fn r_e9_who_may_connect_from_where() {
                 assert_eq!(answer.text(), FORBIDDEN, "{what}");
             }
         }
-        // Who sends no origin is no page.
+        // A request without an origin does not come from a page.
         let answers = page(&server, None).await;
         assert_eq!(answers.each_ref().map(|answer| answer.status), [200, 400, 101], "no origin where {allowed:?} may");
     }
 }
 
 #[tokio::test]
-async fn r_e9_a_session_does_not_open_the_door_for_another_origin() {
+async fn another_origin_may_not_use_an_open_session() {
     let server = Server::with(|config| config.allow_origin = vec!["https://app.example".to_owned()]).await;
     let session = server.open().await;
     let target = format!("/socket.io/?{}", session.query("polling"));

@@ -1,13 +1,13 @@
-//! Peers that take their time (R-E7): they are given up, and everything they held comes back.
+//! Slow peers: the server gives them up, and frees all that they held.
 
 use std::time::Duration;
 
 use socket2me::config::ServeConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::figures::{Figures, watched};
-use crate::wire::{Peer, Server, frame, within};
-use crate::{ack, go, id_of, ms, narrow, serves};
+use super::figures::{Figures, watched};
+use super::{ack, go, id_of, ms, narrow, serves};
+use crate::support::wire::{Peer, Server, frame, within};
 
 async fn impatient(change: impl FnOnce(&mut ServeConfig)) -> (Server, Figures) {
     watched(|config| {
@@ -18,10 +18,10 @@ async fn impatient(change: impl FnOnce(&mut ServeConfig)) -> (Server, Figures) {
     .await
 }
 
-/// How often something is said by who is slow.
+/// How often a slow peer sends or reads a byte.
 const DRIP: Duration = ms(100);
 
-/// What the server says until it ends the connection of a peer who goes on byte by byte, or says nothing.
+/// Sends byte by byte, or nothing, until the server ends the connection; returns what the server sent.
 async fn dripping(peer: &mut Peer, drips: bool) -> Vec<u8> {
     let (mut reading, mut writing) = peer.stream.split();
     let drip = async {
@@ -45,7 +45,7 @@ async fn dripping(peer: &mut Peer, drips: bool) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn r_e7_a_head_that_does_not_end() {
+async fn a_head_that_does_not_end_is_given_up() {
     let (server, figures) = impatient(|_| ()).await;
     for start in ["", "G", "GET /healthz HTTP/1.1\r\nHost: a\r\nX-A: "] {
         let mut peer = server.peer().await;
@@ -53,7 +53,7 @@ async fn r_e7_a_head_that_does_not_end() {
         let said = dripping(&mut peer, start.len() > 1).await;
         assert!(!String::from_utf8_lossy(&said).contains(" 200 "), "{start:?}");
     }
-    // One that was used and is idle is no other.
+    // A connection that is idle after a request is given up too.
     let mut peer = server.peer().await;
     peer.send(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").await;
     peer.answer().await.is(200, "ok\n");
@@ -62,7 +62,7 @@ async fn r_e7_a_head_that_does_not_end() {
 }
 
 #[tokio::test]
-async fn r_e7_a_body_that_comes_too_slowly_is_408() {
+async fn a_body_that_comes_too_slowly_is_408() {
     let (server, figures) = impatient(|_| ()).await;
     let (mut ws, token) = server.joined().await;
     for drips in [false, true] {
@@ -81,7 +81,7 @@ async fn r_e7_a_body_that_comes_too_slowly_is_408() {
 }
 
 #[tokio::test]
-async fn r_e7_a_polling_body_that_stops_closes_its_session() {
+async fn a_polling_body_that_stops_closes_its_session() {
     let (server, figures) = impatient(|_| ()).await;
     let session = server.open().await;
     let mut post = session.begun_post("Content-Length: 100000", &[b'4'; 30_000]).await;
@@ -92,7 +92,7 @@ async fn r_e7_a_polling_body_that_stops_closes_its_session() {
 }
 
 #[tokio::test]
-async fn r_e7_a_visitor_who_reads_nothing_or_drop_by_drop() {
+async fn a_visitor_that_reads_too_slowly_is_disconnected() {
     const BODY: usize = 12 << 20;
     let (server, figures) = impatient(|_| ()).await;
     let (mut ws, token) = server.joined().await;
@@ -114,20 +114,20 @@ async fn r_e7_a_visitor_who_reads_nothing_or_drop_by_drop() {
             }
         };
         tokio::select! {
-            () = figures.until_used("bytes", |used| used == 0, "a response that nobody reads") => (),
+            () = figures.until_used("bytes", |used| used == 0, "a response that is not read") => (),
             () = drip => (),
         }
-        figures.until_used("connections", |used| used == 1, "who does not read").await;
+        figures.until_used("connections", |used| used == 1, "a visitor that does not read").await;
         serves(&server, &mut ws, &token).await;
     }
 }
 
 #[tokio::test]
-async fn r_e6_an_end_that_stops_reading_its_websocket() {
+async fn an_end_that_stops_reading_is_disconnected() {
     let (server, figures) = impatient(|_| ()).await;
     let token = server.token().await;
     let mut end = narrow(&server).await;
-    end.send(crate::advisories::upgrade("EIO=4&transport=websocket").as_bytes()).await;
+    end.send(super::advisories::upgrade("EIO=4&transport=websocket").as_bytes()).await;
     assert_eq!(end.answer().await.status, 101);
     end.send(&frame(0x81, format!("40/{token},").as_bytes())).await;
     server.settle().await;
@@ -141,7 +141,7 @@ async fn r_e6_an_end_that_stops_reading_its_websocket() {
 
 #[tokio::test]
 async fn a_poll_that_never_comes_ends_the_session() {
-    let (server, figures) = impatient(|config| (config.ping_interval, config.ping_timeout) = (ms(200), ms(200))).await;
+    let (server, figures) = impatient(|config| (config.ping_interval, config.ping_timeout) = (ms(500), ms(500))).await;
     let token = server.token().await;
     let session = server.open().await;
     session.post(format!("40/{token},")).await.is(200, "ok");
@@ -153,7 +153,7 @@ async fn a_poll_that_never_comes_ends_the_session() {
 
 #[tokio::test]
 async fn engineioxide_731_an_upgrade_that_is_never_finished() {
-    let (server, figures) = impatient(|config| config.upgrade_timeout = ms(200)).await;
+    let (server, figures) = impatient(|config| config.upgrade_timeout = ms(500)).await;
     let session = server.open().await;
     for probed in [false, true] {
         let mut candidate = session.candidate().await;
@@ -164,9 +164,9 @@ async fn engineioxide_731_an_upgrade_that_is_never_finished() {
         candidate.closes(None, "a candidate that says nothing").await;
         session.is_alive().await;
     }
-    // Asked for, and the 101 not even collected.
+    // The client asks for the WebSocket and does not even read the 101.
     let mut peer = server.peer().await;
-    peer.send(crate::advisories::upgrade(&session.query("websocket")).as_bytes()).await;
+    peer.send(super::advisories::upgrade(&session.query("websocket")).as_bytes()).await;
     figures.until_used("connections", |used| used == 0, "a candidate that does not read").await;
     session.is_alive().await;
     session.post("1").await.is(200, "ok");
@@ -174,16 +174,16 @@ async fn engineioxide_731_an_upgrade_that_is_never_finished() {
 }
 
 #[tokio::test]
-async fn a_session_that_never_joins() {
-    let (server, figures) = impatient(|config| config.connect_timeout = ms(200)).await;
+async fn a_session_that_never_joins_is_closed() {
+    let (server, figures) = impatient(|config| config.connect_timeout = ms(1_000)).await;
     let (_polling, _ws) = (server.open().await, server.open_ws().await);
     assert_eq!(figures.used("sessions").await, 2);
     figures.all_given_back("sessions that never join").await;
 }
 
 #[tokio::test]
-async fn half_a_websocket_message_and_silence() {
-    let (server, figures) = impatient(|config| (config.ping_interval, config.ping_timeout) = (ms(200), ms(200))).await;
+async fn half_a_message_and_then_silence_end_the_session() {
+    let (server, figures) = impatient(|config| (config.ping_interval, config.ping_timeout) = (ms(500), ms(500))).await;
     let mut ws = server.open_ws().await;
     ws.peer.send(&frame(0x81, &[b'4'; 100_000])[..50_000]).await;
     figures.until_used("bytes", |used| used >= 50_000, "half a message").await;

@@ -1,20 +1,20 @@
-//! Requests that two readers could read in two ways (RFC 9112, section 11.2): one answer, and then the end of the
-//! connection, so that nothing behind it is taken for a request.
+//! Requests that two readers could read in two ways (RFC 9112, section 11.2). The server answers once and ends the
+//! connection, so that nothing behind such a request is taken for another.
 
-use crate::wire::{Answer, Server};
-use crate::{ack, go, id_of};
+use super::{ack, go, id_of};
+use crate::support::wire::{Answer, Server};
 
-/// What a smuggler wants to be served.
+/// The request that a smuggler wants the server to see.
 const SMUGGLED: &str = "GET /new HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// The answers on a connection that the server ends.
+/// Sends the bytes, and returns all answers until the server ends the connection.
 async fn answers(server: &Server, request: &[u8]) -> String {
     let mut peer = server.peer().await;
     peer.try_send(request).await;
     String::from_utf8_lossy(&peer.until_end().await).into_owned()
 }
 
-/// The request is refused with this status, and what came behind it is not served.
+/// The request is refused with this status, and what follows it is not served.
 async fn is_refused(server: &Server, request: &str, status: u16) {
     let shown = request.get(..120).unwrap_or(request);
     let answers = answers(server, request.as_bytes()).await;
@@ -27,7 +27,7 @@ async fn what_is_not_http_is_400_and_the_end() {
     let server = Server::start().await;
     let long = "x".repeat(100);
     for head in [
-        // Lengths in conflict, or no lengths.
+        // Conflicting or malformed lengths.
         "POST /go/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
         "POST /go/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 2\r\n\r\nx",
         "POST /go/x HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\nx",
@@ -36,7 +36,7 @@ async fn what_is_not_http_is_400_and_the_end() {
         "POST /go/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1 1\r\n\r\nx",
         "POST /go/x HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\nx",
         "POST /go/x HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\nx",
-        // Encodings that do not end in `chunked`, or are not of this version.
+        // Transfer codings that do not end in `chunked`, or that HTTP/1.0 does not have.
         "POST /go/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
         "POST /go/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
         "POST /go/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
@@ -44,7 +44,7 @@ async fn what_is_not_http_is_400_and_the_end() {
         "POST /go/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n0\r\n\r\n",
         "POST /go/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
         "POST /go/x HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        // Lines that others would read as part of other lines.
+        // Lines that another reader could take for parts of other lines.
         "GET /go/x HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n folded\r\n\r\n",
         "GET /go/x HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n\tfolded\r\n\r\n",
         "GET /go/x HTTP/1.1\r\n Host: a\r\n\r\n",
@@ -57,7 +57,7 @@ async fn what_is_not_http_is_400_and_the_end() {
         "POST /go/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding\t: chunked\r\n\r\n0\r\n\r\n",
         "GET /go/x HTTP/1.1\r\nHost: a\r\n: 1\r\n\r\n",
         "GET /go/x HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
-        // First lines.
+        // Malformed request lines.
         "GET /go/x\0 HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /go/x y HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET  /go/x HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -80,10 +80,10 @@ async fn h2_with_prior_knowledge_is_not_spoken() {
     assert!(!answers.contains(" 200 ") && answers.matches("HTTP/1.1 ").count() <= 1, "{answers:?}");
 }
 
-/// A reader in front of the server may have believed the other length, so nothing that follows is sure to be a request: the
-/// server must refuse it, or close the connection after its answer (RFC 9112, section 6.1).
+/// A proxy in front of the server may have believed the other length, so what follows may not be a request. The server must
+/// refuse the request, or close the connection after its answer (RFC 9112, section 6.1).
 #[tokio::test]
-async fn both_lengths_end_the_connection() {
+async fn content_length_beside_chunked_ends_the_connection() {
     let server = Server::start().await;
     for headers in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
@@ -102,7 +102,7 @@ async fn both_lengths_end_the_connection() {
 }
 
 #[tokio::test]
-async fn chunks_that_are_none_break_the_body() {
+async fn malformed_chunks_break_the_body() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined().await;
     for chunks in [
@@ -125,7 +125,7 @@ async fn chunks_that_are_none_break_the_body() {
         assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{chunks:?}: {answers:?}");
     }
     ws.is_alive().await;
-    // An endless extension, or endless trailers, are no body either.
+    // An extension or trailers without an end break the body too.
     for endless in [format!("1;{}", "x".repeat(100_000)), format!("0\r\n{}", "X-A: b\r\n".repeat(100_000))] {
         let head = format!("POST {} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", go(&token));
         let answers = answers(&server, format!("{head}{endless}").as_bytes()).await;
@@ -153,7 +153,7 @@ fn is_invalid_head(answer: &Answer, what: &str) {
     assert_eq!(answer.header("connection"), Some("close"), "{what}");
 }
 
-/// RFC 9112, section 3.2: one Host, and in HTTP/1.1 not none.
+/// RFC 9112, section 3.2: a request has at most one Host, and in HTTP/1.1 exactly one.
 #[tokio::test]
 async fn two_hosts_are_an_invalid_head() {
     let server = Server::start().await;
@@ -188,7 +188,7 @@ async fn no_host_is_an_invalid_head() {
 }
 
 #[tokio::test]
-async fn targets_in_other_forms() {
+async fn targets_are_not_normalised() {
     let server = Server::start().await;
     let token = server.token().await;
     for (line, status, code) in [
@@ -214,7 +214,7 @@ async fn targets_in_other_forms() {
 async fn heads_over_the_limits_are_431_and_the_end() {
     let server = Server::start().await;
     let headers = "X-A: 1\r\n".repeat(100);
-    // The limit is looked at between reads, and one read may bring as much again.
+    // The limit is checked between reads, and one read may bring as much again as the limit.
     let value = "x".repeat(200 << 10);
     for request in [
         format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{headers}\r\n{SMUGGLED}"),

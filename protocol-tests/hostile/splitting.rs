@@ -1,10 +1,11 @@
-//! What an end may say on a visitor's connection, and what not: no second response, no word for the connection, the origin or
+//! What an end can put on a visitor's connection: one response, and no header that speaks for the connection, the origin or
 //! the relay.
 
-use crate::wire::{Answer, Peer, Server, Ws};
-use crate::{ack, go, id_of};
+use super::{ack, go, id_of};
+use crate::support::wire::{Answer, Peer, Server, Ws};
 
-/// The answer to a request with this method, on a connection that then serves another; and that one's.
+/// Sends a request with this method, which the end acks with `args`, and returns the response. The connection must then
+/// serve another request.
 async fn exchange(server: &Server, ws: &mut Ws, token: &str, method: &str, args: &str) -> Answer {
     let mut peer = server.peer().await;
     peer.send(format!("{method} {} HTTP/1.1\r\nHost: test\r\n\r\n", go(token)).as_bytes()).await;
@@ -16,7 +17,7 @@ async fn exchange(server: &Server, ws: &mut Ws, token: &str, method: &str, args:
     answer
 }
 
-/// The next byte is that of the next response.
+/// The connection serves another request, and the first byte after the last response is the first of the next.
 async fn follows(peer: &mut Peer) {
     peer.send(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").await;
     assert_eq!(peer.exactly(12).await, b"HTTP/1.1 200");
@@ -62,7 +63,7 @@ async fn bodiless_statuses_and_head_leave_the_connection_in_step() {
     }
 }
 
-/// A 2xx to CONNECT makes a tunnel of the connection (RFC 9110, section 9.3.6): there is none to be had.
+/// A 2xx to CONNECT would make a tunnel of the connection (RFC 9110, section 9.3.6).
 #[tokio::test]
 async fn connect_to_a_token_does_not_make_a_tunnel() {
     let server = Server::start().await;

@@ -1,49 +1,50 @@
-//! Tokens that are no good: unknown, expired, malformed, or nearly one that is good. To the byte, nothing tells which.
+//! Tokens that are unknown, expired, malformed, or nearly valid get the same answers, byte for byte.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2me::config::ErrorStatus;
 
-use crate::wire::{Server, Ws, frame};
-use crate::{UNKNOWN, go, ms};
+use super::{UNKNOWN, go, ms};
+use crate::support::wire::{Server, Ws, frame};
 
-/// As long as a token, and none.
+/// As long as a token, but not well-formed.
 const MALFORMED: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMD-w";
 
-/// What visitors may send: `T` is the token.
+/// What visitors may send; `TOKEN` stands for the token.
 const REQUESTS: &[&str] = &[
-    "GET /go/T HTTP/1.1\r\nHost: a\r\n\r\n",
-    "GET /go/T/deep/path?x=1 HTTP/1.1\r\nHost: a\r\n\r\n",
-    "GET /go/T HTTP/1.0\r\n\r\n",
-    "HEAD /go/T HTTP/1.1\r\nHost: a\r\n\r\n",
-    "OPTIONS /go/T HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\nAccess-Control-Request-Method: PUT\r\n\r\n",
-    "PATCH /go/T HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
-    "POST /go/T HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n{",
-    "POST /go/T HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999\r\n\r\n",
-    "POST /go/T HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
-    "POST /go/T HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-    "POST /go/T HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
-    "GET /go/T HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
-    "GET /refresh/T HTTP/1.1\r\nHost: a\r\n\r\n",
-    "GET /refresh/T?x HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\nAccept: application/json\r\n\r\n",
-    "HEAD /refresh/T HTTP/1.1\r\nHost: a\r\n\r\n",
-    "POST /refresh/T HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
-    "GET /refresh/T/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /go/TOKEN HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /go/TOKEN/deep/path?x=1 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /go/TOKEN HTTP/1.0\r\n\r\n",
+    "HEAD /go/TOKEN HTTP/1.1\r\nHost: a\r\n\r\n",
+    "OPTIONS /go/TOKEN HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\nAccess-Control-Request-Method: PUT\r\n\r\n",
+    "PATCH /go/TOKEN HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+    "POST /go/TOKEN HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n{",
+    "POST /go/TOKEN HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999\r\n\r\n",
+    "POST /go/TOKEN HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+    "POST /go/TOKEN HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    "POST /go/TOKEN HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
+    "GET /go/TOKEN HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    "GET /refresh/TOKEN HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /refresh/TOKEN?x HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\nAccept: application/json\r\n\r\n",
+    "HEAD /refresh/TOKEN HTTP/1.1\r\nHost: a\r\n\r\n",
+    "POST /refresh/TOKEN HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    "GET /refresh/TOKEN/ HTTP/1.1\r\nHost: a\r\n\r\n",
 ];
 
-/// Behind each, so that the connection ends: whether this is answered may not tell either.
+/// A request that follows each of them and ends the connection. Whether it is answered must not tell the tokens apart
+/// either.
 const LAST: &str = "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
-/// A server where a token lives so long.
-async fn server(statuses: ErrorStatus, life: u64) -> Server {
+/// Starts a server with these statuses, whose tokens live for `life`.
+async fn server(statuses: ErrorStatus, life: Duration) -> Server {
     Server::with(|config| {
         config.error_status = statuses;
-        (config.token_ttl, config.token_grace) = (ms(life), Some(ms(0)));
+        (config.token_ttl, config.token_grace) = (life, Some(ms(0)));
     })
     .await
 }
 
-/// Two that have expired: one never had an end, and the other's has been told.
+/// Two tokens that have expired: one never had an end, and the end of the other was disconnected.
 async fn expired(server: &Server) -> [String; 2] {
     let unused = server.token().await;
     let (mut ws, used) = server.joined().await;
@@ -57,7 +58,7 @@ async fn expired(server: &Server) -> [String; 2] {
     [unused, used]
 }
 
-/// All that is said on a connection, but for when and to whom.
+/// Sends a request, and returns all that the server sends, without dates and request ids.
 async fn said(server: &Server, request: &str) -> String {
     let mut peer = server.peer().await;
     peer.send(format!("{request}{LAST}").as_bytes()).await;
@@ -67,9 +68,9 @@ async fn said(server: &Server, request: &str) -> String {
 }
 
 #[tokio::test]
-async fn r_e10_visitors_read_the_same_bytes() {
+async fn visitors_cannot_tell_unknown_expired_and_malformed_tokens_apart() {
     for statuses in [ErrorStatus::Original, ErrorStatus::Standard] {
-        let (lasting, brief) = (server(statuses, 3_600_000).await, server(statuses, 1_000).await);
+        let (lasting, brief) = (server(statuses, Duration::from_secs(3600)).await, server(statuses, ms(1_000)).await);
         let (_ws, good) = lasting.joined().await;
         let [unused, used] = expired(&brief).await;
         let nearly = [
@@ -83,27 +84,27 @@ async fn r_e10_visitors_read_the_same_bytes() {
         let tokens = bad.into_iter().map(|token| (&lasting, token)).chain([(&brief, &*unused), (&brief, &*used)]);
         let tokens: Vec<_> = tokens.chain(nearly.iter().map(|token| (&lasting, &**token))).collect();
         for request in REQUESTS {
-            let unknown = said(&lasting, &request.replacen("/T", &format!("/{UNKNOWN}"), 1)).await;
+            let unknown = said(&lasting, &request.replace("TOKEN", UNKNOWN)).await;
             assert!(unknown.starts_with("HTTP/1."), "{request:?}: {unknown:?}");
             for (server, token) in &tokens {
-                let said = said(server, &request.replacen("/T", &format!("/{token}"), 1)).await;
+                let said = said(server, &request.replace("TOKEN", token)).await;
                 assert_eq!(said, unknown, "{token}: {request:?}");
             }
         }
     }
 }
 
-/// What a session on a WebSocket says to a CONNECT, and then until it is closed; its token is `T`.
+/// Sends a CONNECT, and returns the answer and all that follows until the connection ends. `TOKEN` stands for the token.
 async fn said_to_connect(mut ws: Ws, token: &str, rest: &str) -> (String, Vec<u8>) {
     ws.text(&format!("40/{token}{rest}")).await;
-    let said = format!("{:?}", ws.next().await).replace(token, "T");
+    let said = format!("{:?}", ws.next().await).replace(token, "TOKEN");
     ws.peer.try_send(&frame(0x88, &[])).await;
     (said, ws.peer.until_end().await)
 }
 
 #[tokio::test]
-async fn r_e10_ends_read_the_same_bytes() {
-    let server = server(ErrorStatus::Original, 1_000).await;
+async fn ends_cannot_tell_unknown_expired_and_malformed_tokens_apart() {
+    let server = server(ErrorStatus::Original, ms(1_000)).await;
     let [unused, used] = expired(&server).await;
     let tokens = [UNKNOWN, MALFORMED, &unused, &used];
     for rest in ["", ",", ",{}", r#",{"body":"raw"}"#, ",[", "?x=1,"] {
@@ -126,7 +127,7 @@ async fn r_e10_ends_read_the_same_bytes() {
         session.post(format!("40/{token},")).await.is(200, "ok");
         let answer = session.poll().await;
         let lines = answer.head.lines().filter(|line| !line.starts_with("date: ")).map(str::to_owned);
-        all.push((lines.collect::<Vec<_>>(), answer.text().replace(token, "T")));
+        all.push((lines.collect::<Vec<_>>(), answer.text().replace(token, "TOKEN")));
     }
     assert!(all.iter().all(|said| *said == all[0]), "polling: {all:?}");
 }

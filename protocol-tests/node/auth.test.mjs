@@ -1,4 +1,4 @@
-// What an end asks for when it connects, and what it may not have.
+// Options that an end gives when it connects, and connects that the server refuses.
 
 import assert from 'node:assert';
 import { test } from 'node:test';
@@ -14,7 +14,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     ['a form', 'application/x-www-form-urlencoded', 'a[b]=c%20d&&e'],
     ['text', 'text/plain', 'größer 😀'],
   ]) {
-    test(`${name}: raw mode gives ${what} as its exact bytes`, limit, async (t) => {
+    test(`${name}: raw mode passes ${what} on as its exact bytes`, limit, async (t) => {
       const server = await serve(t);
       const token = await server.token();
       const seen = [];
@@ -44,7 +44,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual(mine, [['x-before', '0'], ['x-twice', 'one'], ['x-twice', 'two, three'], ['x-after', '4']]);
   });
 
-  test(`${name}: without being asked for there are no rawHeaders, and broken JSON is the visitor's 400`, limit, async (t) => {
+  test(`${name}: by default there are no rawHeaders, and broken JSON gives the visitor 400`, limit, async (t) => {
     const server = await serve(t);
     const token = await server.token();
     const seen = [];
@@ -62,16 +62,16 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
 
   for (const [what, token, auth, message] of [
     ['an unknown token', UNKNOWN, undefined, /token not found/],
-    ['what is no token', 'nonsense', undefined, /token not found/],
+    ['an invalid token', 'nonsense', undefined, /token not found/],
     ['an unknown body mode', undefined, { body: 'stream' }, /auth\.body/],
-    ['rawHeaders that is no boolean', undefined, { rawHeaders: 'yes' }, /auth\.rawHeaders/],
+    ['rawHeaders that is not a boolean', undefined, { rawHeaders: 'yes' }, /auth\.rawHeaders/],
   ]) {
     test(`${name}: CONNECT_ERROR for ${what}`, limit, async (t) => {
       const server = await serve(t);
       const good = await server.token();
       const end = server.socket(token ?? good, { ...transport, auth });
       const refused = event(end, 'connect_error');
-      const joined = event(end, 'connect').then(() => [new Error('it may connect')]);
+      const joined = event(end, 'connect').then(() => [new Error('the end has connected')]);
       const [error] = await Promise.race([refused, joined]);
       assert.match(error.message, message);
       assert.deepStrictEqual(end.connected, false);

@@ -1,4 +1,4 @@
-// What an end can say and hear, over every transport.
+// What an end can receive and answer, over every transport.
 
 import assert from 'node:assert';
 import { randomBytes } from 'node:crypto';
@@ -11,11 +11,11 @@ const ALL_BYTES = Buffer.from(Array.from({ length: 512 }, (_, index) => index % 
 const WORLD = 'größer ≠ 日本語 😀 𝄞 \u2028 "\\ \u0000 e\u0301';
 const json = { 'Content-Type': 'application/json' };
 
-/** An octet-stream, so that the body is a Buffer for the end. */
+/** An upload as an octet-stream, so that the end gets its body as a Buffer. */
 const upload = (body) => ({ method: 'POST', headers: { 'Content-Type': 'application/octet-stream' }, body });
 
 for (const [name, transport] of Object.entries(TRANSPORTS)) {
-  test(`${name}: the transport is the one that was asked for`, limit, async (t) => {
+  test(`${name}: the end uses the transport it asked for`, limit, async (t) => {
     const server = await serve(t);
     const end = await server.end(await server.token(), transport);
     const { engine } = end.io;
@@ -23,7 +23,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual(engine.transport.name, name === 'polling' ? 'polling' : 'websocket');
   });
 
-  test(`${name}: GET is answered`, limit, async (t) => {
+  test(`${name}: a GET reaches the end, and its ack the visitor`, limit, async (t) => {
     const server = await serve(t);
     const token = await server.token();
     const seen = [];
@@ -59,7 +59,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual(answer.text, JSON.stringify(value));
   });
 
-  test(`${name}: bytes arrive as they are, both ways`, limit, async (t) => {
+  test(`${name}: bytes arrive unchanged, both ways`, limit, async (t) => {
     const server = await serve(t);
     const token = await server.token();
     const seen = [];
@@ -74,7 +74,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual(answer.body, Buffer.from(ALL_BYTES).reverse());
   });
 
-  test(`${name}: text of all the world arrives as it is, both ways`, limit, async (t) => {
+  test(`${name}: text in many scripts arrives unchanged, both ways`, limit, async (t) => {
     const server = await serve(t);
     const token = await server.token();
     const seen = [];
@@ -88,7 +88,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual(answer.body, Buffer.from(`${WORLD}|${WORLD}`));
   });
 
-  test(`${name}: 5 MiB of bytes each way`, limit, async (t) => {
+  test(`${name}: 5 MiB of bytes arrive unchanged, each way`, limit, async (t) => {
     const server = await serve(t, ['--response-timeout', '60s']);
     const token = await server.token();
     const there = randomBytes(FIVE_MIB);
@@ -106,10 +106,10 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual(end.id, id);
   });
 
-  test(`${name}: 5 MiB of text each way`, limit, async (t) => {
+  test(`${name}: 5 MiB of text arrive unchanged, each way`, limit, async (t) => {
     const server = await serve(t, ['--response-timeout', '60s']);
     const token = await server.token();
-    // Characters of one, two and four bytes, so that a cut in the wrong place shows.
+    // Characters of one, two and four bytes, so that a cut inside a character would show.
     const there = 'aé😀\n'.repeat(FIVE_MIB / 8);
     const back = '𝄞"x\\'.repeat(FIVE_MIB / 8);
     const seen = [];
@@ -124,7 +124,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual(answer.text === back, true);
   });
 
-  test(`${name}: 200 exchanges at once, answered out of order`, limit, async (t) => {
+  test(`${name}: 200 concurrent exchanges, answered out of order, each get their own answer`, limit, async (t) => {
     const server = await serve(t);
     const token = await server.token();
     const end = await server.end(token, transport);
@@ -133,7 +133,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     const answers = Array.from({ length: count }, (_, number) => server.visit(token, `/${number}`));
     const arrived = [];
     while (arrived.length < count) arrived.push(await requests.next());
-    // Odd ones first, and each kind from the last to the first.
+    // The odd numbers first, then the even ones, each from the highest to the lowest.
     for (const odd of [1, 0]) {
       for (let index = count - 1; index >= 0; index -= 1) {
         const { request, respond } = arrived[index];

@@ -1,5 +1,5 @@
-// As much of a browser's page as the JSONP transport of engine.io-client needs. To be imported before the clients that have
-// it: they look for a `document` when they are loaded.
+// As much of a browser's page as the JSONP transport of engine.io-client needs. Import this before such clients: they look
+// for a `document` when they are loaded.
 
 import vm from 'node:vm';
 import { visit } from './support.mjs';
@@ -35,7 +35,7 @@ class Element {
     return child;
   }
 
-  /** Of a form: sends its fields into the iframe that is its target, which hears of it when the answer is there. */
+  /** Submits a form: sends its fields, and calls `onload` of the iframe that is its target once the answer is there. */
   async submit() {
     const frame = all(page).find(({ tag, name }) => tag === 'iframe' && name === this.target);
     const fields = all(this).filter(({ tag }) => tag === 'textarea');
@@ -44,7 +44,7 @@ class Element {
     const headers = { 'Content-Type': 'application/x-www-form-urlencoded', 'Content-Length': Buffer.byteLength(body) };
     const answer = await visit(this.action, { method: this.method, headers, body }).catch(() => undefined);
     posts.push({ url: this.action, status: answer?.status, text: answer?.text });
-    // Whatever came, an error's page too, has been loaded; unless the frame was removed.
+    // A browser loads any answer into the frame, an error too, unless the frame has been removed.
     if (all(page).includes(frame)) frame.onload?.();
   }
 
@@ -55,13 +55,13 @@ class Element {
   }
 }
 
-/** A script that is in the page is fetched and run; that it is removed meanwhile changes nothing. */
+/** Fetches and runs a script that was put into the page, even if it is removed meanwhile. */
 async function run(script) {
   const answer = await visit(script.src).catch(() => undefined);
   const { 'content-type': type = '', 'x-content-type-options': options } = answer?.headers ?? {};
   const refused = options === 'nosniff' && !type.includes('javascript');
   if (answer?.status !== 200 || refused) return script.onerror?.(answer);
-  // Node takes them within a string; browsers before ES2019 ended a line there.
+  // Node allows these two inside a string; browsers before ES2019 ended the line there.
   if (/[\u2028\u2029]/.test(answer.text)) throw new SyntaxError(`a bare line separator in ${answer.text}`);
   vm.runInThisContext(answer.text, { filename: script.src });
 }
@@ -71,17 +71,17 @@ const all = (node) => [node, ...node.children.flatMap(all)];
 const page = new Element('html');
 const head = page.appendChild(new Element('head'));
 const body = page.appendChild(new Element('body'));
-// The page's own, before which the client puts its own.
+// The page's own script: the client inserts its script before the page's first.
 head.appendChild(new Element('script'));
 
-/** What became of each form. The page itself cannot see that. */
+/** The answer to each form that was submitted, which the page itself cannot see. */
 export const posts = [];
 
 globalThis.document = {
   head,
   body,
   createElement(tag) {
-    // Only Internet Explorer took a whole element here, and the client tries that first.
+    // The client first passes a whole element, as only Internet Explorer accepted.
     if (!/^[a-z]+$/.test(tag)) throw new Error('InvalidCharacterError: not a valid name');
     return new Element(tag);
   },

@@ -1,4 +1,4 @@
-// The original's client and the original's operator do not notice that the server is another one.
+// The original server's clients and its operator's settings work here unchanged.
 
 import assert from 'node:assert';
 import { spawn } from 'node:child_process';
@@ -17,7 +17,7 @@ const JSON_TYPE = 'application/json; charset=utf-8';
 const UNKNOWN = [500, '{"Error":"token not found"}'];
 const PNG = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0x00, 0xff]);
 
-/** A server as an operator of the original starts it, by its environment alone, and with it the clients of the test. */
+/** Starts a server as an operator of the original does, by its environment alone. Its clients stop with the test. */
 async function operate(t, env = {}) {
   const child = spawn(BINARY, ['serve'], {
     env: { PORT: '0', ...env },
@@ -46,7 +46,7 @@ async function operate(t, env = {}) {
   return { url, port: new URL(url).port, end, client };
 }
 
-/** The URL and the token of a client that starts. */
+/** Starts a client, and returns its URL and its token. */
 async function publishedBy(client) {
   const published = event(client, 'published');
   client.start();
@@ -58,29 +58,29 @@ const outcome = async (answer) => {
   return [status, text];
 };
 
-/** What a handler calls, and what the visitor gets: original.md, "The ack". */
+/** Name, arguments of `respond`, and the status, type, body and headers that the visitor gets. */
 const ACKS = [
   ['nothing at all', [], 200, HTML, 'OK'],
   ['a body and headers', ['just body', { 'X-Q': '1' }], 200, HTML, 'just body', { 'x-q': '1' }],
   ['status, JSON and headers', [201, { a: 1 }, { 'X-Y': 'z' }], 201, JSON_TYPE, '{"a":1}', { 'x-y': 'z' }],
   ['bytes', [200, PNG, { 'content-type': 'image/png' }], 200, 'image/png', PNG],
-  ['a type of its own', [200, 'hi', { 'Content-Type': 'text/csv' }], 200, 'text/csv', 'hi'],
+  ['a content-type of the end', [200, 'hi', { 'Content-Type': 'text/csv' }], 200, 'text/csv', 'hi'],
   ['a number for a body', [200, 12345], 200, HTML, '12345'],
   ['a status alone', [404], 404, HTML, 'Not Found'],
   ['a body alone', ['größer 日本 😀'], 200, HTML, 'größer 日本 😀'],
   ['no body', [200, null], 200, undefined, ''],
   ['a list', [200, [1, 'é', null]], 200, JSON_TYPE, '[1,"é",null]'],
-  ['a bool', [200, false], 200, JSON_TYPE, 'false'],
+  ['a boolean', [200, false], 200, JSON_TYPE, 'false'],
   ['the highest status', [999, 'x'], 999, HTML, 'x'],
 ];
 
-/** What the original died of, and the word that says what was wrong. */
+/** Name, arguments of `respond` that crashed the original, and what the error's message must contain. */
 const BAD_ACKS = [
-  ['a status below', [99, 'x'], /99/],
-  ['a status above', [1000, 'x'], /1000/],
-  ['a status that is no whole number', [200.5, 'x'], /200\.5/],
-  ['a name that is no header', [200, 'x', { 'a b': '1' }], /a b/],
-  ['a value that splits the answer', [200, 'x', { 'x-a': '1\r\nx-b: 2' }], /x-a/],
+  ['a status below 100', [99, 'x'], /99/],
+  ['a status above 999', [1000, 'x'], /1000/],
+  ['a status that is not a whole number', [200.5, 'x'], /200\.5/],
+  ['an invalid header name', [200, 'x', { 'a b': '1' }], /a b/],
+  ['a header value that would split the response', [200, 'x', { 'x-a': '1\r\nx-b: 2' }], /x-a/],
 ];
 
 const post = (type, body) => ({ method: 'POST', headers: { 'Content-Type': type }, body });
@@ -89,13 +89,13 @@ const json = (body) => post('application/json', body);
 const raw = (...lines) => ({ headers: ['Host', 'test', ...lines.flat()] });
 const LARGE = { text: 'é'.repeat(100 << 10) };
 
-/** What a visitor asks, and what of the request object has to be so: original.md, "The `request` object". */
+/** Name, path and options of a visitor's request, and the parts that the request object must have. */
 const REQUESTS = [
-  ['the documented one', '/help/me?fname=bob&lname=smith', {},
+  ['the example of the documentation', '/help/me?fname=bob&lname=smith', {},
     { method: 'GET', url: '/help/me', query: { fname: 'bob', lname: 'smith' }, body: {} }],
   ['the token alone', '', {}, { url: '/', query: {}, body: {} }],
-  ['a path that is not decoded', '/a%20b/%2F/é', {}, { url: '/a%20b/%2F/%C3%A9' }],
-  ['a query in the way of qs', '/?a[b]=c&a[d]=e&l=1&l=2', {}, { query: { a: { b: 'c', d: 'e' }, l: ['1', '2'] } }],
+  ['an encoded path, which is not decoded', '/a%20b/%2F/é', {}, { url: '/a%20b/%2F/%C3%A9' }],
+  ['a nested query, as qs parses it', '/?a[b]=c&a[d]=e&l=1&l=2', {}, { query: { a: { b: 'c', d: 'e' }, l: ['1', '2'] } }],
   ['headers', '', raw(['X-Some', 'A'], ['X-Some', 'B'], ['Cookie', 'a=1'], ['Cookie', 'b=2']),
     { headers: { 'host': 'test', 'x-some': 'A, B', 'cookie': 'a=1; b=2' } }],
   ['JSON', '', json('{"a":[1,null,"é€😀"]}'), { method: 'POST', body: { a: [1, null, 'é€😀'] } }],
@@ -109,7 +109,7 @@ const REQUESTS = [
   ...['PUT', 'DELETE', 'PATCH', 'OPTIONS', 'HEAD'].map((method) => [method, '/m', { method }, { method, url: '/m' }]),
 ];
 
-/** Those parts of `whole` that `part` has. */
+/** The parts of `whole` whose keys `part` has. */
 function like(part, whole) {
   if (Buffer.isBuffer(part) || Array.isArray(part) || typeof part !== 'object' || part === null) return whole;
   return Object.fromEntries(Object.keys(part).map((key) => [key, like(part[key], whole?.[key])]));
@@ -117,7 +117,7 @@ function like(part, whole) {
 
 for (const version of ['1.4.8', '1.7.4']) {
   for (const [signal, exit] of [['SIGKILL', [null, 'SIGKILL']], ['SIGTERM', [0, null]]]) {
-    test(`${version}: a client lives on when its server ends by ${signal}`, limit, async (t) => {
+    test(`${version}: a client survives the end of its server by ${signal}`, limit, async (t) => {
       const server = await operate(t);
       const client = server.client(version, (request, respond) => respond('at your service'));
 
@@ -138,7 +138,7 @@ for (const version of ['1.4.8', '1.7.4']) {
     });
   }
 
-  test(`${version}: what a client answers is what the visitor gets`, limit, async (t) => {
+  test(`${version}: the visitor gets what the client answers`, limit, async (t) => {
     const server = await operate(t);
     const rows = [...ACKS, ...BAD_ACKS];
     const client = server.client(version, ({ url }, respond) => respond(...rows[url.slice(1)][1]));
@@ -152,17 +152,17 @@ for (const version of ['1.4.8', '1.7.4']) {
       });
     }
     for (const [index, [what, , reason]] of BAD_ACKS.entries()) {
-      await t.test(`${what} is a 502 that says so`, async () => {
+      await t.test(`${what} is a 502 that names the fault`, async () => {
         const answer = await visit(`${url}/${ACKS.length + index}`);
         assert.deepStrictEqual([answer.status, answer.headers['x-b']], [502, undefined]);
         assert.match(JSON.parse(answer.text).Error, reason);
       });
     }
-    // Nothing of it has cost the client its connection.
+    // None of these answers has cost the client its connection.
     assert.deepStrictEqual(await outcome(visit(`${url}/0`)), [200, 'OK']);
   });
 
-  test(`${version}: what a visitor asks is what the client gets`, limit, async (t) => {
+  test(`${version}: the client gets what the visitor sends`, limit, async (t) => {
     const server = await operate(t);
     const seen = [];
     const client = server.client(version, (request, respond) => {
@@ -177,14 +177,14 @@ for (const version of ['1.4.8', '1.7.4']) {
         assert.deepStrictEqual(like(expected, seen.at(-1)), expected);
       });
     }
-    await t.test('what is no JSON is refused and not forwarded', async () => {
+    await t.test('invalid JSON is refused and not forwarded', async () => {
       const answer = await visit(url, json('{"a":'));
       assert.deepStrictEqual([answer.status, Object.keys(JSON.parse(answer.text))], [400, ['Error']]);
     });
     assert.strictEqual(seen.length, REQUESTS.length);
   });
 
-  test(`${version}: a handler that never responds is an OK in the end`, limit, async (t) => {
+  test(`${version}: a handler that never responds becomes 200 OK after the timeout`, limit, async (t) => {
     const server = await operate(t, { SOCKET2ME_RESPONSE_TIMEOUT: '300ms' });
     const [url] = await publishedBy(server.client(version, () => {}));
     const asked = performance.now();
@@ -192,7 +192,7 @@ for (const version of ['1.4.8', '1.7.4']) {
     assert.ok(performance.now() - asked > 290, 'not before its time');
   });
 
-  test(`${version}: refreshes keep a token beyond its life`, limit, async (t) => {
+  test(`${version}: refreshes keep a token alive beyond its time`, limit, async (t) => {
     const server = await operate(t, { TOKEN_EXPIRE_SECONDS: '1', SOCKET2ME_TOKEN_GRACE: '0' });
     const client = server.client(version, (request, respond) => respond('still here'), { refreshMs: 100 });
     const [url] = await publishedBy(client);
@@ -204,7 +204,7 @@ for (const version of ['1.4.8', '1.7.4']) {
     assert.deepStrictEqual(await outcome(visit(url)), [200, 'still here']);
   });
 
-  test(`${version}: a client whose token expires is told, and takes another`, limit, async (t) => {
+  test(`${version}: a client whose token expires is disconnected, and takes a new token`, limit, async (t) => {
     const server = await operate(t, { TOKEN_EXPIRE_SECONDS: '1', SOCKET2ME_TOKEN_GRACE: '0' });
     const client = server.client(version, (request, respond) => respond('here'));
     const [url, token] = await publishedBy(client);
@@ -216,7 +216,7 @@ for (const version of ['1.4.8', '1.7.4']) {
     assert.deepStrictEqual(await outcome(visit(url)), UNKNOWN);
   });
 
-  test(`${version}: a client with a token that nobody knows takes another`, limit, async (t) => {
+  test(`${version}: a client with an unknown token takes a new one`, limit, async (t) => {
     const server = await operate(t);
     const client = server.client(version, (request, respond) => respond('here'));
     const told = ['refused', 'refreshed', 'published'].map((name) => event(client, name));
@@ -227,7 +227,7 @@ for (const version of ['1.4.8', '1.7.4']) {
     assert.deepStrictEqual(await outcome(visit(url)), [200, 'here']);
   });
 
-  test(`${version}: a client whose server goes before it connects finds the next one`, limit, async (t) => {
+  test(`${version}: a client whose server ends before it connects finds the next server`, limit, async (t) => {
     const server = await operate(t);
     const client = server.client(version, (request, respond) => respond('here'));
     const { text: token } = await visit(`${server.url}/new`);
@@ -242,7 +242,7 @@ for (const version of ['1.4.8', '1.7.4']) {
   });
 }
 
-test('PORT is for all interfaces, and REDIS_URL is no hindrance', limit, async (t) => {
+test('PORT listens on all interfaces, and REDIS_URL is accepted', limit, async (t) => {
   const { port } = await operate(t, { REDIS_URL: 'redis://127.0.0.1:1' });
   const addresses = Object.values(networkInterfaces()).flat().filter(({ family }) => family === 'IPv4');
   for (const { address } of addresses) {
@@ -251,15 +251,15 @@ test('PORT is for all interfaces, and REDIS_URL is no hindrance', limit, async (
   }
 });
 
-test('THROTTLE_INTERVAL_MAX delays to the next THROTTLE_INTERVAL_MS', limit, async (t) => {
+test('THROTTLE_INTERVAL_MAX delays requests to the next THROTTLE_INTERVAL_MS', limit, async (t) => {
   const server = await operate(t, { THROTTLE_INTERVAL_MS: '200', THROTTLE_INTERVAL_MAX: '1' });
   const asked = performance.now();
   for (let number = 0; number < 6; number += 1) assert.deepStrictEqual((await visit(`${server.url}/new`)).status, 200);
-  // Every second one ends a window, and the first window had begun before.
+  // Every second request is delayed to the next window, and the first window began before the first request.
   assert.ok(performance.now() - asked > 2 * 200);
 });
 
-test('THROTTLE_INTERVAL_BURST_MAX refuses', limit, async (t) => {
+test('requests beyond THROTTLE_INTERVAL_BURST_MAX are refused with 429', limit, async (t) => {
   const limits = { THROTTLE_INTERVAL_MS: '60000', THROTTLE_INTERVAL_MAX: '3', THROTTLE_INTERVAL_BURST_MAX: '3' };
   const server = await operate(t, limits);
   const answers = await Promise.all(Array.from({ length: 5 }, () => visit(`${server.url}/new`)));

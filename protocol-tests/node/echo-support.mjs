@@ -1,4 +1,4 @@
-// Starts `examples/echo.rs` and talks to it in the plainest way, so that the tests say byte by byte what they mean.
+// Starts `examples/echo.rs` and speaks to it without a client library, so that the tests state every byte.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -12,7 +12,7 @@ import { WebSocket } from 'ws';
 const BINARY =
   process.env.SOCKET2ME_ECHO_BIN ?? fileURLToPath(new URL('../../target/debug/examples/echo', import.meta.url));
 
-// The published suites give each test this long.
+// How long to wait for one event, in milliseconds: the time that the published suites give a whole test.
 const PATIENCE = 2000;
 
 const TEXT_TYPE = 'text/plain;charset=UTF-8';
@@ -21,22 +21,22 @@ const BINARY_TYPE = 'application/octet-stream';
 export const PING_INTERVAL = 300;
 export const PING_TIMEOUT = 200;
 
-/** What the cases have to know of the revisions of Engine.IO. */
+/** The differences between the revisions of Engine.IO that matter to the cases. */
 export const REVISIONS = {
   3: {
     eio: 'EIO=3',
     serverPings: false,
-    /** The body of a poll or a POST. */
+    /** Packets as the body of a poll or a POST. */
     payload: (...packets) => packets.map((packet) => `${packet.length}:${packet}`).join(''),
-    /** A binary message on a WebSocket: behind its type here, bare in revision 4. */
+    /** A binary message on a WebSocket: after its type in revision 3, alone in revision 4. */
     binary: (...bytes) => Buffer.from([4, ...bytes]),
-    /** One heartbeat of a WebSocket, in its time. */
+    /** One heartbeat on a WebSocket. */
     async beat(socket) {
       await sleep(PING_INTERVAL);
       socket.send('2');
       assert.equal(await socket.next(), '3');
     },
-    /** What a WebSocket without heartbeats gets before it is closed. */
+    /** What the server sends before it closes a WebSocket that sends no heartbeat. */
     silence: [],
   },
   4: {
@@ -52,7 +52,7 @@ export const REVISIONS = {
   },
 };
 
-/** Waits for a promise, but not for ever. */
+/** Waits for a promise; fails after `PATIENCE`. */
 async function within(promise, what) {
   const timer = new AbortController();
   const late = sleep(PATIENCE, undefined, { signal: timer.signal }).then(() => {
@@ -66,11 +66,11 @@ async function within(promise, what) {
   }
 }
 
-/** The example, running. */
+/** The echo example as a running process. */
 export class Echo {
   /**
-   * `protocol` is `socket.io` or `engine.io`; `greeting` is the packets that a client of this revision gets by itself
-   * once its session is open.
+   * Starts the example. `protocol` is `socket.io` or `engine.io`. `greeting` is the packets that the server sends to a client
+   * of this revision, unasked, once its session is open.
    */
   static async start(protocol, revision, greeting = []) {
     const child = spawn(BINARY, ['--port', '0'], {
@@ -91,7 +91,7 @@ export class Echo {
     await exited;
   }
 
-  /** A request on a connection of its own. Gives its status and its body, a Buffer if it is binary, else a string. */
+  /** Sends a request on a connection of its own. Returns the status and the body: a Buffer if binary, else a string. */
   async request(method, query, body, signal) {
     const request = http.request(`http://${this.url}?${query}`, { method, agent: false, signal });
     if (body !== undefined) request.setHeader('Content-Type', Buffer.isBuffer(body) ? BINARY_TYPE : TEXT_TYPE);
@@ -117,7 +117,7 @@ export class Echo {
     return this.request('POST', query, body);
   }
 
-  /** Opens a session over long-polling. Gives the query of its further requests. */
+  /** Opens a session over long-polling. Returns the query for its further requests. */
   async open(extra = '') {
     const { eio, payload } = this.revision;
     const { status, body } = await this.get(`${eio}&transport=polling${extra}`);
@@ -125,14 +125,14 @@ export class Echo {
     return `${eio}&transport=polling&sid=${openPacket(body, payload).sid}`;
   }
 
-  /** The same, and takes the greeting. */
+  /** Opens a session over long-polling and polls the greeting. */
   async openGreeted() {
     const query = await this.open();
     if (this.greeting.length > 0) await this.polls(query, ...this.greeting);
     return query;
   }
 
-  /** The next poll must bring these packets and no others. */
+  /** Polls, and expects exactly these packets. */
   async polls(query, ...packets) {
     assert.deepEqual(await this.get(query), { status: 200, body: this.revision.payload(...packets) });
   }
@@ -145,7 +145,7 @@ export class Echo {
     return new Socket(`ws://${this.url}?${query}`);
   }
 
-  /** Opens a session over a WebSocket. Gives it after its handshake and the greeting. */
+  /** Opens a session over a WebSocket, and returns it after the handshake and the greeting. */
   async openWebSocket() {
     const socket = this.websocket(`${this.revision.eio}&transport=websocket`);
     assert.match(await socket.next(), /^0\{/);
@@ -153,7 +153,7 @@ export class Echo {
     return socket;
   }
 
-  /** A WebSocket for the session of a query of `open`, ready to send. */
+  /** Opens a WebSocket for the upgrade of the session that `query`, from `open`, names. */
   async candidate(query) {
     const socket = this.websocket(query.replace('polling', 'websocket'));
     await within(once(socket.raw, 'open'), 'opening the candidate');
@@ -161,7 +161,7 @@ export class Echo {
   }
 }
 
-/** A WebSocket that keeps what it receives until it is asked for it, from its first byte on. */
+/** A WebSocket that keeps every message until the test asks for it. */
 class Socket {
   #received = [];
   #wake = () => {};
@@ -184,7 +184,7 @@ class Socket {
     this.raw.send(data);
   }
 
-  /** The next message: a string if it is text, a Buffer if it is binary. */
+  /** Waits for the next message: a string if it is text, a Buffer if it is binary. */
   async next() {
     while (this.#received.length === 0) {
       assert.ok(!this.#over, 'closed instead of sending a message');
@@ -193,7 +193,7 @@ class Socket {
     return this.#received.shift();
   }
 
-  /** Waits until the peer has closed it. Gives the messages that nobody had asked for. */
+  /** Waits until the peer has closed the WebSocket. Returns the messages that no test has taken. */
   async closed() {
     while (!this.#over) {
       await within(new Promise((wake) => (this.#wake = wake)), 'closing');
@@ -202,7 +202,7 @@ class Socket {
   }
 }
 
-/** The cases of Engine.IO that the suites of both protocols have. `works(socket)` shows that a session is alive. */
+/** The cases of Engine.IO that the suites of both protocols share. `works(socket)` checks that a session is alive. */
 export const engineIoCases = (revision, echo, works) => ({
   async opensOverPolling() {
     const { status, body } = await echo().get(`${revision.eio}&transport=polling`);
@@ -317,7 +317,7 @@ export const engineIoCases = (revision, echo, works) => ({
   },
 });
 
-/** The value of an open packet, which must be all of this body or message. */
+/** Parses an open packet, which must be the whole body or message. */
 function openPacket(body, payload = (packet) => packet) {
   const packet = body.slice(body.indexOf('0{'));
   assert.equal(body, payload(packet));

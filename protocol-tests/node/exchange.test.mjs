@@ -1,4 +1,4 @@
-// What becomes of an exchange when something goes on, or goes wrong, around it.
+// What happens to an exchange when its end or its visitor upgrades, leaves, hangs up, is late or answers too much.
 
 import assert from 'node:assert';
 import { test } from 'node:test';
@@ -6,11 +6,11 @@ import { proxy } from './proxy.mjs';
 import { TRANSPORTS, event, inbox, serve, visitor } from './support.mjs';
 
 const limit = { timeout: 20_000 };
-/** So long that an answer that comes is not the timeout's. */
+/** A timeout so long that an answer which arrives cannot be the timeout's. */
 const PATIENT = ['--response-timeout', '60s'];
 const error = (answer) => Object.keys(JSON.parse(answer.text));
 
-test('an upgrade amid traffic loses and doubles no exchange', { timeout: 30_000 }, async (t) => {
+test('an upgrade under load neither loses nor repeats an exchange', { timeout: 30_000 }, async (t) => {
   const server = await serve(t, PATIENT);
   const token = await server.token();
   let open;
@@ -21,7 +21,7 @@ test('an upgrade amid traffic loses and doubles no exchange', { timeout: 30_000 
   let before;
   const end = await server.end(token, {}, (request, respond) => {
     seen.push(request.url);
-    // Every tenth is asked before the upgrade and answered after it.
+    // Every tenth request arrives before the upgrade and is answered after it.
     if (!upgraded && seen.length % 10 === 0) held.push(() => respond(200, request.url));
     else respond(200, request.url);
   }, url);
@@ -38,10 +38,10 @@ test('an upgrade amid traffic loses and doubles no exchange', { timeout: 30_000 
     const path = `/${answers.length}`;
     return answers[answers.push(server.visit(token, path)) - 1];
   };
-  // Each of these keeps an exchange going until the socket has upgraded and there were enough.
+  // Each worker has one exchange at a time, until the socket has upgraded and 300 exchanges have begun.
   const worker = async () => {
     while (answers.length < 300 || !upgraded) {
-      // Only the upgrade frees a worker whose exchange is held.
+      // A worker whose exchange is held continues at the upgrade.
       await (upgraded ? start() : Promise.race([start(), upgrade]));
       if (answers.length >= 60) open();
     }
@@ -79,21 +79,21 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     });
   }
 
-  test(`${name}: no ack in time is 200 OK`, limit, async (t) => {
+  test(`${name}: without an ack in time the visitor gets 200 OK`, limit, async (t) => {
     const server = await serve(t, ['--response-timeout', '300ms']);
     const token = await server.token();
     const end = await server.end(token, transport);
     const requests = inbox(end);
     const answer = await server.visit(token);
     assert.deepStrictEqual([answer.status, answer.text], [200, 'OK']);
-    // The answer that comes too late is for nobody.
+    // An answer that comes too late must reach no visitor.
     (await requests.next()).respond(201, 'late');
     const next = server.visit(token);
     (await requests.next()).respond(202, 'in time');
     assert.deepStrictEqual((await next).text, 'in time');
   });
 
-  test(`${name}: --timeout-status 504`, limit, async (t) => {
+  test(`${name}: --timeout-status 504 replaces the 200 of a timeout`, limit, async (t) => {
     const server = await serve(t, ['--response-timeout', '300ms', '--timeout-status', '504']);
     const token = await server.token();
     await server.end(token, transport);
@@ -102,7 +102,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual([answer.status, error(answer)], [504, ['Error']]);
   });
 
-  test(`${name}: a visitor who hangs up disturbs nobody`, limit, async (t) => {
+  test(`${name}: a visitor that hangs up disturbs no other`, limit, async (t) => {
     const server = await serve(t, PATIENT);
     const token = await server.token();
     const end = await server.end(token, transport);
@@ -124,7 +124,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual([end.id, end.connected, requests.unread], [id, true, 0]);
   });
 
-  test(`${name}: a visitor who hangs up within its body is not forwarded`, limit, async (t) => {
+  test(`${name}: a request whose visitor hangs up within the body is not forwarded`, limit, async (t) => {
     const server = await serve(t, PATIENT);
     const token = await server.token();
     const end = await server.end(token, transport);
@@ -145,7 +145,7 @@ for (const [what, answer] of [
   ['text', 'x'.repeat(400 << 10)],
   ['bytes', Buffer.alloc(400 << 10, 7)],
 ]) {
-  test(`websocket: too large an answer of ${what} costs its exchange alone`, limit, async (t) => {
+  test(`websocket: an oversized answer of ${what} fails only its own exchange`, limit, async (t) => {
     const server = await serve(t, [...PATIENT, '--max-body', '100KiB', '--max-payload', '200KiB']);
     const token = await server.token();
     const end = await server.end(token, TRANSPORTS.websocket);

@@ -1,4 +1,4 @@
-// The ways of clients that have nothing but text: base64 over every transport, and JSONP over a page's scripts and forms.
+// Clients that can carry only text: base64 over every transport, and JSONP over a page's scripts and forms.
 
 import { posts } from './dom.mjs';
 import assert from 'node:assert';
@@ -11,7 +11,7 @@ const require = createRequire(import.meta.url);
 const limit = { timeout: 20_000 };
 const LARGE = 100 << 10;
 
-/** 4.8.4 has no JSONP any more. */
+/** The versions with JSONP; 4.8.4 has none. */
 const WITH_JSONP = ['1.4.8', '1.7.4', '2.0.4', '2.5.0', '3.1.3', '4.0.2'];
 const CLIENTS = new Map(WITH_JSONP.map((version) => [version, require(`socket.io-client-${version}`)]));
 CLIENTS.set('4.8.4', require('socket.io-client'));
@@ -21,12 +21,12 @@ const TEXTS = {
   'newlines': 'one\ntwo\r\nthree\rfour\n\n',
   'backslash and n': 'a\\nb \\\\n \\\\\\n \\\n \\',
   'quotes': '"double" \'single\' `back` </script>',
-  'what forms are made of': 'd=1&d=2+3%20%2B;=&',
+  'the special characters of forms': 'd=1&d=2+3%20%2B;=&',
   'line and paragraph separators': '\u2028\u2029',
   'characters of two to four bytes': 'é € 日本 😀 𝄞 e\u0301 \u007f\u0080\u009f\u00ff\u0100',
-  'what looks like UTF-8 encoded twice': 'Ã© â\u0082¬ ð\u009f\u0098\u0080',
+  'text that looks like UTF-8 encoded twice': 'Ã© â\u0082¬ ð\u009f\u0098\u0080',
   'control characters': '\u0000\u0001\u001e\u001f\t\b\f',
-  'what looks like a payload': '2:404:4abc\u001e4b4AQID',
+  'text that looks like a payload': '2:404:4abc\u001e4b4AQID',
   '100 KiB': 'aé€😀\n\\n"'.repeat(LARGE / 15),
 };
 
@@ -39,14 +39,14 @@ const BYTES = {
 
 const post = (type, body) => ({ method: 'POST', headers: { 'Content-Type': type }, body });
 
-/** An end of some version that is connected to a server of its own. */
+/** Connects an end of the given version to a server of its own. */
 async function attach(t, version, options) {
   const server = await serve(t, [], { client: CLIENTS.get(version) });
   const token = await server.token();
   return { server, token, end: await server.end(token, { reconnection: false, ...options }) };
 }
 
-/** Every text and all bytes, there and back. */
+/** Sends each of `TEXTS` and `BYTES` to the end and back. */
 async function exchangeEverything(server, token, end) {
   const requests = inbox(end);
   for (const [what, text] of Object.entries(TEXTS)) {
@@ -70,7 +70,7 @@ async function exchangeEverything(server, token, end) {
 
 for (const version of CLIENTS.keys()) {
   for (const [name, transport] of Object.entries(TRANSPORTS)) {
-    test(`${version}, ${name}: base64 alone carries everything`, limit, async (t) => {
+    test(`${version}, ${name}: forceBase64 carries all text and bytes unchanged`, limit, async (t) => {
       const { server, token, end } = await attach(t, version, { ...transport, forceBase64: true });
       const { engine } = end.io;
       const wanted = name === 'polling' ? 'polling' : 'websocket';
@@ -85,16 +85,16 @@ for (const version of CLIENTS.keys()) {
 }
 
 for (const version of WITH_JSONP) {
-  test(`${version}: JSONP carries everything`, limit, async (t) => {
+  test(`${version}: JSONP carries all text and bytes unchanged`, limit, async (t) => {
     const { server, token, end } = await attach(t, version, JSONP);
     const { transport } = end.io.engine;
-    assert.ok(transport.script && transport.query.j !== undefined, 'it polls with scripts');
+    assert.ok(transport.script && transport.query.j !== undefined, 'the transport polls with scripts');
     await exchangeEverything(server, token, end);
     const refused = posts.filter(({ url, status }) => url.startsWith(server.url) && status !== 200);
     assert.deepStrictEqual([end.connected, refused], [true, []]);
   });
 
-  test(`${version}: JSONP carries many exchanges at once, answered out of order`, limit, async (t) => {
+  test(`${version}: JSONP carries 50 concurrent exchanges, answered out of order`, limit, async (t) => {
     const { server, token, end } = await attach(t, version, JSONP);
     const requests = inbox(end);
     const paths = Array.from({ length: 50 }, (_, number) => `/${number}`);
@@ -105,7 +105,7 @@ for (const version of WITH_JSONP) {
     assert.deepStrictEqual((await Promise.all(answers)).map(({ text }) => text), paths);
   });
 
-  test(`${version}: JSONP gives way to a WebSocket`, limit, async (t) => {
+  test(`${version}: an end on JSONP upgrades to a WebSocket`, limit, async (t) => {
     const { server, token, end } = await attach(t, version, { forceJSONP: true });
     const { engine } = end.io;
     if (engine.transport.name === 'polling') await event(engine, 'upgrade');
@@ -114,7 +114,7 @@ for (const version of WITH_JSONP) {
   });
 }
 
-test('ends of two versions share a page', limit, async (t) => {
+test('ends of two versions work in one page', limit, async (t) => {
   const attached = await Promise.all(['1.4.8', '3.1.3'].map((version) => attach(t, version, JSONP)));
   for (const [index, { end }] of attached.entries()) end.on('request', (request, respond) => respond(`end ${index}`));
   const answers = [0, 1, 1, 0].map((index) => attached[index].server.visit(attached[index].token));

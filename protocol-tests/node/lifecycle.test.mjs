@@ -1,4 +1,4 @@
-// How ends come, go, return and take each other's place.
+// How ends connect, leave, reconnect and replace each other.
 
 import assert from 'node:assert';
 import { test } from 'node:test';
@@ -10,7 +10,7 @@ const answering = (text) => (request, respond) => respond(200, text);
 const textOf = async (answer) => (await answer).text;
 
 for (const [name, transport] of Object.entries(TRANSPORTS)) {
-  test(`${name}: an end whose connection is cut comes back by itself`, limit, async (t) => {
+  test(`${name}: an end whose connection is cut reconnects by itself`, limit, async (t) => {
     const server = await serve(t);
     const token = await server.token();
     const { url, cut } = await proxy(t, server.port);
@@ -26,7 +26,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual(await textOf(server.visit(token)), 'here');
   });
 
-  test(`${name}: an end finds a restarted server, which does not know its token`, limit, async (t) => {
+  test(`${name}: an end reconnects to a restarted server, which does not know its token`, limit, async (t) => {
     const server = await serve(t);
     const token = await server.token();
     const end = await server.end(token, transport);
@@ -34,7 +34,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     const refused = event(end, 'connect_error', ({ message }) => message.includes('token not found'));
     await server.terminate();
     const [reason] = await gone;
-    // After any other reason the client would not come back by itself.
+    // After any other reason the client would not reconnect by itself.
     assert.match(reason, /^transport (close|error)$/);
     const restarted = await serve(t, [], { port: server.port });
     const [error] = await refused;
@@ -44,7 +44,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual(await textOf(restarted.visit(fresh)), 'again');
   });
 
-  test(`${name}: two tokens on one Manager`, limit, async (t) => {
+  test(`${name}: one Manager serves two tokens`, limit, async (t) => {
     const server = await serve(t);
     const tokens = [await server.token(), await server.token()];
     const ends = tokens.map((token) => server.socket(token, { ...transport, forceNew: false }));
@@ -57,7 +57,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual(await Promise.all(visits), ['end 0', 'end 1', 'end 1', 'end 0']);
   });
 
-  test(`${name}: two tokens with forceNew`, limit, async (t) => {
+  test(`${name}: with forceNew each token has a session of its own`, limit, async (t) => {
     const server = await serve(t);
     const tokens = [await server.token(), await server.token()];
     const join = (token, index) => server.end(token, { ...transport, forceNew: true }, answering(`end ${index}`));
@@ -68,7 +68,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual(await Promise.all(visits), ['end 0', 'end 1', 'end 1', 'end 0']);
   });
 
-  test(`${name}: leaving one namespace leaves the other working`, limit, async (t) => {
+  test(`${name}: after an end leaves one namespace the other still works`, limit, async (t) => {
     const server = await serve(t, ['--response-timeout', '60s']);
     const tokens = [await server.token(), await server.token()];
     const [leaver, stayer] = tokens.map((token) => server.socket(token, { ...transport, forceNew: false }));
@@ -90,12 +90,12 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual([stayer.connected, stayer.io.engine.id], [true, engine]);
     leaver.on('request', answering('joined again')).connect();
     await connected(leaver);
-    // `inbox` listens too, and does not answer.
+    // The earlier `inbox` still listens, but does not answer.
     assert.deepStrictEqual(await textOf(server.visit(tokens[0])), 'joined again');
     assert.deepStrictEqual(stayer.io.engine.id, engine);
   });
 
-  test(`${name}: a newer end replaces the older`, limit, async (t) => {
+  test(`${name}: a newer end replaces the older one`, limit, async (t) => {
     const server = await serve(t);
     const token = await server.token();
     const older = await server.end(token, transport, answering('older'));
@@ -109,7 +109,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual([older.connected, newer.connected], [false, true]);
   });
 
-  test(`${name}: a replaced end finishes what it was asked`, limit, async (t) => {
+  test(`${name}: a replaced end finishes its open exchange`, limit, async (t) => {
     const server = await serve(t, ['--response-timeout', '60s']);
     const token = await server.token();
     const older = await server.end(token, transport);

@@ -1,9 +1,9 @@
-// A TCP proxy between an end and the server, to cut connections and to hold them back.
+// A TCP proxy between an end and the server, which can cut connections and delay WebSocket handshakes.
 
 import { once } from 'node:events';
 import net from 'node:net';
 
-/** Starts a proxy to `port` that ends with the test. While `gate` is set, WebSocket handshakes wait for it. */
+/** Starts a proxy to `port` that ends with the test. WebSocket handshakes wait for the promise `gate`, if there is one. */
 export async function proxy(t, port, { gate } = {}) {
   const sockets = new Set();
   const listener = net.createServer((client) => {
@@ -32,7 +32,7 @@ export async function proxy(t, port, { gate } = {}) {
 function keep(sockets, socket) {
   sockets.add(socket);
   socket.on('close', () => sockets.delete(socket));
-  // A cut connection is what these tests are about.
+  // The tests cut connections on purpose, so errors are expected.
   socket.on('error', () => {});
   return socket;
 }

@@ -1,4 +1,4 @@
-// The original's published client, as its documentation and its behaviour have it: a public URL that heals itself.
+// The original's published client, rebuilt from its documentation and behaviour: it keeps a public URL up by itself.
 
 import { EventEmitter } from 'node:events';
 import { createRequire } from 'node:module';
@@ -8,8 +8,9 @@ const require = createRequire(import.meta.url);
 const SIX_HOURS_MS = 6 * 60 * 60 * 1000;
 
 /**
- * Events: `published` (url, token) when it can be visited, `disconnect` (reason), `unreachable` before it tries to connect
- * again, `refused` (message) when the server says `error`, `refreshed` (status, text) after each refresh.
+ * Events: `published` (url, token) when the URL can be visited, `disconnect` (reason), `unreachable` when a connect failed
+ * and another follows, `refused` (message) when the server refuses the namespace, `refreshed` (status, text) after each
+ * refresh.
  */
 export class PublishedClient extends EventEmitter {
   #io;
@@ -19,7 +20,7 @@ export class PublishedClient extends EventEmitter {
   #waiting;
   #refreshing;
   #stopped = false;
-  /** The one that counts; those before it have nothing to say any more. */
+  /** The current socket; events of earlier ones are ignored. */
   #socket;
   #token;
 
@@ -32,7 +33,7 @@ export class PublishedClient extends EventEmitter {
     this.#refreshing = setInterval(() => this.#refresh(), refreshMs);
   }
 
-  /** Asks for a token and connects with it; where there is none, tries again after the wait. */
+  /** Asks for a token and connects with it. Without a token, tries again after the wait. */
   async start() {
     const token = await this.#newToken().catch(() => undefined);
     if (this.#stopped) return;
@@ -82,7 +83,7 @@ export class PublishedClient extends EventEmitter {
     return answer.status === 200;
   }
 
-  /** Whether it was the one that counted: an `error` and the `disconnect` behind it are one reason to start over. */
+  /** Returns whether `socket` was the current one, so that `error` and the `disconnect` after it restart it only once. */
   #leave(socket) {
     if (this.#stopped || socket !== this.#socket) return false;
     this.#socket = undefined;

@@ -1,15 +1,14 @@
-// The cases of the published suites of Socket.IO, protocol 4 and 5, written anew from their description (protocol.md,
-// F.3), against `examples/echo.rs`.
+// The cases of the published Socket.IO suites, protocol 4 and 5, rewritten, against `examples/echo.rs`.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { Echo, REVISIONS, engineIoCases } from './echo-support.mjs';
 
-/** What the cases have to know of the protocols. */
+/** The differences between the protocols that matter to the cases. */
 const PROTOCOLS = {
   4: {
     revision: REVISIONS[3],
-    /** The main namespace is joined by connecting. */
+    /** A client of this protocol joins the main namespace by connecting. */
     greeting: ['40', '42["auth",{}]'],
     joins: [
       ['a custom namespace', { namespace: '/custom,' }],
@@ -48,7 +47,7 @@ for (const [number, { revision, greeting, joins, checkJoined, refusal }] of Obje
     });
     after(() => echo?.stop());
 
-    /** Asks to join: the answer must come before the event `auth`. */
+    /** Joins a namespace, and expects the answer, then the event `auth`. */
     const join = async (socket, { namespace = '', asked = namespace, payload = '', auth = '{}' } = {}) => {
       socket.send(`40${asked}${payload}`);
       const answer = await socket.next();
@@ -63,7 +62,7 @@ for (const [number, { revision, greeting, joins, checkJoined, refusal }] of Obje
     };
     const open = async () => joined(await echo.openWebSocket());
 
-    /** These messages in, those out. */
+    /** Sends some messages, and expects others in return. */
     const exchange = async (socket, sent, expected) => {
       for (const message of sent) socket.send(message);
       for (const message of expected) assert.deepEqual(await socket.next(), message);

@@ -1,4 +1,4 @@
-// The real binary, the official client and a plain HTTP visitor. Whatever is started here ends with its test.
+// The real binary, the official client and a plain HTTP visitor. Everything started here ends with its test.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { io } from 'socket.io-client';
 
-/** The transports of an end; the default one opens with polling and upgrades. */
+/** The transports of an end; `upgrade` is the client's default, which begins with polling. */
 export const TRANSPORTS = {
   polling: { transports: ['polling'] },
   websocket: { transports: ['websocket'] },
@@ -18,7 +18,7 @@ export const TRANSPORTS = {
 const READY = /^Socket2Me is ready at (http:\/\/\S+) - get a token with: /;
 const STOP_LIMIT_MS = 15_000;
 
-/** The binary under test: the one that was named, or else the one that was built last. */
+/** Returns the binary under test: `SOCKET2ME_BIN`, or the one that was built last. */
 export function binary() {
   const built = ['release', 'debug'].map((profile) =>
     fileURLToPath(new URL(`../../target/${profile}/socket2me`, import.meta.url)));
@@ -28,7 +28,7 @@ export function binary() {
   return path;
 }
 
-/** Starts a server that stops, with its ends, when the test is over; `client` is the `io` of its ends. */
+/** Starts a server that stops, with its ends, after the test. `client` is the `io` function of its ends. */
 export async function serve(t, flags = [], { env = {}, port = 0, client = io } = {}) {
   const server = new Server(flags, env, port, client);
   t.after(() => server.stop());
@@ -46,7 +46,7 @@ class Server {
   constructor(flags, env, port, client) {
     this.#client = client;
     const args = ['--log', 'debug', 'serve', '--listen', `127.0.0.1:${port}`, ...flags];
-    // Not our own environment: PORT and its like are settings of the server.
+    // Without this process's environment: variables such as PORT are settings of the server.
     this.#child = spawn(binary(), args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child.stderr.on('data', (text) => { this.#log += text; });
     this.exited = once(this.#child, 'exit');
@@ -63,13 +63,13 @@ class Server {
     this.port = Number(new URL(this.url).port);
   }
 
-  /** SIGTERM to a server whose ends have left. */
+  /** Disconnects the ends and stops the server by SIGTERM. */
   async stop() {
     for (const end of this.#ends) end.disconnect();
     return this.terminate();
   }
 
-  /** SIGTERM to a server as it is. It must end properly, and soon. */
+  /** Stops the server by SIGTERM with its ends still connected. It must exit with 0 within `STOP_LIMIT_MS`. */
   terminate() {
     this.#stopped ??= this.#terminate();
     return this.#stopped;
@@ -89,7 +89,7 @@ class Server {
     return answer.text;
   }
 
-  /** An end that need not have connected yet; `via` is another way to this server. */
+  /** Creates an end without waiting for its connect. `via` is another URL of this server. */
   socket(token, options = {}, via = this.url) {
     const quick = { reconnectionDelay: 20, reconnectionDelayMax: 50 };
     const end = this.#client(`${via}/${token}`, { forceNew: true, ...quick, ...options });
@@ -97,7 +97,7 @@ class Server {
     return end;
   }
 
-  /** A connected end that answers requests with `handler`. */
+  /** Connects an end that answers requests with `handler`. */
   async end(token, options, handler, via) {
     const end = this.socket(token, options, via);
     if (handler) end.on('request', handler);
@@ -110,14 +110,14 @@ class Server {
   }
 }
 
-/** One HTTP request on a connection of its own: `answer` is a promise, `request` is there to be cut. */
+/** Prepares an HTTP request on a connection of its own. `answer` is a promise; `request` allows a test to cut it. */
 export function visitor(url, { body, ...options } = {}) {
   const request = http.request(url, { agent: false, ...options });
   const answer = new Promise((resolve, reject) => {
     request.on('error', reject);
     request.on('response', (response) => collect(response).then(resolve, reject));
   });
-  // Whoever cuts the request does not wait for its answer.
+  // A test that cuts the request does not wait for the answer.
   answer.catch(() => {});
   return { request, answer, end: () => request.end(body) };
 }
@@ -136,7 +136,7 @@ async function collect(response) {
   return { status, headers, rawHeaders, body, text: body.toString() };
 }
 
-/** The arguments of the next event of a socket.io emitter, when they please `accept`. */
+/** Waits for an event of a socket.io emitter whose arguments satisfy `accept`, and returns them. */
 export function event(emitter, name, accept = () => true) {
   return new Promise((resolve) => {
     const listener = (...args) => {
@@ -156,7 +156,7 @@ export async function connected(end) {
   });
 }
 
-/** The requests that reach an end, one after another, for tests that answer them in their own time. */
+/** Collects the requests that reach an end, for tests that answer them later. */
 export function inbox(end) {
   const arrived = [];
   const waiting = [];

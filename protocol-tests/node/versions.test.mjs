@@ -1,4 +1,4 @@
-// One story for every official client, over every transport: what they do differently is the server's care.
+// The same cases for every official client, over every transport: the server hides the differences between versions.
 
 import assert from 'node:assert';
 import { randomBytes } from 'node:crypto';
@@ -31,7 +31,7 @@ const CLIENTS = Object.entries({
   }));
 });
 
-/** How each generation asks for raw bodies: what follows the token, and options of `io`. */
+/** How each major version asks for raw bodies: what follows the token, and the options of `io`. */
 const RAW_BODY = {
   1: [['?body=raw', {}]],
   2: [['?body=raw', {}], ['', { query: 'body=raw' }], ['', { query: { body: 'raw' } }]],
@@ -39,7 +39,7 @@ const RAW_BODY = {
   4: [['', { auth: { body: 'raw' } }]],
 };
 
-/** What a key, a value and a query can hold. The first is what the second looks like when it was encoded twice. */
+/** Texts for keys, values and queries. The first is what the second looks like when it is encoded twice. */
 const TEXTS = [
   'Ã©',
   'é',
@@ -50,7 +50,7 @@ const TEXTS = [
   '\0\x01\b\t\n\f\r\x1e\x1f"\\\x7f\x80\x9f\xa0\xff',
   '\u0800\uffff\u{10000}\u{10ffff}',
 ];
-/** Node takes each byte of a header for a character. */
+/** Node reads each byte of a header as one character. */
 const HEADER = 'é Ã© \xa0\xff!';
 const ALL_BYTES = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
 const WEBSOCKET = {
@@ -65,7 +65,7 @@ const limit = { timeout: 20_000 };
 const MULTIPLEXED = { forceNew: false };
 const QUICK_HEARTBEAT = ['--ping-interval', '200ms', '--ping-timeout', '200ms'];
 
-// Not a string: Node would write one together with the header, both as UTF-8.
+// A Buffer, because Node would write a string together with the headers, both as UTF-8.
 const post = (type, body, headers) =>
   ({ method: 'POST', headers: { 'Content-Type': type, ...headers }, body: Buffer.from(body) });
 const json = (value, headers) => post('application/json', JSON.stringify(value), headers);
@@ -78,7 +78,7 @@ const seeing = (seen, ...answer) => ({ body }, respond) => {
 
 const start = (t, { io }, flags = [], env = {}) => serve(t, flags, { env, client: io });
 
-/** An end that is on the transport that was asked for. */
+/** Connects an end, and waits until it is on the client's transport. */
 async function join(server, token, client, handler, { via, ...options } = {}) {
   const end = await server.end(token, { ...client.options, ...options }, handler, via);
   await settled(end, client);
@@ -90,7 +90,7 @@ async function settled({ io: { engine } }, { upgrades, transport }) {
   assert.strictEqual(engine.transport.name, transport);
 }
 
-/** So many turns of the heartbeat; who starts one depends on the version. */
+/** Waits for `count` heartbeats. Revision 3 pings from the client, revision 4 from the server. */
 function heartbeats({ io: { engine } }, count) {
   let left = count;
   return event(engine, 'packet', ({ type }) => {
@@ -99,14 +99,14 @@ function heartbeats({ io: { engine } }, count) {
   });
 }
 
-/** Answers the visits of `exchangeTexts`, and neither side learns the text from the other. */
+/** Answers the visits of `exchangeTexts` from `TEXTS`, so that a fault in one direction cannot hide one in the other. */
 const answeringTexts = (seen) => ({ url, body, query, headers }, respond) => {
   const text = TEXTS[Number(url.slice(1))];
   seen.push([text, body, query, headers['x-text']]);
   respond(200, body === text ? text : { [text]: [text] }, { 'X-Text': HEADER });
 };
 
-/** All at once, so that one polling body holds many of them. */
+/** Sends every text at once, so that one polling body holds many of them. */
 async function exchangeTexts(server, token, seen) {
   const header = { 'X-Text': HEADER };
   const answers = await Promise.all(TEXTS.flatMap((text, index) => {
@@ -141,7 +141,7 @@ async function exchangeBytes(server, token, seen, there, back) {
 }
 
 const CASES = {
-  async 'a request and its ack'(t, client) {
+  async 'a request and its ack arrive'(t, client) {
     const server = await start(t, client);
     const token = await server.token();
     const seen = [];
@@ -154,7 +154,7 @@ const CASES = {
     assert.deepStrictEqual([status, text, headers['x-made-by']], [201, 'made', 'test']);
   },
 
-  async 'bytes both ways'(t, client) {
+  async 'bytes arrive unchanged both ways'(t, client) {
     const server = await start(t, client);
     const token = await server.token();
     const seen = [];
@@ -163,7 +163,7 @@ const CASES = {
     await exchangeBytes(server, token, seen, ALL_BYTES, back);
   },
 
-  async 'text both ways'(t, client) {
+  async 'text arrives unchanged both ways'(t, client) {
     const server = await start(t, client);
     const token = await server.token();
     const seen = [];
@@ -171,7 +171,7 @@ const CASES = {
     await exchangeTexts(server, token, seen);
   },
 
-  async 'lone surrogates both ways'(t, client) {
+  async 'lone surrogates arrive unchanged in JSON, and as U+FFFD in text'(t, client) {
     const server = await start(t, client);
     const token = await server.token();
     const seen = [];
@@ -188,7 +188,7 @@ const CASES = {
     assert.deepStrictEqual(seen, [body, body]);
   },
 
-  async '1 MiB of bytes each way'(t, client) {
+  async '1 MiB of bytes arrives unchanged each way'(t, client) {
     const server = await start(t, client, ['--response-timeout', '60s']);
     const token = await server.token();
     const seen = [];
@@ -198,11 +198,11 @@ const CASES = {
     assert.strictEqual(engine.readyState, 'open');
   },
 
-  async '1 MiB of text each way'(t, client) {
+  async '1 MiB of text arrives unchanged each way'(t, client) {
     const server = await start(t, client, ['--response-timeout', '60s']);
     const token = await server.token();
     const seen = [];
-    // Characters of one, two and four bytes, so that a cut in the wrong place shows.
+    // Characters of one, two and four bytes, so that a cut inside a character would show.
     const [there, back] = ['aé😀\n', '𝄞"x\\Ã'].map((text) => text.repeat(ONE_MIB / 8));
     const { io: { engine } } = await join(server, token, client, seeing(seen, 200, back));
     const answer = await server.visit(token, '', post('text/plain; charset=utf-8', there));
@@ -223,7 +223,7 @@ const CASES = {
     };
     const lonely = await refused('unknown');
     const { io: { engine } } = await join(server, tokens[0], client, answering(200, 'first'), MULTIPLEXED);
-    // A newer client closes a connection that no namespace uses, and opens another.
+    // Newer clients close a connection that no namespace uses, and open another.
     if (client.isOld) assert.strictEqual(engine, lonely);
     assert.strictEqual(await refused('unknown-too'), engine);
     const later = await join(server, tokens[1], client, answering(200, 'second'), MULTIPLEXED);
@@ -232,7 +232,7 @@ const CASES = {
     assert.deepStrictEqual(await Promise.all(texts), ['first', 'second']);
   },
 
-  async 'two tokens on one Manager'(t, client) {
+  async 'one Manager serves two tokens'(t, client) {
     const server = await start(t, client);
     const tokens = [await server.token(), await server.token()];
     const ends = tokens.map((token) => server.socket(token, { ...client.options, ...MULTIPLEXED }));
@@ -244,12 +244,12 @@ const CASES = {
     assert.deepStrictEqual(await Promise.all(texts), ['end 0', 'end 1', 'end 1', 'end 0']);
   },
 
-  async 'an end whose connection is cut comes back by itself'(t, client) {
+  async 'an end whose connection is cut reconnects by itself'(t, client) {
     const server = await start(t, client);
     const token = await server.token();
     const { url, cut } = await proxy(t, server.port);
     const end = await join(server, token, client, answering(200, 'here'), { via: url });
-    // Once this has passed, the proxy has the connection of the next poll.
+    // After this visit the proxy holds the connection of the next poll.
     assert.strictEqual(await textOf(server.visit(token)), 'here');
     const { id } = end.io.engine;
     const [gone, back] = [event(end, 'disconnect'), event(end, 'connect')];
@@ -261,7 +261,7 @@ const CASES = {
     assert.strictEqual(await textOf(server.visit(token)), 'here');
   },
 
-  async 'raw bodies, however they are asked for'(t, client) {
+  async 'each way to ask for raw bodies works'(t, client) {
     const server = await start(t, client);
     for (const [query, options] of RAW_BODY[client.major]) {
       const token = await server.token();
@@ -276,7 +276,7 @@ const CASES = {
     }
   },
 
-  async '--engine-io 4 refuses the old ones'(t, client) {
+  async '--engine-io 4 refuses clients of Engine.IO 3'(t, client) {
     const server = await start(t, client, ['--engine-io', '4']);
     const token = await server.token();
     if (client.isOld) {
@@ -292,7 +292,7 @@ const CASES = {
   },
 };
 
-/** The query of the older ones is the whole connection's. */
+/** Not for socket.io-client 1, whose query belongs to the whole connection. */
 const OPTIONS_OF_A_NAMESPACE_CASES = {
   async 'the options of one namespace are not those of another'(t, client) {
     const server = await start(t, client);
@@ -310,7 +310,7 @@ const OPTIONS_OF_A_NAMESPACE_CASES = {
 };
 
 const UPGRADE_CASES = {
-  async 'text and bytes before the upgrade and after it'(t, client) {
+  async 'text and bytes arrive unchanged before and after the upgrade'(t, client) {
     const server = await start(t, client);
     const [texts, bytes] = [await server.token(), await server.token()];
     let open;
@@ -319,7 +319,7 @@ const UPGRADE_CASES = {
     const shared = { ...client.options, ...MULTIPLEXED };
     const end = await server.end(texts, shared, answeringTexts(seenTexts), url);
     await server.end(bytes, shared, answeringBytes(seenBytes, ALL_BYTES), url);
-    // At once, so that bytes and text meet in one polling body.
+    // Both at once, so that bytes and text share a polling body.
     const exchange = () => Promise.all([
       exchangeTexts(server, texts, seenTexts),
       exchangeBytes(server, bytes, seenBytes, ALL_BYTES, ALL_BYTES),
@@ -332,7 +332,7 @@ const UPGRADE_CASES = {
   },
 };
 
-/** These wait for the clock, so they must not stand next to those that keep this process busy. */
+/** Cases that wait for the clock; they run apart from those that keep this process busy. */
 const TIMED_CASES = {
   async 'a quick heartbeat keeps an end connected'(t, client) {
     const server = await start(t, client, QUICK_HEARTBEAT);
@@ -343,13 +343,13 @@ const TIMED_CASES = {
     assert.deepStrictEqual([await textOf(server.visit(token)), end.connected, end.io.engine.id], ['alive', true, id]);
   },
 
-  async 'an end whose token expires is disconnected, and does not come back'(t, client) {
+  async 'an end whose token expires is disconnected, and does not reconnect'(t, client) {
     const server = await start(t, client, ['--token-grace', '0'], { TOKEN_EXPIRE_SECONDS: '1' });
     const end = await join(server, await server.token(), client);
     const attempts = [];
     end.io.on('reconnect_attempt', (attempt) => attempts.push(attempt));
     assert.strictEqual((await event(end, 'disconnect'))[0], 'io server disconnect');
-    // It would be back long before the next one has expired.
+    // A reconnect would come long before the next token expires.
     const next = await join(server, await server.token(), client);
     await event(next, 'disconnect');
     assert.deepStrictEqual([end.connected, attempts], [false, []]);
@@ -357,7 +357,7 @@ const TIMED_CASES = {
 };
 
 const TIMED_OLD_CASES = {
-  async 'an end of / alone is connected and stays'(t, client) {
+  async 'an end that joins only / stays connected'(t, client) {
     const server = await start(t, client, [...QUICK_HEARTBEAT, '--connect-timeout', '300ms']);
     const end = await join(server, '', client);
     const { id } = end.io.engine;

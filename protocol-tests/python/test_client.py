@@ -1,7 +1,7 @@
 """python-socketio as an end of the real binary.
 
-The same tests run with its latest version, which speaks Engine.IO 4, and with 4.6.1, which speaks Engine.IO 3:
-whichever is installed. Whatever is started here ends with its test.
+The same tests run with the latest version, which speaks Engine.IO 4, and with 4.6.1, which speaks Engine.IO 3, depending
+on which is installed. Everything started here ends with its test.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ LATEST = not version('python-socketio').startswith('4.')
 BINARY = os.environ.get('SOCKET2ME_BIN', Path(__file__).parents[2] / 'target/debug/socket2me')
 READY = re.compile(r'Socket2Me is ready at http://(\S+) - get a token with: ')
 
-# Nothing here takes that long: who waits for an event in vain says so then.
+# Longer than anything here takes: a test that waits for an event in vain fails after this time.
 PATIENCE_SECONDS = 15
 
 WORLD = 'größer ≠ 日本語 😀 𝄞 \u2028 "\\ \u0000 e\u0301'
@@ -35,7 +35,7 @@ class Server:
     def __init__(self, *flags, **env):
         self.ends = []
         self.log = tempfile.TemporaryFile(mode='w+')
-        # Not our own environment: PORT and its like are settings of the server.
+        # Without this process's environment: variables such as PORT are settings of the server.
         self.process = subprocess.Popen(
             [BINARY, '--log', 'debug', 'serve', '--listen', '127.0.0.1:0', *flags],
             env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
@@ -47,7 +47,7 @@ class Server:
         self.address = ready[1]
 
     def stop(self):
-        """Stops, and then its ends, which thus have no poll to wait for."""
+        """Stops the server, then its ends, which therefore wait for no poll."""
         self.process.terminate()
         try:
             self.process.wait(PATIENCE_SECONDS)
@@ -63,7 +63,7 @@ class Server:
         assert self.process.returncode == 0, f'the server ended with {self.process.returncode}:\n{log[-4000:]}'
 
     def visit(self, path, method='GET', body=None, content_type=None):
-        """One HTTP request on a connection of its own: the status, the headers and the body of its answer."""
+        """Sends an HTTP request on a connection of its own. Returns the status, headers and body of the response."""
         connection = HTTPConnection(self.address, timeout=PATIENCE_SECONDS)
         try:
             connection.request(method, path, body, {'Content-Type': content_type} if content_type else {})
@@ -79,10 +79,10 @@ class Server:
 
 
 class End:
-    """A client that answers requests with `handler`. Everything that happens to it waits in a queue for the test."""
+    """A client that answers requests with `handler`. Its events wait in the queue `happened` for the test."""
 
     make_client = socketio.Client
-    # The older version does not wait for the namespace; the latest would wait for a second and no longer.
+    # The older version does not wait for the namespace; the latest waits for it, but for no more than a second.
     connect_options = {'wait': False} if LATEST else {}
 
     def __init__(self, server, token, transports, handler):
@@ -103,12 +103,12 @@ class End:
         return self.happened.get(timeout=seconds)
 
     def close(self):
-        # Without waiting for its tasks: in some orders of events the latest version's wait for each other half a minute.
+        # Without waiting for the client's tasks: in the latest version these can wait for each other for half a minute.
         self.run(self.client.eio.disconnect, abort=True)
 
 
 class AsyncEnd(End):
-    """The same with asyncio, whose loop runs in a thread of its own."""
+    """The same with asyncio, whose event loop runs in a thread of its own."""
 
     make_client = socketio.AsyncClient
 
@@ -134,13 +134,13 @@ class AsyncEnd(End):
         try:
             super().close()
         finally:
-            # What the client leaves behind is cancelled with its loop.
+            # Ending the loop cancels tasks that the client leaves behind.
             self.loop.call_soon_threadsafe(self.over.set)
             self.thread.join()
 
 
 class Cases:
-    """What `make_end` must be able to do over `transports`."""
+    """The tests for an end made by `make_end` over `transports`."""
 
     def serve(self, *flags, **env):
         server = Server(*flags, **env)
@@ -153,17 +153,17 @@ class Cases:
         return end
 
     def connected(self, server, handler):
-        """A token and its end, once it has joined."""
+        """Creates a token and returns it with an end that has joined."""
         token = server.token()
         end = self.end(server, token, handler)
         self.assertEqual(end.next(), ('connect', ()))
         return token, end
 
-    def test_the_transport_is_the_one_that_was_asked_for(self):
+    def test_the_end_uses_the_transport_it_asked_for(self):
         _, end = self.connected(self.serve(), None)
         self.assertEqual(end.client.transport(), 'polling' if self.transports == ['polling'] else 'websocket')
 
-    def test_the_request_says_what_was_asked(self):
+    def test_the_request_has_method_url_query_and_body(self):
         server = self.serve()
         seen = []
         token, _ = self.connected(server, seen.append)
@@ -177,7 +177,7 @@ class Cases:
             'body': {},
         })
 
-    def test_the_answer_is_what_the_handler_returns(self):
+    def test_the_visitor_gets_what_the_handler_returns(self):
         server = self.serve()
         answers = Queue()
         token, _ = self.connected(server, lambda request: answers.get_nowait())
@@ -195,7 +195,7 @@ class Cases:
                 got_status, headers, got_body = server.visit(f'/go/{token}')
                 self.assertEqual((got_status, headers['content-type'], got_body), (status, content_type, body))
 
-    def test_text_of_all_the_world_arrives_as_it_is_both_ways(self):
+    def test_text_in_many_scripts_arrives_unchanged_both_ways(self):
         server = self.serve()
         seen = []
 
@@ -213,7 +213,7 @@ class Cases:
                 self.assertEqual((status, read(answer)), (200, read(body.encode())))
         self.assertEqual(seen, [WORLD, {'text': WORLD}])
 
-    def test_bytes_arrive_as_they_are_both_ways(self):
+    def test_bytes_arrive_unchanged_both_ways(self):
         server = self.serve()
         token, _ = self.connected(server, lambda request: (200, request['body'][::-1], {'content-type': 'image/png'}))
         for body in (ALL_BYTES, os.urandom(MIB)):
@@ -222,7 +222,7 @@ class Cases:
                 self.assertEqual((status, headers['content-type']), (200, 'image/png'))
                 self.assertTrue(answer == body[::-1], 'other bytes came back')
 
-    def test_a_mebibyte_of_text_arrives_as_it_is_both_ways(self):
+    def test_a_mebibyte_of_text_arrives_unchanged_both_ways(self):
         server = self.serve()
         token, _ = self.connected(server, lambda request: (200, request['body']))
         body = (WORLD * (MIB // len(WORLD.encode()))).encode()
@@ -235,7 +235,7 @@ class Cases:
         end = self.end(server, 'no-token', None)
         event, [reason] = end.next()
         self.assertEqual(event, 'connect_error')
-        # Protocol 4 of Socket.IO has the message alone.
+        # In protocol 4 of Socket.IO the refusal is the message alone.
         self.assertRegex(reason['message'] if isinstance(reason, dict) else reason, '^token not found')
 
     def test_an_expired_token_disconnects_its_end(self):
@@ -247,7 +247,7 @@ class Cases:
     def test_heartbeats_keep_the_session(self):
         server = self.serve('--ping-interval', '300ms', '--ping-timeout', '300ms')
         token, end = self.connected(server, lambda request: 'alive')
-        # Without heartbeats it would end after 600 ms.
+        # Without heartbeats the session would end after 600 ms.
         with self.assertRaises(Empty):
             end.next(1.5)
         self.assertEqual(server.visit(f'/go/{token}')[2], b'alive')

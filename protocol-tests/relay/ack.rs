@@ -1,87 +1,108 @@
-//! `original.md`, "The ack".
+//! What the ack of an end becomes for the visitor (PROTOCOL.md, "The ack").
 
-use crate::end::End;
-use crate::tunnel::Tunnel;
-use crate::visitor::request;
+use super::tunnel::Tunnel;
+use super::visitor::request;
+use crate::support::end::End;
 
 const HTML: Option<&str> = Some("text/html; charset=utf-8");
 const JSON: Option<&str> = Some("application/json; charset=utf-8");
-const BUFFER: &str = r#"{"_placeholder":true,"num":0}"#;
 const PNG: &[u8] = b"\x89PNG\r\n\0\xff";
 
-/// What `respond` is called with, and what the visitor gets.
-type Row<'r> = (&'r str, &'r [&'r [u8]], u16, Option<&'r str>, &'r [u8]);
+/// What a visitor must get.
+struct Expected<'e> {
+    status: u16,
+    content_type: Option<&'e str>,
+    body: &'e [u8],
+}
 
-async fn check(tunnel: &mut Tunnel, (args, attachments, status, content_type, body): Row<'_>) {
+fn html(status: u16, body: &str) -> Expected<'_> {
+    Expected { status, content_type: HTML, body: body.as_bytes() }
+}
+
+fn json(status: u16, body: &str) -> Expected<'_> {
+    Expected { status, content_type: JSON, body: body.as_bytes() }
+}
+
+fn typed<'e>(content_type: &'e str, body: &'e [u8]) -> Expected<'e> {
+    Expected { status: 200, content_type: Some(content_type), body }
+}
+
+fn empty(status: u16, content_type: Option<&str>) -> Expected<'_> {
+    Expected { status, content_type, body: b"" }
+}
+
+/// The end acks a request with these arguments, a JSON array, and the visitor gets what is expected.
+async fn check(tunnel: &mut Tunnel, args: &str, attachments: &[&[u8]], expected: &Expected<'_>) {
     let ask = request("GET", &tunnel.at(""), &[], b"");
     let (_, answer) = tunnel.exchange(&ask, args, attachments).await;
-    assert_eq!(answer.status, status, "{args}: {}", answer.text());
-    assert_eq!(answer.header("content-type"), content_type, "{args}");
-    assert_eq!(answer.body, body, "{args}: {}", answer.text());
+    assert_eq!(answer.status, expected.status, "{args}: {}", answer.text());
+    assert_eq!(answer.header("content-type"), expected.content_type, "{args}");
+    assert_eq!(answer.body, expected.body, "{args}: {}", answer.text());
     assert_eq!(answer.header("x-provided-by"), Some("Socket2Me"), "{args}");
     assert_eq!(answer.code(), None, "{args}");
 }
 
 #[tokio::test]
-async fn answers_that_http_can_carry() {
+async fn an_ack_becomes_the_response() {
     let tunnel = &mut Tunnel::patient().await;
-    let rows: &[Row<'_>] = &[
-        ("[]", &[], 200, HTML, b"OK"),
-        (r#"["just body",{"X-Q":"1"}]"#, &[], 200, HTML, b"just body"),
-        (r#"[201,{"a":1},{"X-Y":"z"}]"#, &[], 201, JSON, br#"{"a":1}"#),
-        (r#"[200,"hi",{"Content-Type":"text/csv"}]"#, &[], 200, Some("text/csv"), b"hi"),
-        (
-            r#"[200,{"a":1},{"content-type":"application/ld+json"}]"#,
-            &[],
-            200,
-            Some("application/ld+json"),
-            br#"{"a":1}"#,
-        ),
-        ("[200,12345]", &[], 200, HTML, b"12345"),
-        ("[200,-1.50]", &[], 200, HTML, b"-1.50"),
-        // One number is a status, and its words the body.
-        ("[404]", &[], 404, HTML, b"Not Found"),
-        ("[299]", &[], 299, HTML, b"299"),
-        ("[999,\"x\"]", &[], 999, HTML, b"x"),
-        (r#"["201"]"#, &[], 200, HTML, b"201"),
-        (r#"[""]"#, &[], 200, HTML, b""),
-        (r#"["\u00e9\ud83d\ude00\n\""]"#, &[], 200, HTML, "é😀\n\"".as_bytes()),
+    for (args, expected) in [
+        ("[]", html(200, "OK")),
+        (r#"["just body",{"X-Q":"1"}]"#, html(200, "just body")),
+        (r#"[201,{"a":1},{"X-Y":"z"}]"#, json(201, r#"{"a":1}"#)),
+        (r#"[200,"hi",{"Content-Type":"text/csv"}]"#, typed("text/csv", b"hi")),
+        (r#"[200,{"a":1},{"content-type":"application/ld+json"}]"#, typed("application/ld+json", br#"{"a":1}"#)),
+        ("[200,12345]", html(200, "12345")),
+        ("[200,-1.50]", html(200, "-1.50")),
+        // A number alone is a status, and the body its reason phrase.
+        ("[404]", html(404, "Not Found")),
+        ("[299]", html(299, "299")),
+        ("[999,\"x\"]", html(999, "x")),
+        (r#"["201"]"#, html(200, "201")),
+        (r#"[""]"#, html(200, "")),
+        (r#"["\u00e9\ud83d\ude00\n\""]"#, html(200, "é😀\n\"")),
         // JSON is sent as it was written.
-        (r#"[{"b":1.0,"a":1e400,"l":[ ]}]"#, &[], 200, JSON, br#"{"b":1.0,"a":1e400,"l":[ ]}"#),
-        ("[[1,2]]", &[], 200, JSON, b"[1,2]"),
-        ("[200,[]]", &[], 200, JSON, b"[]"),
-        ("[true]", &[], 200, JSON, b"true"),
-        ("[200,false]", &[], 200, JSON, b"false"),
-        // `null` is an empty body, and in the place of the status it is none.
-        ("[null]", &[], 200, None, b""),
-        ("[200,null]", &[], 200, None, b""),
-        (r#"[404,null,{"Content-Type":"text/css"}]"#, &[], 404, Some("text/css"), b""),
-        (r#"[null,"body"]"#, &[], 200, HTML, b"body"),
-        (r#"[null,"body",{"X-Q":"1"}]"#, &[], 200, HTML, b"body"),
-        (r#"[null,{"a":1},{"X-Q":"1"}]"#, &[], 200, JSON, br#"{"a":1}"#),
-        (r#"[null,null,null]"#, &[], 200, None, b""),
-        (r#"[200,"body",null]"#, &[], 200, HTML, b"body"),
-        (r#"[200,"body",{},"more",5]"#, &[], 200, HTML, b"body"),
-        // Buffers.
-        (r#"[200,"no use for it"]"#, &[PNG], 200, HTML, b"no use for it"),
-        (&format!("[200,{BUFFER}]"), &[PNG], 200, Some("application/octet-stream"), PNG),
-        (&format!("[{BUFFER}]"), &[b""], 200, Some("application/octet-stream"), b""),
-        (&format!(r#"[200,{BUFFER},{{"content-type":"image/png"}}]"#), &[PNG], 200, Some("image/png"), PNG),
-        (
-            &format!(r#"[{{"a":{BUFFER},"b":[{{"num":1,"_placeholder":true}}]}}]"#),
-            &[&[1, 255], b""],
-            200,
-            JSON,
-            br#"{"a":{"type":"Buffer","data":[1,255]},"b":[{"type":"Buffer","data":[]}]}"#,
-        ),
-    ];
-    for row in rows {
-        check(tunnel, *row).await;
+        (r#"[{"b":1.0,"a":1e400,"l":[ ]}]"#, json(200, r#"{"b":1.0,"a":1e400,"l":[ ]}"#)),
+        ("[[1,2]]", json(200, "[1,2]")),
+        ("[200,[]]", json(200, "[]")),
+        ("[true]", json(200, "true")),
+        ("[200,false]", json(200, "false")),
+        // `null` is an empty body, and in the place of the status an absent status.
+        ("[null]", empty(200, None)),
+        ("[200,null]", empty(200, None)),
+        (r#"[404,null,{"Content-Type":"text/css"}]"#, empty(404, Some("text/css"))),
+        (r#"[null,"body"]"#, html(200, "body")),
+        (r#"[null,"body",{"X-Q":"1"}]"#, html(200, "body")),
+        (r#"[null,{"a":1},{"X-Q":"1"}]"#, json(200, r#"{"a":1}"#)),
+        (r#"[null,null,null]"#, empty(200, None)),
+        (r#"[200,"body",null]"#, html(200, "body")),
+        (r#"[200,"body",{},"more",5]"#, html(200, "body")),
+    ] {
+        check(tunnel, args, &[], &expected).await;
     }
 }
 
 #[tokio::test]
-async fn headers_of_an_answer() {
+async fn a_buffer_becomes_bytes_or_its_form_in_json() {
+    let tunnel = &mut Tunnel::patient().await;
+    let buffers = r#"{"a":{"type":"Buffer","data":[1,255]},"b":[{"type":"Buffer","data":[]}]}"#;
+    let attachments: [(&str, &[&[u8]], Expected<'_>); 5] = [
+        (r#"[200,"no use for it"]"#, &[PNG], html(200, "no use for it")),
+        (r#"[200,{"_placeholder":true,"num":0}]"#, &[PNG], typed("application/octet-stream", PNG)),
+        (r#"[{"_placeholder":true,"num":0}]"#, &[b""], typed("application/octet-stream", b"")),
+        (r#"[200,{"_placeholder":true,"num":0},{"content-type":"image/png"}]"#, &[PNG], typed("image/png", PNG)),
+        (
+            r#"[{"a":{"_placeholder":true,"num":0},"b":[{"num":1,"_placeholder":true}]}]"#,
+            &[&[1, 255], b""],
+            json(200, buffers),
+        ),
+    ];
+    for (args, attachments, expected) in attachments {
+        check(tunnel, args, attachments, &expected).await;
+    }
+}
+
+#[tokio::test]
+async fn headers_of_an_ack_become_headers_of_the_response() {
     let mut tunnel = Tunnel::patient().await;
     for (headers, name, values) in [
         (r#"{"X-Q":"1"}"#, "x-q", &["1"][..]),
@@ -95,7 +116,7 @@ async fn headers_of_an_answer() {
         (r#"{"X-Same":"1","x-same":"2"}"#, "x-same", &["2"]),
         (r#"{"Location":"/go/x?y=z"}"#, "location", &["/go/x?y=z"]),
         (r#"{"Content-Type":["text/a"]}"#, "content-type", &["text/a"]),
-        // The length is counted here, and framing is the server's own.
+        // The server counts the length itself, and frames the body itself.
         (r#"{"Content-Length":"999"}"#, "content-length", &["2"]),
         (r#"{"Content-Length":1}"#, "content-length", &["2"]),
         (r#"{"Transfer-Encoding":"chunked"}"#, "content-length", &["2"]),
@@ -156,19 +177,20 @@ async fn answers_that_http_cannot_carry_are_502_and_harm_nothing_else() {
 #[tokio::test]
 async fn what_looks_like_a_buffer_and_came_without_one_is_json() {
     let tunnel = &mut Tunnel::patient().await;
-    check(tunnel, (&format!("[200,{BUFFER}]"), &[], 200, JSON, BUFFER.as_bytes())).await;
-    let inside = format!(r#"{{"a":[{BUFFER}]}}"#);
-    check(tunnel, (&format!("[200,{inside}]"), &[], 200, JSON, inside.as_bytes())).await;
+    for body in [r#"{"_placeholder":true,"num":0}"#, r#"{"a":[{"_placeholder":true,"num":0}]}"#] {
+        check(tunnel, &format!("[200,{body}]"), &[], &json(200, body)).await;
+    }
 }
 
 #[tokio::test]
 async fn a_json_answer_may_be_deep() {
     let tunnel = &mut Tunnel::patient().await;
     let deep = ["[".repeat(10_000), "]".repeat(10_000)].concat();
-    check(tunnel, (&format!("[200,{deep}]"), &[], 200, JSON, deep.as_bytes())).await;
+    check(tunnel, &format!("[200,{deep}]"), &[], &json(200, &deep)).await;
 }
 
-/// Not a bad answer but a broken packet, which ends the session (`protocol.md`, part C).
+/// A placeholder that names no attachment is not a bad answer but a broken packet, which ends the session (PROTOCOL.md,
+/// "Attachments").
 #[tokio::test]
 async fn buffers_that_are_not_there_end_the_session() {
     for args in [
@@ -183,30 +205,34 @@ async fn buffers_that_are_not_there_end_the_session() {
         tunnel.end = End::connect(tunnel.server.address, &tunnel.token).await;
         tunnel.still_works().await;
     }
-    // One in the place of a header's value is a bad answer.
+}
+
+#[tokio::test]
+async fn a_buffer_as_the_value_of_a_header_is_a_bad_answer() {
     let mut tunnel = Tunnel::patient().await;
     let ask = request("GET", &tunnel.at(""), &[], b"");
-    let (_, answer) = tunnel.exchange(&ask, &format!(r#"[200,"x",{{"x-a":{BUFFER}}}]"#), &[PNG]).await;
+    let (_, answer) = tunnel.exchange(&ask, r#"[200,"x",{"x-a":{"_placeholder":true,"num":0}}]"#, &[PNG]).await;
     assert_eq!((answer.status, answer.code()), (502, Some("invalid-answer")));
     tunnel.still_works().await;
 }
 
+/// RFC 9110, section 8.6: a 204 has no `Content-Length`.
 #[tokio::test]
-async fn statuses_without_a_body() {
+async fn status_204_has_neither_body_nor_length() {
     let mut tunnel = Tunnel::patient().await;
-    for (args, status) in [
-        ("[204]", 204),
-        (r#"[204,"text"]"#, 204),
-        (r#"[204,null,{"Content-Length":"0"}]"#, 204),
-        ("[304]", 304),
-        (r#"[304,"text",{"ETag":"x"}]"#, 304),
-    ] {
-        // That nothing follows the head is what `exchange` looks at.
+    for args in ["[204]", r#"[204,"text"]"#, r#"[204,null,{"Content-Length":"0"}]"#] {
+        // `exchange` fails if a body follows the head.
         let (_, answer) = tunnel.exchange(&request("GET", &tunnel.at(""), &[], b""), args, &[]).await;
-        assert_eq!(answer.status, status, "{args}");
-        if status == 204 {
-            assert_eq!(answer.header("content-length"), None, "{args}: RFC 9110, section 8.6");
-        }
+        assert_eq!((answer.status, answer.header("content-length")), (204, None), "{args}");
+    }
+}
+
+#[tokio::test]
+async fn status_304_has_no_body() {
+    let mut tunnel = Tunnel::patient().await;
+    for args in ["[304]", r#"[304,"text",{"ETag":"x"}]"#] {
+        let (_, answer) = tunnel.exchange(&request("GET", &tunnel.at(""), &[], b""), args, &[]).await;
+        assert_eq!(answer.status, 304, "{args}");
     }
 }
 

@@ -1,17 +1,17 @@
-//! Who leaves, who is late, who takes over.
+//! Visitors and ends that leave, acks that are late, and newer ends that take over.
 
 use std::time::Duration;
 
 use futures::future::join_all;
 use socket2me::config::ServeConfig;
 
-use crate::end::{End, Heard, within};
-use crate::tunnel::{Tunnel, patient};
-use crate::visitor::{Visitor, get, request};
+use super::tunnel::{Tunnel, patient};
+use super::visitor::{Visitor, get, request};
+use crate::support::end::{End, Heard, within};
 
 #[tokio::test]
 async fn an_end_that_drops_is_an_error_at_once() {
-    // The ack would be awaited for two minutes, longer than anything here waits.
+    // The server would wait two minutes for the ack, longer than this test waits for anything.
     for way in ["connection", "close frame", "disconnect", "close packet", "nonsense"] {
         let mut tunnel = Tunnel::patient().await;
         let (mut visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
@@ -27,34 +27,34 @@ async fn an_end_that_drops_is_an_error_at_once() {
         let answer = visitor.answer(false).await;
         assert_eq!((answer.status, answer.code()), (500, Some("client-disconnected")), "{way}");
         assert_eq!(answer.error(), "client disconnected before it answered", "{way}");
-        // Nor is it there for the next one.
+        // The next visitor does not find it either.
         let answer = get(server.address, &format!("/go/{token}")).await;
         assert_eq!((answer.status, answer.error().as_str()), (500, "client not connected"), "{way}");
-        // And it may come back.
+        // The end may come back.
         let mut tunnel = Tunnel { end: End::connect(server.address, &token).await, server, token };
         tunnel.still_works().await;
     }
 }
 
 #[tokio::test]
-async fn a_visitor_who_hangs_up_harms_nobody() {
+async fn a_visitor_that_hangs_up_disturbs_no_other() {
     let mut tunnel = Tunnel::patient().await;
     let (visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
     drop(visitor);
     tunnel.still_works().await;
     tunnel.end.answer(&asked, r#"["late"]"#, &[]).await;
     tunnel.still_works().await;
-    // Twice is no worse, and an ack of nothing neither.
+    // A second ack is ignored, and so is one with an unknown id.
     tunnel.end.answer(&asked, r#"["later"]"#, &[]).await;
     tunnel.end.send(&format!("43/{},9007199254740991[]", tunnel.token)).await;
     tunnel.still_works().await;
 }
 
 #[tokio::test]
-async fn a_visitor_who_hangs_up_frees_his_exchange() {
+async fn a_visitor_that_hangs_up_ends_its_exchange() {
     let mut tunnel = Tunnel::patient().await;
     let (visitor, _) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
-    // The older end stays for the exchange it owes, and for nothing else.
+    // The older end stays only for the exchange that it owes.
     let newer = End::connect(tunnel.server.address, &tunnel.token).await;
     let mut older = std::mem::replace(&mut tunnel.end, newer);
     tunnel.still_works().await;
@@ -86,7 +86,7 @@ async fn concurrent_exchanges_are_neither_lost_nor_mixed() {
     let Tunnel { server, token, mut end } = tunnel;
     let visits = (0..200).map(|number| {
         let ask = request("POST", &format!("/go/{token}/{number}"), &[], format!("body {number}").as_bytes());
-        async move { crate::visitor::visit(server.address, &ask).await.text() }
+        async move { super::visitor::visit(server.address, &ask).await.text() }
     });
     let answering = async {
         let mut owed = Vec::new();
@@ -114,7 +114,7 @@ async fn one_tunnels_ack_does_not_answer_anothers_exchange() {
     second.send(&request("GET", &format!("/go/{other}/other"), &[], b"")).await;
     let asked_second = tunnel.end.asked().await;
     assert_eq!((asked_second.namespace.as_str(), asked_second.request.url.as_str()), (&*format!("/{other}"), "/other"));
-    // Both tunnels count for themselves, so the ids are the same: what tells them apart is the namespace.
+    // Each tunnel counts its own ids, so both requests have the same id, and only the namespace differs.
     assert_eq!(asked.id, asked_second.id);
     tunnel.end.answer(&asked_second, r#"["for the other"]"#, &[]).await;
     assert_eq!(second.answer(false).await.text(), "for the other");
@@ -123,7 +123,7 @@ async fn one_tunnels_ack_does_not_answer_anothers_exchange() {
     tunnel.end.answer(&asked, r#"["mine"]"#, &[]).await;
     assert_eq!(visitor.answer(false).await.text(), "mine");
 
-    // One leaves, the other stays.
+    // The session leaves one namespace and stays in the other.
     tunnel.end.send(&format!("41/{other},")).await;
     tunnel.still_works().await;
     assert_eq!(get(tunnel.server.address, &format!("/go/{other}")).await.error(), "client not connected");
@@ -135,7 +135,7 @@ async fn an_ack_from_another_session_answers_nothing() {
     let (mut visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
     let token = tunnel.server.token().await;
     let mut stranger = End::connect(tunnel.server.address, &token).await;
-    // It never joined that namespace, which ends its connection.
+    // The other session never joined that namespace, so its packet closes its connection.
     stranger.answer(&asked, r#"["forged"]"#, &[]).await;
     assert!(matches!(stranger.hear().await, Heard::Closed(_) | Heard::Lost | Heard::Text(_)));
     tunnel.end.answer(&asked, r#"["genuine"]"#, &[]).await;
@@ -156,7 +156,7 @@ async fn a_newer_end_takes_over_and_the_older_finishes_what_it_owes() {
     assert_eq!(second.answer(false).await.text(), "by the older too");
     assert_eq!(older.text().await, format!("41/{},", tunnel.token));
     tunnel.still_works().await;
-    // What the older one still says crossed the goodbye, and is no reason to end its session.
+    // What the older end sends after its disconnect crossed it on the way, and does not close the session.
     older.answer(&owed, r#"["again"]"#, &[]).await;
     let other = tunnel.server.token().await;
     older.join(&other, "").await.unwrap();
@@ -183,7 +183,7 @@ async fn a_stopping_server_lets_exchanges_finish_and_says_goodbye() {
     let Tunnel { server, token, mut end } = tunnel;
     let address = server.address;
     let stopping = server.stop();
-    // The server says itself that it has begun to stop.
+    // `/healthz` tells when the server has begun to stop.
     while get(address, "/healthz").await.status != 503 {
         tokio::task::yield_now().await;
     }

@@ -1,10 +1,10 @@
-//! `original.md`, "The `request` object": bodies.
+//! The body of a request, as the end gets it (PROTOCOL.md, "Bodies").
 
 use socket2me::config::ServeConfig;
 
-use crate::end::Body;
-use crate::tunnel::{Tunnel, patient};
-use crate::visitor::{Visitor, request, visit};
+use super::tunnel::{Tunnel, patient};
+use super::visitor::{Visitor, request, visit};
+use crate::support::end::Body;
 
 fn json(text: &str) -> Body {
     Body::Json(text.to_owned())
@@ -15,7 +15,7 @@ fn buffer(bytes: &[u8]) -> Body {
 }
 
 #[tokio::test]
-async fn each_type_arrives_as_what_it_is() {
+async fn each_content_type_arrives_as_json_text_or_bytes() {
     let mut tunnel = Tunnel::patient().await;
     let untouched = r#"{"b":1.0,"a":1e400,"a":12345678901234567890123,"n":-0,"é":"\u0041\/", "l":[ ]}"#;
     let multipart = b"--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\n\0\xff\x80\r\n--x--\r\n";
@@ -68,7 +68,7 @@ async fn each_type_arrives_as_what_it_is() {
     }
 }
 
-/// A body in chunks of 3 bytes.
+/// Encodes a body in chunks of 3 bytes.
 fn chunks(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for chunk in body.chunks(3) {
@@ -163,7 +163,7 @@ async fn an_end_with_wrong_options_is_refused_with_a_reason() {
         (r#"{"rawHeaders":1}"#, Some("auth.rawHeaders must be true or false")),
         (r#"{"body":"parsed","rawHeaders":false,"other":[1]}"#, None),
     ] {
-        let mut end = crate::end::End::open(tunnel.server.address).await;
+        let mut end = crate::support::end::End::open(tunnel.server.address).await;
         assert_eq!(end.join(&token, auth).await.err().as_deref(), refused, "{auth}");
     }
 }
@@ -175,7 +175,7 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
     let go = tunnel.at("/large");
     let head = |framing: &str| format!("POST {go} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n").into_bytes();
     for (name, sent) in [
-        // Not a byte of the body is there yet, and the last chunk never comes.
+        // The body does not arrive at all, or its last chunk does not.
         ("announced", head("Content-Length: 11")),
         ("announced, far too large", head("Content-Length: 99999999999999")),
         ("announced and expecting", head("Content-Length: 11\r\nExpect: 100-continue")),
@@ -197,19 +197,19 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
 }
 
 #[tokio::test]
-async fn a_visitor_who_sends_on_gets_his_413_all_the_same() {
+async fn a_visitor_that_sends_on_gets_its_413_all_the_same() {
     let config = ServeConfig { max_body: 10, ..patient() };
     let mut tunnel = Tunnel::open(config, "").await;
     let ask = request("POST", &tunnel.at("/large"), &[], &vec![b'x'; 20 << 20]);
     let mut visitor = Visitor::connect(tunnel.server.address).await;
-    // He may be cut off while he sends, but not before he has his answer.
+    // The server may end the connection while the visitor sends, but not before the answer has arrived.
     visitor.send_until_refused(&ask).await;
     assert_eq!(visitor.answer(false).await.status, 413);
     tunnel.still_works().await;
 }
 
 #[tokio::test]
-async fn expect_100_continue() {
+async fn a_body_that_waits_for_100_continue_is_asked_for() {
     let mut tunnel = Tunnel::patient().await;
     let mut visitor = Visitor::connect(tunnel.server.address).await;
     let head = "Host: a\r\nExpect: 100-continue\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\n";

@@ -1,4 +1,4 @@
-//! The rate limit, a full mailbox, answers that are too large.
+//! The rate limit, a full mailbox, and answers that are too large.
 
 use std::time::{Duration, Instant};
 
@@ -6,21 +6,21 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use socket2me::config::ServeConfig;
 
-use crate::end::{End, within};
-use crate::tunnel::{Server, Tunnel, patient};
-use crate::visitor::{Answer, get, request, visit};
+use super::tunnel::{Server, Tunnel, patient};
+use super::visitor::{Answer, get, request, visit};
+use crate::support::end::{End, within};
 
 #[tokio::test]
-async fn over_the_burst_is_429() {
+async fn requests_over_the_burst_are_429() {
     let config = ServeConfig {
-        // A window that does not end while the test runs.
-        throttle_interval_ms: 3_600_000,
+        // The window does not end while the test runs.
+        throttle_interval: Duration::from_secs(3600),
         throttle_interval_max: Some(4),
         throttle_interval_burst_max: Some(4),
         ..patient()
     };
     let mut tunnel = Tunnel::open(config, "").await;
-    // The tunnel's token was the first.
+    // The first request counted was the one for the tunnel's token.
     tunnel.still_works().await;
     assert_eq!(get(tunnel.server.address, &format!("/refresh/{}", tunnel.token)).await.status, 200);
     assert_eq!(get(tunnel.server.address, "/nothing").await.status, 404);
@@ -30,15 +30,15 @@ async fn over_the_burst_is_429() {
         assert_eq!(answer.error(), "too many requests from this address, slow down", "{target}");
         assert_eq!(answer.header("retry-after"), Some("1"), "{target}");
     }
-    // Who looks after the server is not counted, and neither are ends.
+    // Neither `/healthz` nor the connections of ends are counted.
     assert_eq!(get(tunnel.server.address, "/healthz").await.status, 200);
     drop(End::connect(tunnel.server.address, &tunnel.token).await);
 }
 
 #[tokio::test]
-async fn visitors_are_counted_each_for_himself() {
+async fn visitors_behind_a_trusted_proxy_are_counted_by_their_own_address() {
     let config = ServeConfig {
-        throttle_interval_ms: 3_600_000,
+        throttle_interval: Duration::from_secs(3600),
         throttle_interval_max: Some(1),
         throttle_interval_burst_max: Some(1),
         trust_proxy: vec!["127.0.0.0/8".parse().unwrap()],
@@ -52,16 +52,16 @@ async fn visitors_are_counted_each_for_himself() {
 }
 
 #[tokio::test]
-async fn over_the_limit_is_delayed_to_the_next_window() {
+async fn requests_over_the_limit_wait_for_the_next_window() {
     let config = ServeConfig {
-        throttle_interval_ms: 300,
+        throttle_interval: Duration::from_millis(300),
         throttle_interval_max: Some(1),
         throttle_interval_burst_max: Some(100),
         ..patient()
     };
     let server = Server::start(config).await;
     let begun = Instant::now();
-    // Each window passes one and holds one back to its end, so among four there is a whole window.
+    // Each window serves one request and delays one to its end, so four requests take a whole window.
     for _ in 0..4 {
         assert_eq!(get(server.address, "/new").await.status, 200);
     }
@@ -80,16 +80,16 @@ async fn this_machine_is_not_limited_by_default() {
 async fn too_much_for_an_end_that_does_not_read_is_503_for_the_rest() {
     const BODY: usize = 1 << 20;
     const VISITORS: usize = 40;
-    let config = ServeConfig { mailbox: 1, max_body: BODY, ..patient() };
+    let config = ServeConfig { max_waiting_commands: 1, max_body: BODY, ..patient() };
     let Tunnel { server, token, mut end } = Tunnel::open(config, "").await;
-    // As text, so that each request is one message: waiting for one may be given up without losing a half.
+    // A text body makes each request one message, so that `select!` may drop `asked` without losing half a request.
     let ask = request("POST", &format!("/go/{token}"), &[("content-type", "text/plain")], &vec![b'x'; BODY]);
     let mut visits: FuturesUnordered<_> = (0..VISITORS).map(|_| visit(server.address, &ask)).collect();
     let overloaded = |answer: &Answer| {
         assert_eq!((answer.status, answer.code()), (503, Some("overloaded")));
         assert_eq!(answer.header("retry-after"), Some("1"));
     };
-    // Nobody answers, so who has an answer was refused.
+    // The end has answered nothing yet, so the first answer is a refusal.
     overloaded(&within("a refusal", visits.next()).await.unwrap());
     let mut served = 0;
     while !visits.is_empty() {
@@ -101,7 +101,7 @@ async fn too_much_for_an_end_that_does_not_read_is_503_for_the_rest() {
             asked = end.asked() => end.answer(&asked, r#"["read"]"#, &[]).await,
         }
     }
-    assert!(served > 0, "those who were there before are served");
+    assert!(served > 0, "requests that were there before are served");
     Tunnel { server, token, end }.still_works().await;
 }
 

@@ -1,12 +1,12 @@
-//! `original.md`, "The `request` object": everything but the body.
+//! All of a request but its body, as the end gets it (PROTOCOL.md, "The request event" and "Headers").
 
 use socket2me::config::ServeConfig;
 
-use crate::tunnel::{Tunnel, patient};
-use crate::visitor::request;
+use super::tunnel::{Tunnel, patient};
+use super::visitor::request;
 
 #[tokio::test]
-async fn url_query_and_search() {
+async fn the_target_becomes_url_query_and_search() {
     let mut tunnel = Tunnel::patient().await;
     let nested = r#"{"a":{"b":"c","d":"e"},"l":["1","2"]}"#;
     for (target, url, search, query) in [
@@ -36,13 +36,13 @@ async fn url_query_and_search() {
     assert_eq!((asked.request.url.as_str(), asked.request.search.as_str()), ("/a", "?b=c"));
 }
 
-/// A value whatever the order of its members.
+/// Parses JSON, so that the order of members does not count.
 fn sorted(json: &str) -> serde_json::Value {
     serde_json::from_str(json).unwrap()
 }
 
 #[tokio::test]
-async fn headers_are_those_of_node() {
+async fn headers_are_joined_as_node_joins_them() {
     let mut tunnel = Tunnel::patient().await;
     let (mut visitor, asked) = tunnel
         .ask(
@@ -108,7 +108,7 @@ async fn hop_by_hop_headers_stop_here_both_ways() {
     }
     assert_eq!((answer.header("x-four"), answer.header("www-authenticate")), (Some("4"), Some("Basic")));
     assert_eq!((answer.status, answer.text().as_str()), (200, "hi"));
-    // And the connection is as good as ever.
+    // The connection serves another request.
     visitor.send(ask.as_bytes()).await;
     let asked = tunnel.end.asked().await;
     tunnel.end.answer(&asked, r#"["again"]"#, &[]).await;
@@ -161,30 +161,45 @@ async fn raw_headers_keep_repeated_lines_together_where_the_first_was() {
     assert_eq!(mine.map(|(_, value)| value.as_str()).collect::<Vec<_>>(), ["1", "3", "2"], "PROTOCOL.md, section 3");
 }
 
+/// What the end is told of a visitor's way to the server.
+struct Way {
+    remote_address: &'static str,
+    forwarded_for: &'static str,
+    proto: &'static str,
+    host: &'static str,
+}
+
+/// Where the server believes nothing but the connection itself.
+const ITS_OWN: Way =
+    Way { remote_address: "127.0.0.1", forwarded_for: "127.0.0.1", proto: "http", host: "relay.example" };
+
 #[tokio::test]
-async fn the_visitors_way_here() {
+async fn forwarded_headers_are_believed_from_a_trusted_proxy_alone() {
     let said = [
         ("X-Forwarded-For", "203.0.113.9, 198.51.100.7"),
         ("X-Forwarded-Proto", "https"),
         ("X-Forwarded-Host", "outside.example"),
     ];
-    let nothing: &[(&str, &str)] = &[];
     let whole = "203.0.113.9, 198.51.100.7, 127.0.0.1";
-    for (trust, headers, remote, list, proto, host) in [
-        (None, nothing, "127.0.0.1", "127.0.0.1", "http", "relay.example"),
-        (None, &said[..], "127.0.0.1", whole, "http", "relay.example"),
-        (Some("10.0.0.0/8"), &said[..], "127.0.0.1", whole, "http", "relay.example"),
-        (Some("127.0.0.0/8"), nothing, "127.0.0.1", "127.0.0.1", "http", "relay.example"),
-        (Some("127.0.0.0/8"), &said[..], "198.51.100.7", whole, "https", "outside.example"),
+    let unbelieved = || Way { forwarded_for: whole, ..ITS_OWN };
+    let believed =
+        Way { remote_address: "198.51.100.7", forwarded_for: whole, proto: "https", host: "outside.example" };
+    for (trusted, headers, way) in [
+        (None, &[][..], ITS_OWN),
+        (None, &said, unbelieved()),
+        (Some("10.0.0.0/8"), &said, unbelieved()),
+        (Some("127.0.0.0/8"), &[], ITS_OWN),
+        (Some("127.0.0.0/8"), &said, believed),
     ] {
-        let trust_proxy = trust.into_iter().map(|network| network.parse().unwrap()).collect();
+        let trust_proxy = trusted.into_iter().map(|network| network.parse().unwrap()).collect();
         let mut tunnel = Tunnel::open(ServeConfig { trust_proxy, ..patient() }, "").await;
         let (asked, _) = tunnel.exchange(&request("GET", &tunnel.at(""), headers, b""), "[]", &[]).await;
-        assert_eq!(asked.request.remote_address, remote, "{trust:?} {headers:?}");
-        assert_eq!(asked.header("x-forwarded-for"), Some(list), "{trust:?} {headers:?}");
-        assert_eq!(asked.header("x-forwarded-proto"), Some(proto), "{trust:?} {headers:?}");
-        assert_eq!(asked.header("x-forwarded-host"), Some(host), "{trust:?} {headers:?}");
-        assert_eq!(asked.header("host"), Some("relay.example"), "{trust:?} {headers:?}");
+        let what = format!("{trusted:?} {headers:?}");
+        assert_eq!(asked.request.remote_address, way.remote_address, "{what}");
+        assert_eq!(asked.header("x-forwarded-for"), Some(way.forwarded_for), "{what}");
+        assert_eq!(asked.header("x-forwarded-proto"), Some(way.proto), "{what}");
+        assert_eq!(asked.header("x-forwarded-host"), Some(way.host), "{what}");
+        assert_eq!(asked.header("host"), Some("relay.example"), "{what}");
     }
 }
 
@@ -197,13 +212,13 @@ async fn ids_are_unique_and_the_visitor_has_them_too() {
         assert_eq!(answer.header("x-request-id"), Some(asked.request.id.as_str()));
         assert!(seen.insert(asked.request.id));
     }
-    // An exchange that fails has one as well.
+    // An exchange that fails has an id too.
     let (asked, answer) = tunnel.exchange(&request("GET", &tunnel.at(""), &[], b""), "[12]", &[]).await;
     assert_eq!((answer.status, answer.header("x-request-id")), (502, Some(asked.request.id.as_str())));
 }
 
 #[tokio::test]
-async fn http_version() {
+async fn the_http_version_is_told() {
     let mut tunnel = Tunnel::patient().await;
     for version in ["1.0", "1.1"] {
         let ask = format!("GET {} HTTP/{version}\r\nHost: a\r\nConnection: close\r\n\r\n", tunnel.at(""));

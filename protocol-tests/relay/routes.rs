@@ -1,14 +1,15 @@
-//! `original.md`, "Routes".
+//! What each path answers (PROTOCOL.md, "HTTP routes" and "Errors").
 
 use std::time::Duration;
 
 use http::StatusCode;
 use socket2me::config::{ErrorStatus, ServeConfig};
 
-use crate::tunnel::{Server, Tunnel, patient};
-use crate::visitor::{get, request, visit};
+use super::tunnel::{Server, Tunnel, patient};
+use super::visitor::{get, request, visit};
+use crate::support::end::Asked;
 
-/// Of the right form, and never handed out.
+/// A well-formed token that no server hands out.
 const UNKNOWN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";
 
 fn is_token(text: &str) -> bool {
@@ -37,32 +38,44 @@ async fn new_gives_a_token_in_the_form_that_is_asked_for() {
     assert_ne!(server.token().await, server.token().await);
 }
 
+/// An error of the relay itself.
+#[derive(Clone, Copy)]
+struct OwnError {
+    status: u16,
+    code: &'static str,
+    message: &'static str,
+}
+
+const TOKEN_NOT_FOUND: OwnError = OwnError { status: 500, code: "token-not-found", message: "token not found" };
+const NOT_CONNECTED: OwnError = OwnError { status: 500, code: "client-not-connected", message: "client not connected" };
+const NOT_FOUND: OwnError =
+    OwnError { status: 404, code: "not-found", message: "not found: there are /new, /refresh/TOKEN and /go/TOKEN" };
+const NOT_ALLOWED: OwnError =
+    OwnError { status: 405, code: "method-not-allowed", message: "method not allowed: use GET, HEAD" };
+
 #[tokio::test]
-async fn the_relays_own_answers() {
+async fn the_relays_own_errors_have_a_code_and_a_message() {
     let server = Server::start(patient()).await;
     let token = server.token().await;
-    let not_found = (500, "token-not-found", "token not found");
-    let nowhere = (404, "not-found", "not found: there are /new, /refresh/TOKEN and /go/TOKEN");
-    let not_allowed = (405, "method-not-allowed", "method not allowed: use GET, HEAD");
-    for (method, target, (status, code, message)) in [
-        ("GET", format!("/refresh/{UNKNOWN}"), not_found),
-        ("GET", "/refresh/nonsense".to_owned(), not_found),
-        ("GET", "/refresh/".to_owned(), not_found),
-        ("GET", format!("/go/{UNKNOWN}"), not_found),
-        ("POST", format!("/go/{UNKNOWN}/a?b=c"), not_found),
-        ("GET", "/go/nonsense".to_owned(), not_found),
-        ("GET", format!("/go/{token}x"), not_found),
-        ("GET", format!("/go/{token}"), (500, "client-not-connected", "client not connected")),
-        ("BREW", format!("/go/{token}/a"), (500, "client-not-connected", "client not connected")),
-        ("GET", "/nothing".to_owned(), nowhere),
-        ("POST", "/nothing".to_owned(), nowhere),
-        ("GET", "/go".to_owned(), nowhere),
-        ("GET", "/refresh".to_owned(), nowhere),
-        ("GET", "/new/more".to_owned(), nowhere),
-        ("GET", "/socket.iox".to_owned(), nowhere),
-        ("POST", "/new".to_owned(), not_allowed),
-        ("DELETE", format!("/refresh/{token}"), not_allowed),
-        ("PUT", "/".to_owned(), not_allowed),
+    for (method, target, OwnError { status, code, message }) in [
+        ("GET", format!("/refresh/{UNKNOWN}"), TOKEN_NOT_FOUND),
+        ("GET", "/refresh/nonsense".to_owned(), TOKEN_NOT_FOUND),
+        ("GET", "/refresh/".to_owned(), TOKEN_NOT_FOUND),
+        ("GET", format!("/go/{UNKNOWN}"), TOKEN_NOT_FOUND),
+        ("POST", format!("/go/{UNKNOWN}/a?b=c"), TOKEN_NOT_FOUND),
+        ("GET", "/go/nonsense".to_owned(), TOKEN_NOT_FOUND),
+        ("GET", format!("/go/{token}x"), TOKEN_NOT_FOUND),
+        ("GET", format!("/go/{token}"), NOT_CONNECTED),
+        ("BREW", format!("/go/{token}/a"), NOT_CONNECTED),
+        ("GET", "/nothing".to_owned(), NOT_FOUND),
+        ("POST", "/nothing".to_owned(), NOT_FOUND),
+        ("GET", "/go".to_owned(), NOT_FOUND),
+        ("GET", "/refresh".to_owned(), NOT_FOUND),
+        ("GET", "/new/more".to_owned(), NOT_FOUND),
+        ("GET", "/socket.iox".to_owned(), NOT_FOUND),
+        ("POST", "/new".to_owned(), NOT_ALLOWED),
+        ("DELETE", format!("/refresh/{token}"), NOT_ALLOWED),
+        ("PUT", "/".to_owned(), NOT_ALLOWED),
     ] {
         let answer = visit(server.address, &request(method, &target, &[], b"")).await;
         assert_eq!((answer.status, answer.code()), (status, Some(code)), "{method} {target}: {answer:?}");
@@ -72,7 +85,7 @@ async fn the_relays_own_answers() {
 }
 
 #[tokio::test]
-async fn refresh_says_ok() {
+async fn refreshing_a_token_says_ok() {
     let server = Server::start(patient()).await;
     let token = server.token().await;
     for _ in 0..2 {
@@ -118,28 +131,42 @@ async fn every_method_is_forwarded() {
     }
 }
 
+/// A tunnel whose acks count as late after a tenth of a second.
+async fn impatient(timeout_status: u16) -> Tunnel {
+    let config = ServeConfig {
+        response_timeout: Duration::from_millis(100),
+        timeout_status: StatusCode::from_u16(timeout_status).unwrap(),
+        ..ServeConfig::defaults()
+    };
+    Tunnel::open(config, "").await
+}
+
+/// The server goes on after an ack that came too late.
+async fn survives_a_late_ack(tunnel: &mut Tunnel, asked: &Asked) {
+    tunnel.end.answer(asked, r#"["late"]"#, &[]).await;
+    assert_eq!(get(tunnel.server.address, "/healthz").await.status, 200);
+}
+
 #[tokio::test]
-async fn an_end_that_never_answers_gives_ok_or_what_the_operator_wants() {
-    for (timeout_status, code) in [(200, None), (504, Some("client-timed-out")), (503, Some("client-timed-out"))] {
-        let config = ServeConfig {
-            response_timeout: Duration::from_millis(100),
-            timeout_status: StatusCode::from_u16(timeout_status).unwrap(),
-            ..ServeConfig::defaults()
-        };
-        let mut tunnel = Tunnel::open(config, "").await;
+async fn an_end_that_never_answers_gives_ok() {
+    let mut tunnel = impatient(200).await;
+    let (mut visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
+    let answer = visitor.answer(false).await;
+    assert_eq!((answer.status, answer.code(), answer.text().as_str()), (200, None, "OK"));
+    assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(answer.header("x-provided-by"), Some("Socket2Me"));
+    survives_a_late_ack(&mut tunnel, &asked).await;
+}
+
+#[tokio::test]
+async fn an_end_that_never_answers_gives_the_error_that_the_operator_wants() {
+    for timeout_status in [504, 503] {
+        let mut tunnel = impatient(timeout_status).await;
         let (mut visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
         let answer = visitor.answer(false).await;
-        assert_eq!((answer.status, answer.code()), (timeout_status, code));
-        if timeout_status == 200 {
-            assert_eq!(answer.text(), "OK");
-            assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
-            assert_eq!(answer.header("x-provided-by"), Some("Socket2Me"));
-        } else {
-            assert_eq!(answer.error(), "client did not answer in time");
-        }
-        // Too late, and nobody's harm.
-        tunnel.end.answer(&asked, r#"["late"]"#, &[]).await;
-        assert_eq!(get(tunnel.server.address, "/healthz").await.status, 200);
+        assert_eq!((answer.status, answer.code()), (timeout_status, Some("client-timed-out")));
+        assert_eq!(answer.error(), "client did not answer in time");
+        survives_a_late_ack(&mut tunnel, &asked).await;
     }
 }
 
@@ -160,7 +187,7 @@ async fn head_makes_no_token_and_shows_no_body() {
     let server = Server::start(patient()).await;
     let token = server.token().await;
     for target in ["/new", "/", "/healthz", "/nothing", &format!("/refresh/{token}"), &format!("/go/{token}")] {
-        // That no byte of a body follows is what `visit` looks at.
+        // `visit` fails if a body follows the head.
         let as_head = visit(server.address, &request("HEAD", target, &[], b"")).await;
         let as_get = get(server.address, target).await;
         assert_eq!(as_head.status, as_get.status, "{target}");
@@ -169,7 +196,7 @@ async fn head_makes_no_token_and_shows_no_body() {
 }
 
 #[tokio::test]
-async fn the_servers_own_page_and_its_health() {
+async fn the_start_page_and_healthz_are_served() {
     let server = Server::start(patient()).await;
     let url = format!("http://{}", server.address);
     let token_line = format!("TOKEN=$(curl -s {url}/new)");

@@ -1,12 +1,12 @@
-//! How tokens live and die, and who may connect.
+//! The life of tokens, and which CONNECTs are refused.
 
 use std::time::Duration;
 
-use socket2me::config::ServeConfig;
+use socket2me::config::{LimitConfig, ServeConfig};
 
-use crate::end::{End, Heard};
-use crate::tunnel::{Server, Tunnel, patient};
-use crate::visitor::{Visitor, get};
+use super::tunnel::{Server, Tunnel, patient};
+use super::visitor::{Visitor, get};
+use crate::support::end::{End, Heard};
 
 const UNKNOWN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";
 const NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";
@@ -20,12 +20,25 @@ async fn an_expired_token_disconnects_its_end_and_is_like_one_that_never_was() {
         let answer = get(server.address, &target).await;
         assert_eq!((answer.status, answer.error().as_str()), (500, "token not found"), "{target}");
     }
-    // On the same session and on a new one; and an unknown one cannot be told apart.
+    // On the same session, on a new one, and with tokens that never existed: the refusal is the same.
     assert_eq!(end.join(&token, "").await, Err(NOT_FOUND.to_owned()));
     let mut end = End::open(server.address).await;
     assert_eq!(end.join(&token, "").await, Err(NOT_FOUND.to_owned()));
     assert_eq!(end.join(UNKNOWN, "").await, Err(NOT_FOUND.to_owned()));
     assert_eq!(end.join("nonsense", "").await, Err(NOT_FOUND.to_owned()));
+}
+
+#[tokio::test]
+async fn when_all_tokens_are_in_use_new_is_503_and_says_so() {
+    let config = patient();
+    let limits = LimitConfig { max_tokens: 1, ..config.limits.clone() };
+    let mut tunnel = Tunnel::open(ServeConfig { limits, ..config }, "").await;
+    let answer = get(tunnel.server.address, "/new").await;
+    assert_eq!((answer.status, answer.code()), (503, Some("server-busy")));
+    let message =
+        "all tokens of this server are in use, 1 of 1: try again later, or ask its operator to raise --max-tokens";
+    assert_eq!((answer.error().as_str(), answer.header("retry-after")), (message, Some("1")));
+    tunnel.still_works().await;
 }
 
 #[tokio::test]
@@ -39,7 +52,7 @@ async fn a_refused_end_may_try_again_on_the_same_session() {
 }
 
 #[tokio::test]
-async fn the_root_namespace_is_nobodys() {
+async fn the_root_namespace_cannot_be_joined() {
     let server = Server::start(patient()).await;
     let mut end = End::open(server.address).await;
     end.send("40").await;
@@ -61,7 +74,7 @@ async fn a_refreshed_token_outlives_others() {
     let mut tunnel = Tunnel::open(config, "").await;
     let refresh = format!("GET /refresh/{} HTTP/1.1\r\nHost: a\r\n\r\n", tunnel.token);
     let mut owner = Visitor::connect(tunnel.server.address).await;
-    // Two lives of others, one after the other, are longer than one of its own: their ends' goodbyes are the clock.
+    // Two other tokens live and expire one after the other, which takes longer than one life of this token.
     for _ in 0..2 {
         let other = tunnel.server.token().await;
         let mut end = End::connect(tunnel.server.address, &other).await;
@@ -81,7 +94,7 @@ async fn a_refreshed_token_outlives_others() {
 }
 
 #[tokio::test]
-async fn an_end_that_says_events_is_not_harmed() {
+async fn events_from_an_end_are_ignored() {
     let mut tunnel = Tunnel::patient().await;
     tunnel.end.send(&format!("42/{},[\"hello\",1]", tunnel.token)).await;
     tunnel.end.send(&format!("42/{},7[\"hello\",1]", tunnel.token)).await;

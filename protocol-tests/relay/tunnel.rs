@@ -1,4 +1,4 @@
-//! A server, and a tunnel through it.
+//! A server and a tunnel through it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::end::{Asked, End, within};
-use crate::visitor::{Answer, Visitor, get};
+use super::visitor::{Answer, Visitor, get};
+use crate::support::end::{Asked, End, within};
 
-/// A running server. It goes with the test.
+/// A running server, which ends with the test.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
     running: JoinHandle<std::io::Result<()>>,
 }
 
-/// Tells a server to stop.
+/// A server that was told to stop.
 pub(crate) struct Stopping(JoinHandle<std::io::Result<()>>);
 
 impl Server {
@@ -27,20 +27,21 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
-            // Dropped with the server's handle: the test is over.
+            // An error means that the test has dropped the server's handle, and is over.
             let _ = stopped.await;
         };
         let running = tokio::spawn(socket2me::relay::run(listener, config, || (), shutdown));
         Self { address, stop, running }
     }
 
-    /// A new token.
+    /// Asks for a new token.
     pub(crate) async fn token(&self) -> String {
         let answer = get(self.address, "/new").await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.text()
     }
 
+    /// Tells the server to stop.
     pub(crate) fn stop(self) -> Stopping {
         self.stop.send(()).unwrap();
         Stopping(self.running)
@@ -48,6 +49,7 @@ impl Server {
 }
 
 impl Stopping {
+    /// Waits until the server has stopped.
     pub(crate) async fn stopped(self) {
         within("the server to stop", self.0).await.unwrap().unwrap();
     }
@@ -60,13 +62,13 @@ pub(crate) struct Tunnel {
     pub(crate) end: End,
 }
 
-/// Defaults, but no answer is given up for late in the time that a test takes.
+/// The defaults, but with two minutes for an ack, longer than a test takes.
 pub(crate) fn patient() -> ServeConfig {
     ServeConfig { response_timeout: Duration::from_secs(120), ..ServeConfig::defaults() }
 }
 
 impl Tunnel {
-    /// With an end that connects with this `auth`; empty for none.
+    /// Starts a server with one end, which connects with this `auth`, or without one if it is empty.
     pub(crate) async fn open(config: ServeConfig, auth: &str) -> Self {
         let server = Server::start(config).await;
         let token = server.token().await;
@@ -79,12 +81,12 @@ impl Tunnel {
         Self::open(patient(), "").await
     }
 
-    /// The target for what follows the token.
+    /// The target of a request to this tunnel; `rest` follows the token.
     pub(crate) fn at(&self, rest: &str) -> String {
         format!("/go/{}{rest}", self.token)
     }
 
-    /// Sends a request and gives what the end was asked, with the visitor who waits.
+    /// Sends a request, which must reach the end; returns the waiting visitor and what the end was asked.
     pub(crate) async fn ask(&mut self, request: &[u8]) -> (Visitor, Asked) {
         let mut visitor = Visitor::connect(self.server.address).await;
         visitor.send(request).await;
@@ -93,7 +95,7 @@ impl Tunnel {
         (visitor, asked)
     }
 
-    /// A whole exchange. `args` is the JSON array of what `respond` is called with.
+    /// Runs a whole exchange. `args` is a JSON array, the arguments of the ack.
     pub(crate) async fn exchange(&mut self, request: &[u8], args: &str, attachments: &[&[u8]]) -> (Asked, Answer) {
         let (mut visitor, asked) = self.ask(request).await;
         self.end.answer(&asked, args, attachments).await;
@@ -102,9 +104,9 @@ impl Tunnel {
         (asked, answer)
     }
 
-    /// The end is there and its next request is this one: nothing was asked before it.
+    /// The end serves another visitor, and was asked nothing before that.
     pub(crate) async fn still_works(&mut self) {
-        let request = crate::visitor::request("GET", &self.at("/still-there"), &[], b"");
+        let request = super::visitor::request("GET", &self.at("/still-there"), &[], b"");
         let (asked, answer) = self.exchange(&request, r#"[200,"still here"]"#, &[]).await;
         assert_eq!((asked.request.url.as_str(), answer.text().as_str()), ("/still-there", "still here"));
     }

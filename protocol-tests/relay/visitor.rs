@@ -1,11 +1,11 @@
-//! A visitor: HTTP as bytes.
+//! A visitor that writes and reads HTTP as bytes.
 
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::end::within;
+use crate::support::end::within;
 
 /// One connection of a visitor.
 pub(crate) struct Visitor {
@@ -13,11 +13,11 @@ pub(crate) struct Visitor {
     received: Vec<u8>,
 }
 
-/// A response as it came.
+/// A response as it arrived.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// In order; values as ISO 8859-1.
+    /// In the order of arrival; values are read as ISO 8859-1.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
@@ -29,7 +29,7 @@ impl Answer {
         self.headers.iter().filter(same).map(|(_, value)| value.as_str()).collect()
     }
 
-    /// A header that may come once.
+    /// The value of a header that must not be repeated.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let all = self.all(name);
         assert!(all.len() <= 1, "{name} more than once: {all:?}");
@@ -40,7 +40,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The message of an error of the relay, after a look at its form.
+    /// The message of an error of the relay, which must be an object with the member `Error` and no other.
     pub(crate) fn error(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/json; charset=utf-8"), "{self:?}");
         let members: std::collections::BTreeMap<String, String> = serde_json::from_slice(&self.body).unwrap();
@@ -48,7 +48,7 @@ impl Answer {
         members["Error"].clone()
     }
 
-    /// Whose failure: the header that names it.
+    /// The code of an error of the relay.
     pub(crate) fn code(&self) -> Option<&str> {
         self.header("x-socket2me-error")
     }
@@ -64,12 +64,12 @@ impl Visitor {
         within("a request to leave", self.stream.write_all(bytes)).await.unwrap();
     }
 
-    /// Sends as much as the server takes.
+    /// Sends the bytes, unless the server ends the connection meanwhile.
     pub(crate) async fn send_until_refused(&mut self, bytes: &[u8]) {
         let _ = within("a request to leave or to be refused", self.stream.write_all(bytes)).await;
     }
 
-    /// The next response. One to HEAD has no body.
+    /// Reads the next response. A response to HEAD has no body.
     pub(crate) async fn answer(&mut self, to_head: bool) -> Answer {
         let head = loop {
             if let Some(end) = self.received.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -96,7 +96,7 @@ impl Visitor {
         answer
     }
 
-    /// The server closes the connection, and nothing came behind what was read.
+    /// The server closes the connection, and sends nothing before that.
     pub(crate) async fn finish(mut self) {
         while self.read().await {}
         assert_eq!(String::from_utf8_lossy(&self.received), "", "bytes behind the last response");
@@ -107,7 +107,7 @@ impl Visitor {
     }
 }
 
-/// A request that closes its connection, with the length of its body unless the headers tell.
+/// Writes a request that closes its connection. The length of the body is added, unless the headers tell it.
 pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut out = format!("{method} {target} HTTP/1.1\r\nHost: relay.example\r\nConnection: close\r\n");
     for (name, value) in headers {
@@ -121,7 +121,7 @@ pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)], body
     [out.as_bytes(), body].concat()
 }
 
-/// Sends a request that closes its connection and gives the response.
+/// Sends a request that closes its connection, and returns the response.
 pub(crate) async fn visit(address: SocketAddr, request: &[u8]) -> Answer {
     let mut visitor = Visitor::connect(address).await;
     visitor.send(request).await;
@@ -130,7 +130,7 @@ pub(crate) async fn visit(address: SocketAddr, request: &[u8]) -> Answer {
     answer
 }
 
-/// GET, without a body.
+/// Sends a GET without a body.
 pub(crate) async fn get(address: SocketAddr, target: &str) -> Answer {
     visit(address, &request("GET", target, &[], b"")).await
 }

@@ -1,22 +1,21 @@
-//! The heartbeat of revision 3: the client pings, and the server closes when it hears nothing (part B.5).
+//! The heartbeat of revision 3 (PROTOCOL.md, "A session"): the client pings, and the server closes a session that it hears
+//! nothing from.
 
 use std::time::Duration;
 
 use socket2me::proto::engine_io::payload::Body;
-use socket2me::proto::engine_io::session::{Output, PostError};
-use socket2me::proto::engine_io::{
-    BinaryAs, CloseReason, Frame, Rejection, Revision, Settings as EngineSettings, Transport,
-};
+use socket2me::proto::engine_io::session::PostError;
+use socket2me::proto::engine_io::{CloseReason, Frame, Rejection, Revision, Settings as EngineSettings, Transport};
 use socket2me::proto::socket_io::Event;
 use socket2me::proto::socket_io::connection::DisconnectReason;
 
-use crate::{World, ms};
+use super::{World, ms};
 
 const BOTH: [Transport; 2] = [Transport::Polling, Transport::WebSocket];
 const V3: Option<Revision> = Some(Revision::V3);
 
 #[test]
-fn b5_a_session_that_says_nothing_dies_at_interval_plus_timeout_to_the_millisecond() {
+fn a_session_that_says_nothing_dies_at_interval_plus_timeout_to_the_millisecond() {
     for transport in BOTH {
         let mut world = World::joined_v3(transport);
         world.pass(ms(499));
@@ -40,7 +39,7 @@ fn b5_a_session_that_says_nothing_dies_at_interval_plus_timeout_to_the_milliseco
 }
 
 #[test]
-fn b5_who_holds_a_poll_and_says_nothing_dies_too() {
+fn a_waiting_poll_does_not_keep_a_silent_session_alive() {
     let mut world = World::joined_v3(Transport::Polling);
     assert_eq!(world.poll(2), None);
     world.pass(ms(500));
@@ -49,10 +48,10 @@ fn b5_who_holds_a_poll_and_says_nothing_dies_too() {
 }
 
 #[test]
-fn b5_a_late_timer_gives_the_peer_no_more_time() {
+fn a_late_timer_gives_the_peer_no_more_time() {
     let mut world = World::joined_v3(Transport::Polling);
     world.now = world.now + ms(500);
-    // The suite's case: a POST at exactly this time.
+    // A case of the published suite: a POST at exactly this time.
     assert_eq!(world.link.begin_post(V3, world.now), Err(PostError::Rejected(Rejection::SessionUnknown)));
     let mut world = World::joined_v3(Transport::WebSocket);
     world.now = world.now + ms(500);
@@ -61,7 +60,7 @@ fn b5_a_late_timer_gives_the_peer_no_more_time() {
 }
 
 #[test]
-fn b5_any_packet_postpones_the_end() {
+fn any_packet_postpones_the_end() {
     for transport in BOTH {
         for packet in ["2", "2abc", "6", "0", "5", "42/t,[\"a\"]", "43/t,0[]", "42/u,[\"a\"]", "451-/t,[\"a\"]"] {
             let mut world = World::joined_v3(transport);
@@ -81,7 +80,7 @@ fn b5_any_packet_postpones_the_end() {
 }
 
 #[test]
-fn b5_a_session_that_pings_lives_for_a_simulated_day() {
+fn a_session_that_pings_lives_for_a_simulated_day() {
     for transport in BOTH {
         let mut world = World::joined_v3(transport);
         while world.now.since_origin() < Duration::from_secs(24 * 3600) {
@@ -94,7 +93,7 @@ fn b5_a_session_that_pings_lives_for_a_simulated_day() {
 }
 
 #[test]
-fn b5_pings_leave_one_deadline() {
+fn pings_leave_one_deadline() {
     let mut world = World::joined_v3(Transport::WebSocket);
     for _ in 0..1000 {
         world.say("2");
@@ -107,7 +106,7 @@ fn b5_pings_leave_one_deadline() {
 }
 
 #[test]
-fn b5_a_pong_from_a_revision_3_client_is_fatal() {
+fn a_pong_from_a_revision_3_client_is_fatal() {
     for transport in BOTH {
         for packet in ["3", "3probe"] {
             let mut world = World::joined_v3(transport);
@@ -118,7 +117,7 @@ fn b5_a_pong_from_a_revision_3_client_is_fatal() {
 }
 
 #[test]
-fn r_b3_the_heartbeat_is_kept_across_an_upgrade() {
+fn the_heartbeat_is_kept_across_an_upgrade() {
     for pings_after_it in [0, 1, 2] {
         let mut world = World::joined_v3(Transport::Polling);
         world.pass(ms(300));
@@ -133,14 +132,14 @@ fn r_b3_the_heartbeat_is_kept_across_an_upgrade() {
         world.pass(ms(499));
         assert_eq!(world.closed(), None, "{pings_after_it}");
         world.pass(ms(1));
-        assert_eq!(world.closed(), Some(CloseReason::PingTimeout), "who vanishes then is found out: {pings_after_it}");
+        assert_eq!(world.closed(), Some(CloseReason::PingTimeout), "after {pings_after_it} pings");
     }
 }
 
 #[test]
-fn r_b3_the_heartbeat_goes_on_during_an_upgrade() {
+fn the_heartbeat_goes_on_during_an_upgrade() {
     let mut world = World::joined_v3(Transport::Polling);
-    world.link.reserve_upgrade(V3, BinaryAs::Frames, world.now).unwrap();
+    world.reserve();
     world.pass(ms(400));
     world.say("2");
     world.hear(Transport::Polling, "3");
@@ -148,11 +147,11 @@ fn r_b3_the_heartbeat_goes_on_during_an_upgrade() {
     assert_eq!((world.closed(), world.link.next_output()), (None, None));
     world.pass(ms(1));
     assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
-    assert_eq!(world.link.next_output(), Some(Output::DropCandidate), "a session takes its candidate along");
+    assert_eq!(world.link.next_output(), world.dropped(), "a session takes its candidate along");
 }
 
 #[test]
-fn b5_a_pong_that_was_not_collected_goes_over_the_websocket_once() {
+fn a_pong_that_was_not_collected_goes_over_the_websocket_once() {
     let mut world = World::joined_v3(Transport::Polling);
     world.say("2");
     world.upgrade();
@@ -161,7 +160,7 @@ fn b5_a_pong_that_was_not_collected_goes_over_the_websocket_once() {
 }
 
 #[test]
-fn r_e6_a_flood_of_pings_is_bounded() {
+fn a_flood_of_pings_is_bounded() {
     let most = EngineSettings::default().max_buffered_packets;
     for transport in BOTH {
         let mut world = World::joined_v3(transport);
@@ -172,12 +171,12 @@ fn r_e6_a_flood_of_pings_is_bounded() {
         world.say("2");
         assert_eq!(world.closed(), Some(CloseReason::Overflow), "{transport:?}");
     }
-    // In one body as well.
+    // The same in one polling body.
     let mut world = World::joined_v3(Transport::Polling);
     world.link.begin_post(V3, world.now).unwrap();
     let _ = world.link.end_post(Ok(Body::Text("1:2".repeat(most + 1).into())), world.now);
     assert_eq!(world.closed(), Some(CloseReason::Overflow));
-    // Who reads what he is sent may ping as often as he likes.
+    // A client that reads its pongs may ping without limit.
     let mut world = World::joined_v3(Transport::WebSocket);
     for _ in 0..2 * most {
         world.say("2");
@@ -187,7 +186,7 @@ fn r_e6_a_flood_of_pings_is_bounded() {
 }
 
 #[test]
-fn r_e4_who_announces_attachments_for_nobody_has_as_little_time() {
+fn attachments_for_an_unjoined_namespace_have_the_same_deadline() {
     let mut world = World::joined_v3(Transport::WebSocket);
     world.say("451-/nobody,[\"a\"]");
     let mut waited = Duration::ZERO;

@@ -1,90 +1,110 @@
-//! Packets of Socket.IO protocol 4: what parts C.3, C.6 and C.9 have that differs from protocol 5.
+//! Packets of Socket.IO protocol 4, where they differ from those of protocol 5.
 
-use crate::wire::{Server, counted};
-use crate::{rows, send, serves, visitor};
+use super::{send, serves, visitor};
+use crate::support::wire::{Server, counted};
 
-// C.3: packets
+// Packets
 
 #[tokio::test]
-async fn c3_reserved_names_are_events_like_others() {
+async fn reserved_names_are_events_like_others() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined_v3().await;
     for name in ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "error"] {
-        send(&mut ws, &format!(r#"2/T,["{name}"]"#), &token).await;
+        send(&mut ws, &format!(r#"2/TOKEN,["{name}"]"#), &token).await;
         send(&mut ws, &format!(r#"2["{name}",1]"#), &token).await;
     }
     serves(&server, &mut ws, &token, 0).await;
 }
 
 #[tokio::test]
-async fn c3_what_is_no_packet_closes() {
+async fn a_malformed_packet_closes_the_connection() {
     let server = Server::start().await;
-    for packet in rows(
-        r#"7 | abc | 2/T,[] | 2/T,{} | 2/T,[null] | 2/T,[{}] | 2/T,[["a"]] | 2/T["a"] | 2/T,["a" | 2/T,-1["a"]
-2/T,9007199254740992["a"] | 3/T,1{} | 4/T,[] | 4/T,"x" | 4"x" | 5/T,["a"] | 50-/T,["a"] | 511-/T,["a"]
-511-/other,["a"] | 2/other,[] | 7/other,"#,
-    ) {
+    for packet in [
+        "7",
+        "abc",
+        "2/TOKEN,[]",
+        "2/TOKEN,{}",
+        "2/TOKEN,[null]",
+        "2/TOKEN,[{}]",
+        r#"2/TOKEN,[["a"]]"#,
+        r#"2/TOKEN["a"]"#,
+        r#"2/TOKEN,["a""#,
+        r#"2/TOKEN,-1["a"]"#,
+        r#"2/TOKEN,9007199254740992["a"]"#,
+        "3/TOKEN,1{}",
+        "4/TOKEN,[]",
+        r#"4/TOKEN,"x""#,
+        r#"4"x""#,
+        r#"5/TOKEN,["a"]"#,
+        r#"50-/TOKEN,["a"]"#,
+        r#"511-/TOKEN,["a"]"#,
+        r#"511-/other,["a"]"#,
+        "2/other,[]",
+        "7/other,",
+    ] {
         let (mut ws, token) = server.joined_v3().await;
         send(&mut ws, packet, &token).await;
         ws.closes(None, packet).await;
     }
 }
 
-// C.6, C.9: acks and attachments
+// Acks and attachments
 
 #[tokio::test]
-async fn c9_acks_with_and_without_binary() {
+async fn an_ack_may_carry_attachments() {
     let server = Server::start().await;
-    let (mut ws, token) = server.joined_v3().await;
-    for (id, (packet, attachments, expected)) in [
-        (r#"3/T,ID[200,"é€😀"]"#, &[][..], "é€😀"),
-        ("3/T,ID[]", &[], "OK"),
-        ("61-/T,ID[200,PH0]", &["bytes"], "bytes"),
-        (r#"62-/T,ID[200,{"_placeholder":true,"num":1}]"#, &["zero", "one"], "one"),
-        ("61-/T,ID[200,PH0]", &[""], ""),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let mut visitor = visitor(&server, &mut ws, &token, id).await;
-        send(&mut ws, &packet.replace("ID", &id.to_string()), &token).await;
+    for (packet, attachments, body) in [
+        (r#"3/TOKEN,0[200,"é€😀"]"#, &[][..], "é€😀"),
+        ("3/TOKEN,0[]", &[], "OK"),
+        (r#"61-/TOKEN,0[200,{"_placeholder":true,"num":0}]"#, &["bytes"], "bytes"),
+        (r#"62-/TOKEN,0[200,{"_placeholder":true,"num":1}]"#, &["zero", "one"], "one"),
+        (r#"61-/TOKEN,0[200,{"_placeholder":true,"num":0}]"#, &[""], ""),
+    ] {
+        let (mut ws, token) = server.joined_v3().await;
+        let mut visitor = visitor(&server, &mut ws, &token, 0).await;
+        send(&mut ws, packet, &token).await;
         for data in attachments {
             ws.binary(format!("\u{4}{data}").as_bytes()).await;
         }
-        assert_eq!(visitor.answer().await.parts(), (200, expected.to_owned()), "{packet}");
+        assert_eq!(visitor.answer().await.parts(), (200, body.to_owned()), "{packet}");
+        serves(&server, &mut ws, &token, 1).await;
     }
 }
 
 #[tokio::test]
-async fn b5_pings_among_attachments_are_answered() {
+async fn pings_among_attachments_are_answered() {
     let server = Server::start().await;
     let (mut ws, token) = server.joined_v3().await;
     let mut waiting = visitor(&server, &mut ws, &token, 0).await;
-    for (packet, id) in [(r#"52-/T,["a",PH0]"#, None), (r#"62-/T,0[200,{"_placeholder":true,"num":1}]"#, Some(0))] {
+    for packet in
+        [r#"52-/TOKEN,["a",{"_placeholder":true,"num":0}]"#, r#"62-/TOKEN,0[200,{"_placeholder":true,"num":1}]"#]
+    {
         send(&mut ws, packet, &token).await;
         ws.pings().await;
         ws.binary(b"\x04a").await;
         ws.pings().await;
         ws.text("6").await;
         ws.binary(b"\x04b").await;
-        if id.is_some() {
-            waiting.answer().await.is(200, "b");
-        }
     }
-    // The same over polling, in several bodies and in one.
+    waiting.answer().await.is(200, "b");
+}
+
+/// The ack, the ping and the attachment come in one polling body, and then in three.
+#[tokio::test]
+async fn pings_among_attachments_are_answered_over_polling() {
+    let server = Server::start().await;
     let (session, token) = (server.open_v3("EIO=3").await, server.token().await);
     session.post(counted(&[&format!("40/{token}")])).await.is(200, "ok");
     session.poll().await;
-    for (id, whole) in [false, true].into_iter().enumerate() {
+    for (id, bodies) in [&[3][..], &[1, 1, 1]].into_iter().enumerate() {
         let mut visitor = server.visit(&token, b"").await;
         session.poll().await;
         let ack = format!(r#"461-/{token},{id}[200,{{"_placeholder":true,"num":0}}]"#);
-        if whole {
-            session.post(counted(&[&ack, "2", "b4CQg="])).await.is(200, "ok");
-        } else {
-            session.post(counted(&[&ack])).await.is(200, "ok");
-            session.post("1:2").await.is(200, "ok");
-            session.post("6:b4CQg=").await.is(200, "ok");
+        let mut packets = &[&*ack, "2", "b4CQg="][..];
+        for &count in bodies {
+            let body;
+            (body, packets) = packets.split_at(count);
+            session.post(counted(body)).await.is(200, "ok");
         }
         session.poll().await.is(200, "1:3");
         assert_eq!(visitor.answer().await.body, [9, 8]);
@@ -92,41 +112,38 @@ async fn b5_pings_among_attachments_are_answered() {
 }
 
 #[tokio::test]
-async fn r_e2_an_answer_too_large_costs_its_exchange_alone() {
+async fn an_answer_too_large_costs_its_exchange_alone() {
     let server = Server::with(|config| config.max_payload = Some(1000)).await;
-    let (mut ws, token) = server.joined_v3().await;
     let long = "x".repeat(1500);
-    for (id, (packet, attachments)) in [
-        (format!(r#"3/T,ID[200,"{long}"]"#), &[][..]),
-        (String::from("61-/T,ID[200,PH0]"), &[1001][..]),
-        (String::from("62-/T,ID[200,PH0]"), &[501, 500]),
-        (format!(r#"62-/T,ID[200,"{long}"]"#), &[1, 1]),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let mut visitor = visitor(&server, &mut ws, &token, id).await;
-        // Before it, what is as large for a namespace that was never joined, which is nobody's.
-        for packet in [packet.replace("/T", "/other"), packet] {
-            send(&mut ws, &packet.replace("ID", &id.to_string()), &token).await;
-            for length in attachments {
+    for (packet, lengths) in [
+        (&*format!(r#"3/TOKEN,0[200,"{long}"]"#), &[][..]),
+        (r#"61-/TOKEN,0[200,{"_placeholder":true,"num":0}]"#, &[1001]),
+        (r#"62-/TOKEN,0[200,{"_placeholder":true,"num":0}]"#, &[501, 500]),
+        (&format!(r#"62-/TOKEN,0[200,"{long}"]"#), &[1, 1]),
+    ] {
+        let (mut ws, token) = server.joined_v3().await;
+        let mut visitor = visitor(&server, &mut ws, &token, 0).await;
+        // Before it, a packet as large for a namespace that was never joined: it answers no exchange.
+        for packet in [&*packet.replace("TOKEN", "other"), packet] {
+            send(&mut ws, packet, &token).await;
+            for length in lengths {
                 ws.binary(&[&[4][..], &vec![0; *length]].concat()).await;
                 ws.pings().await;
             }
         }
-        assert_eq!(visitor.answer().await.status, 502, "row {id}");
+        assert_eq!(visitor.answer().await.status, 502, "{packet:.20}");
+        send(&mut ws, &format!(r#"2/TOKEN,["{long}"]"#), &token).await;
+        serves(&server, &mut ws, &token, 1).await;
     }
-    send(&mut ws, &format!(r#"2/T,["{long}"]"#), &token).await;
-    serves(&server, &mut ws, &token, 4).await;
 }
 
-/// A client with `forceBase64` sends its attachments as text: they are as much part of the answer.
+/// A client with `forceBase64` sends attachments as text, which count as part of the answer.
 #[tokio::test]
-async fn r_e2_an_attachment_too_large_in_base64_costs_its_exchange_alone() {
+async fn an_attachment_too_large_in_base64_costs_its_exchange_alone() {
     let server = Server::with(|config| config.max_payload = Some(1000)).await;
     let (mut ws, token) = server.joined_v3().await;
     let mut waiting = visitor(&server, &mut ws, &token, 0).await;
-    send(&mut ws, "61-/T,0[200,PH0]", &token).await;
+    send(&mut ws, r#"61-/TOKEN,0[200,{"_placeholder":true,"num":0}]"#, &token).await;
     ws.text(&format!("b4{}", "A".repeat(1600))).await;
     assert_eq!(waiting.answer().await.status, 502);
     serves(&server, &mut ws, &token, 1).await;

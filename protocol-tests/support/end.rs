@@ -1,4 +1,4 @@
-//! An end: a small Socket.IO client on a WebSocket, which shows every packet and sends whatever it is told to.
+//! An end: a small Socket.IO client on a WebSocket that shows every packet and sends any.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,10 +13,10 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-/// How long anything may take that is waited for: enough for a machine with better things to do.
+/// How long a test waits for one event before it fails: long enough for a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits for an event, but not for ever.
+/// Waits for an event; panics if it does not come in time.
 pub(crate) async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, event).await {
         Ok(value) => value,
@@ -24,19 +24,19 @@ pub(crate) async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
     }
 }
 
-/// One connection, with any number of tokens.
+/// One connection, which may join several tokens.
 pub(crate) struct End {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
-/// What the server says, but for its heartbeat.
+/// What the server sends, other than heartbeats.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     Text(String),
     Binary(Bytes),
-    /// The WebSocket is closed, with this code.
+    /// The server closed the WebSocket, with this code.
     Closed(Option<u16>),
-    /// The connection is gone without a word.
+    /// The connection ended without a close frame.
     Lost,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Asked {
     pub(crate) attachments: Vec<Bytes>,
 }
 
-/// The argument of the event `request`: these members and no others.
+/// The argument of the event `request`. Unknown members are an error.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RequestObject {
@@ -57,17 +57,17 @@ pub(crate) struct RequestObject {
     pub(crate) raw_headers: Option<Vec<(String, String)>>,
     pub(crate) method: String,
     pub(crate) url: String,
-    /// As it was written.
+    /// JSON as the server wrote it.
     pub(crate) query: Box<RawValue>,
     pub(crate) search: String,
     pub(crate) http_version: String,
     pub(crate) remote_address: String,
     pub(crate) id: String,
-    /// As it was written.
+    /// JSON as the server wrote it.
     pub(crate) body: Box<RawValue>,
 }
 
-/// A request's body, as a program with socket.io-client would see it.
+/// A request's body, as a program with socket.io-client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Body {
     Json(String),
@@ -89,7 +89,7 @@ impl Asked {
 }
 
 impl End {
-    /// Opens a session and joins nothing yet.
+    /// Opens a session that has joined nothing yet.
     pub(crate) async fn open(address: SocketAddr) -> Self {
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
         let (socket, _) = within("the WebSocket", connect_async(url)).await.unwrap();
@@ -99,14 +99,14 @@ impl End {
         end
     }
 
-    /// Opens a session for one token.
+    /// Opens a session and joins one token.
     pub(crate) async fn connect(address: SocketAddr, token: &str) -> Self {
         let mut end = Self::open(address).await;
         end.join(token, "").await.unwrap();
         end
     }
 
-    /// Joins a token's namespace, or gives the message of the refusal.
+    /// Joins a token's namespace. Fails with the message of the refusal.
     pub(crate) async fn join(&mut self, token: &str, auth: &str) -> Result<(), String> {
         #[derive(Deserialize)]
         struct Refusal {
@@ -121,7 +121,7 @@ impl End {
         Ok(())
     }
 
-    /// The next thing the server says. Pings are answered and not shown.
+    /// Waits for what the server sends next. Pings are answered and not returned.
     pub(crate) async fn hear(&mut self) -> Heard {
         loop {
             return match within("the server to say something", self.socket.next()).await {
@@ -138,7 +138,7 @@ impl End {
         }
     }
 
-    /// The next thing the server says, which must be text.
+    /// Waits for what the server sends next, which must be text.
     pub(crate) async fn text(&mut self) -> String {
         match self.hear().await {
             Heard::Text(text) => text,
@@ -146,7 +146,7 @@ impl End {
         }
     }
 
-    /// The next request.
+    /// Waits for the next request, with its attachments.
     pub(crate) async fn asked(&mut self) -> Asked {
         let text = self.text().await;
         let (count, rest) = if let Some(rest) = text.strip_prefix("42") {
@@ -170,7 +170,7 @@ impl End {
         Asked { namespace: namespace.to_owned(), id: id.to_owned(), request, attachments }
     }
 
-    /// Answers a request: `args` is the JSON array of what `respond` was called with.
+    /// Acks a request. `args` is a JSON array, the arguments of the callback.
     pub(crate) async fn answer(&mut self, asked: &Asked, args: &str, attachments: &[&[u8]]) {
         let Asked { namespace, id, .. } = asked;
         if attachments.is_empty() {
@@ -183,12 +183,12 @@ impl End {
         }
     }
 
-    /// Sends a packet as it is.
+    /// Sends text as one message.
     pub(crate) async fn send(&mut self, text: &str) {
         within("a packet to leave", self.socket.send(Message::text(text))).await.unwrap();
     }
 
-    /// Closes the WebSocket in order.
+    /// Closes the WebSocket with a close frame.
     pub(crate) async fn close(&mut self) {
         within("the WebSocket to close", self.socket.close(None)).await.unwrap();
     }

@@ -1,66 +1,80 @@
-//! What there is of everything that a peer can ask for, and how long peers are waited for.
+//! Limits on what peers can take: connections, sessions, memory, time.
 
 use std::time::Duration;
 
 use clap::Args;
 
-use super::units::{duration, memory, size};
+use super::help::{per_address, when_unset};
+use super::units::{duration, duration_text, memory, size, size_text};
+use crate::defaults;
 
-/// The limits of `socket2me serve`. Each keeps one peer, or all of them together, from taking what others need.
+/// The limits of `socket2me serve`. Each stops one peer, or all together, from using up what the others need.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Limits")]
+#[command(
+    next_help_heading = "Limits",
+    mut_arg("max_connections_per_address", when_unset(per_address(defaults::MAX_CONNECTIONS_PER_ADDRESS))),
+    mut_arg("max_sessions_per_address", when_unset(per_address(defaults::MAX_SESSIONS_PER_ADDRESS))),
+    mut_arg("max_uploads_per_address", when_unset(per_address(defaults::MAX_UPLOADS_PER_ADDRESS))),
+    mut_arg("max_buffered", when_unset(format!("{}, or eight times --max-payload where that is more", size_text(defaults::MAX_BUFFERED))))
+)]
 pub struct LimitConfig {
-    /// Open connections of all kinds. An idle one takes less than 10 kB
-    #[arg(long, env = "SOCKET2ME_MAX_CONNECTIONS", default_value = "20000", value_name = "COUNT")]
+    /// Open connections. Beyond: 503, and the connection is closed. An idle one takes less than 10 kB
+    #[arg(long, env = "SOCKET2ME_MAX_CONNECTIONS", default_value_t = defaults::MAX_CONNECTIONS, value_name = "COUNT")]
     pub max_connections: usize,
-    /// Open connections of one address, but for trusted proxies
-    /// [default: 1000, which a company behind one address does not reach, and none for this machine's own addresses]
+    /// Open connections of one address, except of trusted proxies. Beyond: 503, and the connection is closed
     #[arg(long, env = "SOCKET2ME_MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT")]
     pub max_connections_per_address: Option<usize>,
-    /// Engine.IO sessions of all ends; polling ones live without a connection
-    #[arg(long, env = "SOCKET2ME_MAX_SESSIONS", default_value = "20000", value_name = "COUNT")]
+    /// Engine.IO sessions of all ends. Beyond: a new one is 503. A polling session may exist without an open connection
+    #[arg(long, env = "SOCKET2ME_MAX_SESSIONS", default_value_t = defaults::MAX_SESSIONS, value_name = "COUNT")]
     pub max_sessions: usize,
-    /// Engine.IO sessions of one address, as trusted proxies tell it
-    /// [default: 500, and none for this machine's own addresses]
+    /// Engine.IO sessions of one address, as trusted proxies report it. Beyond: a new one is 503
     #[arg(long, env = "SOCKET2ME_MAX_SESSIONS_PER_ADDRESS", value_name = "COUNT")]
     pub max_sessions_per_address: Option<usize>,
-    /// Tokens that are kept in memory, about 100 bytes each
-    #[arg(long, env = "SOCKET2ME_MAX_TOKENS", default_value = "1000000", value_name = "COUNT")]
+    /// Tokens in memory, about 100 bytes each. Beyond: /new is 503 until a token expires
+    #[arg(long, env = "SOCKET2ME_MAX_TOKENS", default_value_t = defaults::MAX_TOKENS, value_name = "COUNT")]
     pub max_tokens: usize,
-    /// Exchanges in flight of all tunnels
-    #[arg(long, env = "SOCKET2ME_MAX_EXCHANGES", default_value = "10000", value_name = "COUNT")]
+    /// Visitors' requests in flight, of all tunnels. Beyond: 503
+    #[arg(long, env = "SOCKET2ME_MAX_EXCHANGES", default_value_t = defaults::MAX_EXCHANGES, value_name = "COUNT")]
     pub max_exchanges: usize,
-    /// Exchanges in flight of one tunnel: a tenth of all, so that one slow end does not stop the others
-    #[arg(long, env = "SOCKET2ME_MAX_EXCHANGES_PER_TUNNEL", default_value = "1000", value_name = "COUNT")]
+    /// Visitors' requests in flight, of one tunnel. Beyond: 503. Keep it well below --max-exchanges, so that one slow
+    /// end does not stop the others
+    #[arg(long, env = "SOCKET2ME_MAX_EXCHANGES_PER_TUNNEL", default_value_t = defaults::MAX_EXCHANGES_PER_TUNNEL, value_name = "COUNT")]
     pub max_exchanges_per_tunnel: usize,
-    /// Memory for bodies and messages on their way, of all together; the exchanges of one tunnel get a quarter of it, and
-    /// so does what waits to be sent on one session
-    /// [default: 256MiB, or eight times --max-payload where that is more]
+    /// Request bodies that are still arriving from visitors. Beyond: 503
+    #[arg(long, env = "SOCKET2ME_MAX_UPLOADS", default_value_t = defaults::MAX_UPLOADS, value_name = "COUNT")]
+    pub max_uploads: usize,
+    /// Request bodies that are still arriving from one address, except of trusted proxies. Beyond: 429
+    #[arg(long, env = "SOCKET2ME_MAX_UPLOADS_PER_ADDRESS", value_name = "COUNT")]
+    pub max_uploads_per_address: Option<usize>,
+    /// Memory for bodies and messages on their way, of all together. Beyond: requests are 503, and sessions with more
+    /// to send are closed. The requests of one tunnel may take a quarter of it, and so may what one session has to send
     #[arg(long, env = "SOCKET2ME_MAX_BUFFERED", value_parser = memory, value_name = "SIZE")]
     pub max_buffered: Option<usize>,
-    /// Namespaces of one session: the tokens that one connection of an end can hold
-    #[arg(long, env = "SOCKET2ME_MAX_NAMESPACES", default_value = "100", value_name = "COUNT")]
+    /// Namespaces of one session, so tunnels of one connection of an end. Beyond: joining is refused
+    #[arg(long, env = "SOCKET2ME_MAX_NAMESPACES", default_value_t = defaults::MAX_NAMESPACES, value_name = "COUNT")]
     pub max_namespaces: usize,
-    /// Binary attachments of one packet; the reference's own limit
-    #[arg(long, env = "SOCKET2ME_MAX_ATTACHMENTS", default_value = "10", value_name = "COUNT")]
+    /// Binary attachments of one packet. Beyond: the connection is closed. The default is the reference server's
+    #[arg(long, env = "SOCKET2ME_MAX_ATTACHMENTS", default_value_t = defaults::MAX_ATTACHMENTS, value_name = "COUNT")]
     pub max_attachments: usize,
-    /// Levels of JSON in a packet with attachments, where each level takes memory; other JSON may be of any depth
-    #[arg(long, env = "SOCKET2ME_MAX_DEPTH", default_value = "512", value_name = "COUNT")]
+    /// Levels of JSON in a packet with attachments, where each level takes memory. Beyond: the session is closed. JSON
+    /// without attachments may be of any depth
+    #[arg(long, env = "SOCKET2ME_MAX_DEPTH", default_value_t = defaults::MAX_DEPTH, value_name = "COUNT")]
     pub max_depth: usize,
-    /// Packets in one polling body of an end; a client sends what it queued during one request
-    #[arg(long, env = "SOCKET2ME_MAX_PACKETS", default_value = "65536", value_name = "COUNT")]
+    /// Packets in one polling body of an end, which holds what its client queued during one request. Beyond: 400, and
+    /// the session is closed
+    #[arg(long, env = "SOCKET2ME_MAX_PACKETS", default_value_t = defaults::MAX_PACKETS, value_name = "COUNT")]
     pub max_packets: usize,
-    /// The head of a request: its first line and headers
-    #[arg(long, env = "SOCKET2ME_MAX_HEAD", default_value = "64KiB", value_parser = size, value_name = "SIZE")]
+    /// Head of a request: its first line and its headers, 8KiB at least. Beyond: 431
+    #[arg(long, env = "SOCKET2ME_MAX_HEAD", default_value = size_text(defaults::MAX_HEAD), value_parser = size, value_name = "SIZE")]
     pub max_head: usize,
-    /// Headers of a request; 100 are read without memory of their own
-    #[arg(long, env = "SOCKET2ME_MAX_HEADERS", default_value = "100", value_name = "COUNT")]
+    /// Headers of a request. Beyond: 431. Above 100, each request costs an allocation
+    #[arg(long, env = "SOCKET2ME_MAX_HEADERS", default_value_t = defaults::MAX_HEADERS, value_name = "COUNT")]
     pub max_headers: usize,
-    /// How long the head of a request may take, and a connection may stay without one (after a response, half as long again
-    /// at the most)
-    #[arg(long, env = "SOCKET2ME_HEAD_TIMEOUT", default_value = "60s", value_parser = duration, value_name = "TIME")]
+    /// Time to receive a request's head; also the keep-alive timeout. Then the connection is closed
+    #[arg(long, env = "SOCKET2ME_HEAD_TIMEOUT", default_value = duration_text(defaults::HEAD_TIMEOUT), value_parser = duration, value_name = "TIME")]
     pub head_timeout: Duration,
-    /// How long a peer may stop reading, or sending its body; one that moves less than 1 KiB a second has stopped
-    #[arg(long, env = "SOCKET2ME_STALL_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "TIME")]
+    /// Time in which a peer must read what is sent to it, or send its body, 1 KiB a second at least. Then the
+    /// connection is closed, and a request is 408
+    #[arg(long, env = "SOCKET2ME_STALL_TIMEOUT", default_value = duration_text(defaults::STALL_TIMEOUT), value_parser = duration, value_name = "TIME")]
     pub stall_timeout: Duration,
 }

@@ -1,17 +1,23 @@
-//! Flags and environment: every setting, its default and the reason for it. Flag beats environment beats default.
+//! Every setting, as a flag of the command line and as an environment variable. A flag beats its variable, and either beats
+//! the default in [`crate::defaults`].
 
+mod help;
 mod limits;
 mod units;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use http::StatusCode;
 use ipnet::IpNet;
 
+use self::help::{per_address, when_unset};
 pub use self::limits::LimitConfig;
-use self::units::{duration, network, origin, revision, size, timeout_status};
+use self::units::{
+    duration, duration_text, milliseconds, network, origin, revision, revisions_text, size, size_text, timeout_status,
+};
+use crate::defaults;
 use crate::proto::engine_io::Revision;
 
 /// The command line.
@@ -22,138 +28,148 @@ use crate::proto::engine_io::Revision;
     about = "A public URL for an app behind NAT: HTTP relayed to any Socket.IO client"
 )]
 pub struct Cli {
-    /// How log lines on standard error look
+    /// Format of the log on standard error
     #[arg(long, global = true, env = "SOCKET2ME_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
     pub log_format: LogFormat,
     /// What is logged: error, warn, info, debug, trace, or a filter such as `socket2me=debug,hyper=info`
-    #[arg(long, global = true, env = "SOCKET2ME_LOG", default_value = "info")]
+    #[arg(long, global = true, env = "SOCKET2ME_LOG", default_value = defaults::LOG)]
     pub log: String,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// What the words for values stand for in the help of `serve`.
+const UNITS: &str = "\
+COUNT is a number. SIZE is a number of bytes, or with KiB, MiB or GiB: 64KiB.
+TIME is a number of seconds, or with ms, s, m or h: 300ms.
+An address of IPv6 is its /64 network.";
+
+/// A command of the binary.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the relay: hand out tokens, take ends in, forward visitors to them
+    /// Run the relay: hand out tokens, accept ends, forward visitors' requests to them
+    #[command(after_help = UNITS)]
     Serve(Box<ServeConfig>),
 }
 
-/// The look of log lines.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For a person.
+    /// Lines for people.
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Which statuses the relay's own errors have.
+/// The statuses of the relay's own errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ErrorStatus {
-    /// 500 for an unknown token and for an end that is not there, as the original
+    /// 500 for an unknown token and for a tunnel without an end, as in the original
     Original,
-    /// 404 for an unknown token and 502 for an end that is not there, as other relays
+    /// 404 for an unknown token and 502 for a tunnel without an end, as in other relays
     Standard,
 }
 
 /// The settings of `socket2me serve`.
 #[derive(Debug, Clone, Args)]
+// An optional field has no default that clap could show, so its help tells it in words.
+#[command(
+    mut_arg("listen", when_unset(format!("all interfaces where a port is given, else {}", defaults::LISTEN))),
+    mut_arg("token_grace", when_unset(format!("{}, but a quarter of --token-ttl at most", duration_text(defaults::TOKEN_GRACE)))),
+    mut_arg("throttle_interval_max", when_unset(per_address(defaults::THROTTLE_INTERVAL_MAX))),
+    mut_arg("throttle_interval_burst_max", when_unset(per_address(defaults::THROTTLE_INTERVAL_BURST_MAX)))
+)]
 pub struct ServeConfig {
-    /// Address and port to listen on. Without it: all interfaces when a port is given, else 127.0.0.1:3000
+    /// Address and port to listen on
     #[arg(long, env = "SOCKET2ME_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
-    /// Port to listen on, on all interfaces, as hosting platforms set it
+    /// Port to listen on, on all interfaces. Hosting platforms set the variable; --listen comes first
     #[arg(long, env = "PORT")]
     pub port: Option<u16>,
-    /// The URL by which this server is reached from outside, for what it prints [default: where it listens]
+    /// URL at which visitors and ends reach this server, for what it prints [default: the address it listens on]
     #[arg(long, env = "SOCKET2ME_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
-    /// Where tokens live. Only memory is there yet: with this set the server says so and goes on
+    /// Redis server to keep tokens in. Not used yet: the server logs a warning and keeps tokens in memory
     #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis_url: Option<String>,
 
-    /// Seconds a token lives without a refresh
-    #[arg(long, env = "TOKEN_EXPIRE_SECONDS", default_value = "21600", value_parser = duration, value_name = "TIME")]
+    /// Life of a token without a refresh; then it is unknown, and its end is disconnected
+    #[arg(long, env = "TOKEN_EXPIRE_SECONDS", default_value = duration_text(defaults::TOKEN_TTL), value_parser = duration, value_name = "TIME")]
     pub token_ttl: Duration,
-    /// How much longer an expired token works, so that a refresh at the last moment wins
-    /// [default: 60s, but a quarter of the token's life at the most]
+    /// Time for which an expired token still works, so that a refresh at the last moment is not too late
     #[arg(long, env = "SOCKET2ME_TOKEN_GRACE", value_parser = duration, value_name = "TIME")]
     pub token_grace: Option<Duration>,
 
-    /// How long an end may take to answer a request
-    #[arg(long, env = "SOCKET2ME_RESPONSE_TIMEOUT", default_value = "5s", value_parser = duration, value_name = "TIME")]
+    /// Time for an end to answer a request; then the visitor gets --timeout-status
+    #[arg(long, env = "SOCKET2ME_RESPONSE_TIMEOUT", default_value = duration_text(defaults::ACK_TIMEOUT), value_parser = duration, value_name = "TIME")]
     pub response_timeout: Duration,
-    /// The status of a request that the end did not answer in time; 200 is an `OK`, as in the original
-    #[arg(long, env = "SOCKET2ME_TIMEOUT_STATUS", default_value = "200", value_parser = timeout_status, value_name = "STATUS")]
+    /// Status of a request that was not answered in time. 200 has the body `OK`, as in the original; 504 is usual
+    /// elsewhere
+    #[arg(long, env = "SOCKET2ME_TIMEOUT_STATUS", default_value = defaults::TIMEOUT_STATUS.as_str(), value_parser = timeout_status, value_name = "STATUS")]
     pub timeout_status: StatusCode,
-    /// The statuses of the relay's own errors
+    /// Statuses of the relay's own errors
     #[arg(long, env = "SOCKET2ME_ERROR_STATUS", value_enum, default_value_t = ErrorStatus::Original)]
     pub error_status: ErrorStatus,
-    /// The largest body of a visitor's request
-    #[arg(long, env = "SOCKET2ME_MAX_BODY", default_value = "10MiB", value_parser = size, value_name = "SIZE")]
+    /// Body of a visitor's request. Beyond: 413
+    #[arg(long, env = "SOCKET2ME_MAX_BODY", default_value = size_text(defaults::MAX_BODY), value_parser = size, value_name = "SIZE")]
     pub max_body: usize,
-    /// Networks of proxies whose X-Forwarded-* headers are believed, separated by commas
+    /// Networks of proxies whose X-Forwarded-* headers are believed, separated by commas [default: none]
     #[arg(long, env = "SOCKET2ME_TRUST_PROXY", value_delimiter = ',', value_parser = network, value_name = "CIDR")]
     pub trust_proxy: Vec<IpNet>,
 
-    /// The window of the rate limit, in milliseconds
-    #[arg(long, env = "THROTTLE_INTERVAL_MS", default_value = "1000", value_name = "MS")]
-    pub throttle_interval_ms: u64,
-    /// Requests of one address in a window after which answers are delayed to the next one
-    /// [default: 200, and none for this machine's own addresses]
+    /// Window of the rate limit, in milliseconds
+    #[arg(long = "throttle-interval-ms", env = "THROTTLE_INTERVAL_MS", default_value = defaults::THROTTLE_INTERVAL.as_millis().to_string(), value_parser = milliseconds, value_name = "MS")]
+    pub throttle_interval: Duration,
+    /// Requests of one address in a window that are answered at once. Beyond: they wait for the next window
     #[arg(long, env = "THROTTLE_INTERVAL_MAX", value_name = "COUNT")]
     pub throttle_interval_max: Option<u32>,
-    /// Requests of one address in a window after which the answer is 429
-    /// [default: 400, and none for this machine's own addresses]
+    /// Requests of one address in a window that are answered at all. Beyond: 429
     #[arg(long, env = "THROTTLE_INTERVAL_BURST_MAX", value_name = "COUNT")]
     pub throttle_interval_burst_max: Option<u32>,
 
-    /// The revisions of Engine.IO that ends may speak: 3 is socket.io-client 1.x and 2.x, 4 is 3.x and 4.x
-    #[arg(long, env = "SOCKET2ME_ENGINE_IO", default_value = "3,4", value_delimiter = ',', value_parser = revision, value_name = "REVISIONS")]
+    /// Revisions of Engine.IO that ends may speak: 3 is socket.io-client 1.x and 2.x, 4 is 3.x and 4.x
+    #[arg(long, env = "SOCKET2ME_ENGINE_IO", default_value = revisions_text(Revision::ALL), value_delimiter = ',', value_parser = revision, value_name = "REVISIONS")]
     pub engine_io: Vec<Revision>,
-    /// The heartbeat of ends: how often
-    #[arg(long, env = "SOCKET2ME_PING_INTERVAL", default_value = "25s", value_parser = duration, value_name = "TIME")]
+    /// Time between two heartbeats of a session
+    #[arg(long, env = "SOCKET2ME_PING_INTERVAL", default_value = duration_text(defaults::PING_INTERVAL), value_parser = duration, value_name = "TIME")]
     pub ping_interval: Duration,
-    /// The heartbeat of ends: how long its answer may take
-    #[arg(long, env = "SOCKET2ME_PING_TIMEOUT", default_value = "20s", value_parser = duration, value_name = "TIME")]
+    /// Time for the answer to a heartbeat; then the session is closed
+    #[arg(long, env = "SOCKET2ME_PING_TIMEOUT", default_value = duration_text(defaults::PING_TIMEOUT), value_parser = duration, value_name = "TIME")]
     pub ping_timeout: Duration,
-    /// How long the upgrade from polling to a WebSocket may take
-    #[arg(long, env = "SOCKET2ME_UPGRADE_TIMEOUT", default_value = "10s", value_parser = duration, value_name = "TIME")]
+    /// Time for the upgrade from polling to a WebSocket; then the WebSocket is closed and polling goes on
+    #[arg(long, env = "SOCKET2ME_UPGRADE_TIMEOUT", default_value = duration_text(defaults::UPGRADE_TIMEOUT), value_parser = duration, value_name = "TIME")]
     pub upgrade_timeout: Duration,
-    /// How long a connection may stay without joining a token's namespace
-    #[arg(long, env = "SOCKET2ME_CONNECT_TIMEOUT", default_value = "45s", value_parser = duration, value_name = "TIME")]
+    /// Time for an end to join its first token's namespace; then its connection is closed
+    #[arg(long, env = "SOCKET2ME_CONNECT_TIMEOUT", default_value = duration_text(defaults::CONNECT_TIMEOUT), value_parser = duration, value_name = "TIME")]
     pub connect_timeout: Duration,
-    /// The largest message or polling body of an end
-    /// [default: enough for an answer of --max-body over any transport]
+    /// Message or polling body of an end. Beyond: an answer costs its exchange (502), a polling body its session (413)
+    /// [default: room for an answer of --max-body over any transport]
     #[arg(long, env = "SOCKET2ME_MAX_PAYLOAD", value_parser = size, value_name = "SIZE")]
     pub max_payload: Option<usize>,
-    /// Requests waiting for one connection's task before further ones are answered 503
-    #[arg(long, env = "SOCKET2ME_MAILBOX", default_value = "4096", value_parser = clap::value_parser!(u32).range(1..=65536), value_name = "COUNT")]
-    pub mailbox: u32,
-    /// Origins of pages that may connect as ends, separated by commas; `*` is any
-    #[arg(long, env = "SOCKET2ME_ALLOW_ORIGIN", default_value = "*", value_delimiter = ',', value_parser = origin, value_name = "ORIGIN")]
+    /// Commands, such as requests to send, that wait for one session's task. Beyond: requests are 503
+    #[arg(long, alias = "mailbox", env = "SOCKET2ME_MAILBOX", default_value = defaults::MAX_WAITING_COMMANDS.to_string(), value_parser = clap::value_parser!(u32).range(1..=65536), value_name = "COUNT")]
+    pub max_waiting_commands: u32,
+    /// Origins of pages that may connect as ends, separated by commas; `*` is any. Pages of other origins get 403
+    #[arg(long, env = "SOCKET2ME_ALLOW_ORIGIN", default_value = defaults::ALLOWED_ORIGIN, value_delimiter = ',', value_parser = origin, value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
-    /// Where figures for an operator are served, in the form that Prometheus reads. Without it: nowhere
+    /// Address and port to serve figures at, under /metrics, as Prometheus reads them [default: none]
     #[arg(long, env = "SOCKET2ME_METRICS_LISTEN", value_name = "ADDR:PORT")]
     pub metrics_listen: Option<SocketAddr>,
-    /// What there is of everything, and how long peers are waited for.
+    /// Time for requests in flight once the server is told to stop; then they fail
+    #[arg(long, env = "SOCKET2ME_DRAIN_TIMEOUT", default_value = duration_text(defaults::DRAIN_TIMEOUT), value_parser = duration, value_name = "TIME")]
+    pub drain_timeout: Duration,
+    /// Limits on what peers can take.
     #[command(flatten)]
     pub limits: LimitConfig,
-    /// How long a stopping server lets requests finish
-    #[arg(long, env = "SOCKET2ME_DRAIN_TIMEOUT", default_value = "10s", value_parser = duration, value_name = "TIME")]
-    pub drain_timeout: Duration,
 }
 
-/// A grace that is enough for a refresh on its way (`original.md`: the original's client refreshes at the last moment).
-const TOKEN_GRACE: Duration = Duration::from_secs(60);
-
 impl ServeConfig {
-    /// The defaults, without looking at arguments or environment: for tests, and for those who embed the server.
+    /// Returns the defaults, whatever the command line and the environment say: for tests, and for programs that embed the
+    /// server.
     #[must_use]
     pub fn defaults() -> Self {
-        /// The flags alone, without a program around them.
+        /// The flags without a command around them.
         #[derive(Parser)]
         struct Alone {
             #[command(flatten)]
@@ -165,32 +181,32 @@ impl ServeConfig {
         Alone::from_arg_matches(&matches).expect("every setting has a default or is optional").config
     }
 
-    /// The memory for bodies and messages, in bytes: room for several of the largest, however large they may be.
+    /// Returns the memory for bodies and messages, in bytes. The default holds eight of the largest messages at least, so that
+    /// it still serves several tunnels when `--max-payload` is large.
     #[must_use]
     pub fn max_buffered(&self) -> usize {
-        /// Enough for a hundred uploads of two megabytes at once, and no strain on a small machine.
-        const DEFAULT: usize = 256 << 20;
-        self.limits.max_buffered.unwrap_or_else(|| DEFAULT.max(self.payload_limit().saturating_mul(8)))
+        self.limits.max_buffered.unwrap_or_else(|| defaults::MAX_BUFFERED.max(self.payload_limit().saturating_mul(8)))
     }
 
-    /// Where to listen.
+    /// Returns the address to listen on: `--listen`, else `--port` on all interfaces, else the default.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         match (self.listen, self.port) {
             (Some(listen), _) => listen,
             (None, Some(port)) => SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
-            (None, None) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000),
+            (None, None) => defaults::LISTEN,
         }
     }
 
-    /// How much longer an expired token works.
+    /// Returns the time for which an expired token still works.
     #[must_use]
     pub fn grace(&self) -> Duration {
-        self.token_grace.unwrap_or_else(|| TOKEN_GRACE.min(self.token_ttl / 4))
+        self.token_grace.unwrap_or_else(|| defaults::TOKEN_GRACE.min(self.token_ttl / 4))
     }
 
-    /// The largest message of an end, in bytes: an answer of the largest body in base64, the headers beside it, and room
-    /// for what escaping adds to text.
+    /// Returns the size of an end's largest message or polling body, in bytes. The default is 8/5 of
+    /// `--max-body` and 64 KiB: an answer of that size in base64, which makes it 4/3 as large, or as text with escapes, and
+    /// its headers.
     #[must_use]
     pub fn payload_limit(&self) -> usize {
         self.max_payload.unwrap_or_else(|| self.max_body / 5 * 8 + (64 << 10))
@@ -199,6 +215,8 @@ impl ServeConfig {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]
@@ -209,9 +227,73 @@ mod tests {
         assert_eq!(config.grace(), Duration::from_secs(60));
         assert_eq!(config.response_timeout, Duration::from_secs(5));
         assert_eq!(config.timeout_status, StatusCode::OK);
-        assert_eq!(config.throttle_interval_ms, 1000);
+        assert_eq!(config.throttle_interval, Duration::from_secs(1));
         assert_eq!(config.max_body, 10 << 20);
         assert!(config.payload_limit() > config.max_body / 3 * 4);
+    }
+
+    #[test]
+    fn a_default_is_the_same_after_its_text_was_read() {
+        let config = ServeConfig::defaults();
+        for (read, default) in [
+            (config.token_ttl, defaults::TOKEN_TTL),
+            (config.response_timeout, defaults::ACK_TIMEOUT),
+            (config.ping_interval, defaults::PING_INTERVAL),
+            (config.ping_timeout, defaults::PING_TIMEOUT),
+            (config.upgrade_timeout, defaults::UPGRADE_TIMEOUT),
+            (config.connect_timeout, defaults::CONNECT_TIMEOUT),
+            (config.drain_timeout, defaults::DRAIN_TIMEOUT),
+            (config.limits.head_timeout, defaults::HEAD_TIMEOUT),
+            (config.limits.stall_timeout, defaults::STALL_TIMEOUT),
+        ] {
+            assert_eq!(read, default);
+        }
+        assert_eq!((config.max_body, config.limits.max_head), (defaults::MAX_BODY, defaults::MAX_HEAD));
+        assert_eq!(config.max_waiting_commands as usize, defaults::MAX_WAITING_COMMANDS);
+        assert_eq!(config.timeout_status, defaults::TIMEOUT_STATUS);
+        assert_eq!(config.engine_io, Revision::ALL);
+        assert_eq!(config.allow_origin, [defaults::ALLOWED_ORIGIN]);
+        assert_eq!((config.grace(), config.max_buffered()), (defaults::TOKEN_GRACE, defaults::MAX_BUFFERED));
+    }
+
+    #[test]
+    fn the_help_shows_defaults_with_their_units() {
+        let mut command = Cli::command();
+        let serve = command.find_subcommand_mut("serve").unwrap();
+        let help = serve.render_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        for (flag, default) in [
+            ("--token-ttl", "6h"),
+            ("--ping-interval", "25s"),
+            ("--max-head", "64KiB"),
+            ("--max-tokens", "1000000"),
+            ("--engine-io", "3,4"),
+            ("--listen", "all interfaces where a port is given, else 127.0.0.1:3000"),
+            ("--token-grace", "60s, but a quarter of --token-ttl at most"),
+            ("--max-sessions-per-address", "500, and none for this machine's own addresses"),
+            ("--max-buffered", "256MiB, or eight times --max-payload where that is more"),
+        ] {
+            let (_, after) = help.split_once(&format!(" {flag} <")).unwrap();
+            let (_, shown) = after.split_once("[default: ").unwrap();
+            assert!(shown.starts_with(default), "{flag}: {shown}");
+        }
+    }
+
+    #[test]
+    fn flags_and_variables_of_other_names_set_their_fields() {
+        let parse = |arguments: &[&str]| {
+            let arguments = ["socket2me", "serve"].iter().chain(arguments);
+            let Command::Serve(config) = Cli::try_parse_from(arguments).unwrap().command;
+            config
+        };
+        assert_eq!(parse(&["--mailbox", "7"]).max_waiting_commands, 7);
+        assert_eq!(parse(&["--throttle-interval-ms", "250"]).throttle_interval, Duration::from_millis(250));
+        let serve = Cli::command().find_subcommand("serve").unwrap().clone();
+        for (field, variable) in
+            [("max_waiting_commands", "SOCKET2ME_MAILBOX"), ("throttle_interval", "THROTTLE_INTERVAL_MS")]
+        {
+            let arg = serve.get_arguments().find(|arg| arg.get_id() == field).unwrap();
+            assert_eq!(arg.get_env(), Some(variable.as_ref()), "{field}");
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@ use tokio::sync::oneshot;
 use super::mailbox;
 use super::transport::SessionWebSocket;
 use crate::proto::engine_io::payload::Body;
-use crate::proto::engine_io::session::{PollAnswer, PostError};
-use crate::proto::engine_io::{BinaryAs, CloseReason, Rejection, Revision};
+use crate::proto::engine_io::session::{PollAnswer, PostError, UpgradeError, UpgradeTicket};
+use crate::proto::engine_io::{BinaryAs, CloseReason, Revision};
 
 /// What a session keeps of a poll that waits: the way to answer it.
 pub type Poller = oneshot::Sender<PollAnswer>;
@@ -22,11 +22,15 @@ pub(super) enum SessionCommand<C> {
     /// Take the packets of the POST that was begun, or end the session for the reason why they did not come.
     EndPost { body: Result<Body, CloseReason>, reply: oneshot::Sender<Result<(), PostError>> },
     /// Keep the place of the candidate for a WebSocket that asks to carry the session.
-    Reserve { revision: Option<Revision>, binary: BinaryAs, reply: oneshot::Sender<Result<Reservation<C>, Unreserved>> },
+    Reserve {
+        revision: Option<Revision>,
+        binary: BinaryAs,
+        reply: oneshot::Sender<Result<Reservation<C>, UpgradeError>>,
+    },
     /// Take the WebSocket for which the place was kept.
-    Candidate { reservation: u64, websocket: Box<SessionWebSocket> },
+    Candidate { ticket: UpgradeTicket, websocket: Box<SessionWebSocket> },
     /// Free the place that was kept: its WebSocket will not come.
-    GiveUp { reservation: u64 },
+    GiveUp(UpgradeTicket),
     /// End the session.
     Close(CloseReason),
     /// Let the application handle a command of its own.
@@ -35,23 +39,22 @@ pub(super) enum SessionCommand<C> {
 
 /// The place of the candidate that a session's task keeps for a WebSocket. Dropping it gives the place up.
 pub(super) struct Reservation<C> {
-    /// The number of the reservation among all of its session. One that has timed out says nothing about a later one.
-    number: u64,
+    /// What tells this reservation from the others of its session.
+    ticket: UpgradeTicket,
     /// `None` once it is redeemed.
     mailbox: Option<mailbox::Sender<SessionCommand<C>>>,
 }
 
 impl<C> Reservation<C> {
-    pub(super) fn new(number: u64, mailbox: mailbox::Sender<SessionCommand<C>>) -> Self {
-        Self { number, mailbox: Some(mailbox) }
+    pub(super) fn new(ticket: UpgradeTicket, mailbox: mailbox::Sender<SessionCommand<C>>) -> Self {
+        Self { ticket, mailbox: Some(mailbox) }
     }
 
     /// Hands the WebSocket to the session. If that has ended, or the place is not kept any more, the WebSocket is closed.
     pub(super) fn redeem(mut self, websocket: SessionWebSocket) {
         if let Some(mailbox) = self.mailbox.take() {
             // The mailbox of a session that has ended drops the WebSocket, which closes it.
-            let _ =
-                mailbox.send(SessionCommand::Candidate { reservation: self.number, websocket: Box::new(websocket) });
+            let _ = mailbox.send(SessionCommand::Candidate { ticket: self.ticket, websocket: Box::new(websocket) });
         }
     }
 }
@@ -60,16 +63,7 @@ impl<C> Drop for Reservation<C> {
     fn drop(&mut self) {
         if let Some(mailbox) = self.mailbox.take() {
             // A session that has ended keeps no place.
-            let _ = mailbox.send(SessionCommand::GiveUp { reservation: self.number });
+            let _ = mailbox.send(SessionCommand::GiveUp(self.ticket));
         }
     }
-}
-
-/// Why no place is kept for a WebSocket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unreserved {
-    /// The request is answered with an error.
-    Rejected(Rejection),
-    /// The session is on a WebSocket already, or has a candidate.
-    Occupied,
 }

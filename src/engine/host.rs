@@ -13,7 +13,7 @@ use super::mailbox::Undelivered;
 use crate::proto::engine_io::Revision;
 use crate::proto::json;
 use crate::proto::link::ServerLink;
-use crate::proto::socket_io::connection::{AckError, Answer, DisconnectReason};
+use crate::proto::socket_io::connection::{AckError, Answer, Awaited, DisconnectReason};
 use crate::proto::socket_io::packet::{Args, Encoded};
 use crate::proto::socket_io::{AckId, Connection, Namespace};
 use crate::proto::time::Instant;
@@ -164,17 +164,17 @@ impl<H: Host> Socket<H> {
         &self.namespace
     }
 
-    /// Emits an event. With `ack`, the packet must have been encoded with that id, and the waiter comes back in
+    /// Emits an event. With `awaited`, the packet must have been encoded with an id, and the waiter comes back in
     /// [`Host::acked`]: with [`AckError::NotJoined`] if the client has left or was retired before the event is sent. Without
-    /// `ack`, such an event is dropped.
+    /// `awaited`, such an event is dropped.
     ///
     /// # Errors
     /// - [`Undelivered::Full`]: [`Limits::mailbox`](super::Limits::mailbox) commands wait for the task of the client's session.
     /// - [`Undelivered::Closed`]: the session has ended.
     ///
     /// The packet and the waiter are dropped then.
-    pub fn emit(&self, packet: Encoded, ack: Option<(AckId, H::Waiter)>) -> Result<(), Undelivered> {
-        self.handle.try_send(self.order(Order::Emit { packet, ack }))
+    pub fn emit(&self, packet: Encoded, awaited: Option<Awaited<H::Waiter>>) -> Result<(), Undelivered> {
+        self.handle.try_send(self.order(Order::Emit { packet, awaited }))
     }
 
     /// Drops the waiter of an ack that is not needed any more. A full mailbox leaves it to the ack's timeout.
@@ -215,13 +215,13 @@ impl<H: Host> Reaction<'_, H> {
     /// Acknowledges the event of this id.
     pub fn ack(&mut self, id: AckId, answer: Answer) {
         let (namespace, now) = (self.namespace, self.now);
-        self.link.act(|connection, session| connection.ack(namespace, id, answer, session, now));
+        self.link.act(now, |connection, lower| connection.ack(namespace, id, answer, lower));
     }
 
     /// Emits an event that wants no ack. A client that was retired gets it, too, as long as it is there.
     pub fn emit(&mut self, packet: Encoded) {
         let (namespace, now) = (self.namespace, self.now);
-        self.link.act(|connection, session| connection.emit(namespace, packet, None, session, now));
+        self.link.act(now, |connection, lower| connection.emit(namespace, packet, None, lower));
     }
 }
 
@@ -235,7 +235,7 @@ pub struct HostCommand<H: Host> {
 /// See the methods of [`Socket`].
 pub(super) enum Order<H: Host> {
     Decided(Result<H::Member, Refusal>),
-    Emit { packet: Encoded, ack: Option<(AckId, H::Waiter)> },
+    Emit { packet: Encoded, awaited: Option<Awaited<H::Waiter>> },
     Cancel(AckId),
     Retire,
     Disconnect,

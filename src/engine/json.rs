@@ -9,8 +9,8 @@ use serde_json::Error;
 
 use super::host::{ClientEvent, Connect, Host, Reaction, Socket};
 use super::mailbox::Undelivered;
-use crate::proto::engine_io::Room;
-use crate::proto::socket_io::connection::Answer;
+use crate::proto::engine_io::Space;
+use crate::proto::socket_io::connection::{Answer, Awaited};
 use crate::proto::socket_io::packet::{Args, Encoded};
 use crate::proto::socket_io::{AckId, Namespace};
 
@@ -53,8 +53,8 @@ impl<H: Host> Socket<H> {
         self.emit(packet, None).map_err(EmitError::Undelivered)
     }
 
-    /// Emits an event with one argument, whose ack the waiter gets in [`Host::acked`]. No other event that this client has yet
-    /// to acknowledge may have the same id.
+    /// Emits an event with one argument, whose ack the waiter gets in [`Host::acked`]: with [`AckError::DuplicateId`] if this
+    /// client has yet to acknowledge another event with the same id.
     ///
     /// # Errors
     /// As [`Self::emit_json`]. The waiter is dropped then.
@@ -63,10 +63,10 @@ impl<H: Host> Socket<H> {
         name: &str,
         data: &T,
         id: AckId,
-        waiter: H::Waiter,
+        awaited: Awaited<H::Waiter>,
     ) -> Result<(), EmitError> {
         let packet = event(self.namespace(), Some(id), name, data).map_err(EmitError::Json)?;
-        self.emit(packet, Some((id, waiter))).map_err(EmitError::Undelivered)
+        self.emit(packet, Some(awaited)).map_err(EmitError::Undelivered)
     }
 }
 
@@ -130,5 +130,7 @@ fn event<T: Serialize + ?Sized>(
     data: &T,
 ) -> Result<Encoded, Error> {
     let json = serde_json::to_string(&(name, data))?;
-    Ok(Encoded::event(namespace, id, Vec::new(), Room::Own(json.len()), |out| out.push_str(&json)))
+    let mut event = Encoded::begin(namespace, id, Vec::new(), Space::New(json.len()));
+    event.json().push_str(&json);
+    Ok(event.finish())
 }

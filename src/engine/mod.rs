@@ -42,7 +42,7 @@ use tokio::sync::oneshot;
 
 pub use self::application::{Application, Handle, Link, Opening};
 pub use self::command::Poller;
-use self::command::{SessionCommand, Unreserved};
+use self::command::SessionCommand;
 pub use self::host::{ClientEvent, Connect, Host, Reaction, Refusal, Socket};
 #[cfg(feature = "serde")]
 pub use self::json::EmitError;
@@ -52,15 +52,22 @@ pub use self::sessions::Limits;
 use self::sessions::{SessionSlot, Sessions};
 pub use self::socket_io::SocketIo;
 use self::transport::SessionWebSocket;
-use crate::net::listener;
+use crate::net::arrival::Arrival;
+use crate::net::listener::{self, release_head};
 use crate::net::reply::{self, Reply};
 use crate::net::websocket;
 use crate::proto::engine_io::query::Target;
+use crate::proto::engine_io::session::UpgradeError;
 use crate::proto::engine_io::{BinaryAs, Method, Rejection, Request as EngineRequest, Session, Transport};
-pub use crate::proto::engine_io::{CloseReason, Message, Outgoing, Revision, Room, Settings as EngineIoSettings, Sid};
+pub use crate::proto::engine_io::{
+    CloseReason, Lower, Message, Outgoing, Revision, Settings as EngineIoSettings, Sid, Space,
+};
 pub use crate::proto::link::Layer;
-pub use crate::proto::socket_io::connection::{AckError, Answer, DisconnectReason, Settings as SocketIoSettings};
-pub use crate::proto::socket_io::packet::{AckId, Args, Encoded, Namespace};
+pub use crate::proto::socket_io::Namespace;
+pub use crate::proto::socket_io::connection::{
+    AckError, Answer, Awaited, DisconnectReason, Settings as SocketIoSettings,
+};
+pub use crate::proto::socket_io::packet::{AckId, Args, Encoded};
 pub use crate::proto::time::Instant;
 
 /// An Engine.IO server. Clones are the same server.
@@ -128,11 +135,11 @@ impl<A: Application> Engine<A> {
     /// been told, at the latest after [`CLOSE_TIMEOUT`].
     pub async fn listen(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let engine = self.clone();
-        let handler = move |request: http::Request<Incoming>, peer| {
+        let handler = move |request: http::Request<Incoming>, arrival: Arrival| {
             let engine = engine.clone();
             async move {
                 let (mut head, body) = request.into_parts();
-                engine.serve(&mut head, body, peer).await
+                engine.serve(&mut head, body, arrival.peer).await
             }
         };
         let stop = async {
@@ -187,11 +194,11 @@ impl<A: Application> Engine<A> {
                 let Sessions { settings, limits, .. } = &*self.sessions;
                 return Ok(polling::post(&mailbox, target, head, body, settings.max_payload, limits).await);
             }
-            EngineRequest::Attach(target, binary) => return self.attach(head, target, binary).await,
-            EngineRequest::Misfit(target, rejection) => return self.sessions.find(target.sid).and(Err(rejection)),
+            EngineRequest::Upgrade(target, binary) => return self.attach(head, target, binary).await,
+            EngineRequest::Mismatch(target, rejection) => return self.sessions.find(target.sid).and(Err(rejection)),
         };
-        polling::forget(head);
-        Ok(polling::poll(&mailbox, revision, jsonp, A::Layer::TO_ASCII, &self.sessions.limits.bytes).await)
+        release_head(head);
+        Ok(polling::poll(&mailbox, revision, jsonp, &self.sessions.limits.bytes).await)
     }
 
     /// Takes a place for a session that a client asks to open.
@@ -251,8 +258,9 @@ impl<A: Application> Engine<A> {
         }
         let reservation = match reserved.await.map_err(|_| Rejection::SessionUnknown)? {
             Ok(reservation) => Some(reservation),
-            Err(Unreserved::Occupied) => None,
-            Err(Unreserved::Rejected(rejection)) => return Err(rejection),
+            Err(UpgradeError::NoPlace) => None,
+            Err(UpgradeError::OtherRevision) => return Err(Rejection::BadRequest),
+            Err(UpgradeError::SessionUnknown) => return Err(Rejection::SessionUnknown),
         };
         let memory = Arc::clone(&self.sessions.limits.bytes);
         let tasks = self.sessions.tasks.clone();

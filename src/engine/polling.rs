@@ -6,20 +6,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures::FutureExt as _;
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::command::SessionCommand;
 use super::mailbox;
 use super::sessions::Limits;
-use crate::net::body::{self, BodyError, Kept};
+use crate::net::body::{self, BodyError, BodyLimits, Kept};
 use crate::net::budget::Budget;
-use crate::net::reply::{self, Reply};
+use crate::net::listener::release_head;
+use crate::net::reply::{self, Reply, ReplyBody};
 use crate::proto::engine_io::jsonp::{Jsonp, payload_of_form};
-use crate::proto::engine_io::payload::{Body, ToAscii};
+use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::query::Target;
 use crate::proto::engine_io::session::{PollAnswer, PostError};
 use crate::proto::engine_io::{CloseReason, Rejection, Revision};
@@ -30,17 +31,11 @@ const TEXT: &str = "text/plain; charset=UTF-8";
 /// The content type of an answer in bytes.
 const BINARY: &str = "application/octet-stream";
 
-/// Drops the request's URI and headers, which would keep hyper's read buffer alive while the request waits.
-pub(super) fn forget(head: &mut Parts) {
-    (head.uri, head.headers) = (Uri::default(), HeaderMap::new());
-}
-
 /// Waits for packets and returns them as a response.
 pub(super) async fn poll<C>(
     mailbox: &mailbox::Sender<SessionCommand<C>>,
     revision: Option<Revision>,
     jsonp: Option<Jsonp>,
-    to_ascii: Option<ToAscii>,
     memory: &Arc<Budget>,
 ) -> Reply {
     let (reply, answer) = oneshot::channel();
@@ -51,13 +46,13 @@ pub(super) async fn poll<C>(
         Ok(PollAnswer::Packets(batch)) => {
             let (content_type, payload) = match jsonp {
                 // A script carries no bytes, whatever the client said when the session opened.
-                Some(jsonp) => (TEXT, jsonp.script(&batch.encode_as_text(to_ascii)).into()),
-                None => match batch.encode(to_ascii) {
+                Some(jsonp) => (TEXT, jsonp.script(&batch.encode_as_text()).into()),
+                None => match batch.encode() {
                     Body::Text(payload) => (TEXT, payload.into_bytes()),
                     Body::Binary(payload) => (BINARY, payload),
                 },
             };
-            match body::counted(payload, memory) {
+            match ReplyBody::counted(payload, memory) {
                 Some(payload) => reply::text(StatusCode::OK, content_type, payload),
                 // The client takes this status for the end of its session, and reconnects.
                 None => reply::empty(StatusCode::SERVICE_UNAVAILABLE),
@@ -80,11 +75,12 @@ pub(super) async fn post<C: Send + 'static>(
 ) -> Reply {
     let Target { revision, .. } = target;
     let content = Content::of(&head.headers, target);
-    forget(head);
-    let mut reading = Box::pin(body::read(body, max_payload, limits.stall_timeout, &limits.bytes));
+    release_head(head);
+    let body_limits = BodyLimits { max_bytes: max_payload, stall_timeout: limits.stall_timeout, memory: &limits.bytes };
+    let mut reading = Box::pin(body::read(body, body_limits));
     // A body that has arrived with its head needs one trip to the session's task, not two.
     let result = match reading.as_mut().now_or_never() {
-        Some(Ok(Kept { bytes, held: _held })) => {
+        Some(Ok(Kept { bytes, memory: _memory })) => {
             let body = content.decode(bytes);
             ask(mailbox, |reply| SessionCommand::Post { revision, body, reply }).await.map_err(PostFailure::Session)
         }
@@ -106,13 +102,13 @@ async fn post_in_steps<C: Send + 'static>(
 ) -> Result<(), PostFailure> {
     let posting = Posting::begin(mailbox, revision).await.map_err(PostFailure::Session)?;
     let failure = match reading.await {
-        Ok(Kept { bytes, held: _held }) => {
+        Ok(Kept { bytes, memory: _memory }) => {
             return posting.end(content.decode(bytes)).await.map_err(PostFailure::Session);
         }
         Err(BodyError::Incomplete | BodyError::TooSlow) => {
             return posting.end(Err(CloseReason::TransportError)).await.map_err(PostFailure::Session);
         }
-        Err(BodyError::TooLarge) => PostFailure::TooLarge,
+        Err(BodyError::TooLarge(_)) => PostFailure::TooLarge,
         Err(BodyError::NoMemory) => PostFailure::NoMemory,
     };
     // Whether the session hears of it or has ended already, the client is told.

@@ -12,15 +12,14 @@ use std::task::{Context, Poll};
 use tokio::time::Sleep;
 
 use super::application::{Application, Link, Opening};
-use super::command::{Poller, Reservation, SessionCommand, Unreserved};
+use super::command::{Poller, Reservation, SessionCommand};
 use super::mailbox;
 use super::sessions::Registration;
-use super::transport::SessionWebSocket;
-use crate::net::body::{self, UNCOUNTED};
-use crate::net::budget::Held;
-use crate::net::websocket::{self, Lost, Received};
-use crate::proto::engine_io::session::Output;
-use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Rejection, Revision, Session};
+use super::transport::{SessionWebSocket, close_code, close_reason, frame_of, message_of};
+use crate::net::budget::{Memory, UNCOUNTED_BYTES};
+use crate::net::websocket::{Lost, Received};
+use crate::proto::engine_io::session::{Output, UpgradeError, UpgradeTicket};
+use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Session};
 use crate::proto::link::ServerLink;
 use crate::proto::time::Instant;
 
@@ -35,12 +34,11 @@ pub(super) struct SessionTask<A: Application> {
     /// The task has yielded since the first command came, so commands may be taken now.
     has_yielded: bool,
     websocket: Option<SessionWebSocket>,
-    candidate: Option<Box<SessionWebSocket>>,
-    /// How many reservations for a candidate there were: the number of the last one.
-    reservations: u64,
+    /// The candidate for an upgrade, and the reservation that it came with.
+    candidate: Option<(UpgradeTicket, Box<SessionWebSocket>)>,
     timer: Option<Pin<Box<Sleep>>>,
     /// The part of the memory for messages that this session holds.
-    held: Option<Held>,
+    memory: Memory,
     registration: Registration<A>,
 }
 
@@ -65,9 +63,8 @@ impl<A: Application> SessionTask<A> {
             has_yielded: false,
             websocket,
             candidate: None,
-            reservations: 0,
             timer: None,
-            held: None,
+            memory: Memory::default(),
             registration,
         }
     }
@@ -102,7 +99,7 @@ impl<A: Application> Drop for SessionTask<A> {
         tracing::debug!(session = ?self.registration.sid, %reason, "session closed");
         self.registration.sessions.count_end(reason);
         if let Some(websocket) = self.websocket.take() {
-            websocket.farewell(websocket::close_code(reason));
+            websocket.farewell(close_code(reason));
         }
     }
 }
@@ -172,13 +169,12 @@ impl<A: Application> SessionTask<A> {
                 // If the request is gone meanwhile, dropping the reservation gives the place up.
                 let _ = reply.send(self.reserve(revision, binary, now));
             }
-            SessionCommand::Candidate { reservation, websocket } if self.is_kept(reservation) => {
-                self.candidate = Some(websocket);
+            SessionCommand::Candidate { ticket, websocket } if self.link.session().is_candidate(ticket) => {
+                self.candidate = Some((ticket, websocket));
             }
             // Its place was given to another one, or the session is over: dropping it closes it.
             SessionCommand::Candidate { websocket, .. } => drop(websocket),
-            SessionCommand::GiveUp { reservation } if self.is_kept(reservation) => self.link.candidate_lost(),
-            SessionCommand::GiveUp { .. } => (),
+            SessionCommand::GiveUp(ticket) => self.link.candidate_lost(ticket),
             SessionCommand::Close(reason) => self.link.close(reason, now),
             SessionCommand::Application(command) => {
                 self.registration.sessions.application.command(&mut self.state, command, &mut self.link, now);
@@ -192,21 +188,11 @@ impl<A: Application> SessionTask<A> {
         revision: Option<Revision>,
         binary: BinaryAs,
         now: Instant,
-    ) -> Result<Reservation<A::Command>, Unreserved> {
-        self.link.reserve_upgrade(revision, binary, now).map_err(|rejection| match rejection {
-            // Nothing is wrong with the request itself.
-            Rejection::BadRequest if revision == Some(self.link.session().revision()) => Unreserved::Occupied,
-            other => Unreserved::Rejected(other),
-        })?;
+    ) -> Result<Reservation<A::Command>, UpgradeError> {
+        let ticket = self.link.reserve_upgrade(revision, binary, now)?;
         // The candidate of an earlier reservation has lost its place; it must not speak for the new one.
         self.candidate = None;
-        self.reservations += 1;
-        Ok(Reservation::new(self.reservations, self.registration.mailbox.clone()))
-    }
-
-    /// Returns whether the place of the candidate is kept for this reservation.
-    fn is_kept(&self, reservation: u64) -> bool {
-        reservation == self.reservations && self.link.session().is_probing()
+        Ok(Reservation::new(ticket, self.registration.mailbox.clone()))
     }
 
     /// Takes all frames that the WebSocket has received.
@@ -215,13 +201,13 @@ impl<A: Application> SessionTask<A> {
             && let Poll::Ready(received) = websocket.poll_next(cx)
         {
             match received {
-                Received::Frame(frame) => self.link.websocket_frame(frame, now),
+                Received::Message(message) => self.link.websocket_frame(frame_of(message), now),
                 Received::Oversized(start) => self.link.websocket_oversized(start.as_deref(), now),
-                Received::Ended(reason, code) => {
+                Received::Ended(ended) => {
                     if let Some(websocket) = self.websocket.take() {
-                        websocket.farewell(code);
+                        websocket.farewell(ended.close_code());
                     }
-                    self.link.websocket_lost(reason, now);
+                    self.link.websocket_lost(close_reason(ended), now);
                 }
             }
             self.let_application_act(now);
@@ -230,19 +216,19 @@ impl<A: Application> SessionTask<A> {
 
     fn poll_candidate(&mut self, cx: &mut Context<'_>, now: Instant) {
         // Once the candidate is adopted or dropped, its frames are no longer those of a candidate.
-        while self.link.session().is_probing()
-            && let Some(candidate) = &mut self.candidate
+        while let Some((ticket, candidate)) = &mut self.candidate
+            && self.link.session().is_candidate(*ticket)
             && let Poll::Ready(received) = candidate.poll_next(cx)
         {
             match received {
-                Received::Frame(frame) => self.link.candidate_frame(frame, now),
+                Received::Message(message) => self.link.candidate_frame(*ticket, frame_of(message), now),
                 // No frame of an upgrade is large.
-                Received::Oversized(_) => self.link.candidate_frame(Frame::Binary(bytes::Bytes::new()), now),
-                Received::Ended(_, code) => {
-                    if let Some(candidate) = self.candidate.take() {
-                        candidate.farewell(code);
+                Received::Oversized(_) => self.link.candidate_frame(*ticket, Frame::Binary(bytes::Bytes::new()), now),
+                Received::Ended(ended) => {
+                    self.link.candidate_lost(*ticket);
+                    if let Some((_, candidate)) = self.candidate.take() {
+                        candidate.farewell(ended.close_code());
                     }
-                    self.link.candidate_lost();
                 }
             }
         }
@@ -267,7 +253,7 @@ impl<A: Application> SessionTask<A> {
         let mut has_adopted = false;
         self.let_application_act(now);
         while let Some(output) = self.link.next_output() {
-            has_adopted |= matches!(output, Output::AdoptCandidate);
+            has_adopted |= matches!(output, Output::AdoptCandidate(_));
             self.output(output);
         }
         if self.write(cx).is_err() {
@@ -284,9 +270,9 @@ impl<A: Application> SessionTask<A> {
     fn count_memory(&mut self, now: Instant) {
         let unsent = self.websocket.as_ref().map_or(0, |websocket| websocket.unsent_bytes());
         let bytes = self.link.buffered_bytes() + unsent;
-        if bytes <= UNCOUNTED {
-            self.held = None;
-        } else if !body::count(&mut self.held, bytes, &self.registration.sessions.limits.bytes) {
+        if bytes <= UNCOUNTED_BYTES {
+            self.memory.clear();
+        } else if !self.memory.resize(bytes, &self.registration.sessions.limits.bytes) {
             tracing::warn!(session = ?self.registration.sid, bytes, "no memory for what waits for a client: its session is closed");
             self.link.close(CloseReason::Overflow, now);
             self.let_application_act(now);
@@ -297,14 +283,15 @@ impl<A: Application> SessionTask<A> {
         match output {
             // A client that hung up meanwhile has lost these packets; long-polling cannot repeat them.
             Output::Poll { to, answer } => drop(to.send(answer)),
-            Output::Candidate(frame) => {
-                if let Some(candidate) = &mut self.candidate {
-                    candidate.queue(frame);
+            Output::Candidate { ticket, frame } => {
+                if let Some((_, candidate)) = self.candidate.as_mut().filter(|(held, _)| *held == ticket) {
+                    candidate.queue(message_of(frame));
                 }
             }
-            Output::DropCandidate => self.candidate = None,
-            Output::AdoptCandidate => {
-                self.websocket = self.candidate.take().map(|candidate| *candidate);
+            Output::DropCandidate(ticket) => drop(self.candidate.take_if(|(held, _)| *held == ticket)),
+            Output::AdoptCandidate(ticket) => {
+                let candidate = self.candidate.take_if(|(held, _)| *held == ticket);
+                self.websocket = candidate.map(|(_, candidate)| *candidate);
                 tracing::debug!(session = ?self.registration.sid, "session upgraded");
             }
         }
@@ -312,17 +299,17 @@ impl<A: Application> SessionTask<A> {
 
     /// Writes as many frames as the WebSocket takes, and flushes once.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
-        if let Some(candidate) = &mut self.candidate
+        if let Some((ticket, candidate)) = &mut self.candidate
             && let Poll::Ready(Err(Lost)) = candidate.poll_flush(cx)
         {
+            self.link.candidate_lost(*ticket);
             self.candidate = None;
-            self.link.candidate_lost();
         }
         let Some(websocket) = &mut self.websocket else { return Ok(()) };
         while let Poll::Ready(taken) = websocket.poll_ready(cx) {
             taken?;
             match self.link.next_frame() {
-                Some(frame) => websocket.queue(frame),
+                Some(frame) => websocket.queue(message_of(frame)),
                 None => break,
             }
         }

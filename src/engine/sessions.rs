@@ -11,7 +11,8 @@ use tokio_util::task::TaskTracker;
 use super::application::{Application, Handle};
 use super::command::SessionCommand;
 use super::mailbox::{self, mailbox};
-use crate::net::budget::{Budget, Held, PerAddress, Place};
+use crate::defaults;
+use crate::net::budget::{AddressLimit, AddressSlot, Budget, Held, PerAddress};
 use crate::net::clock::Clock;
 use crate::proto::engine_io::{CloseReason, Rejection, Settings, Sid};
 use crate::tables;
@@ -37,12 +38,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            mailbox: 4096,
-            sessions: Budget::new(20_000),
-            per_address: PerAddress::new(None, 500, Vec::new()),
-            bytes: Budget::new(256 << 20),
-            stall_timeout: Duration::from_secs(30),
-            origins: vec!["*".to_owned()],
+            mailbox: defaults::MAX_WAITING_COMMANDS,
+            sessions: Budget::new(defaults::MAX_SESSIONS),
+            per_address: PerAddress::new(AddressLimit::by_default(defaults::MAX_SESSIONS_PER_ADDRESS)),
+            bytes: Budget::new(defaults::MAX_BUFFERED),
+            stall_timeout: defaults::STALL_TIMEOUT,
+            origins: vec![defaults::ALLOWED_ORIGIN.to_owned()],
         }
     }
 }
@@ -167,7 +168,7 @@ impl<A: Application> Sessions<A> {
 /// One of the sessions that may be open, in all and of one address. Dropping it gives it back.
 pub(super) struct SessionSlot {
     _session: Held,
-    _of_address: Place,
+    _of_address: AddressSlot,
 }
 
 /// A session's entry in the table. Dropping it removes the entry.

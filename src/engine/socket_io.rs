@@ -122,20 +122,20 @@ impl<H: Host> Application for SocketIo<H> {
         match order {
             Order::Decided(decision) => self.decided(session, index, decision, link, now),
             Order::Emit { .. } if joined.as_ref().is_some_and(|joined| joined.is_retiring) => self.not_joined(order),
-            Order::Emit { packet, ack } => {
-                link.act(|connection, session| connection.emit(namespace, packet, ack, session, now));
+            Order::Emit { packet, awaited } => {
+                link.act(now, |connection, lower| connection.emit(namespace, packet, awaited, lower));
             }
             Order::Cancel(id) => {
-                link.act(|connection, session| drop(connection.cancel(namespace, id, session, now)));
+                link.act(now, |connection, lower| drop(connection.cancel(namespace, id, lower)));
             }
             Order::Retire => {
                 if let Some(joined) = joined {
                     joined.is_retiring = true;
                 }
-                link.act(|connection, session| connection.retire(namespace, session, now));
+                link.act(now, |connection, lower| connection.retire(namespace, lower));
             }
             Order::Disconnect => {
-                link.act(|connection, session| connection.disconnect(namespace, session, now));
+                link.act(now, |connection, lower| connection.disconnect(namespace, lower));
             }
         }
     }
@@ -181,19 +181,14 @@ impl<H: Host> SocketIo<H> {
                 let mut random = [0; 15];
                 rand::rng().fill_bytes(&mut random);
                 let sid = Sid::from_random(random);
-                let accept = |connection: &mut Connection<_>, session: &mut _| {
-                    connection.accept(namespace, sid.as_str(), session, now)
-                };
-                let is_in = link.act(accept);
+                let is_in = link.act(now, |connection, lower| connection.accept(namespace, sid.as_str(), lower));
                 if is_in {
                     self.host.connected(member, socket, Reaction { link, namespace, now });
                 }
                 is_in
             }
             Err(Refusal { message, data }) => {
-                link.act(|connection, session| {
-                    connection.refuse(namespace, &message, data.as_deref(), session, now);
-                });
+                link.act(now, |connection, lower| connection.refuse(namespace, &message, data.as_deref(), lower));
                 false
             }
         };
@@ -205,8 +200,8 @@ impl<H: Host> SocketIo<H> {
     /// Handles an order for a client that has left, or is about to.
     fn not_joined(&self, order: Order<H>) {
         match order {
-            Order::Emit { ack: Some((_, waiter)), .. } => self.host.acked(waiter, Err(AckError::NotJoined)),
-            Order::Emit { ack: None, .. }
+            Order::Emit { awaited: Some(awaited), .. } => self.host.acked(awaited.waiter, Err(AckError::NotJoined)),
+            Order::Emit { awaited: None, .. }
             | Order::Decided(_)
             | Order::Cancel(_)
             | Order::Retire

@@ -5,7 +5,11 @@ use std::ops::{Deref, DerefMut};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use crate::net::websocket::WebSocket;
+use crate::net::websocket::{Ended, Message, WebSocket};
+use crate::proto::engine_io::{CloseReason, Frame};
+
+/// The close code of a server that stops (RFC 6455, section 7.4.1).
+const GOING_AWAY: u16 = 1001;
 
 /// A WebSocket that carries a session, or may come to. However it is dropped, its peer gets a close frame, and
 /// [`Engine::closed`](super::Engine::closed) waits until it has.
@@ -53,5 +57,43 @@ impl Deref for SessionWebSocket {
 impl DerefMut for SessionWebSocket {
     fn deref_mut(&mut self) -> &mut WebSocket {
         self.websocket.as_mut().expect("only `farewell` and `drop` take it, after which nothing can be asked of it")
+    }
+}
+
+/// Returns the frame that a message carries.
+pub(super) fn frame_of(message: Message) -> Frame {
+    match message {
+        Message::Text(text) => Frame::Text(text),
+        Message::Binary(data) => Frame::Binary(data),
+    }
+}
+
+/// Returns the message that carries a frame.
+pub(super) fn message_of(frame: Frame) -> Message {
+    match frame {
+        Frame::Text(text) => Message::Text(text),
+        Frame::Binary(data) => Message::Binary(data),
+    }
+}
+
+/// Returns why a session ends whose WebSocket has ended.
+pub(super) fn close_reason(ended: Ended) -> CloseReason {
+    match ended {
+        Ended::Closed | Ended::Gone => CloseReason::TransportClose,
+        Ended::Failed | Ended::Violation(_) | Ended::NoMemory => CloseReason::TransportError,
+    }
+}
+
+/// Returns the code that tells a client why its session ended. There is none where no code would help the client.
+pub(super) fn close_code(reason: CloseReason) -> Option<u16> {
+    match reason {
+        CloseReason::ServerShuttingDown => Some(GOING_AWAY),
+        CloseReason::TransportError
+        | CloseReason::TransportClose
+        | CloseReason::PingTimeout
+        | CloseReason::ParseError
+        | CloseReason::ForcedClose
+        | CloseReason::ForcedServerClose
+        | CloseReason::Overflow => None,
     }
 }

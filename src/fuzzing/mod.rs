@@ -1,5 +1,5 @@
-//! The bodies of the fuzz targets. They live here so that every build compiles them, and so that an ordinary test replays
-//! the seeds in `fuzz/seeds`; `fuzz/fuzz_targets` only calls them.
+//! The bodies of the fuzz targets. They live here so that every test build compiles them, and so that an ordinary test
+//! replays the seeds in `fuzz/seeds`; `fuzz/fuzz_targets` only calls them.
 //!
 //! Each takes any bytes, and panics when an invariant does not hold.
 
@@ -10,23 +10,18 @@ use bytestring::ByteString;
 use http::HeaderMap;
 
 pub use self::sequence::sequence;
+use crate::defaults::{MAX_ATTACHMENTS, MAX_DEPTH, MAX_PACKETS};
 use crate::proto::engine_io::jsonp::{self, Jsonp};
-use crate::proto::engine_io::payload::{Batch, Body, MAX_PACKETS, Packets};
+use crate::proto::engine_io::payload::{Batch, Body, Packets};
 use crate::proto::engine_io::query::{Method, Request};
-use crate::proto::engine_io::{BinaryAs, ClientPacket, Frame, Message, Revision};
+use crate::proto::engine_io::{BinaryAs, ClientPacket, Frame, Message, PollingText, Revision};
 use crate::proto::exchange::{Response, query};
 use crate::proto::json::{self, Kind};
-use crate::proto::socket_io::attachments::{self, Assembly, Whole};
+use crate::proto::socket_io::attachments::{self, Assembly, Bounds, Whole};
 use crate::proto::socket_io::connection::Answer;
 use crate::proto::socket_io::packet::Args;
 use crate::proto::socket_io::parser;
-use crate::proto::websocket::{Item, Opcode, Reader, Violation, write_head};
-
-/// How deep placeholders may be in the targets: the server's default.
-const MAX_DEPTH: usize = 512;
-
-/// The limit of attachments in the targets: the server's default.
-const MAX_ATTACHMENTS: usize = 10;
+use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation, write_head};
 
 /// A Socket.IO packet that is accepted, written and read again, is the same packet. The first byte chooses the revision.
 pub fn socket_io_packet(data: &[u8]) {
@@ -38,7 +33,7 @@ pub fn socket_io_packet(data: &[u8]) {
     let mut assembly = Assembly::default();
     let mut whole = assembly.begin(parsed.clone());
     for _ in 0..parsed.missing {
-        whole = assembly.attach(Bytes::from_static(b"attachment"), usize::MAX, MAX_DEPTH);
+        whole = assembly.attach(Bytes::from_static(b"attachment"), Bounds { bytes: usize::MAX, depth: MAX_DEPTH });
     }
     // Placeholders that name no attachment are an error of the whole packet.
     let Ok(whole) = whole else { return };
@@ -71,7 +66,8 @@ pub fn engine_io_payload(data: &[u8]) {
         return;
     }
     let binary = if choice & 4 == 0 { BinaryAs::Frames } else { BinaryAs::Base64 };
-    let body = Batch { frames, revision, binary, long_as_bytes: choice & 8 != 0 }.encode(None);
+    let text = PollingText { to_ascii: None, long_as_bytes: choice & 8 != 0 };
+    let body = Batch { frames, revision, binary, text }.encode();
     let again: Result<Vec<_>, _> = Packets::new(body, revision, MAX_PACKETS).collect();
     assert_eq!(again, Ok(packets));
 }
@@ -102,7 +98,7 @@ pub fn websocket(data: &[u8]) {
             Item::Text(text) => (Opcode::Text, &text.as_bytes()[..]),
             Item::Binary(data) => (Opcode::Binary, &data[..]),
             Item::Ping(data) => (Opcode::Ping, &data[..]),
-            Item::Pong | Item::Close(_) | Item::Oversized(_) => continue,
+            Item::Pong | Item::Close { .. } | Item::Oversized(_) => continue,
         };
         let start = again.len();
         write_head(opcode, payload.len(), &mut again);
@@ -110,22 +106,24 @@ pub fn websocket(data: &[u8]) {
         again.extend_from_slice(&[0; 4]);
         again.extend_from_slice(payload);
     }
-    let expected: Vec<Item> =
-        items.into_iter().filter(|item| !matches!(item, Item::Pong | Item::Close(_) | Item::Oversized(_))).collect();
+    let expected: Vec<Item> = items
+        .into_iter()
+        .filter(|item| !matches!(item, Item::Pong | Item::Close { .. } | Item::Oversized(_)))
+        .collect();
     assert_eq!(websocket_items(&again, again.len().max(1), max_message), (expected, None));
 }
 
 fn websocket_items(input: &[u8], size: usize, max_message: usize) -> (Vec<Item>, Option<Violation>) {
-    let mut reader = Reader::new(max_message, 3 * max_message);
+    let mut reader = Reader::new(ReadLimits { message: max_message, oversized: 3 * max_message });
     let growth = 1 + size % 16;
     let mut items = Vec::new();
     for mut part in input.chunks(size) {
         loop {
             reader.reserve(growth);
-            if let Some(mut room) = reader.room() {
-                let (straight, rest) = part.split_at(part.len().min(room.remaining_mut()));
-                room.put_slice(straight);
-                reader.took(straight.len());
+            if let Some(mut direct) = reader.direct() {
+                let mut space = direct.space();
+                let (straight, rest) = part.split_at(part.len().min(space.remaining_mut()));
+                space.put_slice(straight);
                 part = rest;
             }
             match reader.read(&mut part) {
@@ -142,7 +140,7 @@ fn websocket_items(input: &[u8], size: usize, max_message: usize) -> (Vec<Item>,
 
 /// A packet's text and its binary messages, cut from the input by lengths of one byte each, in any order.
 pub fn attachments(data: &[u8]) {
-    const MAX_BYTES: usize = 64;
+    const BOUNDS: Bounds = Bounds { bytes: 64, depth: MAX_DEPTH };
     let mut assembly = Assembly::default();
     let mut rest = data;
     while let Some((&length, tail)) = rest.split_first() {
@@ -153,9 +151,9 @@ pub fn attachments(data: &[u8]) {
             let Ok(parsed) = parser::parse(&ByteString::from(text), MAX_ATTACHMENTS, Revision::V3) else { continue };
             assembly.begin(parsed)
         } else {
-            assembly.attach(Bytes::copy_from_slice(part), MAX_BYTES, MAX_DEPTH)
+            assembly.attach(Bytes::copy_from_slice(part), BOUNDS)
         };
-        assert!(assembly.bytes() <= MAX_BYTES + data.len());
+        assert!(assembly.bytes() <= BOUNDS.bytes + data.len());
         match whole {
             Ok(Some(_)) => assert!(!assembly.is_waiting()),
             Ok(None) => assert!(assembly.is_waiting()),
@@ -231,7 +229,7 @@ pub fn json(data: &[u8]) {
     if json::members(text).is_ok() {
         assert_eq!(Kind::of(text.trim_ascii_start()), Kind::Object);
     }
-    let found = attachments::placeholders(text, 3, MAX_DEPTH).unwrap_or_default();
+    let found = attachments::placeholders(text, &[const { Bytes::new() }; 3], MAX_DEPTH).unwrap_or_default();
     assert!(found.iter().all(|(range, number)| text.is_char_boundary(range.start) && *number < 3));
     if is_json {
         let ascii = json::to_ascii(text);

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::proto::engine_io::payload::Body;
-use crate::proto::engine_io::session::{Output, PollAnswer};
-use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Room, Session, Settings, Sid, Transport};
-use crate::proto::link::{Layer, ServerLink};
-use crate::proto::socket_io::connection::{self, Connection};
+use crate::proto::engine_io::session::{Output, PollAnswer, UpgradeError, UpgradeTicket};
+use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Session, Settings, Sid, Space, Transport};
+use crate::proto::link::ServerLink;
+use crate::proto::socket_io::connection::{self, AckError, Answer, Awaited, Connection};
 use crate::proto::socket_io::packet::Encoded;
 use crate::proto::socket_io::{AckId, Event, Namespace};
 use crate::proto::time::Instant;
@@ -84,18 +84,30 @@ impl<'i> Input<'i> {
     }
 }
 
+/// An event whose outcome was not told yet.
+#[derive(Debug, PartialEq, Eq)]
+struct Waiter {
+    namespace: Namespace,
+    id: AckId,
+    due: Instant,
+    /// Another event of this id was awaited when this one was emitted.
+    is_duplicate: bool,
+}
+
 /// One session, and what is known of it from outside.
 struct World {
     link: ServerLink<Connection<u64>, u64>,
     now: Instant,
     revision: Revision,
-    /// A candidate WebSocket is there.
-    candidate: bool,
+    /// The candidate WebSocket.
+    candidate: Option<UpgradeTicket>,
+    /// A candidate of before, of which the session wants to hear no more.
+    gone: Option<UpgradeTicket>,
     websocket: bool,
     posting: bool,
     next: u64,
     polls: BTreeSet<u64>,
-    waiters: BTreeMap<u64, (Namespace, AckId)>,
+    waiters: BTreeMap<u64, Waiter>,
     joining: Vec<Namespace>,
     joined: Vec<Namespace>,
 }
@@ -124,7 +136,8 @@ impl World {
             link: ServerLink::new(session.with_binary_as(binary), layer),
             now,
             revision,
-            candidate: false,
+            candidate: None,
+            gone: None,
             websocket: transport == Transport::WebSocket,
             posting: false,
             next: 0,
@@ -173,16 +186,13 @@ impl World {
                 self.websocket = false;
                 self.link.websocket_lost(CloseReason::TransportClose, now);
             }
-            11 if !self.websocket => {
-                let reserved = self.link.reserve_upgrade(Some(self.revision), BinaryAs::Frames, now).is_ok();
-                assert!(!(reserved && self.candidate), "one candidate at a time");
-                self.candidate |= reserved;
+            11 => self.reserve(input),
+            12 | 13 => {
+                if let Some(ticket) = self.candidate {
+                    self.link.candidate_frame(ticket, Frame::Text(input.text().into()), now);
+                }
             }
-            12 | 13 if self.candidate => self.link.candidate_frame(Frame::Text(input.text().into()), now),
-            14 if self.candidate => {
-                self.candidate = false;
-                self.link.candidate_lost();
-            }
+            14 => self.lose_candidate(input),
             15 => self.pass(Duration::from_millis(1 << (input.byte() % 18))),
             16 => self.decide(input),
             17 => self.emit(input),
@@ -198,15 +208,41 @@ impl World {
         }
     }
 
+    fn reserve(&mut self, input: &mut Input<'_>) {
+        let revision = if input.byte() == 255 { None } else { Some(self.revision) };
+        let has_ended = self.link.session().close_reason().is_some();
+        match self.link.reserve_upgrade(revision, BinaryAs::Frames, self.now) {
+            Ok(ticket) => {
+                assert!(self.candidate.is_none() && !self.websocket, "one WebSocket at a time");
+                assert_ne!(self.gone, Some(ticket), "a ticket is not used again");
+                self.candidate = Some(ticket);
+            }
+            Err(UpgradeError::NoPlace | UpgradeError::OtherRevision) => assert!(!has_ended),
+            Err(UpgradeError::SessionUnknown) => assert!(has_ended),
+        }
+    }
+
+    /// The candidate is lost; or a candidate of before says something, or is lost, which changes nothing.
+    fn lose_candidate(&mut self, input: &mut Input<'_>) {
+        match (input.byte() % 3, self.candidate, self.gone) {
+            (0, Some(ticket), _) => {
+                self.link.candidate_lost(ticket);
+                (self.candidate, self.gone) = (None, Some(ticket));
+            }
+            (1, _, Some(gone)) => self.link.candidate_frame(gone, Frame::Text(input.text().into()), self.now),
+            (_, _, Some(gone)) => self.link.candidate_lost(gone),
+            (_, _, None) => (),
+        }
+        let is_there = |ticket| self.link.session().is_candidate(ticket);
+        assert!(self.candidate.is_none_or(is_there) && !self.gone.is_some_and(is_there));
+    }
+
     fn decide(&mut self, input: &mut Input<'_>) {
         let now = self.now;
         let Some(namespace) = self.joining.pop() else { return };
         if input.byte().is_multiple_of(4) {
-            let refuse = |layer: &mut Connection<u64>, session: &mut _| {
-                layer.refuse(&namespace, "no", Some("{\"code\":7}"), session, now);
-            };
-            self.link.act(refuse);
-        } else if self.link.act(|layer, session| layer.accept(&namespace, "s", session, now)) {
+            self.link.act(now, |layer, lower| layer.refuse(&namespace, "no", Some("{\"code\":7}"), lower));
+        } else if self.link.act(now, |layer, lower| layer.accept(&namespace, "s", lower)) {
             assert!(!self.joined.contains(&namespace), "joined once at a time");
             self.joined.push(namespace);
         }
@@ -217,17 +253,16 @@ impl World {
         let namespace =
             Namespace::new(if input.byte().is_multiple_of(4) { "/b" } else { "/a" }.into()).expect("a namespace");
         let number = self.number();
-        let id = AckId::new(number % 8).expect("small");
-        // An end's ids are its own, and none is used again while it is open.
-        if self.waiters.values().any(|(of, open)| *of == namespace && *open == id) {
-            return;
-        }
+        // In any order, and again while it is awaited.
+        let id = AckId::new(u64::from(input.byte() % 8)).expect("small");
+        let timeout = Duration::from_millis(1 << (input.byte() % 14));
+        let is_duplicate = self.waiters.values().any(|other| other.namespace == namespace && other.id == id);
         let attachments = if input.byte().is_multiple_of(2) { vec![Bytes::from_static(&[7; 30])] } else { Vec::new() };
-        let packet = Encoded::event(&namespace, Some(id), attachments, Room::Own(0), |json| {
-            json.push_str("[\"request\",\"é\"]");
-        });
-        self.waiters.insert(number, (namespace.clone(), id));
-        self.link.act(|layer, session| layer.emit(&namespace, packet, Some((id, number)), session, now));
+        let mut event = Encoded::begin(&namespace, Some(id), attachments, Space::New(0));
+        event.json().push_str("[\"request\",\"é\"]");
+        self.waiters.insert(number, Waiter { namespace: namespace.clone(), id, due: now + timeout, is_duplicate });
+        let awaited = Some(Awaited { waiter: number, timeout });
+        self.link.act(now, |layer, lower| layer.emit(&namespace, event.finish(), awaited, lower));
     }
 
     fn act_on_member(&mut self, input: &mut Input<'_>) {
@@ -235,15 +270,15 @@ impl World {
         let namespace =
             Namespace::new(if input.byte().is_multiple_of(4) { "/b" } else { "/a" }.into()).expect("a namespace");
         match input.byte() % 5 {
-            0 => self.link.act(|layer, session| layer.retire(&namespace, session, now)),
+            0 => self.link.act(now, |layer, lower| layer.retire(&namespace, lower)),
             1 => {
                 self.joining.retain(|waiting| *waiting != namespace);
-                self.link.act(|layer, session| layer.disconnect(&namespace, session, now));
+                self.link.act(now, |layer, lower| layer.disconnect(&namespace, lower));
             }
             2 => {
-                let Some((&number, (of, id))) = self.waiters.iter().next() else { return };
-                let (of, id) = (of.clone(), *id);
-                let back = self.link.act(|layer, session| layer.cancel(&of, id, session, now));
+                let Some((&number, Waiter { namespace, id, .. })) = self.waiters.iter().next() else { return };
+                let (of, id) = (namespace.clone(), *id);
+                let back = self.link.act(now, |layer, lower| layer.cancel(&of, id, lower));
                 // It may have been settled already, and its event is still to be read.
                 if back == Some(number) {
                     self.waiters.remove(&number);
@@ -273,8 +308,9 @@ impl World {
             match event {
                 Event::Connect { namespace, .. } => self.joining.push(namespace),
                 Event::Received { namespace, .. } => assert!(self.joined.contains(&namespace), "only who has joined"),
-                Event::Acked { waiter, .. } => {
-                    assert!(self.waiters.remove(&waiter).is_some(), "an event has one outcome");
+                Event::Acked { waiter, outcome } => {
+                    let waiter = self.waiters.remove(&waiter).expect("an event has one outcome");
+                    self.check_outcome(&waiter, &outcome);
                 }
                 Event::Disconnected { namespace, .. } => {
                     let index = self.joined.iter().position(|joined| *joined == namespace);
@@ -289,17 +325,21 @@ impl World {
                     if let PollAnswer::Packets(batch) = answer {
                         assert!(!batch.frames.is_empty(), "an answer has packets");
                         assert!(batch.frames.len() <= MAX_PACKETS + 8, "{} packets", batch.frames.len());
-                        let _ = batch.encode(<Connection<u64> as Layer>::TO_ASCII);
+                        let _ = batch.encode();
                     }
                 }
-                Output::Candidate(_) => assert!(self.candidate, "there is a candidate to speak to"),
-                Output::DropCandidate => assert!(std::mem::take(&mut self.candidate), "there is a candidate to drop"),
-                Output::AdoptCandidate => {
-                    assert!(std::mem::take(&mut self.candidate), "there is a candidate to adopt");
-                    self.websocket = true;
+                Output::Candidate { ticket, .. } => assert_eq!(self.candidate, Some(ticket), "it is there to speak to"),
+                Output::DropCandidate(ticket) => {
+                    assert_eq!(self.candidate.take(), Some(ticket), "it is there to drop");
+                    self.gone = Some(ticket);
+                }
+                Output::AdoptCandidate(ticket) => {
+                    assert_eq!(self.candidate.take(), Some(ticket), "it is there to adopt");
+                    (self.gone, self.websocket) = (Some(ticket), true);
                 }
             }
         }
+        assert!(self.waiters.values().all(|waiter| waiter.due > self.now), "no timeout is overdue: {:?}", self.waiters);
         let buffered = self.link.buffered_bytes();
         assert!(buffered <= MAX_BUFFERED + 2048, "{buffered} bytes wait");
         if self.websocket && !self.next.is_multiple_of(3) {
@@ -309,6 +349,19 @@ impl World {
             self.websocket = false;
             self.link.websocket_lost(CloseReason::ForcedServerClose, self.now);
         }
+    }
+
+    /// Checks what is known beforehand of an event's outcome.
+    fn check_outcome(&self, waiter: &Waiter, outcome: &Result<Answer, AckError>) {
+        match outcome {
+            Err(AckError::TimedOut) => assert_eq!(waiter.due, self.now, "an event times out by its own time"),
+            Err(AckError::DuplicateId) => assert!(waiter.is_duplicate, "the id was free: {waiter:?}"),
+            Err(AckError::MissingId) => panic!("it has an id: {waiter:?}"),
+            Err(AckError::NotJoined | AckError::Overloaded) => return,
+            Ok(_) | Err(AckError::Disconnected | AckError::Oversized) => (),
+        }
+        let was_sent = *outcome != Err(AckError::DuplicateId);
+        assert!(!(was_sent && waiter.is_duplicate), "an id that is awaited is not sent again: {waiter:?}");
     }
 
     fn end(mut self) {

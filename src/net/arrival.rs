@@ -1,7 +1,7 @@
-//! Who a visitor is, when proxies stand between: `X-Forwarded-*`, believed only from those the operator trusts.
+//! Who a request is from when proxies stand between: `X-Forwarded-*`, believed only from the proxies that the operator trusts.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use http::header::{self, HeaderName};
@@ -11,55 +11,62 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// What is known of a visitor's way here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Forwarded<'h> {
-    /// The visitor, as far as proxies are believed.
-    pub(crate) client: IpAddr,
-    /// Everybody on the way, the nearest last, but for who brought the request; empty where nobody is known.
-    pub(crate) before: Cow<'h, str>,
-    /// Who brought the request.
-    pub(crate) peer: IpAddr,
-    /// `http` or `https`.
-    pub(crate) proto: Cow<'h, str>,
-    /// The host that the visitor asked for.
-    pub(crate) host: Option<Cow<'h, str>>,
+/// How a request arrived. Computed once for each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// The peer of the connection: the client itself or the nearest proxy. An IPv4 address is never written as IPv6.
+    pub peer: SocketAddr,
+    /// The client's address, as far as proxies are believed.
+    pub client: IpAddr,
+    /// The peer is a proxy that the operator trusts.
+    is_proxied: bool,
 }
 
-impl<'h> Forwarded<'h> {
-    /// The visitor alone.
-    pub(crate) fn client(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
-        let peer = peer.to_canonical();
-        if !is_trusted(peer, trusted) {
-            return peer;
-        }
-        first_untrusted(&text(headers, &FORWARDED_FOR), peer, trusted)
+impl Arrival {
+    /// Looks at a request with these headers that `peer` sent.
+    #[must_use]
+    pub fn new(headers: &HeaderMap, peer: SocketAddr, trusted: &[IpNet]) -> Self {
+        // A socket for both families shows IPv4 peers as IPv6 addresses.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let is_proxied = is_trusted(peer.ip(), trusted);
+        let client =
+            if is_proxied { first_untrusted(&text(headers, &FORWARDED_FOR), peer.ip(), trusted) } else { peer.ip() };
+        Self { peer, client, is_proxied }
     }
 
-    /// Looks at a request that `peer` brought.
-    pub(crate) fn of(headers: &'h HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Self {
-        // A socket for both families shows IPv4 peers in IPv6 clothes.
-        let peer = peer.to_canonical();
-        let believed = is_trusted(peer, trusted);
-        let before = text(headers, &FORWARDED_FOR);
-        let believed_text =
-            |name| if believed { Some(text(headers, &name)).filter(|value| !value.is_empty()) } else { None };
-        Self {
-            client: if believed { first_untrusted(&before, peer, trusted) } else { peer },
-            before,
-            peer,
-            proto: believed_text(FORWARDED_PROTO).unwrap_or(Cow::Borrowed("http")),
-            host: believed_text(FORWARDED_HOST)
-                .or_else(|| Some(text(headers, &header::HOST)).filter(|host| !host.is_empty())),
-        }
+    /// Returns `X-Forwarded-For` as received: the farthest hop first, without the peer itself. Empty where there is none.
+    #[must_use]
+    pub fn forwarded_for(headers: &HeaderMap) -> Cow<'_, str> {
+        text(headers, &FORWARDED_FOR)
     }
+
+    /// Returns the scheme that the client used, `http` or what a trusted proxy says.
+    #[must_use]
+    pub fn scheme<'h>(&self, headers: &'h HeaderMap) -> Cow<'h, str> {
+        self.believed(headers, &FORWARDED_PROTO).unwrap_or(Cow::Borrowed("http"))
+    }
+
+    /// Returns the host that the client asked for: what a trusted proxy says, else the request's `Host`.
+    #[must_use]
+    pub fn host<'h>(&self, headers: &'h HeaderMap) -> Option<Cow<'h, str>> {
+        self.believed(headers, &FORWARDED_HOST).or_else(|| non_empty(text(headers, &header::HOST)))
+    }
+
+    fn believed<'h>(&self, headers: &'h HeaderMap, name: &HeaderName) -> Option<Cow<'h, str>> {
+        if self.is_proxied { non_empty(text(headers, name)) } else { None }
+    }
+}
+
+fn non_empty(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&address))
 }
 
-/// From the nearest on, the first who is no trusted proxy; if all are, or one is no address, the farthest that is known.
+/// Walks from the nearest hop to the farthest, and returns the first that is no trusted proxy. If all are trusted, or an
+/// entry is no address, returns the last one reached.
 fn first_untrusted(list: &str, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
     let mut client = peer;
     for entry in list.rsplit(',') {
@@ -72,6 +79,7 @@ fn first_untrusted(list: &str, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
     client
 }
 
+/// Returns the values of a header as one list, without those that are not ASCII text.
 fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Cow<'h, str> {
     let mut values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     match (values.next(), values.next()) {
@@ -91,9 +99,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn believes_only_trusted_proxies() {
+    fn only_trusted_proxies_are_believed() {
         let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
-        for (peer, said, client, plain_peer) in [
+        for (peer, forwarded_for, client, plain_peer) in [
             ("192.0.2.1", "", "192.0.2.1", "192.0.2.1"),
             ("192.0.2.1", "198.51.100.7", "192.0.2.1", "192.0.2.1"),
             ("10.0.0.1", "198.51.100.7", "198.51.100.7", "10.0.0.1"),
@@ -103,18 +111,20 @@ mod tests {
             ("::ffff:10.0.0.1", "198.51.100.7", "198.51.100.7", "10.0.0.1"),
         ] {
             let mut headers = HeaderMap::new();
-            if !said.is_empty() {
-                headers.insert(FORWARDED_FOR, HeaderValue::from_str(said).unwrap());
+            if !forwarded_for.is_empty() {
+                headers.insert(FORWARDED_FOR, HeaderValue::from_str(forwarded_for).unwrap());
             }
             headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
             headers.insert(FORWARDED_HOST, HeaderValue::from_static("outside.example"));
             headers.insert(header::HOST, HeaderValue::from_static("inside.example"));
-            let found = Forwarded::of(&headers, peer.parse().unwrap(), &trusted);
-            let believed = peer != "192.0.2.1";
-            assert_eq!([found.client, found.peer].map(|it| it.to_string()), [client, plain_peer], "{peer} {said}");
-            assert_eq!(found.before, said);
-            assert_eq!(found.proto, if believed { "https" } else { "http" });
-            assert_eq!(found.host.as_deref(), Some(if believed { "outside.example" } else { "inside.example" }));
+            let arrival = Arrival::new(&headers, SocketAddr::new(peer.parse().unwrap(), 1), &trusted);
+            let is_believed = peer != "192.0.2.1";
+            let addresses = [arrival.client, arrival.peer.ip()].map(|address| address.to_string());
+            assert_eq!(addresses, [client, plain_peer], "{peer} {forwarded_for}");
+            assert_eq!(Arrival::forwarded_for(&headers), forwarded_for);
+            assert_eq!(arrival.scheme(&headers), if is_believed { "https" } else { "http" });
+            let host = if is_believed { "outside.example" } else { "inside.example" };
+            assert_eq!(arrival.host(&headers).as_deref(), Some(host));
         }
     }
 }

@@ -1,144 +1,156 @@
-//! Bodies of requests: read whole, within a size, at a pace, and out of the memory that all share.
+//! Request bodies: read whole, within a size, at a pace, and out of the memory that all share.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt as _;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
-use super::budget::{Budget, Held};
-use super::connection;
+use super::budget::{Budget, Memory, UNCOUNTED_BYTES};
+use super::connection::min_bytes_in;
 
-/// What a body may hold before it is counted, in bytes: as much as the connection itself costs.
-pub(crate) const UNCOUNTED: usize = 16 << 10;
+/// A body in memory, and the memory that it counts.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// The body.
+    pub bytes: Bytes,
+    /// Its memory, given back when this is dropped.
+    pub memory: Memory,
+}
 
-/// A body in memory, and the memory it holds.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    pub(crate) bytes: Bytes,
-    pub(crate) held: Option<Held>,
+/// What a body may take.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits<'l> {
+    /// The largest body, in bytes. A larger one fails with [`BodyError::TooLarge`].
+    pub max_bytes: usize,
+    /// How long the peer may send less than [`MIN_BYTES_PER_SECOND`](super::connection::MIN_BYTES_PER_SECOND). A slower
+    /// body fails with [`BodyError::TooSlow`].
+    pub stall_timeout: Duration,
+    /// The memory it is counted against. A body without room fails with [`BodyError::NoMemory`].
+    pub memory: &'l Arc<Budget>,
 }
 
 /// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BodyError {
-    /// It is larger than the limit.
-    TooLarge,
-    /// It stopped before its end.
+pub enum BodyError {
+    /// It is larger than this limit, in bytes.
+    TooLarge(usize),
+    /// The connection ended, or its framing broke, before the body was whole.
     Incomplete,
-    /// It comes so slowly that it would never end.
+    /// It arrives so slowly that it would never end.
     TooSlow,
     /// There is no memory for it now.
     NoMemory,
 }
 
-/// Reads a body of at most `limit` bytes. Nothing past the limit is kept, and nothing is read when it is announced.
-pub(crate) async fn read(
+/// Reads a whole body.
+///
+/// # Errors
+/// See [`BodyError`]. Nothing past the limit is kept, and nothing is read of a body that announces more.
+pub async fn read(body: Incoming, limits: BodyLimits<'_>) -> Result<Kept, BodyError> {
+    read_admitted(body, limits, || Ok(())).await
+}
+
+/// Reads a whole body, and calls `admit` when it has to wait for bytes that have not arrived yet; what that returns is kept
+/// until the body is read. A body that came with its head needs no admission.
+///
+/// # Errors
+/// With the error of `admit`, or a [`BodyError`].
+pub async fn read_admitted<A, E: From<BodyError>>(
     mut body: Incoming,
-    limit: usize,
-    stall_timeout: Duration,
-    memory: &Arc<Budget>,
-) -> Result<Kept, BodyError> {
+    limits: BodyLimits<'_>,
+    admit: impl FnOnce() -> Result<A, E>,
+) -> Result<Kept, E> {
     if body.is_end_stream() {
-        return Ok(Kept { bytes: Bytes::new(), held: None });
+        return Ok(Kept::default());
     }
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > limit {
-        return Err(BodyError::TooLarge);
+    if announced > limits.max_bytes {
+        return Err(BodyError::TooLarge(limits.max_bytes).into());
     }
-    let mut whole = Whole { first: Bytes::new(), rest: None, announced };
-    let mut held = None;
-    let mut window = Window { until: Instant::now() + stall_timeout, arrived: 0 };
+    let mut gathering = Gathering { first: Bytes::new(), rest: None, announced, memory: Memory::default() };
+    while let Some(frame) = body.frame().now_or_never() {
+        match frame {
+            Some(frame) => drop(gathering.push(frame, limits)?),
+            None => return Ok(gathering.finish()),
+        }
+    }
+    let _admission = admit()?;
+    let mut window = Window::open(limits.stall_timeout);
     loop {
-        let frame = match tokio::time::timeout_at(window.until, body.frame()).await {
-            Ok(Some(frame)) => frame.map_err(|_| BodyError::Incomplete)?,
-            Ok(None) => return Ok(Kept { bytes: whole.finish(), held }),
-            Err(_) if window.arrived >= connection::enough(stall_timeout) => {
-                window = Window { until: Instant::now() + stall_timeout, arrived: 0 };
-                continue;
+        match tokio::time::timeout_at(window.until, body.frame()).await {
+            Ok(Some(frame)) => window.arrived += gathering.push(frame, limits)?,
+            Ok(None) => return Ok(gathering.finish()),
+            Err(_) if window.arrived >= min_bytes_in(limits.stall_timeout) => {
+                window = Window::open(limits.stall_timeout);
             }
-            Err(_) => return Err(BodyError::TooSlow),
-        };
-        let Ok(data) = frame.into_data() else { continue };
-        if data.len() > limit - whole.len() {
-            return Err(BodyError::TooLarge);
-        }
-        window.arrived += data.len();
-        whole.push(data);
-        if !count(&mut held, whole.len(), memory) {
-            return Err(BodyError::NoMemory);
+            Err(_) => return Err(BodyError::TooSlow.into()),
         }
     }
 }
 
-/// Makes what is held as large as what there is. False when there is not enough memory.
-pub(crate) fn count(held: &mut Option<Held>, bytes: usize, memory: &Arc<Budget>) -> bool {
-    match held {
-        Some(held) => held.resize(bytes),
-        None if bytes <= UNCOUNTED => true,
-        None => {
-            *held = memory.hold(bytes);
-            held.is_some()
-        }
-    }
-}
-
-/// A body of ours, counted until it is sent and gone. `None` when there is not enough memory.
-pub(crate) fn counted(bytes: Bytes, memory: &Arc<Budget>) -> Option<Bytes> {
-    if bytes.len() <= UNCOUNTED {
-        return Some(bytes);
-    }
-    let held = memory.hold(bytes.len())?;
-    Some(Bytes::from_owner(Counted { bytes, _held: held }))
-}
-
-/// Bytes, and the memory they hold.
-struct Counted {
-    bytes: Bytes,
-    _held: Held,
-}
-
-impl AsRef<[u8]> for Counted {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// So much must have arrived when its time is over.
+/// A time in which enough must arrive.
 struct Window {
     until: Instant,
+    /// Bytes that have arrived in it.
     arrived: usize,
 }
 
-/// A body that comes in one piece, the usual case, is not copied.
-struct Whole {
-    first: Bytes,
-    rest: Option<BytesMut>,
-    announced: usize,
+impl Window {
+    fn open(length: Duration) -> Self {
+        Self { until: Instant::now() + length, arrived: 0 }
+    }
 }
 
-impl Whole {
+/// The body so far. One that comes in one piece, the usual case, is not copied.
+struct Gathering {
+    first: Bytes,
+    rest: Option<BytesMut>,
+    /// The length that the head announced, in bytes.
+    announced: usize,
+    memory: Memory,
+}
+
+impl Gathering {
     fn len(&self) -> usize {
         self.rest.as_ref().map_or(self.first.len(), BytesMut::len)
     }
 
-    fn push(&mut self, data: Bytes) {
+    /// Takes the next frame. Returns the bytes that came with it.
+    fn push(
+        &mut self,
+        frame: hyper::Result<hyper::body::Frame<Bytes>>,
+        limits: BodyLimits<'_>,
+    ) -> Result<usize, BodyError> {
+        // Trailers are of no use here.
+        let Ok(data) = frame.map_err(|_| BodyError::Incomplete)?.into_data() else { return Ok(0) };
+        let length = data.len();
+        if length > limits.max_bytes - self.len() {
+            return Err(BodyError::TooLarge(limits.max_bytes));
+        }
+        self.append(data);
+        if self.memory.resize(self.len(), limits.memory) { Ok(length) } else { Err(BodyError::NoMemory) }
+    }
+
+    fn append(&mut self, data: Bytes) {
         if self.first.is_empty() && self.rest.is_none() {
             self.first = data;
             return;
         }
         let joined = self.rest.get_or_insert_with(|| {
-            // Room for what was announced would be room that a liar gets for nothing.
-            let mut joined = BytesMut::with_capacity(self.announced.min(4 * self.first.len().max(UNCOUNTED)));
+            // Reserving what was announced would let a peer reserve memory by a header alone.
+            let capacity = self.announced.min(4 * self.first.len().max(UNCOUNTED_BYTES));
+            let mut joined = BytesMut::with_capacity(capacity);
             joined.extend_from_slice(&self.first);
             joined
         });
         joined.extend_from_slice(&data);
     }
 
-    fn finish(self) -> Bytes {
-        self.rest.map_or(self.first, BytesMut::freeze)
+    fn finish(self) -> Kept {
+        Kept { bytes: self.rest.map_or(self.first, BytesMut::freeze), memory: self.memory }
     }
 }

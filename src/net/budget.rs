@@ -1,18 +1,22 @@
-//! What everybody shares, and of which there is only so much: connections, sessions, exchanges, bytes in memory.
+//! Shared resources with a limit: connections, sessions, exchanges, bytes of memory.
 //!
-//! Whoever takes a part holds it as a value, so that it comes back however the holder ends. A [`Budget`] can be a part of
-//! another one: what a tunnel takes is taken from all, but it cannot take all.
+//! What is taken from a [`Budget`] is a value ([`Held`], [`AddressSlot`]) that gives it back when dropped, however its
+//! owner ends. A budget can be a part of another one: what a tunnel takes counts against the server's total too.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 
 use crate::tables;
 
-/// So much of something.
+/// Memory below this size is not counted, in bytes: it is as much as the connection itself costs, which has a limit of its
+/// own, and most bodies and messages are smaller.
+pub const UNCOUNTED_BYTES: usize = 16 << 10;
+
+/// A limited amount of something. The unit is its creator's: connections, exchanges, bytes.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
@@ -22,58 +26,67 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget of its own.
+    /// Creates a budget of `limit` units.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0), whole: None })
     }
 
-    /// A budget within this one.
+    /// Creates a budget within this one: what it gives out is taken from both.
     #[must_use]
     pub fn part(self: &Arc<Self>, limit: usize) -> Arc<Self> {
         let whole = Some(Arc::clone(self));
         Arc::new(Self { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0), whole })
     }
 
-    /// Takes so much, or nothing when there is not enough.
+    /// Takes `amount` units, or returns `None` and counts a refusal when fewer are left.
     #[must_use]
     pub fn hold(self: &Arc<Self>, amount: usize) -> Option<Held> {
         self.take(amount).then(|| Held { budget: Arc::clone(self), amount })
     }
 
-    /// What there is.
+    /// Returns the number of units in all.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// What is taken.
+    /// Returns a quarter of the limit: what one tunnel, session or message may hold, so that it does not stop the others.
+    #[must_use]
+    pub fn share(&self) -> usize {
+        self.limit / 4
+    }
+
+    /// Returns the number of units taken.
     #[must_use]
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// How often there was not enough.
+    /// Returns how often something was refused because too little was left.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Counts a refusal by another rule than the limit.
-    pub(crate) fn refuse(&self) {
+    /// Counts a refusal that a rule other than the limit caused.
+    pub(crate) fn count_refusal(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Takes nothing unless everything fits, so that a large request that is refused takes nothing from a small one.
     fn take(&self, amount: usize) -> bool {
-        // Added first and taken back if it was too much: nobody sees more than the limit granted.
-        let before = self.used.fetch_add(amount, Ordering::Relaxed);
-        let fits = before.checked_add(amount).is_some_and(|sum| sum <= self.limit);
-        if fits && self.whole.as_ref().is_none_or(|whole| whole.take(amount)) {
-            return true;
+        let within_limit = |used: usize| used.checked_add(amount).filter(|&sum| sum <= self.limit);
+        if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within_limit).is_err() {
+            self.count_refusal();
+            return false;
         }
-        self.used.fetch_sub(amount, Ordering::Relaxed);
-        self.refused.fetch_add(1, Ordering::Relaxed);
-        false
+        if self.whole.as_ref().is_some_and(|whole| !whole.take(amount)) {
+            self.used.fetch_sub(amount, Ordering::Relaxed);
+            self.count_refusal();
+            return false;
+        }
+        true
     }
 
     fn give_back(&self, amount: usize) {
@@ -84,7 +97,7 @@ impl Budget {
     }
 }
 
-/// A part of a budget; it comes back when this is dropped.
+/// Units taken from a budget. Dropping this gives them back.
 #[derive(Debug)]
 pub struct Held {
     budget: Arc<Budget>,
@@ -92,13 +105,13 @@ pub struct Held {
 }
 
 impl Held {
-    /// How much it is.
+    /// Returns the number of units held.
     #[must_use]
     pub fn amount(&self) -> usize {
         self.amount
     }
 
-    /// Makes it so much, or leaves it as it is when there is not enough, and says so with false.
+    /// Makes this hold `amount` units. Returns false, and changes nothing, when too few are left.
     #[must_use]
     pub fn resize(&mut self, amount: usize) -> bool {
         if amount > self.amount && !self.budget.take(amount - self.amount) {
@@ -118,75 +131,109 @@ impl Drop for Held {
     }
 }
 
-/// How many of something each address has. One subscriber has a whole /64 of IPv6, and counts as one.
+/// The memory of one message, body or queue, which changes its size. Up to [`UNCOUNTED_BYTES`] nothing is taken.
+#[derive(Debug, Default)]
+pub struct Memory(Option<Held>);
+
+impl Memory {
+    /// Makes this count `bytes` against `budget`. Returns false, and changes nothing, when too little is left.
+    #[must_use]
+    pub fn resize(&mut self, bytes: usize, budget: &Arc<Budget>) -> bool {
+        match &mut self.0 {
+            Some(held) => held.resize(bytes),
+            None if bytes <= UNCOUNTED_BYTES => true,
+            none => {
+                *none = budget.hold(bytes);
+                none.is_some()
+            }
+        }
+    }
+
+    /// Gives everything back.
+    pub fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// The limit of a [`PerAddress`].
+#[derive(Debug, Clone)]
+pub struct AddressLimit {
+    /// What the operator set. Without it, this machine's own addresses have no limit: behind a proxy on the same machine
+    /// they are every peer at once.
+    pub set: Option<usize>,
+    /// The limit when the operator set none.
+    pub default: usize,
+    /// Networks without a limit: those of proxies, whose address stands for all their clients.
+    pub exempt: Vec<IpNet>,
+}
+
+impl AddressLimit {
+    /// A limit that no operator set, without exempt networks.
+    #[must_use]
+    pub fn by_default(default: usize) -> Self {
+        Self { set: None, default, exempt: Vec::new() }
+    }
+}
+
+/// Counts how many of something each address has. A /64 of IPv6, which one subscriber has whole, counts as one address.
 #[derive(Debug)]
 pub struct PerAddress {
-    limit: usize,
-    /// Unless the operator set a limit, this machine's own addresses have none: behind a proxy here they are everybody.
-    loopback_too: bool,
-    /// Proxies, which are many in one.
-    exempt: Vec<IpNet>,
+    limit: AddressLimit,
     counts: Mutex<HashMap<IpAddr, usize>>,
     refused: AtomicU64,
 }
 
 impl PerAddress {
-    /// So many for each but the `exempt`; `set` by the operator, or else `default`.
+    /// Creates a count in which no address has anything.
     #[must_use]
-    pub fn new(set: Option<usize>, default: usize, exempt: Vec<IpNet>) -> Arc<Self> {
-        Arc::new(Self {
-            limit: set.unwrap_or(default),
-            loopback_too: set.is_some(),
-            exempt,
-            counts: Mutex::default(),
-            refused: AtomicU64::new(0),
-        })
+    pub fn new(limit: AddressLimit) -> Arc<Self> {
+        Arc::new(Self { limit, counts: Mutex::default(), refused: AtomicU64::new(0) })
     }
 
-    /// Takes one, or nothing when this address has all it may have.
+    /// Takes one for `address`, or returns `None` and counts a refusal when the address has as many as it may have.
     #[must_use]
-    pub fn hold(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub fn hold(self: &Arc<Self>, address: IpAddr) -> Option<AddressSlot> {
         let address = address.to_canonical();
-        let is_exempt = self.exempt.iter().any(|network| network.contains(&address));
-        if is_exempt || (address.is_loopback() && !self.loopback_too) {
-            return Some(Place { of: None });
+        let AddressLimit { set, default, exempt } = &self.limit;
+        if exempt.iter().any(|network| network.contains(&address)) || (address.is_loopback() && set.is_none()) {
+            return Some(AddressSlot { of: None });
         }
         let address = network_of(address);
         let mut counts = self.counts();
-        let count = counts.entry(address).or_insert(0);
-        if *count >= self.limit {
+        let count = counts.get(&address).copied().unwrap_or(0);
+        if count >= set.unwrap_or(*default) {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        *count += 1;
-        Some(Place { of: Some((Arc::clone(self), address)) })
+        counts.insert(address, count + 1);
+        Some(AddressSlot { of: Some((Arc::clone(self), address)) })
     }
 
-    /// How often an address had all it may have.
+    /// Returns how often an address had as many as it may have.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         // Nothing that is done under the lock can panic half-way.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One of what an address may have; it comes back when this is dropped.
+/// One of what an address may have. Dropping this gives it back.
 #[derive(Debug)]
-pub struct Place {
+pub struct AddressSlot {
     of: Option<(Arc<PerAddress>, IpAddr)>,
 }
 
-impl Drop for Place {
+impl Drop for AddressSlot {
     fn drop(&mut self) {
         let Some((per_address, address)) = &self.of else { return };
         let mut counts = per_address.counts();
         if let Some(count) = counts.get_mut(address) {
             *count -= 1;
-            // Who has none is forgotten, so the table is no larger than what is held.
+            // An address without any is forgotten, so the table is no larger than what is held.
             if *count == 0 {
                 counts.remove(address);
                 tables::shrink(&mut counts);
@@ -195,7 +242,7 @@ impl Drop for Place {
     }
 }
 
-/// What counts as one address.
+/// Returns what counts as one address: an IPv4 address, or the /64 of an IPv6 address.
 pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -210,8 +257,13 @@ pub(crate) fn network_of(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    fn per_address(set: Option<usize>, exempt: &[&str]) -> Arc<PerAddress> {
+        let exempt = exempt.iter().map(|network| network.parse().unwrap()).collect();
+        PerAddress::new(AddressLimit { set, default: 1, exempt })
+    }
+
     #[test]
-    fn gives_what_there_is_and_takes_it_back() {
+    fn a_budget_gives_out_its_limit_and_takes_it_back() {
         let budget = Budget::new(10);
         let mut held = budget.hold(6).unwrap();
         assert!(budget.hold(5).is_none());
@@ -237,13 +289,43 @@ mod tests {
         assert_eq!((one.used(), whole.used()), (0, 0));
     }
 
+    /// A large request that is refused must not take, even for a moment, what a small one on another thread could have.
     #[test]
-    fn each_address_has_its_own() {
-        let per_address = PerAddress::new(None, 1, vec!["203.0.113.0/24".parse().unwrap()]);
+    fn a_request_that_is_refused_takes_nothing_meanwhile() {
+        let budget = Budget::new(10);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    assert!(budget.hold(11).is_none());
+                }
+            });
+            let refused = (0..200_000).filter(|_| budget.hold(10).is_none()).count();
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(refused, 0);
+        });
+    }
+
+    #[test]
+    fn small_memory_is_not_counted() {
+        let budget = Budget::new(UNCOUNTED_BYTES + 10);
+        let mut memory = Memory::default();
+        assert!(memory.resize(UNCOUNTED_BYTES, &budget));
+        assert_eq!(budget.used(), 0);
+        assert!(memory.resize(UNCOUNTED_BYTES + 1, &budget));
+        assert_eq!(budget.used(), UNCOUNTED_BYTES + 1);
+        assert!(!memory.resize(UNCOUNTED_BYTES + 11, &budget));
+        memory.clear();
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn each_address_has_its_own_limit() {
+        let per_address = per_address(None, &["203.0.113.0/24"]);
         let of = |address: &str| per_address.hold(address.parse().unwrap());
         let first = of("192.0.2.1").unwrap();
         assert!(of("192.0.2.1").is_none());
-        assert!(of("::ffff:192.0.2.1").is_none(), "the same in other clothes");
+        assert!(of("::ffff:192.0.2.1").is_none(), "the same address, written as IPv6");
         let _other = of("192.0.2.2").unwrap();
         let _network = of("2001:db8::1").unwrap();
         assert!(of("2001:db8::2").is_none());
@@ -252,9 +334,14 @@ mod tests {
         drop(first);
         let _again = of("192.0.2.1").unwrap();
         assert_eq!((per_address.counts().len(), per_address.refused()), (3, 3));
-        assert!(
-            PerAddress::new(Some(0), 1, Vec::new()).hold("127.0.0.1".parse().unwrap()).is_none(),
-            "the operator said so"
-        );
+    }
+
+    #[test]
+    fn a_limit_of_zero_refuses_every_address_and_remembers_none() {
+        let per_address = per_address(Some(0), &[]);
+        for address in ["127.0.0.1", "192.0.2.1", "2001:db8::1"] {
+            assert!(per_address.hold(address.parse().unwrap()).is_none(), "{address}");
+        }
+        assert_eq!((per_address.counts().len(), per_address.refused()), (0, 3));
     }
 }

@@ -1,33 +1,71 @@
-//! Buffers that a thread lends to whoever reads or writes on it: no idle connection keeps one.
+//! Read and write buffers that belong to a thread: an idle connection keeps none.
 
 use std::cell::RefCell;
+use std::mem;
+use std::ops::{Deref, DerefMut};
 
-/// The size of each, in bytes.
-pub(crate) const SIZE: usize = 64 << 10;
+/// The capacity of a buffer, in bytes: what one read from a socket fetches at the most.
+pub(crate) const BUFFER_SIZE: usize = 64 << 10;
 
-/// As many as are lent at a time: one to read and one to write.
+/// Buffers that a thread keeps: one to read and one to write are in use at a time.
 const KEPT: usize = 2;
 
 thread_local! {
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// An empty buffer with room for [`SIZE`] bytes.
-pub(crate) fn lend() -> Vec<u8> {
-    POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(SIZE))
+/// A buffer of the thread, which returns to its pool when dropped. The default has no capacity and belongs to no pool.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer(Vec<u8>);
+
+impl Buffer {
+    /// Takes an empty buffer with room for [`BUFFER_SIZE`] bytes.
+    pub(crate) fn take() -> Self {
+        Self(POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(BUFFER_SIZE)))
+    }
+
+    /// Calls `write` with a buffer of the thread as an empty text.
+    pub(crate) fn with_text<R>(write: impl FnOnce(&mut String) -> R) -> R {
+        let mut buffer = Self::take();
+        // An empty vector is UTF-8.
+        let mut text = String::from_utf8(mem::take(&mut buffer.0)).unwrap_or_default();
+        let result = write(&mut text);
+        buffer.0 = text.into_bytes();
+        result
+    }
 }
 
-/// A place to write text in.
-pub(crate) fn lend_text() -> String {
-    // Nothing is UTF-8.
-    String::from_utf8(lend()).unwrap_or_default()
+impl From<Vec<u8>> for Buffer {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
 }
 
-/// Takes a buffer back. One that has grown, or was never lent, is dropped.
-pub(crate) fn give_back(mut buffer: Vec<u8>) {
-    if buffer.capacity() == SIZE {
+impl Deref for Buffer {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl Drop for Buffer {
+    /// Gives the buffer back to the thread. One that has grown, or was never the thread's, is freed.
+    fn drop(&mut self) {
+        if self.0.capacity() != BUFFER_SIZE {
+            return;
+        }
+        let mut buffer = mem::take(&mut self.0);
         buffer.clear();
-        POOL.with_borrow_mut(|pool| {
+        // A thread that ends keeps nothing.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
             if pool.len() < KEPT {
                 pool.push(buffer);
             }

@@ -1,10 +1,7 @@
-//! A connection that keeps its place among all connections, and ends when its peer does not read.
+//! One accepted connection: it keeps its place among all connections, and fails when its peer does not read.
 
 use std::io;
-use std::mem;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,91 +9,51 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use super::budget::{Held, Place};
-use super::buffers;
+use super::budget::{AddressSlot, Held};
 
-/// What a peer must read, or bring, in each second of a stall. Less than the slowest line that anybody has.
-pub(crate) const MIN_BYTES_PER_SECOND: u64 = 1 << 10;
+/// Bytes that a peer must read, or send of a body, for each second of the stall timeout. A peer below this rate counts as
+/// stalled; the slowest modem line is faster.
+pub const MIN_BYTES_PER_SECOND: u64 = 1 << 10;
 
-/// So many bytes are copied together more cheaply than the system takes them in pieces.
-const JOINED: usize = 4 << 10;
-
-/// What a connection does, for whoever waits for its next request.
-#[derive(Debug, Default)]
-pub(crate) struct Activity {
-    /// A request is being served.
-    pub(crate) is_serving: AtomicBool,
-    /// Something was written since this was looked at.
-    pub(crate) has_written: AtomicBool,
-    /// Something waits to be written.
-    pub(crate) is_writing: AtomicBool,
-    /// The next response is the last one: another protocol follows.
-    pub(crate) is_switching: AtomicBool,
+/// The places of a connection among all connections and among those of its address.
+#[derive(Debug)]
+pub struct Place {
+    /// Its place among all connections.
+    pub connection: Held,
+    /// Its place among those of its peer's address.
+    pub of_address: AddressSlot,
 }
 
-/// A connection.
+/// A TCP connection that this process accepted.
+///
+/// A write fails with [`io::ErrorKind::TimedOut`] once the peer has read less than [`MIN_BYTES_PER_SECOND`] for the stall
+/// timeout.
 #[derive(Debug)]
-pub(crate) struct Guarded {
+pub struct Connection {
     stream: TcpStream,
     stall: Stall,
-    activity: Arc<Activity>,
-    /// The response that switches protocols, which leaves with the first words of the other one.
-    held_back: Vec<u8>,
-    _connection: Held,
-    _of_address: Place,
+    _place: Place,
 }
 
-/// How well the peer reads. A window of time opens when it does not; at its end the peer must have read enough, or not be
-/// waited for any more.
+impl Connection {
+    /// Wraps an accepted connection.
+    #[must_use]
+    pub fn new(stream: TcpStream, stall_timeout: Duration, place: Place) -> Self {
+        let stall = Stall { timeout: stall_timeout, window: None, written: 0, waiting: false };
+        Self { stream, stall, _place: place }
+    }
+}
+
+/// Measures how fast the peer reads. A window of `timeout` opens when a write has to wait; at its end the peer must have
+/// read enough, or the connection fails.
 #[derive(Debug)]
 struct Stall {
     timeout: Duration,
     window: Option<Pin<Box<Sleep>>>,
+    /// Bytes written in this window.
     written: usize,
+    /// The last write had to wait.
     waiting: bool,
-}
-
-impl Guarded {
-    pub(crate) fn new(stream: TcpStream, stall_timeout: Duration, connection: Held, of_address: Place) -> Self {
-        Self {
-            stream,
-            stall: Stall { timeout: stall_timeout, window: None, written: 0, waiting: false },
-            activity: Arc::default(),
-            held_back: Vec::new(),
-            _connection: connection,
-            _of_address: of_address,
-        }
-    }
-}
-
-impl Guarded {
-    pub(crate) fn activity(&self) -> Arc<Activity> {
-        Arc::clone(&self.activity)
-    }
-
-    /// What still has to be written before the other protocol's first words.
-    pub(crate) fn switch(&mut self) -> Vec<u8> {
-        self.activity.is_switching.store(false, Ordering::Relaxed);
-        mem::take(&mut self.held_back)
-    }
-
-    fn holds_back(&mut self, buffers: &[io::IoSlice<'_>]) -> Option<usize> {
-        self.activity.is_switching.load(Ordering::Relaxed).then(|| {
-            let before = self.held_back.len();
-            buffers.iter().for_each(|buffer| self.held_back.extend_from_slice(buffer));
-            self.held_back.len() - before
-        })
-    }
-
-    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_pending() {
-            self.activity.is_writing.store(true, Ordering::Relaxed);
-        } else {
-            self.activity.is_writing.store(false, Ordering::Relaxed);
-            self.activity.has_written.store(true, Ordering::Relaxed);
-        }
-        self.stall.watch(cx, written)
-    }
 }
 
 impl Stall {
@@ -111,7 +68,7 @@ impl Stall {
         }
     }
 
-    /// A peer that reads a byte now and then gets no new window for it.
+    /// Continues the open window: a peer that reads a byte now and then gets no new one for it.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let timeout = self.timeout;
         let window = self.window.get_or_insert_with(|| {
@@ -119,7 +76,7 @@ impl Stall {
             Box::pin(tokio::time::sleep(timeout))
         });
         while window.as_mut().poll(cx).is_ready() {
-            if self.waiting && self.written < enough(timeout) {
+            if self.waiting && self.written < min_bytes_in(timeout) {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")));
             }
             self.written = 0;
@@ -130,24 +87,21 @@ impl Stall {
     }
 }
 
-/// What must move in this time.
-pub(crate) fn enough(time: Duration) -> usize {
+/// Returns the bytes that must move in this time, at least one.
+pub(crate) fn min_bytes_in(time: Duration) -> usize {
     usize::try_from(time.as_secs().saturating_mul(MIN_BYTES_PER_SECOND)).unwrap_or(usize::MAX).max(1)
 }
 
-impl AsyncRead for Guarded {
+impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for Guarded {
+impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        if let Some(length) = self.holds_back(&[io::IoSlice::new(buffer)]) {
-            return Poll::Ready(Ok(length));
-        }
         let written = Pin::new(&mut self.stream).poll_write(cx, buffer);
-        self.watch(cx, written)
+        self.stall.watch(cx, written)
     }
 
     fn poll_write_vectored(
@@ -155,21 +109,8 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(length) = self.holds_back(buffers) {
-            return Poll::Ready(Ok(length));
-        }
-        let length: usize = buffers.iter().map(|buffer| buffer.len()).sum();
-        let stream = Pin::new(&mut self.stream);
-        let written = if length <= JOINED {
-            let mut joined = buffers::lend();
-            buffers.iter().for_each(|buffer| joined.extend_from_slice(buffer));
-            let written = stream.poll_write(cx, &joined);
-            buffers::give_back(joined);
-            written
-        } else {
-            stream.poll_write_vectored(cx, buffers)
-        };
-        self.watch(cx, written)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
+        self.stall.watch(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -190,46 +131,34 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
-    use super::super::budget::{Budget, PerAddress};
+    use super::super::budget::{AddressLimit, Budget, PerAddress};
     use super::*;
 
-    async fn pair() -> (Guarded, TcpStream) {
+    async fn pair() -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, address) = listener.accept().await.unwrap();
-        let place = PerAddress::new(None, 1, Vec::new()).hold(address.ip()).unwrap();
-        (Guarded::new(stream, Duration::from_secs(30), Budget::new(1).hold(1).unwrap(), place), peer)
-    }
-
-    #[tokio::test]
-    async fn the_last_response_before_another_protocol_is_held_back() {
-        let (mut guarded, mut peer) = pair().await;
-        guarded.write_all(b"first ").await.unwrap();
-        guarded.activity().is_switching.store(true, Ordering::Relaxed);
-        guarded.write_all(b"HTTP/1.1 101 ").await.unwrap();
-        let pieces = [io::IoSlice::new(b"Switching "), io::IoSlice::new(b"Protocols")];
-        assert_eq!(guarded.write_vectored(&pieces).await.unwrap(), 19);
-        assert_eq!(guarded.switch(), b"HTTP/1.1 101 Switching Protocols");
-        guarded.write_all(b"last").await.unwrap();
-        drop(guarded);
-        let mut read = String::new();
-        peer.read_to_string(&mut read).await.unwrap();
-        assert_eq!(read, "first last");
+        let limit = AddressLimit { set: None, default: 1, exempt: Vec::new() };
+        let place = Place {
+            connection: Budget::new(1).hold(1).unwrap(),
+            of_address: PerAddress::new(limit).hold(address.ip()).unwrap(),
+        };
+        (Connection::new(stream, Duration::from_secs(30), place), peer)
     }
 
     /// Time is paused: it moves on when nothing else does.
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_read_is_given_up() {
-        let (mut guarded, _peer) = pair().await;
+        let (mut connection, _peer) = pair().await;
         let started = Instant::now();
-        let error = guarded.write_all(&vec![0; 64 << 20]).await.unwrap_err();
+        let error = connection.write_all(&vec![0; 64 << 20]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(started.elapsed() < Duration::from_secs(61), "{:?}", started.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_reads_drop_by_drop_is_given_up() {
-        let (mut guarded, mut peer) = pair().await;
+        let (mut connection, mut peer) = pair().await;
         let reading = async {
             let mut drop = [0; 64];
             loop {
@@ -241,7 +170,7 @@ mod tests {
         };
         let data = vec![0; 64 << 20];
         let error = tokio::select! {
-            result = guarded.write_all(&data) => result.unwrap_err(),
+            result = connection.write_all(&data) => result.unwrap_err(),
             () = reading => unreachable!("it does not end"),
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);

@@ -1,55 +1,155 @@
-//! Responses that the server makes itself.
+//! Responses that this process makes itself.
 
-use std::mem;
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
-use http::request::Parts;
-use http::{Response, StatusCode, Uri};
-use http_body_util::Full;
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
 
-/// A response with its body in memory.
-pub type Reply = Response<Full<Bytes>>;
+use super::budget::{Budget, Memory, UNCOUNTED_BYTES};
 
-/// A response without a body.
-pub(crate) fn empty(status: StatusCode) -> Reply {
-    let mut reply = Reply::new(Full::default());
+/// A response to one request.
+pub type Reply = Response<ReplyBody>;
+
+/// The body of a response, whole and in memory.
+///
+/// A guard can be attached with [`ReplyBody::until_done`]: it is dropped once the body was written to the connection, or will
+/// never be.
+#[derive(Default)]
+pub struct ReplyBody {
+    /// `None` once it was handed out, and for a body without a byte.
+    bytes: Option<Bytes>,
+    /// The guard of a body without a byte. That of any other is dropped with its bytes.
+    guard: Option<Box<dyn Send>>,
+}
+
+impl ReplyBody {
+    /// Makes a body whose memory is counted against `budget` until it was written. Returns `None` when too little is left.
+    #[must_use]
+    pub fn counted(bytes: Bytes, budget: &Arc<Budget>) -> Option<Self> {
+        let mut memory = Memory::default();
+        if !memory.resize(bytes.len(), budget) {
+            return None;
+        }
+        let is_counted = bytes.len() > UNCOUNTED_BYTES;
+        let body = Self::from(bytes);
+        Some(if is_counted { body.until_done(memory) } else { body })
+    }
+
+    /// Keeps `guard` until the last byte of this body was written, or the connection is gone.
+    #[must_use]
+    pub fn until_done(mut self, guard: impl Send + Sync + 'static) -> Self {
+        match self.bytes.take() {
+            Some(bytes) => Bytes::from_owner(Guarded { bytes, _guard: guard }).into(),
+            None => Self { bytes: None, guard: Some(Box::new(guard)) },
+        }
+    }
+
+    /// Returns the size of what is left to hand out, in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Returns whether nothing is left to hand out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_none()
+    }
+}
+
+impl fmt::Debug for ReplyBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplyBody").field("bytes", &self.len()).field("has_guard", &self.guard.is_some()).finish()
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for ReplyBody {
+    fn from(bytes: B) -> Self {
+        Self { bytes: Some(bytes.into()).filter(|bytes| !bytes.is_empty()), guard: None }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.len() as u64)
+    }
+}
+
+/// Bytes and what is dropped with them.
+struct Guarded<G> {
+    bytes: Bytes,
+    _guard: G,
+}
+
+impl<G> AsRef<[u8]> for Guarded<G> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Makes a response without a body.
+#[must_use]
+pub fn empty(status: StatusCode) -> Reply {
+    let mut reply = Reply::default();
     *reply.status_mut() = status;
     reply
 }
 
-/// Room for so many headers is kept by a connection.
-const KEPT_HEADERS: usize = 48;
-
-/// Forgets a head of which all is said: whoever waits for an answer keeps nothing of the connection's buffer. The map of its
-/// headers is left, for those of the response; hyper takes that one for the next request's.
-pub(crate) fn room_of(head: &mut Parts) -> HeaderMap {
-    head.uri = Uri::default();
-    let mut headers = mem::take(&mut head.headers);
-    if headers.capacity() > KEPT_HEADERS {
-        return HeaderMap::new();
-    }
-    headers.clear();
-    headers
-}
-
-/// A short text that no cache keeps.
-pub(crate) fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
-    text_in(HeaderMap::new(), status, content_type, body)
-}
-
-/// The same, with its headers in the [room](room_of) of others.
-pub(crate) fn text_in(
-    room: HeaderMap,
-    status: StatusCode,
-    content_type: &'static str,
-    body: impl Into<Bytes>,
-) -> Reply {
-    let mut reply = Reply::new(Full::new(body.into()));
+/// Makes a response with a short text that no cache may keep.
+#[must_use]
+pub fn text(status: StatusCode, content_type: &'static str, body: impl Into<ReplyBody>) -> Reply {
+    let mut reply = Reply::new(body.into());
     *reply.status_mut() = status;
-    *reply.headers_mut() = room;
     let headers = reply.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_guard_lives_until_the_bodys_bytes_are_gone() {
+        let guard = Arc::new(());
+        let mut body = ReplyBody::from("text").until_done(Arc::clone(&guard));
+        assert_eq!((body.len(), body.size_hint().exact()), (4, Some(4)));
+        let bytes = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        drop(body);
+        assert_eq!(Arc::strong_count(&guard), 2, "the bytes are not written yet");
+        drop(bytes);
+        assert_eq!(Arc::strong_count(&guard), 1);
+    }
+
+    #[test]
+    fn a_guard_of_an_empty_body_lives_as_long_as_the_body() {
+        let guard = Arc::new(());
+        let body = ReplyBody::default().until_done(Arc::clone(&guard));
+        assert!(body.is_end_stream());
+        assert_eq!(Arc::strong_count(&guard), 2);
+        drop(body);
+        assert_eq!(Arc::strong_count(&guard), 1);
+    }
 }

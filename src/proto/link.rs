@@ -6,9 +6,11 @@
 
 use bytestring::ByteString;
 
-use super::engine_io::payload::{Body, Packets, ToAscii};
-use super::engine_io::session::{Output, PollAnswer, PostError};
-use super::engine_io::{BinaryAs, ClientPacket, CloseReason, Frame, Message, Rejection, Revision, Session};
+use super::engine_io::payload::{Body, Packets};
+use super::engine_io::session::{Output, PollAnswer, PostError, UpgradeError, UpgradeTicket};
+use super::engine_io::{
+    BinaryAs, ClientPacket, CloseReason, Frame, Lower, Message, PollingText, Rejection, Revision, Session,
+};
 use super::time::{Instant, earliest};
 
 /// What stands on an Engine.IO session: Socket.IO ([`super::socket_io::Connection`]), or a protocol of one's own.
@@ -16,31 +18,27 @@ pub trait Layer {
     /// What it tells the application.
     type Event;
 
-    /// Writes its text messages in ASCII, if they can be: see [`ToAscii`].
-    const TO_ASCII: Option<ToAscii> = None;
-
     /// A message has come.
-    fn message<P>(&mut self, message: Message, session: &mut Session<P>, now: Instant);
+    fn message(&mut self, message: Message, lower: &mut Lower<'_>);
 
-    /// Text has come in the polling body of a revision 3 client: gives what was meant by it. See [`ToAscii`].
+    /// Text has come in the polling body of a revision 3 client: returns what was meant by it. See [`PollingText`].
     fn polled_text(&mut self, text: ByteString) -> ByteString {
         text
     }
 
-    /// Whether long text is to go to a polling client as bytes, if it takes them. See
-    /// [`Batch`](super::engine_io::payload::Batch).
-    fn long_as_bytes(&self) -> bool {
-        false
+    /// How its text is written in polling answers.
+    fn polling_text(&self) -> PollingText {
+        PollingText::default()
     }
 
     /// A message over the limit has come and was dropped; this much of its text was kept (of binary ones nothing).
-    fn oversized<P>(&mut self, start: Option<&str>, session: &mut Session<P>, now: Instant);
+    fn oversized(&mut self, start: Option<&str>, lower: &mut Lower<'_>);
 
     /// When [`Self::handle_timeout`] must be called at the latest.
     fn deadline(&self) -> Option<Instant>;
 
     /// Does what is due.
-    fn handle_timeout<P>(&mut self, session: &mut Session<P>, now: Instant);
+    fn handle_timeout(&mut self, lower: &mut Lower<'_>);
 
     /// What was received of messages that are not whole yet, in bytes.
     fn buffered_bytes(&self) -> usize {
@@ -84,9 +82,9 @@ impl<L: Layer, P> ServerLink<L, P> {
         self.session.parked()
     }
 
-    /// Lets the application act: on its layer, with the session to send on.
-    pub fn act<R>(&mut self, act: impl FnOnce(&mut L, &mut Session<P>) -> R) -> R {
-        let result = act(&mut self.layer, &mut self.session);
+    /// Lets the application act: on its layer, with the session below it to send on.
+    pub fn act<R>(&mut self, now: Instant, act: impl FnOnce(&mut L, &mut Lower<'_>) -> R) -> R {
+        let result = self.lend(now, act);
         self.settle();
         result
     }
@@ -157,21 +155,21 @@ impl<L: Layer, P> ServerLink<L, P> {
         revision: Option<Revision>,
         binary: BinaryAs,
         now: Instant,
-    ) -> Result<(), Rejection> {
+    ) -> Result<UpgradeTicket, UpgradeError> {
         let result = self.session.reserve_upgrade(revision, binary, now);
         self.settle();
         result
     }
 
-    /// The candidate WebSocket said something.
-    pub fn candidate_frame(&mut self, frame: Frame, now: Instant) {
-        self.session.candidate_frame(frame, now);
+    /// A candidate WebSocket said something.
+    pub fn candidate_frame(&mut self, ticket: UpgradeTicket, frame: Frame, now: Instant) {
+        self.session.candidate_frame(ticket, frame, now);
         self.settle();
     }
 
-    /// The candidate WebSocket is gone.
-    pub fn candidate_lost(&mut self) {
-        self.session.candidate_lost();
+    /// A candidate WebSocket is gone.
+    pub fn candidate_lost(&mut self, ticket: UpgradeTicket) {
+        self.session.candidate_lost(ticket);
     }
 
     /// A frame has come on the WebSocket.
@@ -187,8 +185,8 @@ impl<L: Layer, P> ServerLink<L, P> {
     pub fn websocket_oversized(&mut self, start: Option<&str>, now: Instant) {
         match start.map(|text| (text.as_bytes().first(), text)) {
             // As base64, where the client wants no binary frames.
-            None | Some((Some(b'b'), _)) => self.layer.oversized(None, &mut self.session, now),
-            Some((Some(b'4'), text)) => self.layer.oversized(Some(&text[1..]), &mut self.session, now),
+            None | Some((Some(b'b'), _)) => self.lend(now, |layer, lower| layer.oversized(None, lower)),
+            Some((Some(b'4'), text)) => self.lend(now, |layer, lower| layer.oversized(Some(&text[1..]), lower)),
             // Only a message may be large.
             Some((Some(_) | None, _)) => self.session.close(CloseReason::ParseError, now),
         }
@@ -221,8 +219,7 @@ impl<L: Layer, P> ServerLink<L, P> {
         self.session.handle_timeout(now);
         self.settle();
         if !self.closed {
-            self.layer.handle_timeout(&mut self.session, now);
-            self.settle();
+            self.act(now, Layer::handle_timeout);
         }
     }
 
@@ -235,7 +232,7 @@ impl<L: Layer, P> ServerLink<L, P> {
     pub fn next_output(&mut self) -> Option<Output<P>> {
         let mut output = self.session.next_output()?;
         if let Output::Poll { answer: PollAnswer::Packets(batch), .. } = &mut output {
-            batch.long_as_bytes = self.layer.long_as_bytes();
+            batch.text = self.layer.polling_text();
         }
         Some(output)
     }
@@ -247,8 +244,12 @@ impl<L: Layer, P> ServerLink<L, P> {
 
     fn packet(&mut self, packet: ClientPacket, now: Instant) {
         if let Some(message) = self.session.receive(packet, now) {
-            self.layer.message(message, &mut self.session, now);
+            self.lend(now, |layer, lower| layer.message(message, lower));
         }
+    }
+
+    fn lend<R>(&mut self, now: Instant, act: impl FnOnce(&mut L, &mut Lower<'_>) -> R) -> R {
+        self.session.lend(now, |lower| act(&mut self.layer, lower))
     }
 
     /// Whatever ended the session, the layer hears of it, once.

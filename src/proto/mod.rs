@@ -9,6 +9,7 @@
 //!
 //! - [`time`]: a moment, as a value
 //! - [`token`]: the name in the public URL
+//! - [`headers`]: values of HTTP headers, as lists and as text
 //! - [`json`]: JSON as text: checked, cut and spliced, never rebuilt
 //! - [`websocket`]: its frames, in and out
 //! - [`engine_io`]: packets, payloads, requests, and the session
@@ -18,6 +19,7 @@
 
 pub mod engine_io;
 pub mod exchange;
+pub mod headers;
 pub mod json;
 pub mod link;
 pub mod socket_io;

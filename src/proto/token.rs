@@ -5,32 +5,38 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Letters and digits in a token: base64 of the 36 characters of a UUID, which needs no padding.
+/// The length of a token in bytes: base64 of the 36 characters of a UUID, which needs no padding.
 pub const TOKEN_LENGTH: usize = 48;
 
-/// A token: base64 of the text of a UUID v4, 48 letters and digits (`original.md`, "Routes").
+/// The longest name that there is room for, in bytes: as long as one part of a host name may be (RFC 1035, section 2.3.4).
+const MAX_LENGTH: usize = 63;
+
+/// A token: base64 of the text of a UUID v4, 48 letters and digits (PROTOCOL.md, "HTTP routes").
 ///
 /// It is the public URL and, without a key, the end's only credential: `Debug` shows its first characters alone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token([u8; TOKEN_LENGTH]);
+pub struct Token(
+    /// The text, ASCII, and zeros behind it: tokens compare as their texts do.
+    [u8; MAX_LENGTH],
+);
 
 impl Token {
     /// The token of a UUID. The caller brings the randomness.
     #[must_use]
     pub fn from_uuid(uuid: uuid::Uuid) -> Self {
-        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-        uuid.hyphenated().encode_lower(&mut text);
-        let mut token = [0; TOKEN_LENGTH];
-        let length = STANDARD.encode_slice(text, &mut token);
+        let mut hyphenated = [0; uuid::fmt::Hyphenated::LENGTH];
+        uuid.hyphenated().encode_lower(&mut hyphenated);
+        let mut text = [0; TOKEN_LENGTH];
+        let length = STANDARD.encode_slice(hyphenated, &mut text);
         debug_assert_eq!(length, Ok(TOKEN_LENGTH));
-        Self(token)
+        Self::of(&text)
     }
 
-    /// Reads a token, or `None` when the text cannot be one: to whoever asks, that is a token nobody has.
+    /// Reads a token; `None` when the text cannot be one, which is the same to the peer as a token that does not exist.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let bytes: [u8; TOKEN_LENGTH] = text.as_bytes().try_into().ok()?;
-        bytes.iter().all(u8::is_ascii_alphanumeric).then_some(Self(bytes))
+        let is_one = text.len() == TOKEN_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        is_one.then(|| Self::of(text.as_bytes()))
     }
 
     /// Reads the token from the namespace that its end joins, `/TOKEN`.
@@ -39,10 +45,18 @@ impl Token {
         Self::parse(namespace.strip_prefix('/')?)
     }
 
+    /// The token of an ASCII text of at most 63 bytes, none of them zero.
+    fn of(ascii: &[u8]) -> Self {
+        let mut text = [0; MAX_LENGTH];
+        text[..ascii.len()].copy_from_slice(ascii);
+        Self(text)
+    }
+
     /// The token as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("both constructors admit ASCII only")
+        let length = self.0.iter().position(|&byte| byte == 0).unwrap_or(MAX_LENGTH);
+        std::str::from_utf8(&self.0[..length]).expect("both constructors admit ASCII only")
     }
 
     /// The namespace of its end: `/TOKEN`.
@@ -84,6 +98,15 @@ mod tests {
         for text in ["", "abc", &long, &comma, &"é".repeat(TOKEN_LENGTH / 2)] {
             assert_eq!(Token::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn tokens_compare_as_their_texts() {
+        let longest = "b".repeat(MAX_LENGTH);
+        let sorted = ["a", "ab", "ab0", "b0", &longest];
+        let tokens = sorted.map(|text| Token::of(text.as_bytes()));
+        assert!(tokens.is_sorted() && tokens[0] != tokens[1]);
+        assert_eq!(tokens.each_ref().map(Token::as_str), sorted);
     }
 
     #[test]

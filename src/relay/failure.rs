@@ -2,20 +2,97 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 
 use crate::config::ErrorStatus;
+use crate::net::body::BodyError;
 use crate::net::reply::{self, Reply};
 use crate::proto::exchange::{InvalidAnswer, InvalidBody};
 use crate::proto::json;
-use crate::proto::socket_io::connection::AckError;
-use crate::store::StoreError;
 
 /// Names the failure when the relay, and not the end, made the response.
 const ERROR_HEADER: HeaderName = HeaderName::from_static("x-socket2me-error");
 
-/// A failure, by whose it is.
+/// A failure's name for programs: the value of the header `X-Socket2Me-Error`, and of a label of the figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    NotFound,
+    MethodNotAllowed,
+    BodyTooLarge,
+    BodyTooSlow,
+    BodyIncomplete,
+    InvalidHead,
+    InvalidBody,
+    Throttled,
+    TooManyUploads,
+    TokenNotFound,
+    NotConnected,
+    Disconnected,
+    TimedOut,
+    AnswerTooLarge,
+    InvalidAnswer,
+    Overloaded,
+    Busy,
+    Store,
+    Stopping,
+    Bug,
+}
+
+impl Code {
+    /// All codes, in the order in which the figures list them.
+    pub(super) const ALL: [Self; 20] = [
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::BodyTooLarge,
+        Self::BodyTooSlow,
+        Self::BodyIncomplete,
+        Self::InvalidHead,
+        Self::InvalidBody,
+        Self::Throttled,
+        Self::TooManyUploads,
+        Self::TokenNotFound,
+        Self::NotConnected,
+        Self::Disconnected,
+        Self::TimedOut,
+        Self::AnswerTooLarge,
+        Self::InvalidAnswer,
+        Self::Overloaded,
+        Self::Busy,
+        Self::Store,
+        Self::Stopping,
+        Self::Bug,
+    ];
+
+    /// Returns the code as text.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::BodyTooLarge => "body-too-large",
+            Self::BodyTooSlow => "body-too-slow",
+            Self::BodyIncomplete => "body-incomplete",
+            Self::InvalidHead => "invalid-head",
+            Self::InvalidBody => "invalid-body",
+            Self::Throttled => "throttled",
+            Self::TooManyUploads => "too-many-uploads",
+            Self::TokenNotFound => "token-not-found",
+            Self::NotConnected => "client-not-connected",
+            Self::Disconnected => "client-disconnected",
+            Self::TimedOut => "client-timed-out",
+            Self::AnswerTooLarge => "answer-too-large",
+            Self::InvalidAnswer => "invalid-answer",
+            Self::Overloaded => "overloaded",
+            Self::Busy => "server-busy",
+            Self::Store => "store-unavailable",
+            Self::Stopping => "stopping",
+            Self::Bug => "internal-error",
+        }
+    }
+}
+
+/// A failure, by who has to mend it.
 #[derive(Debug)]
 pub(super) enum Failure {
     // The visitor's.
@@ -33,8 +110,10 @@ pub(super) enum Failure {
     InvalidHead(&'static str),
     /// A body that is not what its headers say.
     InvalidBody(InvalidBody),
-    /// Too many requests.
+    /// Too many requests from this address.
     Throttled,
+    /// Too many bodies from this address are still arriving.
+    TooManyUploads,
     // The end's, or its owner's.
     /// The token is unknown or has expired.
     TokenNotFound,
@@ -53,56 +132,40 @@ pub(super) enum Failure {
     Overloaded,
     /// More is going on in all than the limit, or holds more memory.
     Busy,
+    /// No place for another token: this many are alive.
+    TokensFull { capacity: usize },
     /// The store of tokens fails.
     Store,
     /// The server is about to stop.
     Stopping,
+    /// The server did what it should never do.
+    Bug,
 }
 
-/// All that [`Failure::code`] can be.
-pub(super) const CODES: [&str; 18] = [
-    "not-found",
-    "method-not-allowed",
-    "body-too-large",
-    "body-too-slow",
-    "body-incomplete",
-    "invalid-head",
-    "invalid-body",
-    "throttled",
-    "token-not-found",
-    "client-not-connected",
-    "client-disconnected",
-    "client-timed-out",
-    "answer-too-large",
-    "invalid-answer",
-    "overloaded",
-    "server-busy",
-    "store-unavailable",
-    "stopping",
-];
-
 impl Failure {
-    /// The failure's name for programs: the value of the header `X-Socket2Me-Error`.
-    pub(super) fn code(&self) -> &'static str {
+    /// Returns the failure's name for programs.
+    pub(super) fn code(&self) -> Code {
         match self {
-            Self::NotFound => "not-found",
-            Self::MethodNotAllowed(_) => "method-not-allowed",
-            Self::BodyTooLarge(_) => "body-too-large",
-            Self::BodyTooSlow => "body-too-slow",
-            Self::BodyIncomplete => "body-incomplete",
-            Self::InvalidHead(_) => "invalid-head",
-            Self::InvalidBody(_) => "invalid-body",
-            Self::Throttled => "throttled",
-            Self::TokenNotFound => "token-not-found",
-            Self::NotConnected => "client-not-connected",
-            Self::Disconnected => "client-disconnected",
-            Self::TimedOut(_) => "client-timed-out",
-            Self::AnswerTooLarge => "answer-too-large",
-            Self::InvalidAnswer(_) => "invalid-answer",
-            Self::Overloaded => "overloaded",
-            Self::Busy => "server-busy",
-            Self::Store => "store-unavailable",
-            Self::Stopping => "stopping",
+            Self::NotFound => Code::NotFound,
+            Self::MethodNotAllowed(_) => Code::MethodNotAllowed,
+            Self::BodyTooLarge(_) => Code::BodyTooLarge,
+            Self::BodyTooSlow => Code::BodyTooSlow,
+            Self::BodyIncomplete => Code::BodyIncomplete,
+            Self::InvalidHead(_) => Code::InvalidHead,
+            Self::InvalidBody(_) => Code::InvalidBody,
+            Self::Throttled => Code::Throttled,
+            Self::TooManyUploads => Code::TooManyUploads,
+            Self::TokenNotFound => Code::TokenNotFound,
+            Self::NotConnected => Code::NotConnected,
+            Self::Disconnected => Code::Disconnected,
+            Self::TimedOut(_) => Code::TimedOut,
+            Self::AnswerTooLarge => Code::AnswerTooLarge,
+            Self::InvalidAnswer(_) => Code::InvalidAnswer,
+            Self::Overloaded => Code::Overloaded,
+            Self::Busy | Self::TokensFull { .. } => Code::Busy,
+            Self::Store => Code::Store,
+            Self::Stopping => Code::Stopping,
+            Self::Bug => Code::Bug,
         }
     }
 
@@ -117,22 +180,34 @@ impl Failure {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyIncomplete | Self::InvalidHead(_) | Self::InvalidBody(_) => StatusCode::BAD_REQUEST,
-            Self::Throttled => StatusCode::TOO_MANY_REQUESTS,
+            Self::Throttled | Self::TooManyUploads => StatusCode::TOO_MANY_REQUESTS,
             Self::TokenNotFound => standard(StatusCode::NOT_FOUND),
             Self::NotConnected | Self::Disconnected => standard(StatusCode::BAD_GATEWAY),
             Self::TimedOut(status) => *status,
+            Self::Bug => StatusCode::INTERNAL_SERVER_ERROR,
             Self::AnswerTooLarge | Self::InvalidAnswer(_) => StatusCode::BAD_GATEWAY,
-            Self::Overloaded | Self::Busy | Self::Store | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Busy | Self::TokensFull { .. } | Self::Store | Self::Stopping => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
-    /// The response. `statuses` says which statuses the operator wants.
+    /// Makes the response, with the statuses that the operator wants.
     pub(super) fn reply(&self, statuses: ErrorStatus) -> Reply {
         let mut reply = error(self.status(statuses), self.code(), &self.to_string());
         let headers = reply.headers_mut();
         match self {
-            Self::Overloaded | Self::Busy | Self::Throttled | Self::Store | Self::Stopping => {
+            Self::Overloaded
+            | Self::Busy
+            | Self::TokensFull { .. }
+            | Self::Throttled
+            | Self::Store
+            | Self::Stopping => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Self::TooManyUploads => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             // The rest of the body is not read, so nothing more can come on this connection.
             Self::BodyTooLarge(_) | Self::BodyTooSlow | Self::BodyIncomplete | Self::InvalidHead(_) => {
@@ -148,7 +223,8 @@ impl Failure {
             | Self::Disconnected
             | Self::TimedOut(_)
             | Self::AnswerTooLarge
-            | Self::InvalidAnswer(_) => (),
+            | Self::InvalidAnswer(_)
+            | Self::Bug => (),
         }
         reply
     }
@@ -165,6 +241,9 @@ impl fmt::Display for Failure {
             Self::BodyIncomplete => f.write_str("the body did not arrive whole"),
             Self::InvalidBody(error) => error.fmt(f),
             Self::Throttled => f.write_str("too many requests from this address, slow down"),
+            Self::TooManyUploads => f.write_str(
+                "too many request bodies from this address are still arriving, try again when one has arrived",
+            ),
             Self::TokenNotFound => f.write_str("token not found"),
             Self::NotConnected => f.write_str("client not connected"),
             Self::Disconnected => f.write_str("client disconnected before it answered"),
@@ -172,40 +251,99 @@ impl fmt::Display for Failure {
             Self::AnswerTooLarge => f.write_str("the client's answer is over the limit of the server"),
             Self::InvalidAnswer(error) => write!(f, "the client's answer cannot be sent: {error}"),
             Self::Busy => f.write_str("the server has too much to do, try again in a moment"),
+            Self::TokensFull { capacity } => write!(
+                f,
+                "all tokens of this server are in use, {capacity} of {capacity}: try again later, or ask its operator \
+                 to raise --max-tokens"
+            ),
             Self::Overloaded => f.write_str("too many requests are waiting for this client"),
             Self::Store => f.write_str("the server cannot look tokens up now"),
             Self::Stopping => f.write_str("the server is stopping"),
+            Self::Bug => f.write_str("the server has a fault: please report it to its operator"),
         }
     }
 }
 
-impl From<StoreError> for Failure {
-    /// What is wrong with the store is for the operator to read, and nobody else.
-    fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the store of tokens fails");
-        Self::Store
-    }
-}
-
-impl From<AckError> for Failure {
-    /// The timeout is not among them: its answer is the operator's choice.
-    fn from(error: AckError) -> Self {
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
         match error {
-            AckError::NotJoined => Self::NotConnected,
-            AckError::Overloaded => Self::Overloaded,
-            AckError::TimedOut => Self::TimedOut(StatusCode::GATEWAY_TIMEOUT),
-            AckError::Disconnected => Self::Disconnected,
-            AckError::Oversized => Self::AnswerTooLarge,
+            BodyError::TooLarge(limit) => Self::BodyTooLarge(limit),
+            BodyError::Incomplete => Self::BodyIncomplete,
+            BodyError::TooSlow => Self::BodyTooSlow,
+            BodyError::NoMemory => Self::Busy,
         }
     }
 }
 
-/// An error of the relay: `{"Error": message}`, and its code in a header that no end can set.
-fn error(status: StatusCode, code: &'static str, message: &str) -> Reply {
+/// Returns the bytes of a response for a connection that is refused before its request is read.
+pub(super) fn connection_refusal() -> Bytes {
+    let body = error_body("too many connections, try again in a while");
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n\
+         X-Socket2Me-Error: {}\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        Code::Busy.as_str(),
+        body.len()
+    );
+    Bytes::from(head + &body)
+}
+
+/// Makes an error of the relay: its message, and its code in a header that no end can set.
+fn error(status: StatusCode, code: Code, message: &str) -> Reply {
+    let mut reply = reply::text(status, "application/json; charset=utf-8", error_body(message));
+    reply.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(code.as_str()));
+    reply
+}
+
+/// Returns `{"Error": message}` as JSON, as in the original.
+fn error_body(message: &str) -> String {
     let mut body = String::from(r#"{"Error":"#);
     json::write_string(message, &mut body);
     body.push('}');
-    let mut reply = reply::text(status, "application/json; charset=utf-8", body);
-    reply.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(code));
-    reply
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::store::StoreError;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Returns the failure, and what was logged at `info` and above.
+    fn failure_and_log(error: StoreError) -> (Failure, String) {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let failure = tracing::subscriber::with_default(subscriber, || Failure::from(error));
+        let log = log.0.lock().unwrap().clone();
+        (failure, String::from_utf8(log).unwrap())
+    }
+
+    #[test]
+    fn a_full_store_is_a_busy_server_and_no_error_of_the_log() {
+        let (failure, log) = failure_and_log(StoreError::Full { capacity: 7 });
+        assert_eq!((failure.code(), log.as_str()), (Code::Busy, ""));
+    }
+
+    #[test]
+    fn a_store_out_of_reach_is_logged_with_its_reason_which_the_visitor_does_not_see() {
+        let (failure, log) = failure_and_log(StoreError::Unavailable("no route to 10.0.0.7".to_owned()));
+        assert_eq!(failure.code(), Code::Store);
+        assert!(log.contains("ERROR") && log.contains("no route to 10.0.0.7"), "{log}");
+        assert!(!failure.to_string().contains("10.0.0.7"));
+    }
 }

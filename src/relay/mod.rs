@@ -3,195 +3,244 @@
 //! In reading order:
 //!
 //! - [`run`]: the relay on a listener, until it is told to stop
-//! - `route`: which request goes where; `page` and `failure` make the responses of the relay's own
-//! - `exchange`: one visitor's request and its response; `throttle`: the rate limit by address
-//! - `tunnels`: which end holds which token
+//! - `router` and `route`: which request goes where; `page` and `failure` make the responses of the relay's own
+//! - `exchanges`: one visitor's request and its response
+//! - `tunnels`: which end holds which token; `tokens`: which there are
+//! - `budgets` and `throttle`: what peers share, and the rate limit of an address
 //! - `figures`: what an operator can watch
 
-mod exchange;
+mod budgets;
+mod exchanges;
 mod failure;
 mod figures;
 mod page;
 mod route;
+mod router;
 mod throttle;
+mod tokens;
 mod tunnels;
-mod waiter;
 
+use std::convert::Infallible;
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ::http::StatusCode;
+use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio_util::task::TaskTracker;
+use tokio::task::JoinSet;
 
-use self::exchange::{Forwarder, Ids};
-use self::figures::{Budgets, Exchanges};
-use self::route::Router;
+use self::budgets::Budgets;
+use self::exchanges::Exchanges;
+use self::figures::Figures;
+use self::router::Router;
 use self::throttle::Throttle;
-use self::tunnels::{Relay, Tunnels};
+use self::tokens::Tokens;
+use self::tunnels::{TunnelHost, Tunnels};
 use crate::config::ServeConfig;
 use crate::engine::{self, Engine, SocketIo};
-use crate::net::budget::{Budget, PerAddress};
-use crate::net::{listener as http, reply};
-use crate::proto::{engine_io, socket_io as protocol};
+use crate::net::arrival::Arrival;
+use crate::net::{listener, reply};
+use crate::proto::{engine_io, socket_io};
 use crate::store::Store;
 
-/// Runs the relay on a listener until `shutdown` is ready; then lets exchanges in flight finish, within the drain timeout,
+/// Runs the relay on a listener until `shutdown` completes; then lets exchanges in flight finish, within the drain timeout,
 /// tells the ends to reconnect elsewhere, and returns. `ready` is called once nothing can fail any more.
 ///
 /// # Errors
-/// When the listener does not know its own address, or figures cannot be served where they should be.
+/// When the listener does not know its own address, when figures cannot be served where they should be, and when a task
+/// that the whole server needs ends by itself.
 pub async fn run(
     listener: TcpListener,
     config: ServeConfig,
     ready: impl FnOnce(),
     shutdown: impl Future<Output = ()>,
-) -> std::io::Result<()> {
-    let router = Arc::new(router(config, &listener)?);
-    let figures = match router.config.metrics_listen {
-        Some(address) => Some(tokio::spawn(serve_metrics(metrics_listener(address).await?, Arc::clone(&router)))),
-        None => None,
-    };
-    let sweeper = tokio::spawn(Arc::clone(&router.forwarder.tunnels).sweep());
+) -> io::Result<()> {
+    let metrics_listen = config.metrics_listen;
+    let relay = Arc::new(Relay::new(config, &listener)?);
+    // Tasks without which the server must not go on. None of them ever completes.
+    let mut vital = JoinSet::new();
+    if let Some(address) = metrics_listen {
+        vital.spawn(serve_figures(figures_listener(address).await?, Arc::clone(&relay)));
+    }
+    vital.spawn(Arc::clone(&relay.tunnels).sweep());
     let (stop, stopped) = oneshot::channel::<()>();
     let handler = {
-        let router = Arc::clone(&router);
-        move |request, peer| {
-            let router = Arc::clone(&router);
-            async move { router.route(request, peer).await }
+        let relay = Arc::clone(&relay);
+        move |request, arrival| {
+            let relay = Arc::clone(&relay);
+            async move { relay.router.serve(request, arrival).await }
         }
     };
-    // In a task of its own, so that a connection is served by the thread that took it in.
+    // In a task of its own, so that a connection is served by the thread that accepted it.
     let serving =
-        tokio::spawn(http::serve(listener, handler, router.connection_limits(), async { drop(stopped.await) }));
+        tokio::spawn(listener::serve(listener, handler, relay.connection_limits(), async { drop(stopped.await) }));
     // All tasks of the server's own run: the figures from here on are those of its work.
     ready();
-    let stopping = async {
-        shutdown.await;
-        drain(&router).await;
-        drop(stop);
+    let result = tokio::select! {
+        () = shutdown => Ok(()),
+        Some(ended) = vital.join_next() => {
+            let error = match ended {
+                Ok(never) => match never {},
+                Err(error) => io::Error::other(format!("a task of the server ended: {error}")),
+            };
+            tracing::error!(%error, "the server stops");
+            Err(error)
+        }
     };
-    stopping.await;
-    serving.await.map_err(std::io::Error::other)?;
-    sweeper.abort();
-    if let Some(figures) = figures {
-        figures.abort();
-    }
-    Ok(())
+    relay.drain().await;
+    drop(stop);
+    serving.await.map_err(io::Error::other)?;
+    result
 }
 
-async fn metrics_listener(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
+async fn figures_listener(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)
         .await
-        .map_err(|error| std::io::Error::new(error.kind(), format!("cannot serve metrics on {address}: {error}")))?;
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot serve metrics on {address}: {error}")))?;
     tracing::info!(address = %listener.local_addr()?, "metrics at /metrics");
     Ok(listener)
 }
 
-/// Figures have a listener of their own: they are the operator's, and nobody else's.
-async fn serve_metrics(listener: TcpListener, router: Arc<Router>) {
-    let handler = move |request: hyper::Request<hyper::body::Incoming>, _| {
-        let router = Arc::clone(&router);
+/// Serves the figures on a listener of their own: they are the operator's, and nobody else's.
+async fn serve_figures(listener: TcpListener, relay: Arc<Relay>) -> Infallible {
+    let handler = move |request: hyper::Request<hyper::body::Incoming>, _: Arrival| {
+        let relay = Arc::clone(&relay);
         async move {
             match request.uri().path() {
-                "/metrics" => router.metrics(),
+                "/metrics" => {
+                    let figures = relay.figures().render();
+                    reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", figures)
+                }
                 _ => reply::text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "there is /metrics\n"),
             }
         }
     };
-    http::serve(listener, handler, http::Limits::default(), std::future::pending()).await;
+    listener::serve(listener, handler, listener::Limits::default(), std::future::pending()).await;
+    std::future::pending().await
 }
 
-/// Ends on long-polling need requests of their own to answer, so the listener stays open until the exchanges are done.
-async fn drain(router: &Router) {
-    router.engine.stop_opening();
-    router.draining.store(true, Ordering::Relaxed);
-    router.exchanges.close();
-    let in_flight = router.exchanges.len();
-    tracing::info!(in_flight, timeout = ?router.config.drain_timeout, "stopping: exchanges in flight may finish");
-    if tokio::time::timeout(router.config.drain_timeout, router.exchanges.wait()).await.is_err() {
-        tracing::warn!(in_flight = router.exchanges.len(), "some exchanges did not finish in time");
-    }
-    let ends = router.forwarder.tunnels.count();
-    let sessions = router.engine.session_count();
-    tracing::info!(ends, sessions, "closing sessions: their clients will reconnect");
-    router.engine.close_all(engine_io::CloseReason::ServerShuttingDown);
+/// The relay as a whole.
+struct Relay {
+    config: Arc<ServeConfig>,
+    budgets: Budgets,
+    tunnels: Arc<Tunnels>,
+    tokens: Arc<Tokens>,
+    router: Router,
 }
 
-fn router(config: ServeConfig, listener: &TcpListener) -> std::io::Result<Router> {
-    let url = match &config.public_url {
-        Some(url) => url.trim_end_matches('/').to_owned(),
-        None => local_url(listener.local_addr()?),
-    };
-    if config.redis_url.is_some() {
-        tracing::warn!("REDIS_URL is set, but this version keeps tokens in memory: they are gone after a restart");
+impl Relay {
+    fn new(config: ServeConfig, listener: &TcpListener) -> io::Result<Self> {
+        let url = match &config.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => local_url(listener.local_addr()?),
+        };
+        if config.redis_url.is_some() {
+            tracing::warn!("REDIS_URL is set, but this version keeps tokens in memory: they are gone after a restart");
+        }
+        let config = Arc::new(config);
+        let budgets = Budgets::new(&config);
+        let lifetime = config.token_ttl + config.grace();
+        let tokens = Arc::new(Tokens::new(Store::in_memory(config.limits.max_tokens), lifetime));
+        let tunnels = Tunnels::new(Arc::clone(&tokens), budgets.clone());
+        let socket_io = SocketIo::new(TunnelHost::new(Arc::clone(&tunnels)), socket_io_settings(&config));
+        let router = Router {
+            engine: Engine::new(socket_io, engine_io_settings(&config), session_limits(&config, &budgets)),
+            exchanges: Exchanges::new(Arc::clone(&tunnels), Arc::clone(&tokens), budgets.clone(), Arc::clone(&config)),
+            tokens: Arc::clone(&tokens),
+            throttle: Throttle::new(&config),
+            error_status: config.error_status,
+            url,
+            is_draining: AtomicBool::new(false),
+        };
+        Ok(Self { config, budgets, tunnels, tokens, router })
     }
-    let config = Arc::new(config);
-    let limits = &config.limits;
-    let store = Arc::new(Store::in_memory(limits.max_tokens));
-    let proxies = config.trust_proxy.clone();
-    let budgets = Budgets {
-        connections: Budget::new(limits.max_connections),
-        connections_per_address: PerAddress::new(limits.max_connections_per_address, 1_000, proxies.clone()),
-        sessions: Budget::new(limits.max_sessions),
-        sessions_per_address: PerAddress::new(limits.max_sessions_per_address, 500, proxies),
-        exchanges: Budget::new(limits.max_exchanges),
-        bytes: Budget::new(config.max_buffered()),
-    };
-    let tunnels = Tunnels::new(Arc::clone(&store), budgets.clone(), limits.max_exchanges_per_tunnel);
+
+    /// Stops in order. Ends on long-polling need requests of their own to answer, so the listener stays open until the
+    /// exchanges are over.
+    async fn drain(&self) {
+        let Router { engine, exchanges, is_draining, .. } = &self.router;
+        engine.stop_opening();
+        is_draining.store(true, Ordering::Relaxed);
+        let in_flight = exchanges.in_flight();
+        in_flight.close();
+        let timeout = self.config.drain_timeout;
+        tracing::info!(in_flight = in_flight.len(), ?timeout, "stopping: exchanges in flight may finish");
+        if tokio::time::timeout(timeout, in_flight.wait()).await.is_err() {
+            tracing::warn!(in_flight = in_flight.len(), "some exchanges did not finish in time");
+        }
+        let (ends, sessions) = (self.tunnels.connected(), engine.session_count());
+        tracing::info!(ends, sessions, "closing sessions: their clients will reconnect");
+        engine.close_all(engine_io::CloseReason::ServerShuttingDown);
+    }
+
+    fn figures(&self) -> Figures<'_> {
+        Figures {
+            exchanges: self.router.exchanges.counters(),
+            budgets: &self.budgets,
+            sessions_ended: self.router.engine.ended().collect(),
+            tunnels: self.tunnels.connected(),
+            tokens: self.tokens.count(),
+        }
+    }
+
+    fn connection_limits(&self) -> listener::Limits {
+        let limits = &self.config.limits;
+        listener::Limits {
+            connections: Arc::clone(&self.budgets.connections),
+            per_address: Arc::clone(&self.budgets.connections_per_address),
+            refusal: failure::connection_refusal(),
+            head_timeout: limits.head_timeout,
+            max_head: limits.max_head,
+            max_headers: limits.max_headers,
+            stall_timeout: limits.stall_timeout,
+            trusted_proxies: self.config.trust_proxy.clone().into(),
+        }
+    }
+}
+
+fn engine_io_settings(config: &ServeConfig) -> engine_io::Settings {
     let max_payload = config.payload_limit();
-    let engine_settings = engine_io::Settings {
+    engine_io::Settings {
         revisions: config.engine_io.clone(),
         ping_interval: config.ping_interval,
         ping_timeout: config.ping_timeout,
         upgrade_timeout: config.upgrade_timeout,
         max_payload,
-        max_packets: limits.max_packets,
+        max_packets: config.limits.max_packets,
+        // Room for several of the largest messages, but not more than a session's share of the memory.
         max_buffered_bytes: (4 * max_payload).min(config.max_buffered() / 4),
         ..engine_io::Settings::default()
-    };
-    let settings = protocol::connection::Settings {
+    }
+}
+
+fn socket_io_settings(config: &ServeConfig) -> socket_io::connection::Settings {
+    socket_io::connection::Settings {
         connect_timeout: config.connect_timeout,
-        ack_timeout: config.response_timeout,
-        max_attachments: limits.max_attachments,
-        max_namespaces: limits.max_namespaces,
-        max_attachment_bytes: max_payload,
-        max_depth: limits.max_depth,
-        ..protocol::connection::Settings::default()
-    };
-    let session_limits = engine::Limits {
-        mailbox: config.mailbox as usize,
+        max_attachments: config.limits.max_attachments,
+        max_namespaces: config.limits.max_namespaces,
+        max_attachment_bytes: config.payload_limit(),
+        max_depth: config.limits.max_depth,
+        ..socket_io::connection::Settings::default()
+    }
+}
+
+fn session_limits(config: &ServeConfig, budgets: &Budgets) -> engine::Limits {
+    engine::Limits {
+        mailbox: config.max_waiting_commands as usize,
         sessions: Arc::clone(&budgets.sessions),
         per_address: Arc::clone(&budgets.sessions_per_address),
         bytes: Arc::clone(&budgets.bytes),
-        stall_timeout: limits.stall_timeout,
+        stall_timeout: config.limits.stall_timeout,
         origins: config.allow_origin.clone(),
-    };
-    let application = SocketIo::new(Relay { tunnels: Arc::clone(&tunnels) }, settings);
-    Ok(Router {
-        engine: Engine::new(application, engine_settings, session_limits),
-        forwarder: Forwarder {
-            tunnels,
-            store: Arc::clone(&store),
-            config: Arc::clone(&config),
-            ids: Ids::new(rand::random()),
-            exchanges: Exchanges::new(),
-        },
-        store,
-        throttle: Throttle::new(&config),
-        budgets,
-        config,
-        url,
-        exchanges: TaskTracker::new(),
-        draining: AtomicBool::new(false),
-    })
+    }
 }
 
-/// How a server is reached from its own machine.
+/// Returns the URL by which a server is reached from its own machine.
 #[must_use]
-pub fn local_url(address: std::net::SocketAddr) -> String {
+pub fn local_url(address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         format!("http://localhost:{}", address.port())
     } else {

@@ -1,167 +1,84 @@
-//! Which request goes where.
+//! What a request asks for, read from its method, target and `Host`.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header;
 use http::request::Parts;
-use http::{Method, StatusCode, Version};
-use hyper::Request;
-use hyper::body::Incoming;
-use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use http::{Method, Version};
 
-use super::exchange::Forwarder;
 use super::failure::Failure;
-use super::figures::{self, Budgets};
-use super::page;
-use super::throttle::{Throttle, Verdict};
-use super::tunnels::Relay;
-use crate::config::ServeConfig;
-use crate::engine::{Engine, SocketIo};
-use crate::net::arrival::Forwarded;
-use crate::net::reply::{self, Reply};
-use crate::proto::exchange::headers::names;
 use crate::proto::token::Token;
-use crate::store::Store;
 
-/// The relay as a whole.
-pub(super) struct Router {
-    pub(super) engine: Engine<SocketIo<Relay>>,
-    pub(super) forwarder: Forwarder,
-    pub(super) store: Arc<Store>,
-    pub(super) config: Arc<ServeConfig>,
-    pub(super) throttle: Throttle,
-    pub(super) budgets: Budgets,
-    /// Where this server is reached, for the page that says so.
-    pub(super) url: String,
-    /// Exchanges in flight, so that a stopping server can wait for them.
-    pub(super) exchanges: TaskTracker,
-    pub(super) draining: AtomicBool,
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Route {
+    /// `/socket.io/`: an end's request, for the engine.
+    EngineIo,
+    /// `/healthz`: whether the server is fit to serve.
+    Health,
+    /// `/`: what this is and how to try it.
+    Welcome,
+    /// `/new`: a token.
+    New,
+    /// `/refresh/TOKEN`: more time for a token. `None` is a text that no token can be.
+    Refresh(Option<Token>),
+    /// `/go/TOKEN…`: a visitor's request.
+    Go(Target),
 }
 
-impl Router {
-    /// Serves a request.
+/// The target of a visitor's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Target {
+    /// The token in the path. `None` is a text that no token can be.
+    pub(super) token: Option<Token>,
+    /// Where the path behind the token starts, in bytes.
+    pub(super) path_at: usize,
+}
+
+impl Route {
+    /// Reads the route of a request.
     ///
-    /// From here on the head is lent and not moved: it would have a place in the future of each function on its way, and hyper
-    /// moves that future for each request.
-    pub(super) async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
-        let (mut head, body) = request.into_parts();
-        if let Err(failure) = one_host(&head) {
-            return failure.reply(self.config.error_status);
-        }
-        // Ends must be able to answer, however busy or near its end the server is.
-        if matches!(head.uri.path(), "/socket.io/" | "/socket.io") {
-            let client = Forwarded::client(&head.headers, peer.ip(), &self.config.trust_proxy);
-            return self.engine.serve(&mut head, body, SocketAddr::new(client, peer.port())).await;
-        }
-        match self.serve(&mut head, body, peer).await {
-            Ok(reply) => reply,
-            Err(failure) => failure.reply(self.config.error_status),
-        }
-    }
-
-    async fn serve(&self, head: &mut Parts, body: Incoming, peer: SocketAddr) -> Result<Reply, Failure> {
+    /// # Errors
+    /// With [`Failure::NotFound`] for a path that the relay does not have, and [`Failure::MethodNotAllowed`] for a method
+    /// that the path does not have.
+    pub(super) fn parse(head: &Parts) -> Result<Self, Failure> {
         let path = head.uri.path();
-        if path == "/healthz" {
-            return self.health();
-        }
-        if let Some(until) = self.throttle(&head.headers, peer)? {
-            tokio::time::sleep_until(until).await;
-        }
-        if path.starts_with("/go/") {
-            if self.draining.load(Ordering::Relaxed) {
-                return Err(Failure::Stopping);
+        let route = match path {
+            "/socket.io/" | "/socket.io" => return Ok(Self::EngineIo),
+            "/healthz" => return Ok(Self::Health),
+            "/" => Self::Welcome,
+            "/new" => Self::New,
+            _ => {
+                if let Some(rest) = path.strip_prefix("/go/") {
+                    return Ok(Self::Go(Target::parse(path, rest)));
+                }
+                Self::Refresh(Token::parse(path.strip_prefix("/refresh/").ok_or(Failure::NotFound)?))
             }
-            let _in_flight = self.exchanges.token();
-            return Ok(self.forwarder.forward(head, body, peer).await);
-        }
-        let reply = if path == "/" {
-            allow_get(&head.method)?;
-            page::welcome(&head.headers, &self.url)
-        } else if path == "/new" {
-            allow_get(&head.method)?;
-            self.new_token(head).await?
-        } else if let Some(token) = path.strip_prefix("/refresh/") {
-            allow_get(&head.method)?;
-            self.refresh(token).await?
-        } else {
-            return Err(Failure::NotFound);
         };
-        Ok(readable_by_pages(reply))
-    }
-
-    /// What connections may take.
-    pub(super) fn connection_limits(&self) -> crate::net::listener::Limits {
-        let limits = &self.config.limits;
-        crate::net::listener::Limits {
-            connections: Arc::clone(&self.budgets.connections),
-            per_address: Arc::clone(&self.budgets.connections_per_address),
-            head_timeout: limits.head_timeout,
-            max_head: limits.max_head,
-            max_headers: limits.max_headers,
-            stall_timeout: limits.stall_timeout,
+        match head.method {
+            Method::GET | Method::HEAD => Ok(route),
+            _ => Err(Failure::MethodNotAllowed("GET, HEAD")),
         }
-    }
-
-    /// All figures, for an operator.
-    pub(super) fn metrics(&self) -> Reply {
-        let (tunnels, tokens) = (self.forwarder.tunnels.count(), self.store.count());
-        let text = figures::render(&self.forwarder.exchanges, &self.budgets, self.engine.ended(), tunnels, tokens);
-        reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
-    }
-
-    fn health(&self) -> Result<Reply, Failure> {
-        if self.draining.load(Ordering::Relaxed) {
-            return Err(Failure::Stopping);
-        }
-        Ok(reply::text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"))
-    }
-
-    /// Until when a request has to wait, if it has to.
-    fn throttle(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<Option<Instant>, Failure> {
-        let client = Forwarded::client(headers, peer.ip(), &self.config.trust_proxy);
-        match self.throttle.count(client) {
-            Verdict::Pass => Ok(None),
-            Verdict::Delay(until) => Ok(Some(until)),
-            Verdict::Refuse => Err(Failure::Throttled),
-        }
-    }
-
-    async fn new_token(&self, head: &Parts) -> Result<Reply, Failure> {
-        if self.draining.load(Ordering::Relaxed) {
-            return Err(Failure::Stopping);
-        }
-        let wants_json = accepts_json(&head.headers);
-        // A HEAD makes nothing: its answer would be lost, and the token with it.
-        if head.method == Method::HEAD {
-            return Ok(token_reply("", wants_json));
-        }
-        let token = Token::from_uuid(uuid::Uuid::new_v4());
-        self.store.create(token, self.lifetime()).await?;
-        tracing::info!(?token, "token made");
-        Ok(token_reply(token.as_str(), wants_json))
-    }
-
-    async fn refresh(&self, token: &str) -> Result<Reply, Failure> {
-        let token = Token::parse(token).ok_or(Failure::TokenNotFound)?;
-        if !self.store.refresh(&token, self.lifetime()).await? {
-            return Err(Failure::TokenNotFound);
-        }
-        tracing::info!(?token, "token refreshed");
-        Ok(reply::text(StatusCode::OK, "text/plain; charset=utf-8", "OK"))
-    }
-
-    fn lifetime(&self) -> Duration {
-        self.config.token_ttl + self.config.grace()
     }
 }
 
-/// One Host, and in HTTP/1.1 not none (RFC 9112, section 3.2): a proxy before this may have believed the other one.
-fn one_host(head: &Parts) -> Result<(), Failure> {
+impl Target {
+    /// `rest` is the end of `path` that starts with the token.
+    fn parse(path: &str, rest: &str) -> Self {
+        let token = rest.find('/').map_or(rest, |end| &rest[..end]);
+        Self { token: Token::parse(token), path_at: path.len() - rest.len() + token.len() }
+    }
+
+    /// Returns the path behind the token, not decoded: empty for `/go/TOKEN` itself.
+    pub(super) fn path<'h>(&self, head: &'h Parts) -> &'h str {
+        head.uri.path().get(self.path_at..).unwrap_or_default()
+    }
+}
+
+/// Checks that a request has exactly one `Host`, which HTTP/1.0 may leave out (RFC 9112, section 3.2). Of two, a proxy in
+/// front of this server may have believed the other one.
+///
+/// # Errors
+/// With what is wrong.
+pub(super) fn check_host(head: &Parts) -> Result<(), Failure> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(_), None) => Ok(()),
@@ -171,56 +88,49 @@ fn one_host(head: &Parts) -> Result<(), Failure> {
     }
 }
 
-fn allow_get(method: &Method) -> Result<(), Failure> {
-    match *method {
-        Method::GET | Method::HEAD => Ok(()),
-        _ => Err(Failure::MethodNotAllowed("GET, HEAD")),
-    }
-}
-
-/// The original's client asks for JSON and parses it; curl, and a shell, want the bare token.
-fn token_reply(token: &str, as_json: bool) -> Reply {
-    if as_json {
-        reply::text(StatusCode::OK, "application/json; charset=utf-8", format!("\"{token}\""))
-    } else {
-        reply::text(StatusCode::OK, "text/plain; charset=utf-8", Bytes::copy_from_slice(token.as_bytes()))
-    }
-}
-
-fn accepts_json(headers: &HeaderMap) -> bool {
-    let media_types = |value: &HeaderValue| {
-        value.as_bytes().split(|&byte| byte == b',').any(|range| {
-            let name = range.split(|&byte| byte == b';').next().unwrap_or_default();
-            names(name, "application/json")
-        })
-    };
-    headers.get_all(header::ACCEPT).iter().any(media_types)
-}
-
-/// A page of any origin may be an end, so it may ask for a token.
-fn readable_by_pages(mut reply: Reply) -> Reply {
-    reply.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    reply
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const TOKEN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";
+
+    fn head(method: &str, path: &str) -> Parts {
+        http::Request::builder().method(method).uri(path).body(()).unwrap().into_parts().0
+    }
+
     #[test]
-    fn knows_who_asks_for_json() {
-        for (accept, json) in [
-            ("application/json", true),
-            ("application/json, text/plain, */*", true),
-            ("text/html, Application/JSON;q=0.9", true),
-            ("*/*", false),
-            ("text/html", false),
-            ("application/jsonp", false),
+    fn a_request_has_one_route() {
+        let token = Token::parse(TOKEN);
+        for (path, expected) in [
+            ("/socket.io/?EIO=4", Route::EngineIo),
+            ("/socket.io", Route::EngineIo),
+            ("/healthz", Route::Health),
+            ("/", Route::Welcome),
+            ("/?x", Route::Welcome),
+            ("/new", Route::New),
+            (&format!("/refresh/{TOKEN}"), Route::Refresh(token)),
+            ("/refresh/", Route::Refresh(None)),
+            (&format!("/refresh/{TOKEN}/"), Route::Refresh(None)),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-            assert_eq!(accepts_json(&headers), json, "{accept}");
+            assert_eq!(Route::parse(&head("GET", path)).ok(), Some(expected), "{path}");
         }
-        assert!(!accepts_json(&HeaderMap::new()));
+        for path in ["/New", "/new/", "/go", "/refresh", "/metrics", "//", "/socket.io/x"] {
+            assert!(matches!(Route::parse(&head("GET", path)), Err(Failure::NotFound)), "{path}");
+        }
+        for path in ["/", "/new", "/refresh/x"] {
+            assert!(matches!(Route::parse(&head("POST", path)), Err(Failure::MethodNotAllowed(_))), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_behind_the_token_is_the_apps_path() {
+        for (rest, expected) in [("", ""), ("/", "/"), ("/a//b/%2e%2e?q=/", "/a//b/%2e%2e"), ("/go/x", "/go/x")] {
+            let head = head("PATCH", &format!("/go/{TOKEN}{rest}"));
+            let Ok(Route::Go(target)) = Route::parse(&head) else { panic!("{rest}") };
+            assert_eq!((target.token, target.path(&head)), (Token::parse(TOKEN), expected), "{rest}");
+        }
+        for path in ["/go/", "/go/x", "/go//new", "/go/x/y"] {
+            assert!(matches!(Route::parse(&head("GET", path)), Ok(Route::Go(Target { token: None, .. }))), "{path}");
+        }
     }
 }

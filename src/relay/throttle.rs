@@ -9,14 +9,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::ServeConfig;
+use crate::defaults;
 use crate::net::budget::network_of;
 use crate::tables;
-
-/// The original's `THROTTLE_INTERVAL_MAX`.
-const DEFAULT_MAX: u32 = 200;
-
-/// The original's `THROTTLE_INTERVAL_BURST_MAX`.
-const DEFAULT_BURST_MAX: u32 = 400;
 
 /// Addresses counted in one window. When there are more, those that come late share one count: memory stays bounded, and
 /// an attack from so many addresses is throttled as one.
@@ -52,11 +47,11 @@ pub(super) enum Verdict {
 
 impl Throttle {
     pub(super) fn new(config: &ServeConfig) -> Self {
-        let interval = Duration::from_millis(config.throttle_interval_ms);
+        let interval = config.throttle_interval;
         Self {
             interval,
-            max: config.throttle_interval_max.unwrap_or(DEFAULT_MAX),
-            burst_max: config.throttle_interval_burst_max.unwrap_or(DEFAULT_BURST_MAX),
+            max: config.throttle_interval_max.unwrap_or(defaults::THROTTLE_INTERVAL_MAX),
+            burst_max: config.throttle_interval_burst_max.unwrap_or(defaults::THROTTLE_INTERVAL_BURST_MAX),
             loopback_too: config.throttle_interval_max.is_some() || config.throttle_interval_burst_max.is_some(),
             window: Mutex::new(Window { until: Instant::now() + interval, counts: HashMap::new() }),
         }

@@ -1,4 +1,4 @@
-//! Tokens in memory. Whoever comes by removes the expired ones, so there is no task and nothing grows.
+//! Tokens in memory. Each call first removes the tokens that have expired, so no task is needed and nothing grows.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::proto::token::Token;
 use crate::tables;
 
-/// The tokens of this process.
+/// The tokens of this process, `capacity` at most.
 #[derive(Debug)]
 pub struct Memory {
     tokens: Mutex<Tokens>,
@@ -20,7 +20,7 @@ pub struct Memory {
 #[derive(Debug, Default)]
 struct Tokens {
     expiry: HashMap<Token, Instant>,
-    /// The same, in the order of their ends.
+    /// The same entries in the order of expiry, so that those that have expired are found without a search.
     order: BTreeSet<(Instant, Token)>,
 }
 
@@ -36,7 +36,7 @@ impl Memory {
     pub(super) fn create(&self, token: Token, ttl: Duration) -> Result<(), StoreError> {
         let mut tokens = self.tokens();
         if tokens.expiry.len() >= self.capacity {
-            return Err(StoreError(format!("all {} tokens are in use", self.capacity)));
+            return Err(StoreError::Full { capacity: self.capacity });
         }
         tokens.set(token, Instant::now() + ttl);
         Ok(())
@@ -56,7 +56,7 @@ impl Memory {
         Some(expiry.saturating_duration_since(Instant::now()))
     }
 
-    /// The tokens that are still alive. A panic elsewhere while they were held left them whole: each change is one call.
+    /// Locks the tokens and removes those that have expired. A poisoned lock is taken all the same: nothing under it panics.
     fn tokens(&self) -> MutexGuard<'_, Tokens> {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.purge(Instant::now());
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_lives_as_long_as_it_is_refreshed() {
+    async fn a_token_lives_for_its_time_after_each_refresh() {
         let memory = Memory::new(2);
         let ttl = Duration::from_secs(10);
         memory.create(token(1), ttl).unwrap();
@@ -109,11 +109,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn expired_tokens_make_room() {
+    async fn a_full_store_takes_another_token_once_one_has_expired() {
         let memory = Memory::new(2);
         memory.create(token(1), Duration::from_secs(1)).unwrap();
         memory.create(token(2), Duration::from_secs(9)).unwrap();
-        assert!(memory.create(token(3), Duration::from_secs(1)).is_err());
+        assert_eq!(memory.create(token(3), Duration::from_secs(1)), Err(StoreError::Full { capacity: 2 }));
         tokio::time::advance(Duration::from_secs(1)).await;
         memory.create(token(3), Duration::from_secs(1)).unwrap();
         assert_eq!(memory.tokens().order.len(), 2);

@@ -1,43 +1,33 @@
-//! Where tokens live: which there are, and until when.
+//! Which tokens exist, and how long each still lives.
 //!
-//! The methods are what a store on a disk or in a network can do too, so they wait and may fail; another store is another
-//! variant here.
+//! The methods are async and may fail, although memory does neither, because a store on a disk or in a network must. Another
+//! store is another variant of [`Store`].
 
+mod error;
 mod memory;
 
-use std::fmt;
 use std::time::Duration;
 
+pub use self::error::StoreError;
 use self::memory::Memory;
 use crate::proto::token::Token;
 
 /// A store of tokens.
 #[derive(Debug)]
 pub enum Store {
-    /// In this process, and gone with it.
+    /// In this process's memory: a restart loses all tokens.
     Memory(Memory),
 }
 
-/// A store that cannot answer now. The operator's to mend.
-#[derive(Debug)]
-pub struct StoreError(String);
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for StoreError {}
-
 impl Store {
-    /// A store in memory with room for this many tokens.
+    /// Makes an empty store in memory that keeps `capacity` tokens at most.
     #[must_use]
     pub fn in_memory(capacity: usize) -> Self {
         Self::Memory(Memory::new(capacity))
     }
 
-    /// How many tokens there are, as far as this process knows.
+    /// Counts the tokens that this process keeps in memory: a figure for the operator, which decides nothing. Tokens that a
+    /// store elsewhere keeps are not among them.
     #[must_use]
     pub fn count(&self) -> usize {
         match self {
@@ -45,30 +35,31 @@ impl Store {
         }
     }
 
-    /// Keeps a new token for `ttl`.
+    /// Adds a new token, which expires after `ttl`.
     ///
     /// # Errors
-    /// When the store is full or out of reach.
+    /// - [`StoreError::Full`] if the store keeps as many tokens as it may
+    /// - [`StoreError::Unavailable`] if the store cannot be used now
     pub async fn create(&self, token: Token, ttl: Duration) -> Result<(), StoreError> {
         match self {
             Self::Memory(memory) => memory.create(token, ttl),
         }
     }
 
-    /// Keeps a token for `ttl` from now. False when there is no such token.
+    /// Lets a token expire after `ttl` from now, and returns true; false if there is no such token.
     ///
     /// # Errors
-    /// When the store is out of reach.
+    /// - [`StoreError::Unavailable`] if the store cannot be used now
     pub async fn refresh(&self, token: &Token, ttl: Duration) -> Result<bool, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.refresh(token, ttl)),
         }
     }
 
-    /// How long a token still lives. `None` when there is no such token.
+    /// Returns the time until a token expires, or `None` if there is no such token.
     ///
     /// # Errors
-    /// When the store is out of reach.
+    /// - [`StoreError::Unavailable`] if the store cannot be used now
     pub async fn remaining(&self, token: &Token) -> Result<Option<Duration>, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.remaining(token)),

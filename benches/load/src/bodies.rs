@@ -1,4 +1,4 @@
-//! What visitors send and ends answer.
+//! The bodies that visitors send and ends answer with.
 
 use clap::ValueEnum;
 
@@ -18,18 +18,18 @@ impl Kind {
         }
     }
 
-    /// A body of so many bytes.
+    /// Makes a body of `size` bytes. JSON has a minimum, see [`json`].
     pub fn body(self, size: usize) -> Vec<u8> {
         match self {
             Self::Text => page(size).into_bytes(),
             Self::Json => json(size).into_bytes(),
-            // Every byte there is, and nothing that is UTF-8 by chance.
+            // Every byte value, beginning with 255, which is not UTF-8.
             Self::Binary => (0..=255).rev().cycle().take(size).collect(),
         }
     }
 }
 
-/// Text that looks like a page: lines, quotes, escapes to pay for.
+/// Makes text like that of a page, with lines and quotes, which JSON has to escape.
 fn page(size: usize) -> String {
     const LINE: &str = "<li class=\"row\"><a href=\"/item/42\">An item of the list</a> costs 17.50</li>\n";
     match "hello, world!".get(..size) {
@@ -38,7 +38,8 @@ fn page(size: usize) -> String {
     }
 }
 
-/// Compact JSON, the keys in alphabetical order, with a rest of padding. The least is the padding without any.
+/// Makes compact JSON of `size` bytes: items, and a padding that fills the rest. A `size` too small for an empty list and an
+/// empty padding, 21 bytes, gives those.
 fn json(size: usize) -> String {
     const TAIL: &str = "],\"pad\":\"\"}";
     let mut text = String::from("{\"items\":[");

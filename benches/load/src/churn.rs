@@ -20,7 +20,7 @@ pub struct Options {
     server: Server,
     #[command(flatten)]
     span: Span,
-    /// Ends at a time, each with a token of its own
+    /// How many ends connect at the same time, each with a token of its own
     #[arg(long, default_value_t = 16)]
     ends: usize,
 }

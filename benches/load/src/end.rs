@@ -1,4 +1,4 @@
-//! An end's side of a tunnel: Socket.IO on Engine.IO 4, over a WebSocket or long-polling. It acks every request at once.
+//! The end of a tunnel: Socket.IO on Engine.IO 4, over a WebSocket or long-polling. It acks every request at once.
 
 use std::cell::RefCell;
 use std::io;
@@ -18,17 +18,17 @@ const WS_PATH: &str = "/socket.io/?EIO=4&transport=websocket";
 const POLLING_PATH: &str = "/socket.io/?EIO=4&transport=polling";
 const RECORD_SEPARATOR: u8 = 0x1e;
 
-/// What the end does with a request.
+/// How the end answers requests.
 pub struct Plan {
     pub answer: Answer,
-    /// The body that every request has, if it has one: the first of each tunnel is compared with it.
+    /// The body of every request, if requests have one. The first body of each tunnel is compared with it.
     pub expected: Option<Vec<u8>>,
 }
 
 pub enum Answer {
-    /// These bytes as a string: the JSON of it, and as they are.
+    /// A string, as JSON text and as plain bytes.
     Text { literal: Vec<u8>, plain: Vec<u8> },
-    /// These bytes as an attachment.
+    /// Bytes, as an attachment.
     Binary(Vec<u8>),
     /// The request's own body.
     Echo,
@@ -40,7 +40,7 @@ impl Answer {
     }
 }
 
-/// Where packets go: frames of a WebSocket, or the queue of a polling end.
+/// Where packets go: into frames of a WebSocket, or into the queue of a polling end.
 pub trait Sink {
     fn text(&mut self, parts: &[&[u8]]);
     fn binary(&mut self, data: &[u8]);
@@ -66,7 +66,7 @@ impl Sink for Vec<Vec<u8>> {
     }
 }
 
-/// The protocol's state of one end in its namespace.
+/// The protocol state of one end in its namespace.
 pub struct End {
     namespace: String,
     plan: Rc<Plan>,
@@ -74,11 +74,11 @@ pub struct End {
     compared: bool,
     answered: u64,
     session: Session,
-    /// An event that waits for its attachments.
+    /// The event whose attachments have not all arrived.
     waiting: Option<Waiting>,
 }
 
-/// What the server says in the packet that opens a session.
+/// The content of the open packet.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Session {
@@ -112,7 +112,7 @@ impl End {
         }
     }
 
-    /// An Engine.IO packet.
+    /// Handles an Engine.IO packet.
     fn packet(&mut self, packet: &[u8], out: &mut impl Sink) -> io::Result<()> {
         match packet {
             [b'0', open @ ..] => {
@@ -179,7 +179,7 @@ impl End {
         Ok(())
     }
 
-    /// Whether the body came as it was sent: as a string, as JSON or as an attachment.
+    /// Compares the first body of this tunnel with the one sent: as a string, as JSON or as an attachment.
     fn compare(&mut self, json: &[u8], attachments: &[Vec<u8>]) -> io::Result<()> {
         let Some(expected) = self.plan.expected.as_ref().filter(|_| !self.compared) else { return Ok(()) };
         self.compared = true;
@@ -195,13 +195,13 @@ impl End {
     }
 }
 
-/// The body in an event's `["request",{…}]`.
+/// Finds the body in an event's `["request",{…}]`.
 fn body(json: &[u8]) -> io::Result<Option<&RawValue>> {
     let (_, request): (&RawValue, Request<'_>) = serde_json::from_slice(json)?;
     Ok(request.body)
 }
 
-/// Connects and joins.
+/// Connects over a WebSocket and joins the namespace.
 pub async fn join_ws(number: usize, to: SocketAddr, token: &str, plan: Rc<Plan>) -> io::Result<(WebSocket, End)> {
     let mut socket = WebSocket::open(number, to, WS_PATH).await?;
     let mut end = End::new(token, plan);
@@ -214,7 +214,7 @@ pub async fn join_ws(number: usize, to: SocketAddr, token: &str, plan: Rc<Plan>)
     }
 }
 
-/// Handles all that was read.
+/// Handles everything that was read.
 fn step(socket: &mut WebSocket, end: &mut End) -> io::Result<()> {
     socket.messages(|opcode, data, out| match opcode {
         ws::TEXT => end.packet(data, out),
@@ -239,13 +239,13 @@ pub async fn serve_ws(
     }
 }
 
-/// Leaves the namespace and closes.
+/// Leaves the namespace and closes the WebSocket.
 pub async fn leave(mut socket: WebSocket, token: &str) -> io::Result<()> {
     socket.output().text(&[b"41/", token.as_bytes(), b","]);
     socket.close().await
 }
 
-/// Long-polling: one connection waits for packets, the other posts the answers.
+/// Serves over long-polling: one connection waits for packets, the other posts the answers.
 pub async fn serve_polling(
     to: SocketAddr,
     token: &str,
@@ -284,7 +284,7 @@ pub async fn serve_polling(
     }
 }
 
-/// Packets that wait to be posted.
+/// Packets to be posted.
 #[derive(Default)]
 struct Queue {
     packets: RefCell<Vec<Vec<u8>>>,

@@ -1,4 +1,4 @@
-//! A log-linear histogram of nanoseconds: 128 steps for each power of two, so that a value is off by less than 0.8 %.
+//! A log-linear histogram of nanoseconds: 128 steps for each power of two, so that values are less than 0.8 % off.
 
 const STEP_BITS: u32 = 7;
 const STEPS: u64 = 1 << STEP_BITS;
@@ -24,7 +24,7 @@ impl Histogram {
         self.total
     }
 
-    /// The time, in microseconds, under which this part of the values lies.
+    /// Returns the time, in microseconds, below which this part of the values lies; `None` without any values.
     pub fn quantile_us(&self, part: f64) -> Option<f64> {
         let wanted = ((self.total as f64 * part).ceil() as u64).max(1);
         let mut seen = 0;
@@ -44,7 +44,7 @@ fn index(nanos: u64) -> usize {
     ((u64::from(shift + 1) << STEP_BITS) + ((nanos >> shift) & (STEPS - 1))) as usize
 }
 
-/// The middle of what has this index.
+/// Returns the middle of the range that has this index.
 fn middle(index: u64) -> u64 {
     if index < STEPS {
         return index;

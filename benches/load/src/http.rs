@@ -13,7 +13,7 @@ pub fn bad(message: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message.into())
 }
 
-/// Connects from the `number`th of 200 loopback addresses: none of them runs out of ports.
+/// Connects from the `number`th of 200 loopback addresses, so that no address runs out of ports.
 pub async fn connect_from(number: usize, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2 + (number % 200) as u8)), 0))?;
@@ -40,7 +40,7 @@ impl Connection {
         &self.body
     }
 
-    /// Sends a whole request, reads the whole response, returns its status.
+    /// Sends a whole request, reads the whole response, and returns its status.
     pub async fn send(&mut self, request: &[u8]) -> io::Result<u16> {
         if self.closing {
             self.stream = connect(self.to).await?;
@@ -55,7 +55,7 @@ impl Connection {
         match (head.chunked, head.length) {
             (true, _) => self.chunks(body).await?,
             (false, Some(length)) => {
-                // The head goes while there is little to move.
+                // The head is removed now, while few bytes have to move.
                 self.buffer.drain(..body);
                 while self.buffer.len() < length {
                     self.read(length - self.buffer.len()).await?;
@@ -78,7 +78,7 @@ impl Connection {
         }
     }
 
-    /// Where `needle` is, at `from` or after it.
+    /// Reads until `needle` has come, and returns its place at or after `from`.
     async fn read_until(&mut self, mut from: usize, needle: &[u8]) -> io::Result<usize> {
         loop {
             if let Some(at) = memmem::find(&self.buffer[from..], needle) {

@@ -1,4 +1,4 @@
-//! Many tunnels that do nothing.
+//! Many tunnels without requests.
 
 use std::io;
 use std::rc::Rc;
@@ -22,7 +22,7 @@ pub struct Options {
     tunnels: usize,
     #[arg(long, value_enum, default_value = "ws")]
     transport: Transport,
-    /// Seconds to hold them; with more than 25 there is a heartbeat in it
+    /// Seconds to hold the tunnels; more than 25 include a heartbeat
     #[arg(long, default_value_t = 28.0)]
     secs: f64,
 }

@@ -1,4 +1,4 @@
-//! The end of `limit-relay`: `[id u32][head length u32][head][body]` comes, `[id u32][status u16][body]` goes.
+//! An end of `limit-relay`: it receives `[id u32][head length u32][head][body]` and sends `[id u32][status u16][body]`.
 
 use std::io;
 use std::net::SocketAddr;

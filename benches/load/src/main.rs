@@ -1,12 +1,12 @@
-//! The bench's load: opens tunnels, sends visitors through them and prints one line of JSON about it.
-//! It speaks the wire with little code of its own, on one thread, so that the server has the rest of the machine.
+//! The bench's load: opens tunnels, sends visitors' requests through them, and prints the results as one line of JSON. It has
+//! small clients of its own and runs on one thread, so that the server has the rest of the machine.
 //!
 //! - [`relay`], [`idle`], [`churn`]: the three kinds of load
-//! - [`run`]: what they have in common; counts, times, errors
+//! - [`run`]: the measured span that they share, with counts, times and errors
 //! - [`tunnels`]: tokens, and an end for each
-//! - [`end`]: an end's side of Socket.IO; [`limit`]: the same for `limit-relay`'s framing
-//! - [`bodies`]: what is sent to and fro
-//! - [`ws`], [`http`]: clients; [`histogram`], [`usage`]: measures
+//! - [`end`]: an end of Socket.IO; [`limit`]: an end with `limit-relay`'s framing
+//! - [`bodies`]: the bodies of requests and responses
+//! - [`ws`], [`http`]: the clients; [`histogram`], [`usage`]: the measurements
 
 mod bodies;
 mod churn;
@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand};
 
-/// The bench's load. Prints one line of JSON; errors are part of it.
+/// The bench's load. Prints one line of JSON, which includes the errors.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -34,26 +34,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Visitors' requests through tunnels
+    /// Visitors send requests through tunnels
     Relay(relay::Options),
-    /// Many tunnels that do nothing
+    /// Many tunnels are held without requests
     Idle(idle::Options),
-    /// Ends that connect, join and leave
+    /// Ends connect, join and leave, again and again
     Churn(churn::Options),
 }
 
-/// Whom to load.
+/// The server to load.
 #[derive(Args, Clone, Copy)]
 struct Server {
-    /// Where it listens, on loopback
+    /// The loopback address that the server listens on
     #[arg(long, value_name = "ADDR:PORT", value_parser = loopback)]
     to: SocketAddr,
-    /// Its process, whose CPU time and memory are measured
+    /// The server's process, whose CPU time and memory are measured
     #[arg(long)]
     pid: u32,
 }
 
-/// A bench is no tool against other people's servers.
+/// Accepts only loopback addresses: a bench must not become a tool against other people's servers.
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text.parse().map_err(|error| format!("{error}"))?;
     if address.ip().is_loopback() { Ok(address) } else { Err("only loopback addresses are loaded".into()) }

@@ -25,12 +25,12 @@ pub struct Options {
     span: Span,
     #[arg(long, default_value_t = 1)]
     tunnels: usize,
-    /// Connections, each with one request at a time
+    /// Visitors: connections, each with one request at a time
     #[arg(long, default_value_t = 1)]
     visitors: usize,
     #[arg(long, value_enum, default_value = "ws")]
     transport: Transport,
-    /// Bytes of the request's body. With it the request is a POST
+    /// Bytes of the request's body. Makes the request a POST
     #[arg(long)]
     request: Option<usize>,
     #[arg(long, value_enum, default_value = "json")]
@@ -43,10 +43,10 @@ pub struct Options {
     /// Answer with the request's body
     #[arg(long, requires = "request", conflicts_with = "response")]
     echo: bool,
-    /// Requests a second of all visitors, at fixed times. Without it: the next one as soon as there is an answer
+    /// Requests a second of all visitors together, at fixed times. Without it each answer is followed by the next request
     #[arg(long)]
     rate: Option<f64>,
-    /// Requests of all visitors together, after which the load ends; nothing is timed then
+    /// Requests of all visitors together, after which the load ends without timing anything
     #[arg(long, conflicts_with_all = ["secs", "warm", "rate"])]
     requests: Option<usize>,
 }
@@ -94,7 +94,7 @@ pub async fn relay(options: Options) -> io::Result<Value> {
     }
 }
 
-/// A webhook's headers.
+/// Makes a request with the headers of a webhook.
 fn request(to: SocketAddr, token: &str, kind: Kind, body: Option<&[u8]>) -> Vec<u8> {
     let method = if body.is_some() { "POST" } else { "GET" };
     let mut request = format!(
@@ -123,14 +123,14 @@ struct Script {
     begin: Instant,
 }
 
-/// One visitor, who goes from tunnel to tunnel.
+/// Runs one visitor, which goes from tunnel to tunnel.
 async fn visit(number: usize, script: Rc<Script>, run: Rc<Run>) {
     let mut connection = None;
     let mut compared = false;
     for turn in (number..script.turns).step_by(script.visitors) {
         let start = match script.rate {
             None => Instant::now(),
-            // A late answer delays the visitor's next request, and that wait counts; the timer's own lateness does not.
+            // If a late answer delays the visitor's next request, that delay counts; a late timer does not.
             Some(rate) => {
                 let due = script.begin + Duration::from_secs_f64(turn as f64 / rate);
                 if let Some(early) = due.checked_duration_since(Instant::now()) {

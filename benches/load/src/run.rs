@@ -1,4 +1,4 @@
-//! What all kinds of load have in common: a measured span of time, with counts, times and errors.
+//! The part that all kinds of load share: a measured span of time, with counts, times and errors.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -17,27 +17,27 @@ use crate::usage::Usage;
 /// How long to measure.
 #[derive(Args, Clone, Copy)]
 pub struct Span {
-    /// Seconds that are measured
+    /// Seconds to measure
     #[arg(long, default_value_t = 5.0)]
     secs: f64,
-    /// Seconds of the same before that
+    /// Seconds of the same load before that
     #[arg(long, default_value_t = 2.0)]
     warm: f64,
 }
 
-/// What the tasks of one load share.
+/// The state that the tasks of one load share.
 #[derive(Default)]
 pub struct Run {
     measuring: Cell<bool>,
     over: Cell<bool>,
     times: RefCell<Histogram>,
     errors: RefCell<BTreeMap<String, u64>>,
-    /// Requests that ends answered, outside the measured span too.
+    /// Requests that ends answered, including those outside the measured span.
     answered: Cell<u64>,
 }
 
 impl Run {
-    /// Counts an error, whenever it happens: a run with any is worth nothing.
+    /// Counts an error, inside the measured span or not: any error makes the run worthless.
     pub fn error(&self, what: impl Into<String>) {
         *self.errors.borrow_mut().entry(what.into()).or_insert(0) += 1;
     }
@@ -54,7 +54,7 @@ impl Run {
         self.over.set(true);
     }
 
-    /// Counts something that took so long, in the measured span.
+    /// Records a time, if it lies in the measured span.
     pub fn done(&self, took: Duration) {
         if self.measuring.get() {
             self.times.borrow_mut().record(took.as_nanos() as u64);
@@ -65,7 +65,7 @@ impl Run {
         self.answered.set(self.answered.get() + count);
     }
 
-    /// Waits until the tasks are done by themselves, and reports what was answered.
+    /// Waits until the tasks have ended by themselves, and reports the number of answers.
     pub async fn finish(self: Rc<Self>, tasks: Vec<JoinHandle<()>>) -> Value {
         for task in tasks {
             if task.await.is_err() {
@@ -76,7 +76,7 @@ impl Run {
         json!({ "answered": self.answered.get(), "errors": self.errors() })
     }
 
-    /// Lets the tasks run for the span, stops them and reports.
+    /// Lets the tasks run for the span, stops them, and reports.
     pub async fn measure(self: Rc<Self>, span: Span, pid: u32, tasks: Vec<JoinHandle<()>>) -> io::Result<Value> {
         sleep(Duration::from_secs_f64(span.warm)).await;
         let (before, begin) = (Usage::now(pid)?, Instant::now());

@@ -17,7 +17,7 @@ use crate::http::{Connection, bad};
 use crate::limit;
 use crate::run::Run;
 
-/// Tunnels that are opened at once.
+/// Tunnels that are being opened at the same time.
 const OPENING: u32 = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -28,11 +28,11 @@ pub enum Transport {
     Polling,
     /// The framing of limit-relay
     Raw,
-    /// No end: the server answers visitors itself
+    /// No ends: the server answers visitors itself
     None,
 }
 
-/// Tokens from `/new`, which answers with plain text.
+/// Fetches tokens from `/new`, which answers with plain text.
 pub async fn tokens(to: SocketAddr, count: usize) -> io::Result<Vec<String>> {
     let mut connection = Connection::open(to).await?;
     let request = format!("GET /new HTTP/1.1\r\nHost: {to}\r\n\r\n");
@@ -47,7 +47,7 @@ pub async fn tokens(to: SocketAddr, count: usize) -> io::Result<Vec<String>> {
     Ok(tokens)
 }
 
-/// Opens a tunnel for each token and serves it until the run is over. All are open when this returns.
+/// Opens a tunnel for each token, and serves it until the run is over. Returns once all are open.
 pub async fn open(
     to: SocketAddr,
     transport: Transport,

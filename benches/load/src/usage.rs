@@ -1,4 +1,4 @@
-//! CPU time and memory, as Linux tells them in /proc.
+//! CPU time and memory, from Linux's /proc.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::ops::Sub;
 
 use crate::http::bad;
 
-/// /proc counts CPU time in hundredths of a second, whatever the kernel's own tick is.
+/// /proc counts CPU time in hundredths of a second, independent of the kernel's own tick.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// CPU seconds used so far.
@@ -14,7 +14,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub struct Usage {
     pub server: f64,
     pub load: f64,
-    /// By everybody, and by the machine's host meanwhile.
+    /// By all processes, and by the host of a virtual machine.
     pub machine: f64,
 }
 
@@ -25,7 +25,7 @@ impl Usage {
         Ok(Self { server, load, machine: machine(&fs::read_to_string("/proc/stat")?)? })
     }
 
-    /// Used by neither the server nor the load.
+    /// CPU seconds used by neither the server nor the load.
     pub fn others(&self) -> f64 {
         self.machine - self.server - self.load
     }
@@ -43,13 +43,14 @@ impl Sub for Usage {
     }
 }
 
-/// User and system time of a process, all its threads (proc(5): fields 14 and 15; the second one, a name, may contain spaces).
+/// Returns user and system time of a process with all its threads (proc(5): fields 14 and 15; field 2, a name, may contain
+/// spaces).
 fn process(stat: &str) -> io::Result<f64> {
     let fields = stat.rsplit_once(')').map(|(_, rest)| rest).ok_or_else(|| bad("/proc/PID/stat"))?;
     Ok(fields.split_whitespace().skip(11).take(2).flat_map(str::parse::<f64>).sum::<f64>() / TICKS_PER_SECOND)
 }
 
-/// All but idle, iowait and what guests had, which is in user time already.
+/// Returns all CPU time but idle and iowait. Time of guests is left out, because user time includes it.
 fn machine(stat: &str) -> io::Result<f64> {
     let line = stat.lines().next().ok_or_else(|| bad("/proc/stat"))?;
     let ticks: Vec<f64> = line.split_whitespace().skip(1).take(8).flat_map(str::parse).collect();
@@ -57,7 +58,7 @@ fn machine(stat: &str) -> io::Result<f64> {
     Ok((ticks.iter().sum::<f64>() - idle) / TICKS_PER_SECOND)
 }
 
-/// Resident memory of a process, in kB.
+/// Returns the resident memory of a process, in kB.
 pub fn resident_kb(pid: u32) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

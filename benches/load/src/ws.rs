@@ -1,4 +1,4 @@
-//! A small WebSocket client: one write for all that waits, and reading goes on meanwhile.
+//! A small WebSocket client that sends all waiting frames in one write, and reads meanwhile.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,21 +18,21 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// Not zero: that would let a server skip the unmasking.
+/// Not zero, because a server could skip the unmasking then.
 const MASK: [u8; 4] = [0x5a, 0x13, 0xc7, 0x9e];
 
 pub struct WebSocket {
     stream: TcpStream,
     input: Vec<u8>,
-    /// How much of the input is done with.
+    /// Bytes at the start of `input` that are handled.
     consumed: usize,
     output: Vec<u8>,
-    /// How much of the output is written.
+    /// Bytes at the start of `output` that are written.
     written: usize,
     fragments: Option<(u8, Vec<u8>)>,
 }
 
-/// Appends one masked frame made of the parts.
+/// Appends one masked frame whose payload is the parts in a row.
 pub fn frame(output: &mut Vec<u8>, opcode: u8, parts: &[&[u8]]) {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     output.reserve(length + 14);
@@ -65,7 +65,7 @@ pub fn frame(output: &mut Vec<u8>, opcode: u8, parts: &[&[u8]]) {
 }
 
 impl WebSocket {
-    /// Connects from the `number`th address and upgrades.
+    /// Connects from the `number`th loopback address and upgrades to a WebSocket.
     pub async fn open(number: usize, to: SocketAddr, path: &str) -> io::Result<Self> {
         let mut stream = connect_from(number, to).await?;
         let request = format!(
@@ -89,12 +89,12 @@ impl WebSocket {
         Ok(Self { stream, input, consumed: head_end, output: Vec::new(), written: 0, fragments: None })
     }
 
-    /// Where frames to send are appended.
+    /// The buffer to which frames are appended for sending.
     pub fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
     }
 
-    /// Writes what is waiting, as far as that goes, and returns once something more was read.
+    /// Writes what waits, as far as the socket takes it, and returns once more input was read.
     pub async fn turn(&mut self) -> io::Result<()> {
         self.write()?;
         self.input.drain(..self.consumed);
@@ -107,7 +107,7 @@ impl WebSocket {
                 self.write()?;
             }
             if ready.is_readable() {
-                // An idle tunnel shall not take the load's memory.
+                // A small buffer for an idle tunnel saves the load's memory.
                 self.input.reserve(if self.input.is_empty() { 512 } else { 64 << 10 });
                 match self.stream.try_read_buf(&mut self.input) {
                     Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -132,7 +132,7 @@ impl WebSocket {
         Ok(())
     }
 
-    /// Hands over every whole message that was read, with the output for replies.
+    /// Calls `each` with every whole message that was read, and with the output for replies.
     pub fn messages(&mut self, mut each: impl FnMut(u8, &[u8], &mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
         while let Some(Frame { opcode, last, payload, size }) = Frame::first(&self.input[self.consumed..])? {
             match opcode {
@@ -159,7 +159,7 @@ impl WebSocket {
         Ok(())
     }
 
-    /// Says goodbye and gives the server half a second to close.
+    /// Sends a close frame, and fails if the server does not close within half a second.
     pub async fn close(mut self) -> io::Result<()> {
         frame(&mut self.output, CLOSE, &[&1000u16.to_be_bytes()]);
         self.stream.write_all(&self.output[self.written..]).await?;
@@ -176,12 +176,12 @@ struct Frame<'a> {
     opcode: u8,
     last: bool,
     payload: &'a [u8],
-    /// With its header.
+    /// Bytes of the whole frame, with its header.
     size: usize,
 }
 
 impl<'a> Frame<'a> {
-    /// The first one, if it is all there.
+    /// Parses the first frame; `None` if it is not complete.
     fn first(input: &'a [u8]) -> io::Result<Option<Self>> {
         let [first, second, rest @ ..] = input else { return Ok(None) };
         if first & 0x70 != 0 || second & 0x80 != 0 {

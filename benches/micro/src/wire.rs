@@ -4,7 +4,8 @@ use std::hint::black_box;
 
 use bytes::BufMut as _;
 use bytestring::ByteString;
-use socket2me::proto::engine_io::payload::{Batch, Body, MAX_PACKETS, Packets};
+use socket2me::defaults::MAX_PACKETS;
+use socket2me::proto::engine_io::payload::{Batch, Body, Packets};
 use socket2me::proto::engine_io::{BinaryAs, Frame, Revision};
 use socket2me::proto::socket_io::parser;
 use socket2me::proto::websocket::{Item, Opcode, Reader, write_head};

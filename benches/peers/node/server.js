@@ -1,16 +1,16 @@
-// The same server as one would build it on Node.js: node server.js express|plain
-// It hands the body of a request over as a string, which is cheaper than parsing JSON.
+// The same server made for Node.js: node server.js express|plain
+// It passes the body of a request on as a string, which is cheaper than parsing JSON.
 'use strict';
 
 const crypto = require('crypto');
 const http = require('http');
 const { Server } = require('socket.io');
 
-// Room for the largest answer of the bench: socket.io's own limit is 1 MB.
+// The limit of a message, in bytes: enough for the largest answer of the bench. socket.io's default is 1 MB.
 const MAX_BYTES = 16 * 1024 * 1024;
 const ANSWER_TIMEOUT_MS = 5000;
 
-// Tokens, and who has joined.
+// The tokens, each with its end once one has joined.
 const tokens = new Map();
 
 function newToken() {

@@ -1,4 +1,4 @@
-//! Ends: one seat each, on which one life follows the other.
+//! Ends: each seat runs one end after another.
 
 use std::io::Result;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::question;
 use crate::wire::{self, Connection, Death, Fuse};
 use crate::world::{World, new_token, refresh};
 
-/// What an end is like.
+/// How an end behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Character {
     Honest,
@@ -24,7 +24,7 @@ pub enum Character {
     Staller(Stall),
 }
 
-/// What it does not go on with.
+/// The step at which an end stalls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stall {
     /// It never joins.
@@ -35,33 +35,33 @@ pub enum Stall {
     Answering,
     /// It sends no heartbeat.
     Beating,
-    /// It sends half of a POST or a frame.
+    /// It sends half a POST or half a frame.
     Sending,
-    /// It asks for a WebSocket for its polling session, and does not say that it takes it.
+    /// It opens a WebSocket to upgrade its polling session, and never sends `5`.
     Upgrading,
 }
 
 const STALLS: [Stall; 6] =
     [Stall::Joining, Stall::Reading, Stall::Answering, Stall::Beating, Stall::Sending, Stall::Upgrading];
 
-/// Why a life ended.
+/// Why an end's session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
-    /// The server knows the token no more.
+    /// The server no longer knows the token.
     Refused,
-    /// The server or the network ended it.
+    /// The server or the network ended the session.
     Gone,
 }
 
-/// The heartbeat of revision 3, which is the client's.
+/// Time between the client's heartbeats in revision 3.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// How long a token may take to come.
+/// How long a request for a token may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Lives one life after the other, for ever.
+/// Runs one end after another on a seat, for ever.
 pub async fn sit(world: Arc<World>, seat: usize, mut rng: StdRng) {
-    // They come one by one, as the server is to be full and not its backlog.
+    // Ends start at random times, so that they fill the server and not its accept queue.
     sleep(Duration::from_millis(rng.random_range(0..5_000))).await;
     let mut token = String::new();
     loop {
@@ -70,7 +70,7 @@ pub async fn sit(world: Arc<World>, seat: usize, mut rng: StdRng) {
             token = timeout(PATIENCE, new_token(route)).await.unwrap_or(Ok(String::new())).unwrap_or_default();
             world.set_token(seat, &token);
         } else if rng.random_ratio(2, 3) {
-            // A token may expire under its end as well.
+            // Without this refresh the token may expire while its end is connected.
             let _ = timeout(BEAT, refresh(route, &token)).await;
         }
         let character = character(&mut rng);
@@ -95,7 +95,7 @@ fn kind(rng: &mut StdRng, world: &World) -> Kind {
     let revision = if rng.random() { Revision::V3 } else { Revision::V4 };
     let way = [Way::Polling, Way::WebSocket, Way::Upgrade][rng.random_range(0..3)];
     let fuse = rng.random_ratio(1, 4).then(|| Fuse {
-        // Half of them in the handshake or the upgrade, the others in the midst of their answers.
+        // Half of them break in the handshake or the upgrade, the others in the middle of their answers.
         bytes: if rng.random() { rng.random_range(1..700) } else { rng.random_range(1..100_000) },
         death: death(rng),
     });
@@ -117,7 +117,7 @@ async fn live(
     let neighbour = world.token_of(seat ^ 1);
     let mut join = vec![join(token, kind.revision, rng.random())];
     if character == Character::Liar(Lie::OtherTunnel) {
-        // Two tunnels on one session; the neighbour's end loses its own by this, which is no fault.
+        // Two tunnels on one session. The neighbour's end loses its tunnel by this, which is no fault.
         join.push(self::join(&neighbour, kind.revision, true));
     }
     let early = kind.way == Way::Upgrade && rng.random();
@@ -141,7 +141,7 @@ async fn live(
         Character::Staller(Stall::Upgrading) => {
             let mut candidate = Connection::open(kind.route, None).await?;
             let target = link.target().replace("transport=polling", "transport=websocket");
-            // For a session on a WebSocket this fails, and ends nothing.
+            // The server refuses this for a session that is on a WebSocket already.
             link::switch(&mut candidate, &target).await?;
             if rng.random() {
                 candidate.writer.write(&wire::frame(1, b"2probe")).await?;
@@ -152,7 +152,7 @@ async fn live(
     }
 }
 
-/// What joins a token's namespace.
+/// The packet that joins a token's namespace.
 pub fn join(token: &str, revision: Revision, raw: bool) -> Packet {
     Packet::Text(match (revision, raw) {
         (Revision::V4, true) => format!(r#"40/{token},{{"body":"raw"}}"#),
@@ -161,7 +161,7 @@ pub fn join(token: &str, revision: Revision, raw: bool) -> Packet {
     })
 }
 
-/// Answers, after its character, until the session ends.
+/// Answers requests as its character demands, until the session ends.
 pub async fn serve(
     world: &World,
     link: &mut Link,
@@ -200,7 +200,7 @@ pub async fn serve(
     }
 }
 
-/// The bytes that follow an event. A heartbeat may stand between.
+/// Receives the attachment that follows an event; heartbeats may come between.
 async fn attachment(link: &mut Link) -> Option<Vec<u8>> {
     loop {
         match link.receive().await? {

@@ -1,4 +1,4 @@
-//! What liars answer.
+//! The answers of ends that lie.
 
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -10,9 +10,9 @@ use crate::world::{World, lock};
 /// How an end lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lie {
-    /// It acks what nobody asked, and then what was.
+    /// It acks an id that no event had, and then the right one.
     UnknownId,
-    /// It acks twice; the second must not count.
+    /// It acks twice; the second ack must be ignored.
     Twice,
     /// It acks in another namespace of its own session.
     OtherTunnel,
@@ -20,11 +20,11 @@ pub enum Lie {
     Intruder,
     Status,
     Headers,
-    /// What no grammar allows.
+    /// A packet that the grammar does not allow.
     Malformed,
-    /// More or fewer attachments than it says, or others than are meant.
+    /// More or fewer attachments than announced, or placeholders that name none.
     Attachments,
-    /// Larger than the server takes.
+    /// An answer larger than the server's limit.
     Oversized,
 }
 
@@ -76,7 +76,7 @@ pub fn random(rng: &mut StdRng) -> Lie {
     LIES.choose(rng).copied().unwrap_or(Lie::Twice)
 }
 
-/// What a liar sends where an honest end would send `honest`.
+/// Makes the packets that a liar sends in place of `honest`.
 pub fn tell(
     lie: Lie,
     event: &Event,
@@ -101,7 +101,7 @@ pub fn tell(
             packets
         }
         Lie::OtherTunnel => {
-            // The session holds both, so each is its own to lie in.
+            // This session has joined both tunnels, so a lie in either is the end's own.
             let other = if token == neighbour { "" } else { neighbour };
             vec![ack(other, *id, "liar"), ack(token, *id, "liar")]
         }

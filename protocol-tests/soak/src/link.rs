@@ -1,4 +1,4 @@
-//! A session of Engine.IO from the client's side, over any transport.
+//! An Engine.IO session from the client's side, over any transport.
 
 use std::io::Result;
 
@@ -8,16 +8,16 @@ use tokio::task::JoinSet;
 use crate::packet::{self, Packet, Revision};
 use crate::wire::{self, Connection, Death, Fuse, Reader, Route, Writer, strange};
 
-/// How a session is reached.
+/// The transport of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     Polling,
     WebSocket,
-    /// From one to the other.
+    /// Polling, then a WebSocket.
     Upgrade,
 }
 
-/// What kind of session it is.
+/// The revision, transport and route of a session.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind {
     pub revision: Revision,
@@ -31,7 +31,7 @@ pub struct Link {
     out: Out,
     target: String,
     incoming: mpsc::Receiver<Packet>,
-    /// Ends with the link.
+    /// The task that reads; it ends with the link.
     _reader: JoinSet<()>,
 }
 
@@ -40,11 +40,11 @@ enum Out {
     Polling(Box<Connection>),
 }
 
-/// Packets that were read and not yet looked at: who looks at none soon reads none.
+/// Packets that may wait between the reader and the end; an end that takes none soon reads none.
 const READ_AHEAD: usize = 4;
 
 impl Link {
-    /// Opens a session. `early` goes over polling before an upgrade.
+    /// Opens a session. The packets `early` are posted over polling before an upgrade.
     pub async fn open(kind: Kind, early: &[Packet]) -> Result<Self> {
         match kind.way {
             Way::WebSocket => Self::over_websocket(kind).await,
@@ -82,7 +82,7 @@ impl Link {
         Ok(Self { kind, out: Out::Polling(Box::new(posts)), target, incoming, _reader: reader })
     }
 
-    /// A poll is on its way all the while, and its answer is the last.
+    /// Upgrades while a poll waits; the poll's answer brings the last packets of polling.
     async fn upgraded(kind: Kind, mut polls: Connection, target: String) -> Result<Self> {
         polls.writer.write(&poll(&target)).await?;
         let mut candidate = Connection::open(kind.route, kind.fuse).await?;
@@ -122,7 +122,7 @@ impl Link {
         self.send(&[Packet::text(text)]).await
     }
 
-    /// Bytes as they are: the start of a frame, or of a POST.
+    /// Sends bytes unchanged: the start of a frame, or of a POST.
     pub async fn raw(&mut self, frame: &[u8], post: &[u8]) -> Result<()> {
         match &mut self.out {
             Out::WebSocket(writer) => writer.write(frame).await,
@@ -130,12 +130,12 @@ impl Link {
         }
     }
 
-    /// The next packet, or nothing when the session has ended.
+    /// Waits for the next packet; `None` when the session has ended.
     pub async fn receive(&mut self) -> Option<Packet> {
         self.incoming.recv().await
     }
 
-    /// Where this session is.
+    /// The request target of this session.
     pub fn target(&self) -> &str {
         &self.target
     }
@@ -170,7 +170,7 @@ async fn post(posts: &mut Connection, target: &str, packets: &[Packet], revision
     }
 }
 
-/// Asks for a WebSocket and gets it.
+/// Asks for a WebSocket, and fails without a 101.
 pub async fn switch(connection: &mut Connection, target: &str) -> Result<()> {
     match connection.ask(&wire::upgrade(target)).await?.status {
         101 => Ok(()),

@@ -1,12 +1,13 @@
-//! `soak MINUTES [SEED]`: the real server among a thousand ends and some hundred visitors, most of them up to no good, and
-//! whether everything is afterwards as it was before, and nobody got a wrong answer.
+//! `soak MINUTES [SEED]`: runs the real server with a thousand ends and some hundred visitors, most of them hostile. Checks
+//! that no honest visitor gets a wrong answer, and that afterwards the server holds no more than before.
 //!
-//! In reading order: `world` is what all share, `end` and `lie` are the ends, `visitor` the visitors, `question` what honest
-//! ones ask and answer, `witness` those who must not notice the others, `proxy` a bad network; `link`, `packet` and `wire` speak
-//! Engine.IO, HTTP and WebSocket; `server` is the server seen from outside, and `report` the verdict.
+//! In reading order: `world` is the shared state; `end` and `lie` are the ends, `visitor` the visitors; `question` is what
+//! honest visitors ask and honest ends answer; `witness` is the ends and visitors that must not notice the others; `proxy` is
+//! a bad network; `link`, `packet` and `wire` speak Engine.IO, HTTP and WebSocket; `server` is the server seen from outside;
+//! `report` is the verdict.
 //!
-//! The seed decides what everybody does, but not when the machine lets them do it: a run is like another one with the same
-//! seed, and not the same.
+//! The seed decides what each task does, but not when the machine lets it run: two runs with the same seed are alike but not
+//! identical.
 
 mod end;
 mod lie;
@@ -36,17 +37,17 @@ use tokio::time::{Instant, sleep};
 use crate::server::{Figures, Server};
 use crate::world::World;
 
-/// An even number, as seats are neighbours in pairs.
+/// The most seats. An even number, because seats form pairs of neighbours.
 const MOST_SEATS: u64 = 1_200;
 
-/// Every so many seats there is a visitor, and a pest.
+/// One visitor for this many seats, and one pest for this many.
 const SEATS_PER_VISITOR: u64 = 4;
 const SEATS_PER_PEST: u64 = 6;
 
-/// File descriptors that a seat takes, of this program and of the server, with its share of visitors and pests.
+/// File descriptors for each seat, including its share of visitors and pests, in this program or in the server.
 const DESCRIPTORS_PER_SEAT: u64 = 6;
 
-/// How long the server may take to let go of everything.
+/// How long the server may take to release everything after the crowd has gone.
 const SETTLING: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
@@ -74,7 +75,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What does not hold after so many minutes.
+/// Runs the crowd for `minutes`, and returns what does not hold afterwards.
 async fn soak(minutes: f64, seed: u64) -> Result<Vec<String>> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut server = Server::start()?;
@@ -101,18 +102,21 @@ async fn soak(minutes: f64, seed: u64) -> Result<Vec<String>> {
     }
     let fewest = watch_for(Duration::from_secs_f64(minutes * 60.0), &world, &server).await;
 
-    // None of them ever ends: this program has a fault when one has, and then the run means nothing.
+    // The crowd's tasks run for ever. If one has ended, this program has a fault, and the run proves nothing.
     if let Some(ended) = crowd.try_join_next() {
-        return Err(std::io::Error::other(format!("one of the crowd has ended: {ended:?}")));
+        return Err(std::io::Error::other(format!("a task of the crowd has ended: {ended:?}")));
     }
-    // The crowd goes at once, and in the midst of everything; the witnesses see that too.
+    // The crowd leaves all at once, in the middle of its work; the witnesses must not notice that either.
     crowd.shutdown().await;
     sleep(Duration::from_secs(2)).await;
     let _ = stop.send(true);
     let joined = tokio::task::spawn_blocking(move || witnesses.join()).await?;
     joined.map_err(|_| std::io::Error::other("the witnesses' thread has panicked"))?;
     let end = settle(&server, &start).await.map_err(|error| {
-        std::io::Error::other(format!("the server has no figures ({error}); its log is {}", server.log.display()))
+        std::io::Error::other(format!(
+            "/metrics does not answer ({error}); the server's log is {}",
+            server.log.display()
+        ))
     })?;
     let (now, peak) = server.memory();
     let heap = first_heap.zip(server.heap()?);
@@ -127,13 +131,13 @@ async fn soak(minutes: f64, seed: u64) -> Result<Vec<String>> {
     Ok(faults)
 }
 
-/// Runs on a thread of its own: what the crowd's thousand tasks cost this program is not to be the witnesses' delay.
+/// Runs a task on a thread of its own, so that the crowd's thousand tasks do not delay the witnesses.
 fn aside(task: impl Future<Output = ()> + Send + 'static) -> Result<std::thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(std::thread::spawn(move || runtime.block_on(task)))
 }
 
-/// Lets time pass, with a line every ten seconds. Gives the fewest sessions that there were in any.
+/// Waits for `span` and prints a line every ten seconds. Returns the lowest number of sessions that was seen.
 async fn watch_for(span: Duration, world: &World, server: &Server) -> u64 {
     let begun = Instant::now();
     let mut fewest = u64::MAX;
@@ -168,7 +172,7 @@ async fn watch_for(span: Duration, world: &World, server: &Server) -> u64 {
     fewest
 }
 
-/// Waits until all is as it was at the start, or as long as that may take.
+/// Waits until the server's figures are back at `start`, at most for `SETTLING`, and returns the last figures.
 async fn settle(server: &Server, start: &Figures) -> Result<Figures> {
     let begun = Instant::now();
     loop {
@@ -186,7 +190,7 @@ async fn settle(server: &Server, start: &Figures) -> Result<Figures> {
     }
 }
 
-/// How many file descriptors this process may have, and the server, which inherits the limit.
+/// Returns the limit of file descriptors of this process, which the server inherits.
 fn descriptors() -> u64 {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));

@@ -1,4 +1,4 @@
-//! Packets of Engine.IO, in the bodies of polling and in frames; and the little of Socket.IO that an end needs.
+//! Engine.IO packets in polling bodies and in frames, and the part of Socket.IO that an end needs.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use crate::wire;
 
-/// The revision of Engine.IO.
+/// A revision of Engine.IO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revision {
     V3,
     V4,
 }
 
-/// A packet: its text with the id in front, or the bytes of a binary message.
+/// A packet: its id and text, or the bytes of a binary message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packet {
     Text(String),
@@ -25,7 +25,7 @@ impl Packet {
         Self::Text(text.into())
     }
 
-    /// As a frame of a WebSocket.
+    /// Encodes the packet as a WebSocket frame.
     pub fn frame(&self, revision: Revision) -> Vec<u8> {
         match (self, revision) {
             (Self::Text(text), _) => wire::frame(1, text.as_bytes()),
@@ -34,7 +34,7 @@ impl Packet {
         }
     }
 
-    /// A message of a WebSocket: revision 3 has the byte 4 in front of binary ones.
+    /// Turns a WebSocket message into a packet: in revision 3 a binary message begins with the byte 4.
     pub fn of_message(self, revision: Revision) -> Self {
         match (self, revision) {
             (Self::Binary(mut bytes), Revision::V3) if !bytes.is_empty() => Self::Binary(bytes.split_off(1)),
@@ -43,7 +43,7 @@ impl Packet {
     }
 }
 
-/// Packets as the body of a POST.
+/// Encodes packets as the body of a POST.
 pub fn encode(packets: &[Packet], revision: Revision) -> Vec<u8> {
     let as_text = |packet: &Packet| match (packet, revision) {
         (Packet::Text(text), _) => text.clone(),
@@ -58,7 +58,7 @@ pub fn encode(packets: &[Packet], revision: Revision) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The packets of a poll's answer, or nothing when it is none.
+/// Decodes the body of a poll's answer; `None` if it is no payload.
 pub fn decode(body: &[u8], revision: Revision) -> Option<Vec<Packet>> {
     match revision {
         Revision::V4 => std::str::from_utf8(body).ok()?.split('\x1e').map(of_text).collect(),
@@ -77,7 +77,7 @@ fn of_text(text: &str) -> Option<Packet> {
     }
 }
 
-/// `6:4hello2:4x`. What the server sends in revision 3 is ASCII.
+/// Decodes `6:4hello2:4x`. Lengths are bytes here, because the server's text in revision 3 is ASCII.
 fn of_lengths(mut text: &str) -> Option<Vec<Packet>> {
     let mut packets = Vec::new();
     while !text.is_empty() {
@@ -89,7 +89,7 @@ fn of_lengths(mut text: &str) -> Option<Vec<Packet>> {
     Some(packets)
 }
 
-/// 0 or 1, the length in decimal digits of a byte each, 255, the packet.
+/// Decodes packets of 0 or 1, the length in decimal digits of one byte each, 255, and the packet.
 fn of_bytes(mut bytes: &[u8]) -> Option<Vec<Packet>> {
     let mut packets = Vec::new();
     while let Some((&kind, rest)) = bytes.split_first() {
@@ -116,7 +116,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// `42/TOKEN,7["request",{…}]` or `451-/TOKEN,7[…]`.
+    /// Parses `42/TOKEN,7["request",{…}]` or `451-/TOKEN,7[…]`.
     pub fn parse(text: &str) -> Option<Self> {
         let (has_attachment, rest) = match text.strip_prefix("42/") {
             Some(rest) => (false, rest),
@@ -130,7 +130,7 @@ impl Event {
         Some(Self { token: token.to_owned(), id: id.parse().ok()?, url, body: request["body"].take(), has_attachment })
     }
 
-    /// The bytes that the visitor sent, whatever they came as.
+    /// Returns the bytes that the visitor sent, from an attachment, a string or JSON.
     pub fn body(&self, attachment: Option<Vec<u8>>) -> Vec<u8> {
         match (&self.body, attachment) {
             (_, Some(bytes)) => bytes,
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn payloads_of_both_revisions() {
+    fn payloads_of_both_revisions_come_back() {
         let packets = vec![Packet::text("2"), Packet::Binary(vec![0, 255, 7]), Packet::text("42/A,[]")];
         for revision in [Revision::V3, Revision::V4] {
             assert_eq!(decode(&encode(&packets, revision), revision), Some(packets.clone()), "{revision:?}");
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn events_with_and_without_an_attachment() {
+    fn parses_events_with_and_without_an_attachment() {
         let event = Event::parse(r#"42/A,7["request",{"url":"/x","body":[1,"a"]}]"#).expect("it is one");
         assert_eq!((event.token.as_str(), event.id, event.body(None)), ("A", 7, b"[1,\"a\"]".to_vec()));
         let event = Event::parse(r#"451-/A,0["request",{"url":"/x","body":{"_placeholder":true,"num":0}}]"#);

@@ -1,4 +1,4 @@
-//! A proxy with every fault that networks have: it waits, splits in odd places, merges, and cuts.
+//! A proxy that behaves like a bad network: it delays, splits at odd places, merges, and cuts.
 
 use std::io::Result;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,16 +14,16 @@ use tokio::time::sleep;
 
 use crate::wire::{Route, connect};
 
-/// The pieces of a connection that are small: more of them would test this machine's patience and nothing else.
+/// Pieces of a connection that are small; more of them would only take time.
 const SMALL_PIECES: usize = 40;
 
-/// What befalls one direction of a connection.
+/// The faults of one direction of a connection.
 struct Weather {
-    /// The most that passes at once.
+    /// The largest piece, in bytes.
     piece: usize,
-    /// How long each piece waits, in milliseconds at most.
+    /// The longest delay of a piece, in milliseconds.
     delay_ms: u64,
-    /// After so many bytes it is over.
+    /// The connection is cut after this many bytes.
     cut: usize,
 }
 
@@ -37,7 +37,7 @@ impl Weather {
     }
 }
 
-/// Serves for ever.
+/// Accepts and relays connections, for ever.
 pub async fn run(listener: TcpListener, server: SocketAddr, mut rng: StdRng) {
     let mut connections = JoinSet::new();
     loop {
@@ -55,14 +55,14 @@ async fn relay(client: TcpStream, server: SocketAddr, mut rng: StdRng) {
     let from = Ipv4Addr::new(127, 0, 2, rng.random_range(1..=4));
     let Ok(upstream) = connect(Route { from, to: server }).await else { return };
     if rng.random() {
-        // However it ends, it will be with RSTs.
+        // The connection will end with RSTs.
         let _ = (client.set_zero_linger(), upstream.set_zero_linger());
     }
     let (there, back) = (Weather::random(&mut rng), Weather::random(&mut rng));
     let (seed, other_seed) = (rng.random(), rng.random());
     let (client_reader, client_writer) = client.into_split();
     let (server_reader, server_writer) = upstream.into_split();
-    // The first direction that ends ends the other: half-open connections are rare, and cuts are what is wanted.
+    // The first direction that ends also ends the other: half-open connections are rare, and cuts are wanted here.
     tokio::select! {
         _ = carry(client_reader, server_writer, there, StdRng::seed_from_u64(seed)) => (),
         _ = carry(server_reader, client_writer, back, StdRng::seed_from_u64(other_seed)) => (),
@@ -76,7 +76,7 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut weather: Wea
         let mut read = from.read(&mut buffer[..most]).await?;
         if weather.delay_ms > 0 {
             sleep(Duration::from_millis(rng.random_range(0..=weather.delay_ms))).await;
-            // What came meanwhile goes with it.
+            // Bytes that arrived meanwhile join this piece.
             read += from.try_read(&mut buffer[read..]).unwrap_or_default();
         }
         let last = read.min(weather.cut);

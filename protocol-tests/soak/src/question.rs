@@ -1,4 +1,4 @@
-//! What honest visitors ask, what honest ends answer, and whether it is the right answer, to the byte.
+//! What honest visitors ask, what honest ends answer, and the check of the answer, byte by byte.
 
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -9,11 +9,11 @@ use crate::wire::{self, Answer};
 /// What a visitor asks of the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
-    /// The body, as it is.
+    /// The request's body, unchanged.
     Echo,
-    /// The body's digest, as JSON.
+    /// The digest of the request's body, as JSON.
     Digest,
-    /// A text of this length.
+    /// A text of this length, in characters.
     Text(usize),
 }
 
@@ -25,29 +25,29 @@ pub struct Question {
     body: Vec<u8>,
 }
 
-/// What an answer is worth.
+/// The judgement of an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     Right,
-    /// An end lied in its own name, which it may.
+    /// A lie of the tunnel's own end, which is no fault of the server.
     Lie,
     /// The `OK` of the original: the end did not answer in time.
     Unanswered,
     /// An error of the relay, with this code.
     Failed(String),
-    /// This must never be.
+    /// A fault of the server, in words.
     Wrong(String),
 }
 
 impl Question {
-    /// A question with at most so many bytes in it or in its answer.
+    /// Makes a question whose body and answer have at most about `largest` bytes.
     pub fn random(rng: &mut StdRng, largest: usize) -> Self {
         let size = rng.random_range(0..=largest);
         let nonce = rng.random();
         let (asked, content_type, body) = match rng.random_range(0..5) {
             0 => (Asked::Text(size), "", Vec::new()),
             1 => (Asked::Digest, "", Vec::new()),
-            // What the end gets as a string or as values keeps its bytes too. Escapes take room, so these are shorter.
+            // Bodies that arrive as a string or as JSON must keep their bytes too. They are shorter, as escapes take space.
             2 => (Asked::Digest, "text/plain", format!("é€😀{}", text(nonce, size / 4)).into_bytes()),
             3 => (Asked::Echo, "application/json", format!("[{nonce},\"{}\"]", "json ".repeat(size / 40)).into_bytes()),
             _ => {
@@ -60,7 +60,7 @@ impl Question {
         Self { asked, nonce, content_type, body }
     }
 
-    /// As a request to this tunnel.
+    /// Writes the question as a request to this tunnel.
     pub fn request(&self, token: &str) -> Vec<u8> {
         let nonce = self.nonce;
         let target = match self.asked {
@@ -77,7 +77,7 @@ impl Question {
     pub fn check(&self, token: &str, answer: &Answer) -> Verdict {
         if let Some(code) = answer.error() {
             if code == "forged" {
-                return Verdict::Wrong("an error of the relay's that an end forged".to_owned());
+                return Verdict::Wrong("an end forged an error of the relay".to_owned());
             }
             return Verdict::Failed(code.to_owned());
         }
@@ -96,8 +96,8 @@ impl Question {
                 Verdict::Wrong("the answer to another question".to_owned())
             }
             "honest" if self.expected() == answer.body => Verdict::Right,
-            "honest" => Verdict::Wrong(format!("{:?} with other bytes than were given", self.asked)),
-            by => Verdict::Wrong(format!("an answer that must not count ({by})")),
+            "honest" => Verdict::Wrong(format!("the answer to {:?} has wrong bytes", self.asked)),
+            by => Verdict::Wrong(format!("an answer that must have been ignored ({by})")),
         }
     }
 
@@ -110,7 +110,7 @@ impl Question {
     }
 }
 
-/// An honest end's answer.
+/// Makes an honest end's answer.
 pub fn answer(event: &Event, body: Vec<u8>) -> Vec<Packet> {
     let Event { token, id, url, .. } = event;
     let mut words = url.split(['/', '?']).skip(1);
@@ -130,7 +130,7 @@ pub fn answer(event: &Event, body: Vec<u8>) -> Vec<Packet> {
     }
 }
 
-/// FNV-1a: not against malice, but no two bodies here have the same.
+/// FNV-1a: no protection against malice, but different for all bodies here.
 fn digest(body: &[u8]) -> String {
     let digest = body
         .iter()
@@ -138,7 +138,7 @@ fn digest(body: &[u8]) -> String {
     format!(r#"{{"digest":"{digest:016x}","bytes":{}}}"#, body.len())
 }
 
-/// A text that nobody else has, with characters that JSON escapes.
+/// Makes a text that depends on the nonce, with characters that JSON escapes.
 fn text(nonce: u64, size: usize) -> String {
     const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz012\"\\\n";
     let mut state = nonce | 1;

@@ -1,21 +1,21 @@
-//! The conservation table, and what in it does not hold.
+//! The table of figures before and after the run, and what does not hold in it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::server::{Figures, Server};
 use crate::world::{Tally, World, lock};
 
-/// The most memory that the server may take, in MiB: what `--max-buffered` allows several times over, as what is counted once
-/// is sometimes there twice, and the allocator keeps some.
+/// The most resident memory that the server may take, in MiB: a multiple of `--max-buffered`, because a body that is counted
+/// once can exist twice, and the allocator keeps some memory.
 const MOST_MEMORY: u64 = 256;
 
-/// What may live on longer, in KiB: the room of tables that had a thousand sessions, and each thread's buffers.
+/// How much the live heap may grow, in KiB: capacity of tables that held a thousand sessions, and each thread's buffers.
 const SPARE_HEAP: u64 = 1 << 9;
 
-/// Answers that must have been checked for the run to mean anything.
+/// Answers that must have been checked; with fewer, the run proves nothing.
 const FEWEST_ANSWERS: u64 = 100;
 
-/// Prints the table, and gives what does not hold, in plain words.
+/// Prints the table, and returns what does not hold, in plain words.
 pub fn print(
     world: &World,
     server: &Server,
@@ -42,7 +42,7 @@ pub fn print(
     }
     println!("{:<26}{:>10}", "  all outcomes", end.ended());
     hold(end.begun() == end.ended(), format!("{} exchanges begun, {} ended", end.begun(), end.ended()));
-    println!("\nbudgets used up");
+    println!("\nrefused by budgets");
     for (budget, count) in end.refused() {
         println!("  {budget:<24}{count:>10}");
     }
@@ -56,7 +56,7 @@ pub fn print(
     let witness = &world.witness;
     for (name, crowd, witness) in [
         ("  right, byte for byte", right, &witness.right),
-        ("  lies in one's own name", lies, &witness.lies),
+        ("  lies of the tunnel's end", lies, &witness.lies),
         ("  not answered in time", unanswered, &witness.unanswered),
         ("  errors of the relay", failed, &witness.failed),
         ("  broken off", broken, &witness.broken),
@@ -66,14 +66,14 @@ pub fn print(
         println!("{name:<26}{:>10}{:>10}", load(crowd), load(witness));
     }
     let checked = load(right).min(load(&witness.right));
-    hold(checked >= FEWEST_ANSWERS, format!("only {checked} answers were checked: this run says nothing"));
+    hold(checked >= FEWEST_ANSWERS, format!("only {checked} answers were checked: this run proves nothing"));
     hold(load(wrong) + load(&witness.wrong) == 0, format!("wrong answers: {:?}", lock(&world.crowd.complaints)));
     let errors = load(&witness.lies) + load(&witness.unanswered) + load(&witness.failed) + load(&witness.wrong);
     hold(errors == 0, format!("{errors} errors of witnesses: {:?}", lock(&witness.complaints)));
     let [then, peak, now] = memory;
     println!("\nmemory, MiB: {then} at the start, {peak} at the most, {now} at the end");
     match heap {
-        // The allocator that counts is not the one that the bound was set for.
+        // The bound on resident memory is for mimalloc, not for the allocator that counts.
         Some((then, now)) => {
             println!("live on the heap, KiB: {then} at the start, {now} at the end");
             hold(now <= then + SPARE_HEAP, format!("{now} KiB live on the heap at the end, {then} at the start"));

@@ -1,5 +1,4 @@
-//! The server under test: the real binary, with short times and limits that are reached, and what can be seen of it from
-//! outside.
+//! The server under test: the real binary with short times and low limits, and what can be observed of it from outside.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::wire::{self, Connection, Route, strange};
 
-/// Short, so that everything that is waited for happens many times a minute. A token lives longer than most ends do.
+/// Times so short that each timeout happens many times a minute. A token lives longer than most ends do.
 const SETTINGS: &[&str] = &[
     "--response-timeout=1s",
     "--ping-interval=2s",
@@ -24,13 +23,13 @@ const SETTINGS: &[&str] = &[
     "--max-body=1MiB",
     "--max-buffered=16MiB",
     "--max-exchanges-per-tunnel=8",
-    // Each of the crowd's addresses reaches these now and then; the witnesses have one of their own.
+    // The crowd's addresses reach these limits now and then; the witnesses have an address of their own.
     "--max-connections-per-address=300",
     "--max-sessions-per-address=200",
     "--log=warn",
 ];
 
-/// How long a stopping server may take.
+/// How long the server may take to stop.
 const STOPPING: Duration = Duration::from_secs(20);
 
 pub struct Server {
@@ -46,7 +45,7 @@ impl Server {
     /// Starts the binary that `SOCKET2ME_BIN` names.
     pub fn start() -> Result<Self> {
         let binary = std::env::var_os("SOCKET2ME_BIN").unwrap_or_else(|| "target/release/socket2me".into());
-        // Somebody else could take the port in between; then the server says so and this ends.
+        // Another program could take the port in between; then the server fails to start, and so does this.
         let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let log = std::env::temp_dir().join(format!("socket2me-soak-{}.log", std::process::id()));
         let mut child = Command::new(binary)
@@ -64,7 +63,7 @@ impl Server {
         Ok(Self { child, stdout, counts_heap, address, metrics, log })
     }
 
-    /// The server says that it is ready a little before it serves its figures.
+    /// Waits for the first figures: the server says that it is ready a little before it serves `/metrics`.
     pub async fn first_figures(&self) -> Result<Figures> {
         for _ in 0..50 {
             if let Ok(figures) = self.figures().await {
@@ -93,7 +92,7 @@ impl Server {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, |files| files.count() as u64)
     }
 
-    /// Memory in MiB: now, and at the most.
+    /// Returns the resident memory in MiB: now, and its peak.
     pub fn memory(&self) -> (u64, u64) {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let field = |name: &str| {
@@ -103,7 +102,7 @@ impl Server {
         (field("VmRSS:").unwrap_or_default(), field("VmHWM:").unwrap_or_default())
     }
 
-    /// What lives on its heap, in KiB, if it is the one that counts that (`scripts/soak --heap`).
+    /// Returns the live bytes of the server's heap, in KiB, if its allocator counts them (`scripts/soak --heap`).
     pub fn heap(&mut self) -> Result<Option<u64>> {
         if !self.counts_heap {
             return Ok(None);
@@ -120,14 +119,14 @@ impl Server {
         if status.success() { Ok(()) } else { Err(strange("the server is gone")) }
     }
 
-    /// The lines of the log that speak of a panic.
+    /// Returns the lines of the log that report a panic.
     pub fn panics(&self) -> Vec<String> {
         let log = fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         log.lines().filter(|line| line.contains("panicked")).map(str::to_owned).collect()
     }
 
-    /// Asks it to stop. Whether it did, and without complaint.
+    /// Asks the server to stop. Returns whether it ended in time and with success.
     pub fn stop(&mut self) -> bool {
         let asked = self.signal("-TERM");
         let deadline = Instant::now() + STOPPING;
@@ -143,12 +142,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It has usually stopped before.
+        // Usually the server has stopped already.
         let _ = (self.child.kill(), self.child.wait());
     }
 }
 
-/// What the server said of itself at one time.
+/// The server's figures at one moment.
 #[derive(Debug, Clone)]
 pub struct Figures {
     by_name: BTreeMap<String, u64>,
@@ -168,7 +167,7 @@ impl Figures {
         self.of("exchanges_begun_total")
     }
 
-    /// All outcomes of exchanges.
+    /// Returns how many exchanges had each outcome.
     pub fn outcomes(&self) -> impl Iterator<Item = (&str, u64)> {
         self.with_prefix("exchanges_total outcome=")
     }
@@ -185,7 +184,7 @@ impl Figures {
         self.outcomes().map(|(_, count)| count).sum()
     }
 
-    /// Everything that must come back to where it was, by name.
+    /// Returns, by name, each figure that must return to its value from the start.
     pub fn gauges(&self) -> [(&'static str, u64); 9] {
         [
             ("connections", self.in_use("connections")),

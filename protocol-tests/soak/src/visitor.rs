@@ -1,4 +1,4 @@
-//! Visitors: honest ones, who check their answers, and pests.
+//! Visitors: honest ones, which check their answers, and pests, which misbehave.
 
 use std::io::Result;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::question::Question;
 use crate::wire::{self, Connection, Death};
 use crate::world::World;
 
-/// Longer than the server lets anything take.
+/// Longer than any of the server's timeouts.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What is no HTTP, or such as no server takes.
+/// Input that is no HTTP, or that a server must refuse.
 const GARBAGE: [&str; 10] = [
     "\r\n\r\n\r\n",
     "GET\r\n\r\n",
@@ -32,10 +32,10 @@ const GARBAGE: [&str; 10] = [
     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 ];
 
-/// Asks one end after the other, for ever.
+/// Asks one end after another, for ever.
 pub async fn ask(world: Arc<World>, mut rng: StdRng) {
     loop {
-        // An error here is a connection that broke off, which the proxy of faults does to everybody.
+        // An error here is a lost connection, which the proxy may cause at any time.
         if !matches!(timeout(PATIENCE, sitting(&world, &mut rng)).await, Ok(Ok(()))) {
             world.crowd.broken.fetch_add(1, Ordering::Relaxed);
         }
@@ -43,7 +43,7 @@ pub async fn ask(world: Arc<World>, mut rng: StdRng) {
     }
 }
 
-/// A few questions on one connection.
+/// Asks a few questions on one connection.
 async fn sitting(world: &World, rng: &mut StdRng) -> Result<()> {
     let route = world.route(rng);
     let mut connection = Connection::open(route, None).await?;
@@ -61,12 +61,12 @@ async fn sitting(world: &World, rng: &mut StdRng) -> Result<()> {
     Ok(())
 }
 
-/// Pesters one end after the other, for ever.
+/// Misbehaves towards one end after another, for ever.
 pub async fn pester(world: Arc<World>, mut rng: StdRng) {
     loop {
         world.pests.fetch_add(1, Ordering::Relaxed);
         let span = Duration::from_millis(rng.random_range(1_000..8_000));
-        // However it ends, it was meant to end badly.
+        // The result is ignored: a pest expects its connection to fail.
         let _ = timeout(span, pest(&world, &mut rng)).await;
         sleep(Duration::from_millis(rng.random_range(0..500))).await;
     }
@@ -110,7 +110,7 @@ async fn read_slowly(connection: &mut Connection, token: &str, rng: &mut StdRng)
     }
 }
 
-/// In the midst of its request, or while it waits for the answer.
+/// Hangs up in the middle of a request, or while waiting for the answer.
 async fn hang_up(connection: &mut Connection, token: &str, rng: &mut StdRng) -> Result<()> {
     let request = Question::random(rng, 50_000).request(token);
     let end = if rng.random() { request.len() } else { rng.random_range(0..request.len()) };
@@ -123,7 +123,7 @@ async fn oversize(connection: &mut Connection, token: &str, rng: &mut StdRng) ->
     let line = if rng.random() { "Content-Length: 1500000" } else { "Transfer-Encoding: chunked" };
     let target = format!("/go/{token}/");
     connection.writer.write(&wire::request("POST", &target, &[line], None)).await?;
-    // The length of a chunk in front, which without chunks is as good as any other byte.
+    // With a chunk's length in front; in a body without chunks these are ordinary bytes.
     let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x1_0000], b"\r\n"].concat();
     for _ in 0..25 {
         connection.writer.write(&chunk).await?;

@@ -1,4 +1,4 @@
-//! Connections, and as much HTTP and WebSocket as a client needs; with a fuse, to die at a random byte.
+//! Connections, and the part of HTTP and WebSocket that a client needs. A fuse breaks a connection at a chosen byte.
 
 use std::io::{Error, ErrorKind, Result};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,13 +10,13 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::packet::Packet;
 
-/// Nothing that a server sends here is larger: this program's memory is bounded too.
+/// The largest body or message that is read, in bytes: the server sends nothing larger, and this program's memory is bounded.
 const LARGEST: usize = 8 << 20;
 
-/// Ports that are tried for one connection.
+/// Further ports that are tried for one connection when the first is taken.
 const ATTEMPTS: u32 = 20;
 
-/// From which of this machine's addresses to where.
+/// The local address and the destination of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
     pub from: Ipv4Addr,
@@ -32,7 +32,7 @@ pub enum Death {
     Finish,
 }
 
-/// After so many bytes the writer dies.
+/// The writer breaks the connection after this many bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Fuse {
     pub bytes: usize,
@@ -51,7 +51,7 @@ pub struct Connection {
     pub writer: Writer,
 }
 
-/// An answer to a request.
+/// The response to a request.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -59,7 +59,7 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Ports are counted up: to look for a free one, the system tries thousands once thousands are in TIME_WAIT.
+/// Connects from the next port in turn. The system's own search tries thousands of ports once thousands are in TIME_WAIT.
 pub async fn connect(route: Route) -> Result<TcpStream> {
     const FIRST: u16 = 10_000;
     const COUNT: u32 = 50_000;
@@ -81,7 +81,7 @@ pub async fn connect(route: Route) -> Result<TcpStream> {
     }
 }
 
-/// The port, by a connection of this program's or somebody else's.
+/// Whether the port is taken, by this program or by another one.
 fn is_taken(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
 }
@@ -92,7 +92,7 @@ impl Connection {
         Ok(Self { reader: BufReader::new(reader), writer: Writer { half, fuse } })
     }
 
-    /// A request and its answer.
+    /// Sends a request and reads its answer.
     pub async fn ask(&mut self, request: &[u8]) -> Result<Answer> {
         self.writer.write(request).await?;
         answer(&mut self.reader).await
@@ -117,10 +117,10 @@ impl Writer {
         self.half.write_all(bytes).await
     }
 
-    /// How the connection will end when it is dropped.
+    /// Sets how the connection ends when it is dropped.
     pub fn die(&self, death: Death) {
         if death == Death::Reset {
-            // A peer that is gone already needs no RST.
+            // An error means that the peer is gone already, and needs no RST.
             let _ = self.half.as_ref().set_zero_linger();
         }
     }
@@ -134,7 +134,7 @@ impl Answer {
         })
     }
 
-    /// The relay's own error, if it is one.
+    /// Returns the code of the relay's own error, if the answer is one.
     pub fn error(&self) -> Option<&str> {
         self.header("x-socket2me-error")
     }
@@ -144,7 +144,7 @@ impl Answer {
     }
 }
 
-/// A request with all its bytes. Each header is a whole line without its end.
+/// Writes a whole request. Each header is a line without its end.
 pub fn request(method: &str, target: &str, headers: &[&str], body: Option<&[u8]>) -> Vec<u8> {
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: soak\r\n");
     for header in headers {
@@ -187,7 +187,7 @@ async fn head(reader: &mut Reader) -> Result<String> {
     }
 }
 
-/// Asks for a WebSocket.
+/// Writes the request for a WebSocket.
 pub fn upgrade(target: &str) -> Vec<u8> {
     let headers = [
         "Connection: Upgrade",
@@ -198,7 +198,7 @@ pub fn upgrade(target: &str) -> Vec<u8> {
     request("GET", target, &headers, None)
 }
 
-/// A frame as clients send it (RFC 6455, section 5.2), masked with zeros: it stays readable in a capture.
+/// Writes a client's frame (RFC 6455, section 5.2), masked with zeros so that it stays readable in a capture.
 pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(payload.len() + 14);
     frame.push(0x80 | opcode);
@@ -218,7 +218,7 @@ pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The next message of a WebSocket, or nothing when it is closed.
+/// Reads the next message of a WebSocket; `None` when the server has closed it.
 pub async fn message(reader: &mut Reader) -> Result<Option<Packet>> {
     loop {
         let (first, second) = (reader.read_u8().await?, reader.read_u8().await?);
@@ -226,10 +226,10 @@ pub async fn message(reader: &mut Reader) -> Result<Option<Packet>> {
             short @ 0..126 => u64::from(short),
             126 => u64::from(reader.read_u16().await?),
             127 => reader.read_u64().await?,
-            _ => return Err(strange("a masked frame of a server")),
+            _ => return Err(strange("a masked frame from a server")),
         };
         let length = usize::try_from(length).ok().filter(|&length| length <= LARGEST);
-        let mut payload = vec![0; length.ok_or_else(|| strange("a frame without measure"))?];
+        let mut payload = vec![0; length.ok_or_else(|| strange("a frame that is too large"))?];
         reader.read_exact(&mut payload).await?;
         match first {
             0x81 => {

@@ -1,8 +1,8 @@
-//! Witnesses: tunnels with honest ends and honest visitors, connected directly, in the midst of all the others. Nothing that
-//! others do may ever cost them an answer.
+//! Witnesses: tunnels with honest ends and honest visitors, connected directly, while the crowd attacks. Nothing that the
+//! crowd does may cost a witness an answer.
 //!
-//! What they ask for is small: up to 16 KiB are not taken from the memory that all share, and only so much is promised to
-//! everybody while others use that memory up.
+//! Witnesses ask only for small bodies: up to 16 KiB do not count against the shared memory, and only these are promised
+//! while others use that memory up.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use crate::question::{Question, Verdict};
 use crate::wire::{Connection, Route};
 use crate::world::{World, lock, new_token, refresh};
 
-/// The largest question or answer.
+/// The largest body of a question or an answer, in bytes.
 const LARGEST: usize = 6_000;
 
-/// How often tokens are refreshed, well within their life.
+/// Time between refreshes of a token, well within its life.
 const REFRESH: Duration = Duration::from_secs(4);
 
-/// How long an answer may take: the server's own limit ends it before.
+/// How long an answer may take; longer than the server's own timeout.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// An end of each kind, until told to stop: first the visitors, then the ends.
+/// Runs an end of each kind with a visitor, until told to stop; then the visitors end first, and the ends after them.
 pub async fn run(world: Arc<World>, mut rng: StdRng, stop: watch::Receiver<bool>) {
     let route = Route { from: Ipv4Addr::new(127, 0, 0, 2), to: world.server };
     let mut visitors = JoinSet::new();
@@ -61,7 +61,7 @@ pub async fn run(world: Arc<World>, mut rng: StdRng, stop: watch::Receiver<bool>
     ends.shutdown().await;
 }
 
-/// An end that stays.
+/// Keeps an end connected; a lost session is a fault.
 async fn stay(world: Arc<World>, token: String, kind: Kind, raw: bool, stop: watch::Receiver<bool>, mut rng: StdRng) {
     loop {
         let life = async {
@@ -81,9 +81,9 @@ async fn stay(world: Arc<World>, token: String, kind: Kind, raw: bool, stop: wat
     }
 }
 
-/// A visitor who gets an answer to every question.
+/// Asks questions, and expects the right answer to each.
 async fn visit(world: Arc<World>, token: String, route: Route, stop: watch::Receiver<bool>, mut rng: StdRng) {
-    // The end is on its way.
+    // Time for the end to connect.
     sleep(Duration::from_secs(2)).await;
     let mut connection = None;
     let mut refreshed = Instant::now();

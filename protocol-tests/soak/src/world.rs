@@ -1,4 +1,4 @@
-//! What all that runs here shares: where the server is, who holds which token, and what was counted.
+//! The state that all tasks share: the server's address, the tokens, and the counts.
 
 use std::collections::BTreeMap;
 use std::io::Result;
@@ -15,20 +15,20 @@ use crate::wire::{self, Connection, Route, strange};
 
 pub struct World {
     pub server: SocketAddr,
-    /// The proxy that has every fault.
+    /// The proxy that behaves like a bad network.
     pub proxy: SocketAddr,
     /// The crowd's tokens, by seat.
     board: Vec<Mutex<String>>,
-    /// Those of the witnesses, for intruders.
+    /// The witnesses' tokens, for intruders to attack.
     pub witnesses: Mutex<Vec<String>>,
     pub crowd: Tally,
     pub witness: Tally,
-    /// Sessions that opened, by what their ends were like.
+    /// Sessions that opened, by the character of their ends.
     pub ends: Mutex<BTreeMap<&'static str, u64>>,
     pub pests: AtomicU64,
 }
 
-/// What came of visits.
+/// The outcomes of visits.
 #[derive(Default)]
 pub struct Tally {
     pub right: AtomicU64,
@@ -38,13 +38,13 @@ pub struct Tally {
     /// Connections that broke off.
     pub broken: AtomicU64,
     pub wrong: AtomicU64,
-    /// The longest that an answer took, in milliseconds.
+    /// The longest time to an answer, in milliseconds.
     pub slowest: AtomicU64,
-    /// What was wrong, the first times.
+    /// The first complaints, as text.
     pub complaints: Mutex<Vec<String>>,
 }
 
-/// Complaints that are kept: who has read so many needs no more.
+/// Complaints that are kept; further ones only count.
 const COMPLAINTS: usize = 10;
 
 impl World {
@@ -61,7 +61,7 @@ impl World {
         }
     }
 
-    /// To the server directly, or through the proxy of faults.
+    /// Picks a route to the server: directly, or through the proxy.
     pub fn route(&self, rng: &mut StdRng) -> Route {
         let from = Ipv4Addr::new(127, 0, 1, rng.random_range(1..=4));
         Route { from, to: if rng.random_ratio(1, 3) { self.proxy } else { self.server } }
@@ -75,12 +75,12 @@ impl World {
         lock(&self.board[seat]).clone()
     }
 
-    /// The token of anybody.
+    /// Picks any seat's token.
     pub fn any_token(&self, rng: &mut StdRng) -> String {
         self.token_of(rng.random_range(0..self.board.len()))
     }
 
-    /// As visitors choose: some places are crowded.
+    /// Picks a token as visitors do: a sixth of the picks fall on the first four seats.
     pub fn wanted_token(&self, rng: &mut StdRng) -> String {
         if rng.random_ratio(1, 6) {
             self.token_of(rng.random_range(0..self.board.len().min(4)))
@@ -140,6 +140,6 @@ async fn get(route: Route, target: &str) -> Result<String> {
 }
 
 pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Whatever panicked elsewhere left a count or a text behind, both whole.
+    // A panic elsewhere cannot leave half a count or half a text behind.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,11 +3,12 @@
 use super::*;
 
 /// The packet of an event that wants the ack of this id.
-fn event(namespace: &str, id: u64) -> (Encoded, Option<(AckId, ())>) {
+fn event(namespace: &str, id: u64) -> (Encoded, Option<Awaited<()>>) {
     let namespace = Namespace::new(namespace.into()).expect("a namespace");
     let id = AckId::new(id).expect("an id");
-    let packet = Encoded::event(&namespace, Some(id), Vec::new(), Room::Own(9), |json| json.push_str(r#"["event"]"#));
-    (packet, Some((id, ())))
+    let mut packet = Encoded::begin(&namespace, Some(id), Vec::new(), Space::New(9));
+    packet.json().push_str(r#"["event"]"#);
+    (packet.finish(), Some(Awaited { waiter: (), timeout: Duration::from_secs(5) }))
 }
 
 fn emit(socket: &Socket<TestHost>, id: u64) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::command::{Reservation, Unreserved};
+use super::command::Reservation;
 use super::host::{HostCommand, Order};
 use super::*;
 use crate::proto::engine_io::Frame;

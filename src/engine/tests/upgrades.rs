@@ -52,10 +52,10 @@ impl PollingClient {
     }
 }
 
-type Reserved = Result<Reservation<HostCommand<TestHost>>, Unreserved>;
+type Reserved = Result<Reservation<HostCommand<TestHost>>, UpgradeError>;
 
 fn is_occupied(reserved: &Reserved) -> bool {
-    matches!(reserved, Err(Unreserved::Occupied))
+    matches!(reserved, Err(UpgradeError::NoPlace))
 }
 
 #[tokio::test]

@@ -1,5 +1,10 @@
-//! The WebSocket transport: the HTTP upgrade, frames in and out, and a proper end.
+//! WebSockets: the HTTP upgrade, messages in and out, and the closing handshake (RFC 6455).
+//!
+//! - [`handshake`]: the upgrade of a request
+//! - this file: one WebSocket
+//! - `writer`: frames on their way to the peer
 
+mod handshake;
 mod writer;
 
 use std::future::{Future, poll_fn};
@@ -10,85 +15,120 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use base64::Engine as _;
 use bytes::{BufMut as _, Bytes};
 use bytestring::ByteString;
 use futures::FutureExt as _;
-use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, StatusCode};
-use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::io::poll_read_buf;
 
-use crate::net::body;
-use crate::net::budget::{Budget, Held};
-use crate::net::buffers;
-use crate::net::connection::Guarded;
-use crate::net::reply::{self, Reply};
-use crate::net::websocket::writer::Outgoing;
-use crate::proto::engine_io::{CloseReason, Frame};
-use crate::proto::exchange::headers::names;
-use crate::proto::websocket::{Item, Opcode, Reader, Violation};
+pub use self::handshake::{Handshake, is_upgrade};
+use self::writer::Outgoing;
+use crate::net::budget::{Budget, Memory};
+use crate::net::buffers::{BUFFER_SIZE, Buffer};
+use crate::net::connection::Connection;
+use crate::net::reply::Reply;
+use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation};
 
-/// Frames are taken until this many bytes wait, and written together, at the latest when there are no more.
+/// Bytes that wait before they are written while more frames come. All that waits is written together at the latest when
+/// there are no more frames.
 const WRITE_BUFFER: usize = 32 << 10;
 
-/// So much room for what is to come of a message, in times what has come, and up to 2 MiB are moved once: the first read takes
-/// 64 KiB. When memory is scarce it is as much as has come.
+/// While less than a quarter of the shared memory is in use, room is reserved for this many times the bytes received so far, so
+/// a message of up to 2 MiB is reallocated once: the first read takes 64 KiB. Otherwise as much is reserved as has arrived.
 const GROWTH: usize = 31;
 
-/// A message over the limit, but not by more than this factor, is read and dropped, so that it costs one exchange. Beyond
-/// it the connection is closed with 1009.
+/// A message over the limit, but within this many times the limit, is read and dropped, so that it costs one exchange. Beyond
+/// it the WebSocket is closed with 1009.
 const OVERSIZE_FACTOR: usize = 4;
 
-/// How long a peer may take to hear that the connection is over.
+/// How long a peer may take to answer a close frame.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// The server stops (RFC 6455, section 7.4.1).
-const GOING_AWAY: u16 = 1001;
-
-/// The server has no room now, and the client may come again (the registry of RFC 6455).
+/// The close code for a server without room, which the client may try again later (IANA's registry for RFC 6455).
 const TRY_AGAIN: u16 = 1013;
 
-/// What a WebSocket has to say.
+/// What a WebSocket may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The largest message, in bytes. A larger one is [`Received::Oversized`], and one of more than four times this size ends
+    /// the WebSocket with 1009.
+    pub max_message: usize,
+    /// The memory against which a message is counted while it arrives. One message may hold a quarter of it; beyond that, or
+    /// when too little is left, the WebSocket ends with 1013.
+    pub memory: Arc<Budget>,
+}
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// A text message, which is UTF-8.
+    Text(ByteString),
+    /// A binary message.
+    Binary(Bytes),
+}
+
+/// What a WebSocket received.
 #[derive(Debug)]
 pub enum Received {
-    /// A message.
-    Frame(Frame),
-    /// A message over the limit; the start of its text.
+    /// A whole message.
+    Message(Message),
+    /// A message over the limit, which was dropped as it arrived; the start of its text, if it is text.
     Oversized(Option<ByteString>),
-    /// It is over, and this code tells the peer why.
-    Ended(CloseReason, Option<u16>),
+    /// The end: nothing more is received.
+    Ended(Ended),
+}
+
+/// How a WebSocket ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The peer sent a close frame, which is answered.
+    Closed,
+    /// The peer closed the connection without a close frame.
+    Gone,
+    /// The connection failed.
+    Failed,
+    /// The peer broke the protocol, or sent far too large a message.
+    Violation(Violation),
+    /// A message has no room in memory.
+    NoMemory,
+}
+
+impl Ended {
+    /// Returns the code that the close frame to the peer should have, for [`WebSocket::farewell`].
+    #[must_use]
+    pub fn close_code(self) -> Option<u16> {
+        match self {
+            Self::Closed | Self::Gone | Self::Failed => None,
+            Self::Violation(violation) => Some(violation.code()),
+            Self::NoMemory => Some(TRY_AGAIN),
+        }
+    }
 }
 
 /// The peer cannot be reached any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lost;
 
-/// A WebSocket of the server's side.
+/// The server's side of a WebSocket.
 #[derive(Debug)]
 pub struct WebSocket {
-    socket: Guarded,
+    socket: Connection,
     reader: Reader,
-    /// Bytes that were read, and how many of them were looked at.
-    input: Vec<u8>,
-    looked_at: usize,
+    /// Bytes that were read.
+    input: Buffer,
+    /// How many bytes of the input were handed to the reader.
+    input_at: usize,
     outgoing: Outgoing,
-    /// Our close frame is on its way.
+    /// A close frame was queued.
     has_closed: bool,
     /// The peer's close frame has come: it says nothing more.
     is_closed: bool,
-    /// The memory of all, of which a message that gathers gets a quarter at the most.
-    memory: Arc<Budget>,
-    held: Option<Held>,
-}
-
-/// Whether a request asks for a WebSocket.
-pub fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers.get_all(header::UPGRADE).iter().any(|value| names(value.as_bytes(), "websocket"))
+    /// The memory that all messages share.
+    budget: Arc<Budget>,
+    /// The memory of the message that arrives.
+    memory: Memory,
 }
 
 /// Answers a request for a WebSocket: 101, or what is wrong with it. `then` is called once the connection has changed
@@ -99,168 +139,127 @@ pub fn accept(
     memory: Arc<Budget>,
     then: impl FnOnce(Option<WebSocket>) + Send + 'static,
 ) -> Reply {
-    let accept = match accept_key(head) {
-        Ok(accept) => accept,
+    match Handshake::parse(head) {
+        Ok(handshake) => {
+            let (reply, websocket) = handshake.accept(head, Limits { max_message: max_payload, memory });
+            tokio::spawn(async move { then(websocket.await) });
+            reply
+        }
         Err(reply) => {
             then(None);
-            return *reply;
+            *reply
         }
-    };
-    let upgrade = head.extensions.remove::<OnUpgrade>();
-    tokio::spawn(async move {
-        let websocket = match upgrade {
-            Some(upgrade) => match upgrade.await {
-                Ok(upgraded) => WebSocket::from_upgraded(upgraded, max_payload, memory),
-                // The peer was gone before the 101 reached it.
-                Err(_) => None,
-            },
-            None => None,
-        };
-        then(websocket);
-    });
-    let mut reply = reply::empty(StatusCode::SWITCHING_PROTOCOLS);
-    let headers = reply.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    reply
-}
-
-/// Checks the handshake (RFC 6455, section 4.2.1) and makes its answer.
-fn accept_key(head: &Parts) -> Result<HeaderValue, Box<Reply>> {
-    let headers = &head.headers;
-    let refuse =
-        |message: &'static str| Box::new(reply::text(StatusCode::BAD_REQUEST, "text/plain; charset=utf-8", message));
-    if head.method != Method::GET {
-        return Err(refuse("a WebSocket is asked for with GET"));
     }
-    if !headers.get_all(header::CONNECTION).iter().any(|value| names(value.as_bytes(), "upgrade")) {
-        return Err(refuse("the header Connection must name Upgrade"));
-    }
-    if headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
-        let mut reply = refuse("the header Sec-WebSocket-Version must be 13");
-        reply.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        return Err(reply);
-    }
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
-    let decoded = base64::engine::general_purpose::STANDARD.decode(key);
-    if !decoded.is_ok_and(|bytes| bytes.len() == 16) {
-        return Err(refuse("the header Sec-WebSocket-Key must be base64 of 16 bytes"));
-    }
-    HeaderValue::try_from(derive_accept_key(key)).map_err(|_| refuse("the header Sec-WebSocket-Key is wrong"))
 }
 
 impl WebSocket {
-    fn from_upgraded(upgraded: hyper::upgrade::Upgraded, max_payload: usize, memory: Arc<Budget>) -> Option<Self> {
-        // The only kind of connection the server makes; see `http`.
-        let parts = upgraded.downcast::<TokioIo<Guarded>>().ok()?;
-        let mut socket = parts.io.into_inner();
-        let outgoing = Outgoing::behind(socket.switch());
+    fn from_upgraded(upgraded: hyper::upgrade::Upgraded, limits: Limits) -> Option<Self> {
+        // The only kind of connection that the listener makes.
+        let parts = upgraded.downcast::<TokioIo<Connection>>().ok()?;
+        let read_limits =
+            ReadLimits { message: limits.max_message, oversized: limits.max_message.saturating_mul(OVERSIZE_FACTOR) };
         Some(Self {
-            socket,
-            reader: Reader::new(max_payload, max_payload.saturating_mul(OVERSIZE_FACTOR)),
-            input: parts.read_buf.to_vec(),
-            looked_at: 0,
-            outgoing,
+            socket: parts.io.into_inner(),
+            reader: Reader::new(read_limits),
+            input: parts.read_buf.to_vec().into(),
+            input_at: 0,
+            outgoing: Outgoing::default(),
             has_closed: false,
             is_closed: false,
-            memory,
-            held: None,
+            budget: limits.memory,
+            memory: Memory::default(),
         })
     }
 
-    /// The next thing it says. After [`Received::Ended`] nothing more is asked of it but its farewell.
+    /// Receives what comes next. After [`Received::Ended`] only [`Self::farewell`] may be called.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
         loop {
-            let mut unread = &self.input[self.looked_at..];
+            let mut unread = &self.input[self.input_at..];
             let item = self.reader.read(&mut unread);
-            self.looked_at = self.input.len() - unread.len();
+            self.input_at = self.input.len() - unread.len();
             let frame = match item {
-                Ok(Some(Item::Text(text))) => Received::Frame(Frame::Text(text)),
-                Ok(Some(Item::Binary(data))) => Received::Frame(Frame::Binary(data)),
+                Ok(Some(Item::Text(text))) => Received::Message(Message::Text(text)),
+                Ok(Some(Item::Binary(data))) => Received::Message(Message::Binary(data)),
                 Ok(Some(Item::Oversized(start))) => Received::Oversized(start),
                 Ok(Some(Item::Ping(payload))) => {
                     self.outgoing.push_pong(payload);
                     continue;
                 }
                 Ok(Some(Item::Pong)) => continue,
-                Ok(Some(Item::Close(code))) => {
+                Ok(Some(Item::Close { code, .. })) => {
                     self.is_closed = true;
                     self.close(code);
-                    return Poll::Ready(Received::Ended(CloseReason::TransportClose, None));
+                    return Poll::Ready(Received::Ended(Ended::Closed));
                 }
                 Ok(None) if !self.has_memory() => {
                     tracing::warn!("no memory for a message: its session is closed");
-                    return Poll::Ready(Received::Ended(CloseReason::TransportError, Some(TRY_AGAIN)));
+                    return Poll::Ready(Received::Ended(Ended::NoMemory));
                 }
                 Ok(None) => match ready!(self.poll_read(cx)) {
-                    Ok(0) => return Poll::Ready(Received::Ended(CloseReason::TransportClose, None)),
+                    Ok(0) => return Poll::Ready(Received::Ended(Ended::Gone)),
                     Ok(_) => continue,
-                    Err(_) => return Poll::Ready(Received::Ended(CloseReason::TransportError, None)),
+                    Err(_) => return Poll::Ready(Received::Ended(Ended::Failed)),
                 },
                 Err(violation) => {
                     if violation == Violation::TooLarge {
                         tracing::warn!("a message is far over --max-payload: its session is closed");
                     }
-                    return Poll::Ready(Received::Ended(CloseReason::TransportError, Some(violation.code())));
+                    return Poll::Ready(Received::Ended(Ended::Violation(violation)));
                 }
             };
-            // It is counted where it goes.
-            self.held = None;
+            // From here on, the session counts it.
+            self.memory.clear();
             return Poll::Ready(frame);
         }
     }
 
-    /// Reads where nothing is left to look at: the rest of a long frame to its place, anything else to a buffer.
+    /// Reads from the socket once all input was handed on: the rest of a long frame straight to its message, anything else to a
+    /// buffer of the thread.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        buffers::give_back(mem::take(&mut self.input));
-        self.looked_at = 0;
-        if let Some(mut room) = self.reader.room() {
-            let read = ready!(poll_read_buf(Pin::new(&mut self.socket), cx, &mut room))?;
-            self.reader.took(read);
-            return Poll::Ready(Ok(read));
+        self.input = Buffer::default();
+        self.input_at = 0;
+        if let Some(mut direct) = self.reader.direct() {
+            return poll_read_buf(Pin::new(&mut self.socket), cx, &mut direct.space());
         }
-        let mut buffer = buffers::lend();
-        let read = poll_read_buf(Pin::new(&mut self.socket), cx, &mut (&mut buffer).limit(buffers::SIZE));
+        let mut buffer = Buffer::take();
+        let read = poll_read_buf(Pin::new(&mut self.socket), cx, &mut (&mut *buffer).limit(BUFFER_SIZE));
         if matches!(read, Poll::Ready(Ok(1..))) {
             self.input = buffer;
-        } else {
-            buffers::give_back(buffer);
         }
         read
     }
 
-    /// What gathers is taken from the memory that all share, and the room for more of it.
+    /// Reserves room for what comes next, and counts the message with its room. Returns false when there is no memory for it.
     fn has_memory(&mut self) -> bool {
-        let is_plenty = self.memory.used() < self.memory.limit() / 4;
+        let is_plenty = self.budget.used() < self.budget.share();
         self.reader.reserve(if is_plenty { GROWTH } else { 1 });
         let bytes = self.reader.buffered_bytes();
-        if bytes > self.memory.limit() / 4 {
-            self.memory.refuse();
+        if bytes > self.budget.share() {
+            self.budget.count_refusal();
             return false;
         }
-        body::count(&mut self.held, bytes, &self.memory)
+        self.memory.resize(bytes, &self.budget)
     }
 
-    /// Whether it takes a frame now. Pending means that the peer does not read what it was sent.
+    /// Completes when a message may be queued. Pending while the peer does not read what it was sent.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
         if self.unsent_bytes() < WRITE_BUFFER { Poll::Ready(Ok(())) } else { self.poll_flush(cx) }
     }
 
-    /// Takes a frame, after `poll_ready` said so.
-    pub fn queue(&mut self, frame: Frame) {
-        match frame {
-            Frame::Text(text) => self.outgoing.push(Opcode::Text, text.into_bytes()),
-            Frame::Binary(data) => self.outgoing.push(Opcode::Binary, data),
+    /// Queues a message, after [`Self::poll_ready`] completed.
+    pub fn queue(&mut self, message: Message) {
+        match message {
+            Message::Text(text) => self.outgoing.push(Opcode::Text, text.into_bytes()),
+            Message::Binary(data) => self.outgoing.push(Opcode::Binary, data),
         }
     }
 
-    /// Sends everything that was taken.
+    /// Writes everything that was queued.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
         self.outgoing.poll_write(&mut self.socket, cx).map_err(|_| Lost)
     }
 
-    /// The bytes that were taken and that the peer has not.
+    /// Returns how many bytes were queued and are not written yet.
     pub fn unsent_bytes(&self) -> usize {
         self.outgoing.bytes()
     }
@@ -272,7 +271,7 @@ impl WebSocket {
         }
     }
 
-    /// Closes the WebSocket, with a code or without one; see [`Self::goodbye`], of which a task of its own does the rest.
+    /// Closes the WebSocket, with a code or without one, as [`Self::goodbye`] does. What is left to do, a task of its own does.
     pub fn farewell(self, code: Option<u16>) {
         if let Some(rest) = self.goodbye(code) {
             tokio::spawn(rest);
@@ -283,11 +282,11 @@ impl WebSocket {
     /// for a task to do: to write what is left and to wait for the peer's close frame, for up to two seconds.
     pub fn goodbye(mut self, code: Option<u16>) -> Option<impl Future<Output = ()> + Send + 'static> {
         self.close(code);
-        // What was read is dropped here, and with it its part of the memory: others wait for that.
+        // The message that was arriving is dropped here and gives its memory back.
         let Self { mut socket, mut outgoing, is_closed, .. } = self;
         let sent = poll_fn(|cx| outgoing.poll_write(&mut socket, cx)).now_or_never();
         if is_closed && sent.is_some() {
-            // Both have said goodbye, and it is the server that closes first (RFC 6455, section 7.1.1).
+            // Both have sent a close frame, and the server closes the connection first (RFC 6455, section 7.1.1).
             return None;
         }
         Some(async move {
@@ -301,19 +300,5 @@ impl WebSocket {
             };
             let _ = tokio::time::timeout(FAREWELL, goodbye).await;
         })
-    }
-}
-
-/// The code that tells a client why its session ended: none unless it helps.
-pub fn close_code(reason: CloseReason) -> Option<u16> {
-    match reason {
-        CloseReason::ServerShuttingDown => Some(GOING_AWAY),
-        CloseReason::TransportError
-        | CloseReason::TransportClose
-        | CloseReason::PingTimeout
-        | CloseReason::ParseError
-        | CloseReason::ForcedClose
-        | CloseReason::ForcedServerClose
-        | CloseReason::Overflow => None,
     }
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
-use crate::net::buffers;
+use crate::net::buffers::Buffer;
 use crate::proto::websocket::{Opcode, write_head};
 
 /// A payload up to this size, in bytes, is copied behind its head, which costs less than a place of its own.
@@ -32,7 +32,7 @@ const MAX_PONGS: usize = 4 << 10;
 pub(super) struct Outgoing {
     pieces: VecDeque<Bytes>,
     /// Small frames, and heads, behind the pieces. It is lent by the thread, and given back before the task waits.
-    tail: Vec<u8>,
+    tail: Buffer,
     bytes: usize,
     /// What was written of the first piece, or of the tail where there is none, in bytes.
     sent: usize,
@@ -42,11 +42,6 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Bytes that go before all frames.
-    pub(super) fn behind(head: Vec<u8>) -> Self {
-        Self { bytes: head.len(), pieces: VecDeque::from([Bytes::from(head)]), ..Self::default() }
-    }
-
     /// The memory of what waits, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -55,7 +50,7 @@ impl Outgoing {
     /// Takes a whole message, or a control frame.
     pub(super) fn push(&mut self, opcode: Opcode, payload: Bytes) {
         if self.tail.capacity() == 0 {
-            self.tail = buffers::lend();
+            self.tail = Buffer::take();
         }
         let before = self.tail.len();
         write_head(opcode, payload.len(), &mut self.tail);
@@ -104,7 +99,7 @@ impl Outgoing {
                 None => break,
             }
         }
-        buffers::give_back(mem::take(&mut self.tail));
+        self.tail = Buffer::default();
         // What was large once need not stay so.
         self.pieces = VecDeque::new();
         Poll::Ready(Ok(()))
@@ -116,7 +111,7 @@ impl Outgoing {
             return to.poll_write(cx, &self.tail[self.sent..]);
         }
         let mut slices = [IoSlice::new(&[]); PIECES];
-        let pieces = self.pieces.iter().map(|piece| &**piece).chain([&*self.tail]);
+        let pieces = self.pieces.iter().map(|piece| &**piece).chain([&**self.tail]);
         let mut count = 0;
         for (slice, piece) in slices.iter_mut().zip(pieces) {
             *slice = IoSlice::new(if count == 0 { &piece[self.sent..] } else { piece });
@@ -136,7 +131,7 @@ impl Outgoing {
         } else {
             self.pieces.push_back(Bytes::copy_from_slice(&self.tail));
         }
-        buffers::give_back(mem::take(&mut self.tail));
+        self.tail = Buffer::default();
     }
 
     /// A piece holds its memory until all of it is written, and counts until then.

@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 
 use super::jsonp::Jsonp;
-use super::{Revision, Sid, Transport};
+use super::revision::Revision;
+use super::sid::Sid;
+use super::transport::{BinaryAs, Transport};
 
 /// The methods that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,18 +38,9 @@ pub enum Request {
     /// Brings packets.
     Post(Target),
     /// Brings a WebSocket to a session that polls.
-    Attach(Target, BinaryAs),
-    /// Fits no session, for this reason; which a session that does not exist comes before.
-    Misfit(Target, Rejection),
-}
-
-/// How binary messages travel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BinaryAs {
-    /// As binary frames on a WebSocket; in a polling body of revision 3 as bytes, of revision 4 always as text.
-    Frames,
-    /// As text, in base64, for a client that said `b64=1`, and in JSONP.
-    Base64,
+    Upgrade(Target, BinaryAs),
+    /// Names a session but cannot be served. If the session does not exist, that error takes precedence.
+    Mismatch(Target, Rejection),
 }
 
 /// The session that a request names.
@@ -124,24 +117,24 @@ impl Request {
     /// In the order of the reference: transport (0), JSONP without a number (3), session id (1); without an id the method
     /// (2), a WebSocket without upgrade (3), and last the revision (5).
     pub fn parse(method: Method, query: &str, upgrade: bool) -> Result<Self, Rejection> {
-        let words = Words::parse(query);
-        let transport = match words.transport.as_deref() {
+        let parameters = Parameters::parse(query);
+        let transport = match parameters.transport.as_deref() {
             Some("polling") => Transport::Polling,
             Some("websocket") => Transport::WebSocket,
             Some(_) | None => return Err(Rejection::TransportUnknown),
         };
-        let jsonp = match (transport, words.jsonp.as_deref()) {
+        let jsonp = match (transport, parameters.jsonp.as_deref()) {
             (Transport::Polling, Some(number)) => Some(Jsonp::parse(number).ok_or(Rejection::BadRequest)?),
             (Transport::Polling | Transport::WebSocket, _) => None,
         };
-        let binary = match words.base64.as_deref() {
+        let binary = match parameters.base64.as_deref() {
             Some("1" | "true") => BinaryAs::Base64,
             Some(_) | None if jsonp.is_some() => BinaryAs::Base64,
             Some(_) | None => BinaryAs::Frames,
         };
-        let revision = words.revision.as_deref();
+        let revision = parameters.revision.as_deref();
         // An empty `sid` is none, as in the reference; a malformed one is a session that nobody has.
-        let Some(sid) = words.sid.filter(|sid| !sid.is_empty()) else {
+        let Some(sid) = parameters.sid.filter(|sid| !sid.is_empty()) else {
             if method != Method::Get {
                 return Err(Rejection::BadHandshakeMethod);
             }
@@ -155,20 +148,20 @@ impl Request {
         let sid = Sid::parse(&sid).ok_or(Rejection::SessionUnknown)?;
         let target = Target { sid, revision: Revision::parse(revision.unwrap_or("3")), jsonp };
         match (transport, method, upgrade) {
-            (Transport::WebSocket, Method::Get, true) => Ok(Self::Attach(target, binary)),
+            (Transport::WebSocket, Method::Get, true) => Ok(Self::Upgrade(target, binary)),
             (Transport::Polling, Method::Get, false) => Ok(Self::Poll(target)),
             (Transport::Polling, Method::Post, false) => Ok(Self::Post(target)),
-            (_, Method::Other, _) => Ok(Self::Misfit(target, Rejection::MethodNotAllowed)),
+            (_, Method::Other, _) => Ok(Self::Mismatch(target, Rejection::MethodNotAllowed)),
             (Transport::WebSocket | Transport::Polling, Method::Get | Method::Post, _) => {
-                Ok(Self::Misfit(target, Rejection::BadRequest))
+                Ok(Self::Mismatch(target, Rejection::BadRequest))
             }
         }
     }
 }
 
-/// The parameters we know. Of a repeated one the last counts, as in Node; unknown ones are the application's.
+/// The parameters that Engine.IO knows. Of a repeated one the last counts, as in Node; unknown ones are the application's.
 #[derive(Default)]
-struct Words<'q> {
+struct Parameters<'q> {
     transport: Option<Cow<'q, str>>,
     revision: Option<Cow<'q, str>>,
     sid: Option<Cow<'q, str>>,
@@ -176,21 +169,21 @@ struct Words<'q> {
     jsonp: Option<Cow<'q, str>>,
 }
 
-impl<'q> Words<'q> {
+impl<'q> Parameters<'q> {
     fn parse(query: &'q str) -> Self {
-        let mut words = Self::default();
+        let mut parameters = Self::default();
         for (name, value) in pairs(query) {
             let slot = match &*name {
-                "transport" => &mut words.transport,
-                "EIO" => &mut words.revision,
-                "sid" => &mut words.sid,
-                "b64" => &mut words.base64,
-                "j" => &mut words.jsonp,
+                "transport" => &mut parameters.transport,
+                "EIO" => &mut parameters.revision,
+                "sid" => &mut parameters.sid,
+                "b64" => &mut parameters.base64,
+                "j" => &mut parameters.jsonp,
                 _ => continue,
             };
             *slot = Some(value);
         }
-        words
+        parameters
     }
 }
 
@@ -229,10 +222,10 @@ mod tests {
                 Request::Poll(_) => "poll",
                 Request::Post(Target { jsonp: Some(_), .. }) => "post jsonp",
                 Request::Post(_) => "post",
-                Request::Attach(_, BinaryAs::Frames) => "attach",
-                Request::Attach(_, BinaryAs::Base64) => "attach b64",
-                Request::Misfit(_, Rejection::BadRequest) => "bad request",
-                Request::Misfit(..) => "method not allowed",
+                Request::Upgrade(_, BinaryAs::Frames) => "upgrade",
+                Request::Upgrade(_, BinaryAs::Base64) => "upgrade b64",
+                Request::Mismatch(_, Rejection::BadRequest) => "bad request",
+                Request::Mismatch(..) => "method not allowed",
             });
             assert_eq!(found, expected, "{method:?} ?{query} upgrade {upgrade}");
         };
@@ -255,14 +248,14 @@ mod tests {
         check(Post, "EIO=4&transport=polling&j=0&sid=SID", false, Ok("post jsonp"));
         check(Get, "EIO=4&transport=polling&sid=SID", false, Ok("poll"));
         check(Post, "EIO=4&transport=polling&sid=SID", false, Ok("post"));
-        check(Get, "EIO=4&transport=websocket&sid=SID", true, Ok("attach"));
+        check(Get, "EIO=4&transport=websocket&sid=SID", true, Ok("upgrade"));
         check(Get, "", false, Err(R::TransportUnknown));
         check(Post, "sid=SID&EIO=4", false, Err(R::TransportUnknown));
         check(Get, "EIO=4&transport=webtransport", false, Err(R::TransportUnknown));
         check(Get, "EIO=4&transport=constructor", true, Err(R::TransportUnknown));
         check(Get, "EIO=4&transport=polling&sid=__proto__", false, Err(R::SessionUnknown));
         check(Get, "transport=polling&sid=x", false, Err(R::SessionUnknown));
-        check(Get, "EIO=4&transport=websocket&sid=SID&b64=1", true, Ok("attach b64"));
+        check(Get, "EIO=4&transport=websocket&sid=SID&b64=1", true, Ok("upgrade b64"));
         check(Get, "EIO=4&transport=websocket&sid=SID", false, Ok("bad request"));
         check(Get, "EIO=4&transport=polling&sid=SID", true, Ok("bad request"));
         check(Post, "EIO=4&transport=websocket&sid=SID", false, Ok("bad request"));

@@ -1,4 +1,4 @@
-//! What a request's body is to the end (PROTOCOL.md, "Bodies").
+//! The forms in which an end gets a request's body (PROTOCOL.md, "The request event").
 
 use std::fmt;
 
@@ -10,22 +10,22 @@ use super::options::EndOptions;
 use super::query::{self, Node};
 use crate::proto::json;
 
-/// A body, in the form in which the end gets it.
+/// A request's body, in the form in which the end gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// No body: `{}`, as in the original.
+    /// No body, or an empty one. The end gets `{}`, as from the original.
     Absent,
-    /// JSON that was checked, and stays as it was written.
+    /// JSON: checked, and passed on as it was written.
     Json(ByteString),
-    /// A form.
+    /// A form (`application/x-www-form-urlencoded`), which becomes an object as a query does.
     Form(Node),
-    /// Text.
+    /// Text in UTF-8, which becomes a string.
     Text(ByteString),
-    /// Everything else, and in raw mode everything: the exact bytes, as an attachment.
+    /// The exact bytes, as a binary attachment: any other body, and in raw mode every body.
     Bytes(Bytes),
 }
 
-/// A body that says it is JSON and is not. The visitor's fault.
+/// A body is declared as JSON and is not JSON: the visitor's fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidBody(String);
 
@@ -37,9 +37,10 @@ impl fmt::Display for InvalidBody {
 
 impl std::error::Error for InvalidBody {}
 
-/// The byte order mark, which some senders put in front of UTF-8 and JSON does not have.
+/// The byte order mark in UTF-8. Some senders put it in front of JSON, where it may not stand (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// What the headers say a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Json,
@@ -49,10 +50,10 @@ enum Form {
 }
 
 impl Body {
-    /// Decides by the headers what the bytes are.
+    /// Makes a body of its bytes, as the request's headers and the end's options say.
     ///
     /// # Errors
-    /// When they should be JSON and are not.
+    /// Fails if the headers declare JSON and the bytes are not UTF-8 or not JSON.
     pub fn detect(headers: &HeaderMap, bytes: Bytes, options: EndOptions) -> Result<Self, InvalidBody> {
         if options.raw_body {
             return Ok(Self::Bytes(bytes));
@@ -79,7 +80,8 @@ impl Body {
     }
 }
 
-/// What the headers say the bytes are. An encoded body, or one in another character set, is left to the end.
+/// Returns what the headers say the body is. A body with a `Content-Encoding`, or in a character set other than UTF-8 or ASCII,
+/// is left to the end as bytes.
 fn form(headers: &HeaderMap) -> Form {
     let plain = |encoding: &[u8]| encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity");
     if !headers.get(header::CONTENT_ENCODING).is_none_or(|value| plain(value.as_bytes())) {
@@ -116,11 +118,12 @@ fn media_type_form(media_type: &str) -> Form {
     }
 }
 
+/// Returns the `charset` among the parameters of a `Content-Type`, in lower case.
 fn charset(parameters: &str) -> Option<String> {
     parameters.split(';').find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
-        let right = name.trim().eq_ignore_ascii_case("charset");
-        right.then(|| value.trim().trim_matches('"').to_ascii_lowercase())
+        let is_charset = name.trim().eq_ignore_ascii_case("charset");
+        is_charset.then(|| value.trim().trim_matches('"').to_ascii_lowercase())
     })
 }
 
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn goes_by_the_content_type() {
+    fn the_content_type_decides_the_form() {
         let json = |text: &'static str| Ok(Body::Json(ByteString::from_static(text)));
         let text = |text: &'static str| Ok(Body::Text(ByteString::from_static(text)));
         let bytes = |data: &'static [u8]| Ok(Body::Bytes(Bytes::from_static(data)));
@@ -164,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn says_where_json_goes_wrong() {
+    fn an_error_says_where_json_goes_wrong() {
         let error = detect("application/json", b"{\"a\":}").unwrap_err();
         assert_eq!(error.to_string(), "the body is declared as JSON and is not JSON at byte 5");
         assert!(detect("application/json", b"\"\xff\"").is_err());
     }
 
     #[test]
-    fn leaves_an_encoded_body_alone() {
+    fn an_encoded_body_stays_bytes() {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_mode_touches_nothing() {
+    fn in_raw_mode_every_body_stays_bytes() {
         let raw = EndOptions { raw_body: true, raw_headers: false };
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,10 +1,10 @@
-//! Which headers pass the relay, and how their values are text (RFC 9110, sections 5.5 and 7.6.1).
-
-use std::borrow::Cow;
+//! Which headers pass the relay (PROTOCOL.md, "Headers"; RFC 9110, section 7.6.1).
 
 use http::header::{self, GetAll, HeaderMap, HeaderName, HeaderValue};
 
-/// Headers that belong to one connection and not to the message.
+use crate::proto::headers::list_contains;
+
+/// Tells whether a header belongs to one connection and not to the message (RFC 9110, section 7.6.1).
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -20,8 +20,8 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Headers by which one response would decide for its whole origin, where all tunnels of a server are: the others' pages,
-/// storage and requests are not one end's to touch.
+/// Tells whether a header would decide for the whole origin of a response. All tunnels of a server share one origin, and no end
+/// may touch the pages, storage and requests of another tunnel.
 fn is_origin_wide(name: &str) -> bool {
     matches!(
         name,
@@ -35,23 +35,23 @@ fn is_origin_wide(name: &str) -> bool {
     )
 }
 
-/// Headers with this prefix are the relay's own: an end cannot set them.
+/// The prefix of the relay's own headers, which no end can set.
 const OWN_PREFIX: &str = "x-socket2me-";
 
-/// Whether an end may set this header, as far as it is not of the connection.
+/// Tells whether an end may set a header. Those that belong to a connection are [`HopByHop`]'s to refuse.
 #[must_use]
-pub fn is_ends_own(name: &HeaderName) -> bool {
+pub fn end_may_set(name: &HeaderName) -> bool {
     !is_origin_wide(name.as_str()) && !name.as_str().starts_with(OWN_PREFIX)
 }
 
-/// Decides for one message which of its headers end here.
+/// The headers of one message that belong to its connection, and so are not passed on.
 #[derive(Debug)]
 pub struct HopByHop<'m> {
     connection: Option<GetAll<'m, HeaderValue>>,
 }
 
 impl<'m> HopByHop<'m> {
-    /// Looks at the message's `Connection`, which may name more.
+    /// Reads the message's `Connection`, which may name more such headers.
     #[must_use]
     pub fn of(headers: &'m HeaderMap) -> Self {
         let connection = headers.get_all(header::CONNECTION);
@@ -61,37 +61,12 @@ impl<'m> HopByHop<'m> {
         Self { connection: (!connection.iter().all(names_no_header)).then_some(connection) }
     }
 
-    /// Whether this header ends here.
+    /// Tells whether a header belongs to the connection.
     #[must_use]
     pub fn contains(&self, name: &HeaderName) -> bool {
-        let is_named = |value: &HeaderValue| names(value.as_bytes(), name.as_str());
+        let is_named = |value: &HeaderValue| list_contains(value.as_bytes(), name.as_str());
         is_hop_by_hop(name.as_str()) || self.connection.as_ref().is_some_and(|all| all.iter().any(is_named))
     }
-}
-
-/// Whether a comma-separated list holds a name, in any case.
-#[must_use]
-pub fn names(list: &[u8], name: &str) -> bool {
-    list.split(|&byte| byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
-}
-
-/// A value as text the way Node reads it: each byte a character of ISO 8859-1, so that no byte is lost.
-#[must_use]
-pub fn value_to_text(value: &HeaderValue) -> Cow<'_, str> {
-    match value.to_str() {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(value.as_bytes().iter().map(|&byte| char::from(byte)).collect()),
-    }
-}
-
-/// Text as a value, the way back. `None` for what HTTP cannot carry: other characters, line ends, NUL.
-#[must_use]
-pub fn text_to_value(text: &str) -> Option<HeaderValue> {
-    if text.is_ascii() {
-        return HeaderValue::from_str(text).ok();
-    }
-    let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
-    HeaderValue::from_bytes(&bytes.ok()?).ok()
 }
 
 #[cfg(test)]
@@ -99,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stops_what_belongs_to_the_connection() {
+    fn headers_of_the_connection_are_not_passed_on() {
         let mut headers = HeaderMap::new();
         headers.append(header::CONNECTION, HeaderValue::from_static("close, X-One"));
         headers.append(header::CONNECTION, HeaderValue::from_static("x-two"));
@@ -120,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_does_not_speak_for_the_origin_or_the_relay() {
+    fn an_end_cannot_set_headers_of_the_origin_or_the_relay() {
         for (name, own) in [
             ("service-worker-allowed", false),
             ("clear-site-data", false),
@@ -132,17 +107,7 @@ mod tests {
             ("set-cookie", true),
             ("content-security-policy", true),
         ] {
-            assert_eq!(is_ends_own(&HeaderName::from_static(name)), own, "{name}");
-        }
-    }
-
-    #[test]
-    fn values_are_latin_1_both_ways() {
-        let bytes: Vec<u8> = (0x20..=0x7e).chain(0x80..=0xff).collect();
-        let value = HeaderValue::from_bytes(&bytes).unwrap();
-        assert_eq!(text_to_value(&value_to_text(&value)), Some(value));
-        for text in ["€", "a\r\nb: c", "\0", "日本"] {
-            assert_eq!(text_to_value(text), None, "{text:?}");
+            assert_eq!(end_may_set(&HeaderName::from_static(name)), own, "{name}");
         }
     }
 }

@@ -4,7 +4,7 @@
 //! - [`body`]: what a request's body is to the end
 //! - [`request`]: the event `request`
 //! - [`response`]: an ack as an HTTP response
-//! - [`headers`]: which headers pass, and how they are text
+//! - [`headers`]: which headers pass
 //! - [`query`]: query strings and forms, as the npm package qs reads them
 
 pub mod body;

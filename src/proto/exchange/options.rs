@@ -4,20 +4,20 @@ use bytestring::ByteString;
 
 use crate::proto::json;
 
-/// An end's choices. The default is what the original gives to everybody.
+/// The options of an end. The default is what the original does for every end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EndOptions {
-    /// `body: 'raw'`: every body comes as its exact bytes. Signatures of webhooks need them.
+    /// `body: 'raw'`: the end gets every body as its exact bytes, which a webhook's signature is checked against.
     pub raw_body: bool,
-    /// `rawHeaders: true`: the request has a list of its header lines too.
+    /// `rawHeaders: true`: the end gets a list of the request's header lines too.
     pub raw_headers: bool,
 }
 
 impl EndOptions {
-    /// Reads the JSON object `auth`, which ends of revision 4 send. What it does not know is somebody else's.
+    /// Reads the JSON object `auth` of an end on Engine.IO 4. Unknown keys are ignored: the application may use them.
     ///
     /// # Errors
-    /// With a message for the end's author when a known option has a value that means nothing.
+    /// Fails with a message for the end's author if an option has a value that means nothing.
     pub fn from_auth(auth: Option<&ByteString>) -> Result<Self, String> {
         let Some(auth) = auth else { return Ok(Self::default()) };
         let raw_body = match json::member(auth, "body").as_deref() {
@@ -33,10 +33,11 @@ impl EndOptions {
         Ok(Self { raw_body, raw_headers })
     }
 
-    /// Reads a query, which ends of revision 3 have instead. Of a repeated option the last counts.
+    /// Reads the query of an end on Engine.IO 3, which has no `auth`. Of a repeated option the last value counts. Unknown names
+    /// are ignored.
     ///
     /// # Errors
-    /// As [`Self::from_auth`].
+    /// Fails with a message for the end's author if an option has a value that means nothing.
     pub fn from_query(query: &str) -> Result<Self, String> {
         let mut options = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_an_end_asks_for() {
+    fn reads_the_options_of_an_auth_object() {
         for (auth, expected) in [
             (None, Ok(options(false, false))),
             (Some("{}"), Ok(options(false, false))),
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_an_older_end_asks_for() {
+    fn reads_the_options_of_an_older_ends_query() {
         for (query, expected) in [
             ("", Some(options(false, false))),
             ("x=1&body=raw&EIO=3", Some(options(true, false))),

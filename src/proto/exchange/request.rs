@@ -1,21 +1,27 @@
 //! The event `request`: a visitor's request as the end gets it (PROTOCOL.md, "The request event").
 
-use core::net::IpAddr;
 use std::fmt::Write as _;
-use std::ops::Range;
+use std::net::IpAddr;
 
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::body::Body;
-use super::headers::{HopByHop, value_to_text};
+use super::headers::HopByHop;
 use super::options::EndOptions;
 use super::query;
-use crate::proto::engine_io::Room;
+use crate::proto::engine_io::Space;
+use crate::proto::headers::value_to_text;
 use crate::proto::json::{write_continuation, write_string};
 use crate::proto::socket_io::packet::Encoded;
 use crate::proto::socket_io::{AckId, Namespace};
 
-/// A visitor's request, without its body.
+/// The size of the members beside headers, query and body, in bytes: about that much.
+const FIXED_SIZE: usize = 256;
+
+/// A body of up to this many bytes costs less to copy once more than its size in JSON is to guess.
+const SMALL_BODY: usize = 2 << 10;
+
+/// A visitor's request.
 #[derive(Debug, Clone, Copy)]
 pub struct Visit<'a> {
     /// The method as it was sent.
@@ -24,15 +30,15 @@ pub struct Visit<'a> {
     pub path: &'a str,
     /// The query behind the `?`, not decoded; `None` without a `?`.
     pub query: Option<&'a str>,
-    /// `1.1`, say.
+    /// The version of HTTP, such as `1.1`.
     pub http_version: &'a str,
     /// The headers as they came.
     pub headers: &'a HeaderMap,
-    /// Who asks, as far as proxies are believed.
+    /// The visitor's address, as far as proxies are believed.
     pub remote_address: IpAddr,
     /// What `X-Forwarded-For` said, which the end gets with `peer` behind it.
     pub forwarded_before: &'a str,
-    /// Who brought the request.
+    /// The address that the request came from.
     pub peer: IpAddr,
     /// `X-Forwarded-Proto` for the end.
     pub forwarded_proto: &'a str,
@@ -40,46 +46,41 @@ pub struct Visit<'a> {
     pub forwarded_host: Option<&'a str>,
     /// The exchange's id.
     pub id: &'a str,
+    /// The body.
+    pub body: &'a Body,
+    /// The length of the body in bytes, if the request announced one.
+    pub body_length: Option<usize>,
 }
 
-/// The members beside headers, query and body take about this many bytes.
-const FIXED_SIZE: usize = 256;
-
-/// A body up to so many bytes costs less to copy once more than to guess its size in JSON.
-const DRAFTED: usize = 2 << 10;
-
 impl Visit<'_> {
-    /// The event, ready to be sent. `body_length` is the length the visitor's body had, if he announced one. What is small is
-    /// written in `draft` first.
+    /// The event, ready to be sent. A small one is written in `scratch` first, whose content is lost.
     #[must_use]
-    pub fn encode(
-        &self,
-        namespace: &Namespace,
-        id: AckId,
-        body: &Body,
-        body_length: Option<usize>,
-        options: EndOptions,
-        draft: &mut String,
-    ) -> Encoded {
-        let attachments = match body {
+    pub fn encode(&self, namespace: &Namespace, id: AckId, options: EndOptions, scratch: &mut String) -> Encoded {
+        let attachments = match self.body {
             Body::Bytes(bytes) => vec![bytes.clone()],
             Body::Absent | Body::Json(_) | Body::Form(_) | Body::Text(_) => Vec::new(),
         };
-        let room = match body {
-            Body::Json(text) | Body::Text(text) if text.len() > DRAFTED => {
-                Room::Own(FIXED_SIZE + self.head_size() + text.len() + text.len() / 16)
-            }
-            Body::Absent | Body::Json(_) | Body::Text(_) | Body::Form(_) | Body::Bytes(_) => Room::Lent(draft),
-        };
-        Encoded::event(namespace, Some(id), attachments, room, |out| self.write(out, body, body_length, options))
+        let mut event = Encoded::begin(namespace, Some(id), attachments, self.space(scratch));
+        self.write(event.json(), options);
+        event.finish()
     }
 
-    fn write(&self, out: &mut String, body: &Body, body_length: Option<usize>, options: EndOptions) {
+    /// Where the event is written: with a long body in memory of its own, with room for some escapes.
+    fn space<'s>(&self, scratch: &'s mut String) -> Space<'s> {
+        match self.body {
+            Body::Json(text) | Body::Text(text) if text.len() > SMALL_BODY => {
+                Space::New(FIXED_SIZE + self.head_size() + text.len() + text.len() / 16)
+            }
+            Body::Absent | Body::Json(_) | Body::Text(_) | Body::Form(_) | Body::Bytes(_) => Space::Scratch(scratch),
+        }
+    }
+
+    fn write(&self, out: &mut String, options: EndOptions) {
         out.push_str(r#"["request",{"headers":"#);
-        let peer = self.write_headers(out, body_length);
+        self.write_headers(out);
         if options.raw_headers {
             out.push_str(r#","rawHeaders":"#);
-            self.write_raw_headers(out, body_length);
+            self.write_raw_headers(out);
         }
         out.push_str(r#","method":"#);
         write_string(self.method, out);
@@ -92,22 +93,16 @@ impl Visit<'_> {
         write_search(self.query, out);
         out.push_str(r#","httpVersion":"#);
         write_string(self.http_version, out);
-        out.push_str(r#","remoteAddress":""#);
-        // Nobody stands between, mostly.
-        if self.remote_address == self.peer {
-            out.extend_from_within(peer);
-        } else {
-            push_address(self.remote_address, out);
-        }
-        out.push_str(r#"","id":"#);
+        write_address(r#","remoteAddress":""#, self.remote_address, out);
+        out.push_str(r#","id":"#);
         write_string(self.id, out);
         out.push_str(r#","body":"#);
-        write_body(body, out);
+        write_body(self.body, out);
         out.push_str("}]");
     }
 
-    /// An object as Node makes it: lower-case names, repeated ones joined. Gives where the peer's address stands.
-    fn write_headers(&self, out: &mut String, body_length: Option<usize>) -> Range<usize> {
+    /// An object as Node makes it: names in lower case, repeated ones joined.
+    fn write_headers(&self, out: &mut String) {
         let hop_by_hop = HopByHop::of(self.headers);
         let mut before = None;
         out.push('{');
@@ -128,13 +123,13 @@ impl Visit<'_> {
                 out.push(',');
             }
         }
-        if let Some(length) = body_length {
+        if let Some(length) = self.body_length {
             out.push_str(r#""content-length":""#);
             out.push_str(itoa::Buffer::new().format(length));
             out.push_str("\",");
         }
         out.push_str(r#""x-forwarded-for":"#);
-        let peer = self.write_way(out);
+        self.write_way(out);
         out.push_str(r#","x-forwarded-proto":"#);
         write_string(self.forwarded_proto, out);
         if let Some(host) = self.forwarded_host {
@@ -142,11 +137,10 @@ impl Visit<'_> {
             write_string(host, out);
         }
         out.push('}');
-        peer
     }
 
     /// A list of pairs, repeated names kept. Lines of one name stand together, where the first of them was.
-    fn write_raw_headers(&self, out: &mut String, body_length: Option<usize>) {
+    fn write_raw_headers(&self, out: &mut String) {
         let hop_by_hop = HopByHop::of(self.headers);
         let passed = self.headers.iter().filter(|(name, _)| !is_replaced(name) && !hop_by_hop.contains(name));
         out.push('[');
@@ -157,7 +151,7 @@ impl Visit<'_> {
             write_string(&value_to_text(value), out);
             out.push_str("],");
         }
-        if let Some(length) = body_length {
+        if let Some(length) = self.body_length {
             out.push_str(r#"["content-length",""#);
             out.push_str(itoa::Buffer::new().format(length));
             out.push_str("\"],");
@@ -173,19 +167,14 @@ impl Visit<'_> {
         out.push_str("]]");
     }
 
-    /// Everybody before, and who was last. Gives where that one stands.
-    fn write_way(&self, out: &mut String) -> Range<usize> {
-        out.push('"');
-        if !self.forwarded_before.is_empty() {
-            write_continuation(self.forwarded_before, out);
-            out.pop();
-            out.push_str(", ");
+    /// The value of `X-Forwarded-For`: what it was, and the peer behind it.
+    fn write_way(&self, out: &mut String) {
+        if self.forwarded_before.is_empty() {
+            return write_address("\"", self.peer, out);
         }
-        let start = out.len();
-        push_address(self.peer, out);
-        let end = out.len();
-        out.push('"');
-        start..end
+        write_string(self.forwarded_before, out);
+        out.pop();
+        write_address(", ", self.peer, out);
     }
 
     /// About what the headers, the path and the query take.
@@ -195,20 +184,10 @@ impl Visit<'_> {
     }
 }
 
-/// Without the machinery of `fmt` for the usual kind, as it stands in every event.
-fn push_address(address: IpAddr, out: &mut String) {
-    match address {
-        IpAddr::V4(address) => {
-            let mut digits = itoa::Buffer::new();
-            for octet in address.octets() {
-                out.push_str(digits.format(octet));
-                out.push('.');
-            }
-            out.pop();
-        }
-        // Writing to a String cannot fail.
-        IpAddr::V6(address) => drop(write!(out, "{address}")),
-    }
+/// Writes an address as the end of a JSON string, behind `start`.
+fn write_address(start: &str, address: IpAddr, out: &mut String) {
+    // Writing to a String cannot fail.
+    let _ = write!(out, "{start}{address}\"");
 }
 
 /// Headers that end here because the relay has its own, or has already done what they ask.
@@ -257,7 +236,7 @@ mod tests {
         lines.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
-    fn visit(headers: &HeaderMap) -> Visit<'_> {
+    fn visit<'a>(headers: &'a HeaderMap, body: &'a Body) -> Visit<'a> {
         Visit {
             method: "POST",
             path: "/a//b/..%2F",
@@ -270,6 +249,8 @@ mod tests {
             forwarded_proto: "http",
             forwarded_host: Some("relay.example"),
             id: "k-1",
+            body,
+            body_length: None,
         }
     }
 
@@ -280,7 +261,8 @@ mod tests {
         let body = Body::Json(ByteString::from_static(r#"{"b":1.0,"a":[]}"#));
         let id = AckId::new(7).unwrap();
         let namespace = Namespace::new("/t".into()).unwrap();
-        let event = visit(&headers).encode(&namespace, id, &body, Some(16), EndOptions::default(), &mut String::new());
+        let visit = Visit { body_length: Some(16), ..visit(&headers, &body) };
+        let event = visit.encode(&namespace, id, EndOptions::default(), &mut String::new());
         assert_eq!(
             text(&event),
             concat!(
@@ -297,9 +279,9 @@ mod tests {
     fn joins_repeated_headers_and_keeps_them_raw() {
         let headers = headers(&[("cookie", "a=1"), ("x-a", "1"), ("cookie", "b=2"), ("x-a", "2")]);
         let options = EndOptions { raw_body: true, raw_headers: true };
-        let visit = Visit { query: None, path: "", forwarded_host: None, ..visit(&headers) };
         let body = Body::Bytes(Bytes::from_static(b"\0"));
-        let event = visit.encode(&Namespace::root(), AckId::new(0).unwrap(), &body, None, options, &mut String::new());
+        let visit = Visit { query: None, path: "", forwarded_host: None, ..visit(&headers, &body) };
+        let event = visit.encode(&Namespace::root(), AckId::new(0).unwrap(), options, &mut String::new());
         let text = text(&event);
         assert!(text.starts_with("51-0[\"request\",{\"headers\":{\"cookie\":\"a=1; b=2\",\"x-a\":\"1, 2\","), "{text}");
         let raw = r#""rawHeaders":[["cookie","a=1"],["cookie","b=2"],["x-a","1"],["x-a","2"],["x-forwarded-for","#;

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::headers::{HopByHop, is_ends_own, text_to_value};
+use super::headers::{HopByHop, end_may_set};
+use crate::proto::headers::text_to_value;
 use crate::proto::json::{self, Kind};
 use crate::proto::socket_io::attachments::placeholders;
 use crate::proto::socket_io::connection::Answer;
@@ -16,23 +17,23 @@ const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-/// Headers that a response has beside those that the end gave: about its type, and the relay's own.
+/// Room for the headers that a response has beside those that the end gave: its type, and the relay's own.
 const OTHERS: usize = 4;
 
-/// What the visitor gets.
+/// The response that the visitor gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// The status, 200 to 999.
     pub status: StatusCode,
-    /// The headers, without those that belong to a connection and without lengths.
+    /// The headers, without those that belong to a connection, that no end may set, or that tell a length.
     pub headers: HeaderMap,
-    /// The body; empty where the status has none.
+    /// The body. It is empty if the status, 204 or 304, allows none.
     pub body: Bytes,
-    /// The length that the end gave itself: what a response to HEAD says about the body it does not carry.
+    /// The `content-length` that the end gave, in bytes. A response to HEAD has it in place of the length of its empty body.
     pub declared_length: Option<u64>,
 }
 
-/// An answer that HTTP cannot carry. The end's fault, and the end of this exchange alone.
+/// An ack that HTTP cannot carry: the end's fault. It fails this exchange, and no other. The message says what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidAnswer(String);
 
@@ -45,7 +46,8 @@ impl fmt::Display for InvalidAnswer {
 impl std::error::Error for InvalidAnswer {}
 
 impl Response {
-    /// The answer of `respond()`, which the original gives for a handler that never calls it too.
+    /// Returns the response to `respond()`, an ack without arguments. The original gives it also for a handler that never
+    /// answers.
     #[must_use]
     pub fn ok() -> Self {
         let mut response = Self::new(StatusCode::OK, HeaderMap::new());
@@ -54,10 +56,12 @@ impl Response {
         response
     }
 
-    /// Reads the arguments of an ack. Its headers get the room of `headers`, whose own are forgotten.
+    /// Makes a response of an ack's arguments. `headers` is emptied, and its memory used for the response's headers.
     ///
     /// # Errors
-    /// With what was wrong when HTTP cannot carry the answer.
+    /// Fails if the status is not a whole number from 200 to 999; if the headers are neither an object nor `null`, have a name
+    /// that is not one in HTTP, or a value that is not a string, a number, a bool, `null` or a list of these, or that HTTP
+    /// cannot carry; and if the body has a placeholder without an attachment, or names an attachment more than once.
     pub fn decode(answer: &Answer, headers: HeaderMap) -> Result<Self, InvalidAnswer> {
         let args = &answer.args;
         let kind_of = |index| args.get(index).map(Kind::of);
@@ -109,7 +113,7 @@ impl Response {
             let key = json::unquote(&headers[key]);
             let name = HeaderName::from_bytes(key.as_bytes())
                 .map_err(|_| InvalidAnswer(format!("{} is no header name", shown(&key))))?;
-            // As in Node, a later value replaces an earlier one of the same name; a list is several lines.
+            // As in Node, a later value replaces an earlier one of the same name, and a list makes several lines.
             given.remove(&name);
             add_lines(given, &name, &headers[value])?;
         }
@@ -118,7 +122,7 @@ impl Response {
         }
         let hop_by_hop = HopByHop::of(given);
         let passes =
-            |name: &HeaderName| *name != header::CONTENT_LENGTH && !hop_by_hop.contains(name) && is_ends_own(name);
+            |name: &HeaderName| *name != header::CONTENT_LENGTH && !hop_by_hop.contains(name) && end_may_set(name);
         let stopped: Vec<_> = given.keys().filter(|name| !passes(name)).cloned().collect();
         for name in stopped {
             given.remove(name);
@@ -127,7 +131,7 @@ impl Response {
     }
 }
 
-/// What a response without a body says, as express does it.
+/// Returns the body of a response without one: the status in words, as express writes it.
 fn status_in_words(status: StatusCode) -> Bytes {
     match status.canonical_reason() {
         Some(reason) => Bytes::from_static(reason.as_bytes()),
@@ -135,7 +139,8 @@ fn status_in_words(status: StatusCode) -> Bytes {
     }
 }
 
-/// A body, which stands at `index`, and its type; `null` is none, and has none.
+/// Returns the bytes of the body, which is the argument at `index`, and its content type. `null` is an empty body without a
+/// type.
 fn decode_body(answer: &Answer, index: usize, body: &str) -> Result<(Bytes, Option<HeaderValue>), InvalidAnswer> {
     let Answer { args, attachments } = answer;
     let as_it_is = || args.json().slice_ref(body).into_bytes();
@@ -147,8 +152,8 @@ fn decode_body(answer: &Answer, index: usize, body: &str) -> Result<(Bytes, Opti
         // Without attachments even what looks like a placeholder is plain JSON.
         Kind::Object | Kind::Array if attachments.is_empty() => (as_it_is(), Some(JSON)),
         Kind::Object | Kind::Array => {
-            // How deep they may be was looked at when the packet came.
-            let found = placeholders(body, attachments.len(), usize::MAX)
+            // The depth was checked when the packet came.
+            let found = placeholders(body, attachments, usize::MAX)
                 .map_err(|error| InvalidAnswer(format!("the body has {error}")))?;
             match found.as_slice() {
                 [(range, number)] if range.len() == body.len() => (attachments[*number].clone(), Some(BINARY)),
@@ -158,7 +163,7 @@ fn decode_body(answer: &Answer, index: usize, body: &str) -> Result<(Bytes, Opti
     })
 }
 
-/// A number as a status. 1xx are not answers: they come before one.
+/// Returns a number as a status. 1xx are refused: they come in front of a response and are none.
 fn status(number: &str) -> Result<StatusCode, InvalidAnswer> {
     let status = number.parse().ok().and_then(|number: u16| StatusCode::from_u16(number).ok());
     status.filter(|status| !status.is_informational()).ok_or_else(|| {
@@ -166,7 +171,7 @@ fn status(number: &str) -> Result<StatusCode, InvalidAnswer> {
     })
 }
 
-/// Adds the lines of one header.
+/// Adds the lines of one header: one, or one for each element of a list.
 fn add_lines(headers: &mut HeaderMap, name: &HeaderName, value: &str) -> Result<(), InvalidAnswer> {
     match Kind::of(value) {
         Kind::Array => {
@@ -186,7 +191,7 @@ fn add_lines(headers: &mut HeaderMap, name: &HeaderName, value: &str) -> Result<
     Ok(())
 }
 
-/// One line; none for `null`.
+/// Returns the value of one header line; `None` for `null`.
 fn header_line(name: &HeaderName, value: &str) -> Result<Option<HeaderValue>, InvalidAnswer> {
     let text = match Kind::of(value) {
         Kind::Null => return Ok(None),
@@ -202,9 +207,9 @@ fn header_line(name: &HeaderName, value: &str) -> Result<Option<HeaderValue>, In
     Ok(Some(value))
 }
 
-/// Bytes inside a JSON body, written as Node's `JSON.stringify` writes a Buffer.
+/// Returns a JSON body with its attachments in place of their placeholders, as Node's `JSON.stringify` writes a Buffer.
 ///
-/// A packet has each of its bytes once. Were one named over and over, few bytes could become many, so that is refused.
+/// Fails if an attachment is named more than once: a few bytes could become a body of any size.
 fn inline_attachments(
     body: &str,
     found: &[(Range<usize>, usize)],
@@ -232,7 +237,7 @@ fn inline_attachments(
     Ok(Bytes::from(out))
 }
 
-/// What an end sent, short enough for a message.
+/// Quotes what an end sent for a message, cut to 40 characters.
 fn shown(text: &str) -> String {
     const LIMIT: usize = 40;
     let mut short: String = text.chars().take(LIMIT).collect();

@@ -1,222 +1,194 @@
-//! Strings into JSON and out of it.
-
-use std::borrow::Cow;
-use std::ops::Range;
+//! Steps over strings and their escapes.
 
 use fearless_simd::prelude::*;
 use fearless_simd::{dispatch, u8x64};
 
-use super::block::{BLOCK, COPY, LARGE, WINDOW, level, needs_escape, needs_escape_large};
-use super::unescape::{unescape_blocks, unescape_large_blocks};
+use super::block::{BLOCK, BlockBits, LARGE_BLOCK, bits_from, escaped, needs_escape, positions_of, simd_level};
+use super::cursor::Cursor;
+use super::event::Invalid;
+use super::unescape::{Reached, UNESCAPED, append_unescaped, unescape_large_blocks};
 
-/// Appends a JSON string with its quotes.
-pub fn write_string(text: &str, out: &mut String) {
-    out.push('"');
-    write_continuation(text, out);
-}
+/// Bytes left in the text, from a string's first escape on, from which the string is unescaped while it is checked. With fewer,
+/// the large blocks gain nothing.
+const UNESCAPE_FROM: usize = 4 * LARGE_BLOCK;
 
-/// Appends more of a JSON string, and its last quote.
-pub fn write_continuation(text: &str, out: &mut String) {
-    let mut rest = text;
-    loop {
-        let plain = plain_length(rest.as_bytes());
-        out.push_str(&rest[..plain]);
-        let Some(&byte) = rest.as_bytes().get(plain) else { break };
-        match byte {
-            b'"' => out.push_str("\\\""),
-            b'\\' => out.push_str("\\\\"),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            other => write_unicode_escape(u16::from(other), out),
+impl Cursor<'_> {
+    /// Steps over a string with its quotes.
+    #[inline]
+    pub(super) fn skip_string(&mut self) -> Result<(), Invalid> {
+        self.expect(b'"')?;
+        while let Some(block) = self.bytes[self.at..].first_chunk::<BLOCK>() {
+            let found = needs_escape(block);
+            if found != 0 {
+                let first = found.trailing_zeros() as usize % BLOCK;
+                if block[first] == b'"' {
+                    self.at += first + 1;
+                    return Ok(());
+                }
+                break;
+            }
+            self.at += BLOCK;
         }
-        rest = &rest[plain + 1..];
-        if rest.len() >= 4 * LARGE {
-            rest = write_large_blocks(rest, out);
+        self.skip_rest_of_string()
+    }
+
+    /// Steps over a string with its quotes. Returns its text without escapes if it has escapes and is long ([`UNESCAPE_FROM`]).
+    pub(super) fn skip_string_unescaping(&mut self) -> Result<Option<Vec<u8>>, Invalid> {
+        self.expect(b'"')?;
+        let start = self.at;
+        while let Some(block) = self.bytes[self.at..].first_chunk::<BLOCK>() {
+            let found = needs_escape(block);
+            if found != 0 {
+                self.at += found.trailing_zeros() as usize;
+                break;
+            }
+            self.at += BLOCK;
         }
-    }
-    out.push('"');
-}
-
-/// Escapes large blocks while there are any, and gives what is left.
-///
-/// All that needs an escape in a block is known at once, so that no load has to wait for the escape before it. Kept
-/// apart, so that short strings do not pay for it.
-#[inline(never)]
-fn write_large_blocks<'t>(text: &'t str, out: &mut String) -> &'t str {
-    dispatch!(level(), simd => write_large_blocks_with(simd, text, out))
-}
-
-#[inline(always)]
-fn write_large_blocks_with<'t, S: Simd>(simd: S, text: &'t str, out: &mut String) -> &'t str {
-    let mut plain = 0;
-    let mut start = 0;
-    while let Some(window) = text.as_bytes()[start..].first_chunk::<WINDOW>() {
-        let Some(block) = window.first_chunk::<LARGE>() else { break };
-        let mut found = needs_escape_large(u8x64::load_array_ref(simd, block));
-        let ascii = found != 0 && block.is_ascii();
-        while found != 0 {
-            let at = found.trailing_zeros() as usize;
-            push_piece(text, plain..start + at, ascii, out);
-            // As with pieces: eight bytes at once, and then back to the right length.
-            let index = usize::from(block[at]);
-            let length = out.len() + usize::from(ESCAPE_LENGTHS[index]);
-            out.push_str(&ESCAPES[index * 8..index * 8 + 8]);
-            out.truncate(length);
-            plain = start + at + 1;
-            found &= found - 1;
+        if self.peek() != Some(b'\\') || self.bytes.len() - self.at < UNESCAPE_FROM {
+            return self.skip_rest_of_string().map(|()| None);
         }
-        start += LARGE;
+        let mut text = Vec::with_capacity(self.bytes.len() - start);
+        text.extend_from_slice(&self.bytes[start..self.at]);
+        let Reached { at, is_end } = unescape_large_blocks(self.bytes, self.at, &mut text)?;
+        self.at = at;
+        if !is_end {
+            self.skip_rest_of_string()?;
+            append_unescaped(&self.bytes[at..self.at - 1], &mut text);
+        }
+        // The capacity is that of all the text left, and the string may be a short one at its beginning.
+        if text.capacity() / 2 > text.len() {
+            text.shrink_to_fit();
+        }
+        Ok(Some(text))
     }
-    // The last block may end within a character.
-    let end = (plain..=start).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(plain);
-    out.push_str(&text[plain..end]);
-    &text[end..]
-}
 
-/// Appends a piece of a text. Of a short one, more is copied than is right: that is cheaper.
-#[inline(always)]
-fn push_piece(text: &str, piece: Range<usize>, ascii: bool, out: &mut String) {
-    let length = piece.len();
-    if ascii
-        && length <= COPY
-        && let Some(more) = text.get(piece.start..piece.start + COPY)
-    {
-        out.push_str(more);
-        out.truncate(out.len() - COPY + length);
-    } else {
-        out.push_str(&text[piece]);
+    /// Steps over the rest of a string, from a character or an escape on. Not inlined, since most strings have no escape.
+    #[inline(never)]
+    fn skip_rest_of_string(&mut self) -> Result<(), Invalid> {
+        // Most strings end before that, and large blocks would not pay.
+        let large_from = self.at + LARGE_BLOCK;
+        while let Some(block) = self.bytes[self.at..].first_chunk() {
+            if self.skip_block_of_string(block, large_from)? {
+                return Ok(());
+            }
+        }
+        self.skip_tail_of_string()
     }
-}
 
-/// The same JSON in ASCII: whatever is beyond it stands in strings, and is escaped.
-#[must_use]
-pub fn to_ascii(json: &str) -> Cow<'_, str> {
-    if json.is_ascii() {
-        return Cow::Borrowed(json);
-    }
-    let mut out = String::with_capacity(json.len() * 2);
-    for character in json.chars() {
-        if character.is_ascii() {
-            out.push(character);
-        } else {
-            for &unit in &*character.encode_utf16(&mut [0; 2]) {
-                write_unicode_escape(unit, &mut out);
+    /// Steps over the block here, or from an escape at `large_from` or later on over large blocks. Returns whether the string
+    /// ended.
+    #[inline(always)]
+    fn skip_block_of_string(&mut self, block: &[u8; BLOCK], large_from: usize) -> Result<bool, Invalid> {
+        let start = self.at;
+        let mut found = needs_escape(block);
+        loop {
+            let place = found.trailing_zeros() as usize;
+            if place >= BLOCK {
+                // The last escape may reach into the next block.
+                self.at = self.at.max(start + BLOCK);
+                return Ok(false);
+            }
+            self.at = start + place;
+            match block[place] {
+                b'"' => {
+                    self.at += 1;
+                    return Ok(true);
+                }
+                b'\\' => {
+                    self.at += 1;
+                    self.skip_escape()?;
+                    if self.at >= large_from {
+                        let reached = skip_large_blocks(self.bytes, self.at)?;
+                        self.at = reached.at;
+                        return Ok(reached.is_end);
+                    }
+                    // What the escape covers is done, even if it reaches into the next block.
+                    found &= bits_from(self.at - start);
+                }
+                _ => return Err(self.invalid()),
             }
         }
     }
-    Cow::Owned(out)
-}
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
-
-/// Appends `\u` and the four digits.
-pub fn write_unicode_escape(unit: u16, out: &mut String) {
-    out.push_str("\\u");
-    for shift in [12, 8, 4, 0] {
-        out.push(char::from(HEX[usize::from(unit >> shift & 15)]));
-    }
-}
-
-/// The text of a checked string, given with its quotes. A lone surrogate becomes U+FFFD, as where JavaScript encodes UTF-8.
-#[must_use]
-pub fn unquote(quoted: &str) -> Cow<'_, str> {
-    let inner = without_quotes(quoted);
-    match unescape(inner) {
-        // What stands between escapes is whole characters, and each escape is one.
-        Some(text) => Cow::Owned(String::from_utf8(text).unwrap_or_default()),
-        None => Cow::Borrowed(inner),
-    }
-}
-
-/// What stands between the quotes of a checked string.
-#[must_use]
-pub fn without_quotes(quoted: &str) -> &str {
-    quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(quoted)
-}
-
-/// The same text without its escapes, as UTF-8; `None` when it has none. See [`unquote`].
-#[must_use]
-pub fn unescape(text: &str) -> Option<Vec<u8>> {
-    let first = memchr::memchr(b'\\', text.as_bytes())?;
-    // One block more, since whole blocks are copied.
-    let mut out = Vec::with_capacity(text.len() + BLOCK);
-    out.extend_from_slice(&text.as_bytes()[..first]);
-    let at = unescape_large_blocks(text.as_bytes(), first, &mut out).map_or(text.len(), |(at, _)| at);
-    unescape_blocks(&text.as_bytes()[at..], &mut out);
-    Some(out)
-}
-
-/// The escape of each byte up to the backslash, filled up with blanks to eight; of use for those that need one.
-const ESCAPES: &str = match std::str::from_utf8(ESCAPE_BYTES.as_flattened()) {
-    Ok(escapes) => escapes,
-    Err(_) => panic!("they are ASCII"),
-};
-
-const ESCAPE_BYTES: [[u8; 8]; 93] = {
-    let mut escapes = [*b"\\u0000  "; 93];
-    let mut byte = 0;
-    while byte < 0x20 {
-        escapes[byte][4] = HEX[byte >> 4];
-        escapes[byte][5] = HEX[byte & 15];
-        byte += 1;
-    }
-    escapes[b'\n' as usize] = *b"\\n      ";
-    escapes[b'\r' as usize] = *b"\\r      ";
-    escapes[b'\t' as usize] = *b"\\t      ";
-    escapes[b'"' as usize] = *b"\\\"      ";
-    escapes[b'\\' as usize] = *b"\\\\      ";
-    escapes
-};
-
-/// How much of each of the [`ESCAPES`] is no blank.
-const ESCAPE_LENGTHS: [u8; 93] = {
-    let mut lengths = [2; 93];
-    let mut byte = 0;
-    while byte < 93 {
-        if ESCAPE_BYTES[byte][1] == b'u' {
-            lengths[byte] = 6;
-        }
-        byte += 1;
-    }
-    lengths
-};
-
-/// How many bytes from the start stand in a JSON string as they are: up to a quote, a backslash or a control character.
-fn plain_length(bytes: &[u8]) -> usize {
-    let Some(last) = bytes.last_chunk::<BLOCK>() else { return short_plain_length(bytes) };
-    let (blocks, _) = bytes.as_chunks::<BLOCK>();
-    for (index, block) in blocks.iter().enumerate() {
-        let found = needs_escape(block);
-        if found != 0 {
-            return index * BLOCK + found.trailing_zeros() as usize;
+    /// Steps over the rest of a string, byte by byte, where less than a block is left.
+    #[inline(always)]
+    fn skip_tail_of_string(&mut self) -> Result<(), Invalid> {
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    self.skip_escape()?;
+                }
+                Some(0x20..) => self.at += 1,
+                // A control character, or the end of the text.
+                Some(_) | None => return Err(self.invalid()),
+            }
         }
     }
-    // What of it was looked at before is plain.
-    match needs_escape(last) {
-        0 => bytes.len(),
-        found => bytes.len() - BLOCK + found.trailing_zeros() as usize,
+
+    /// Steps over the rest of an escape, from behind its backslash.
+    #[inline]
+    pub(super) fn skip_escape(&mut self) -> Result<(), Invalid> {
+        match self.peek() {
+            Some(letter) if UNESCAPED[usize::from(letter)] != 0 => self.at += 1,
+            Some(b'u') => {
+                let digits = self.bytes.get(self.at + 1..self.at + 5);
+                if !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
+                    return Err(self.invalid());
+                }
+                self.at += 5;
+            }
+            Some(_) | None => return Err(self.invalid()),
+        }
+        Ok(())
     }
 }
 
-/// The same for less than a block, as one that has its bytes at both ends and blanks between.
-fn short_plain_length(bytes: &[u8]) -> usize {
-    let mut block = [b' '; BLOCK];
-    let half = if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        block[..8].copy_from_slice(first);
-        block[8..].copy_from_slice(last);
-        8
-    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        block[..4].copy_from_slice(first);
-        block[4..8].copy_from_slice(last);
-        4
-    } else {
-        block.iter_mut().zip(bytes).for_each(|(place, &byte)| *place = byte);
-        BLOCK
-    };
-    match needs_escape(&block).trailing_zeros() as usize {
-        place if place < half => place,
-        place if place < 2 * half => bytes.len() + place - 2 * half,
-        _ => bytes.len(),
+/// Steps over a string by large blocks, from a character or an escape on, until the string ends or less than a large block is
+/// left.
+///
+/// What stands in a block is known from its bits, so no load has to wait for the escape before it. The position is passed by
+/// value, and the function is not inlined, so that the cursor over short strings keeps its own position in a register.
+#[inline(never)]
+fn skip_large_blocks(bytes: &[u8], at: usize) -> Result<Reached, Invalid> {
+    dispatch!(simd_level(), simd => skip_large_blocks_with(simd, bytes, at))
+}
+
+#[inline(always)]
+fn skip_large_blocks_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Result<Reached, Invalid> {
+    let mut cursor = Cursor { bytes, at };
+    let mut start = at;
+    let mut carry = false;
+    while let Some(block) = bytes[start..].first_chunk::<LARGE_BLOCK>() {
+        let block = u8x64::load_array_ref(simd, block);
+        let found = BlockBits::of(block);
+        if found.quotes | found.backslashes | found.controls | u64::from(carry) != 0 {
+            let escaped = escaped(found.backslashes, &mut carry);
+            let ends = found.quotes & !escaped | found.controls;
+            let before_end = !ends & ends.wrapping_sub(1);
+            // Most escapes are of these letters, which may always stand behind a backslash.
+            let known = found.quotes | found.backslashes | positions_of(block, b'n');
+            let mut others = escaped & !known & before_end;
+            while others != 0 {
+                cursor.at = start + others.trailing_zeros() as usize;
+                cursor.skip_escape()?;
+                others &= others - 1;
+            }
+            if ends != 0 {
+                cursor.at = start + ends.trailing_zeros() as usize;
+                cursor.expect(b'"')?;
+                return Ok(Reached { at: cursor.at, is_end: true });
+            }
+        }
+        start += LARGE_BLOCK;
     }
+    cursor.at = start;
+    if carry {
+        cursor.skip_escape()?;
+    }
+    Ok(Reached { at: cursor.at, is_end: false })
 }

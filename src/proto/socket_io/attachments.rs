@@ -6,33 +6,53 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::packet::Packet;
+use super::namespace::Namespace;
+use super::packet::{AckId, Packet};
 use super::parser::{ParseError, Parsed};
 use crate::proto::json::{self, Event, Kind};
 
-/// The packet that is being put together, if there is one. Idle sessions have no room for it.
+/// The packet that is being put together, if there is one. In a box, so that idle sessions stay small.
 #[derive(Debug, Default)]
 pub struct Assembly(Option<Box<Partial>>);
 
 #[derive(Debug)]
 struct Partial {
-    packet: Packet,
-    /// The size of its text.
+    /// What is returned once nothing is missing. Dropped before, it collects nothing.
+    whole: Whole,
+    /// The size of the packet's text, in bytes.
     text: usize,
+    /// How many attachments have not come yet.
     missing: usize,
+    /// The size of the attachments that have come, in bytes.
     bytes: usize,
     collected: Vec<Bytes>,
-    /// The attachments are over the limit: they are counted and dropped.
-    oversized: bool,
 }
 
 /// A packet that is complete.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Whole {
-    /// With all its attachments.
+    /// The packet with all its attachments.
     Packet(Packet),
-    /// Its attachments went over the limit and are gone.
-    Oversized(Packet),
+    /// An event or ack without its content.
+    Dropped(Dropped),
+}
+
+/// What is left of an event or ack whose content was over a limit, or not wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// The packet's namespace.
+    pub namespace: Namespace,
+    /// The id of the event that the packet answers: set for an ack that has one.
+    pub answers: Option<AckId>,
+}
+
+/// What the attachments of one packet may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The sum of their sizes, in bytes. Larger ones are dropped, and with them the packet's content.
+    pub bytes: usize,
+    /// How deep JSON may be nested beside placeholders. Deeper is an error: each level takes memory while they are found.
+    pub depth: usize,
 }
 
 impl Assembly {
@@ -42,84 +62,115 @@ impl Assembly {
         self.0.is_some()
     }
 
-    /// What was collected of the packet, in bytes.
+    /// The size of what was collected of the packet, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |partial| partial.text + if partial.oversized { 0 } else { partial.bytes })
+        self.0.as_ref().map_or(0, |partial| match partial.whole {
+            Whole::Packet(_) => partial.text + partial.bytes,
+            Whole::Dropped(_) => 0,
+        })
     }
 
-    /// Takes a packet's text; gives it back at once when nothing is missing.
+    /// Takes a packet's text, and returns the packet when no attachment is missing.
     ///
     /// # Errors
     /// When the packet before it is not complete.
     pub fn begin(&mut self, parsed: Parsed) -> Result<Option<Whole>, ParseError> {
+        let text = match &parsed.packet {
+            Packet::Event { args, .. } | Packet::Ack { args, .. } => args.json().len(),
+            Packet::Connect { .. } | Packet::Disconnect { .. } | Packet::ConnectError { .. } => 0,
+        };
+        self.expect(Whole::Packet(parsed.packet), text, parsed.missing)
+    }
+
+    /// The same for a packet whose content was dropped: its attachments are dropped as they come.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn begin_dropped(&mut self, dropped: Dropped, missing: usize) -> Result<Option<Whole>, ParseError> {
+        self.expect(Whole::Dropped(dropped), 0, missing)
+    }
+
+    fn expect(&mut self, whole: Whole, text: usize, missing: usize) -> Result<Option<Whole>, ParseError> {
         if self.is_waiting() {
             return Err(ParseError::Attachments);
         }
-        if parsed.missing == 0 {
-            return Ok(Some(Whole::Packet(parsed.packet)));
+        if missing == 0 {
+            return Ok(Some(whole));
         }
-        self.0 = Some(Box::new(Partial {
-            text: match &parsed.packet {
-                Packet::Event { args, .. } | Packet::Ack { args, .. } => args.json().len(),
-                Packet::Connect { .. } | Packet::Disconnect { .. } | Packet::ConnectError { .. } => 0,
-            },
-            packet: parsed.packet,
-            missing: parsed.missing,
-            bytes: 0,
-            collected: Vec::new(),
-            oversized: false,
-        }));
+        self.0 = Some(Box::new(Partial { whole, text, missing, bytes: 0, collected: Vec::new() }));
         Ok(None)
     }
 
-    /// From now on the packet's attachments are dropped as they come, and so is what it had.
+    /// Drops what was collected of the packet, and from now on its attachments as they come.
     pub fn give_up(&mut self) {
         if let Some(partial) = &mut self.0 {
-            partial.oversized = true;
-            partial.collected.clear();
+            partial.give_up();
         }
     }
 
-    /// Takes a binary message; gives the packet once it is complete. `max_bytes` bounds the sum of its attachments,
-    /// `max_depth` where their placeholders may be.
+    /// Takes a binary message, and returns the packet once it is complete.
     ///
     /// # Errors
-    /// When none is due, or when a placeholder names none of the attachments.
-    pub fn attach(&mut self, data: Bytes, max_bytes: usize, max_depth: usize) -> Result<Option<Whole>, ParseError> {
+    /// When none is due, when a placeholder names none of the attachments, or when the JSON is nested too deep.
+    pub fn attach(&mut self, data: Bytes, bounds: Bounds) -> Result<Option<Whole>, ParseError> {
         let mut partial = self.0.take().ok_or(ParseError::Attachments)?;
         partial.missing -= 1;
         partial.bytes = partial.bytes.saturating_add(data.len());
-        if partial.bytes > max_bytes {
-            partial.oversized = true;
-            partial.collected.clear();
+        if partial.bytes > bounds.bytes {
+            partial.give_up();
         }
-        if !partial.oversized {
+        if matches!(partial.whole, Whole::Packet(_)) {
             partial.collected.push(data);
         }
         if partial.missing > 0 {
             self.0 = Some(partial);
             return Ok(None);
         }
-        let mut packet = partial.packet;
-        if partial.oversized {
-            return Ok(Some(Whole::Oversized(packet)));
+        let Partial { mut whole, collected, .. } = *partial;
+        if let Whole::Packet(Packet::Event { args, attachments, .. } | Packet::Ack { args, attachments, .. }) =
+            &mut whole
+        {
+            placeholders(args.json(), &collected, bounds.depth)?;
+            *attachments = collected;
         }
-        if let Packet::Event { args, attachments, .. } | Packet::Ack { args, attachments, .. } = &mut packet {
-            placeholders(args.json(), partial.collected.len(), max_depth)?;
-            *attachments = partial.collected;
-        }
-        Ok(Some(Whole::Packet(packet)))
+        Ok(Some(whole))
     }
 }
 
-/// The placeholders of a JSON text and the attachment each stands for, in the order they are written. Only here does depth
-/// take memory, so only here it is bounded.
+impl Partial {
+    fn give_up(&mut self) {
+        if let Whole::Packet(packet) = &self.whole {
+            self.whole = Whole::Dropped(Dropped::of(packet));
+            self.collected.clear();
+        }
+    }
+}
+
+impl Dropped {
+    /// What is left of a packet. The namespace is copied, so that the packet's text can go.
+    #[must_use]
+    pub fn of(packet: &Packet) -> Self {
+        let answers = match packet {
+            Packet::Ack { id, .. } => *id,
+            Packet::Event { .. } | Packet::Connect { .. } | Packet::Disconnect { .. } | Packet::ConnectError { .. } => {
+                None
+            }
+        };
+        Self { namespace: packet.namespace().detached(), answers }
+    }
+}
+
+/// Finds the placeholders of a JSON text: where each stands, and the number of its attachment, in the order they are
+/// written. Only here does depth take memory, so only here it is bounded.
 ///
 /// # Errors
-/// When one names an attachment that is not among the `count` there are (CVE-2022-2421), or something is nested deeper than
-/// `max_depth`.
-pub fn placeholders(text: &str, count: usize, max_depth: usize) -> Result<Vec<(Range<usize>, usize)>, ParseError> {
+/// When a placeholder names none of the attachments (CVE-2022-2421), or something is nested deeper than `max_depth`.
+pub fn placeholders(
+    text: &str,
+    attachments: &[Bytes],
+    max_depth: usize,
+) -> Result<Vec<(Range<usize>, usize)>, ParseError> {
     let mut found = Vec::new();
     let mut open: Vec<Candidate> = Vec::new();
     let mut wrong = false;
@@ -142,7 +193,7 @@ pub fn placeholders(text: &str, count: usize, max_depth: usize) -> Result<Vec<(R
         }
         Event::Close(end) => {
             if let Some(object) = open.pop().filter(|object| object.marked) {
-                match object.number.filter(|&number| number < count) {
+                match object.number.filter(|&number| number < attachments.len()) {
                     Some(number) => found.push((object.start..end, number)),
                     None => wrong = true,
                 }
@@ -180,7 +231,7 @@ mod tests {
     use super::*;
     use crate::proto::engine_io::Revision;
 
-    const MAX_DEPTH: usize = 512;
+    const BOUNDS: Bounds = Bounds { bytes: 1000, depth: 512 };
     const PH0: &str = r#"{"_placeholder":true,"num":0}"#;
     const PH1: &str = r#"{"_placeholder":true,"num":1}"#;
 
@@ -189,7 +240,7 @@ mod tests {
         let mut assembly = Assembly::default();
         let mut whole = assembly.begin(parse(&ByteString::from(text), 10, Revision::V4)?)?;
         for data in binaries {
-            whole = assembly.attach(Bytes::from_static(data), 1_000, MAX_DEPTH)?;
+            whole = assembly.attach(Bytes::from_static(data), BOUNDS)?;
         }
         match whole {
             Some(Whole::Packet(Packet::Event { attachments, .. } | Packet::Ack { attachments, .. })) => Ok(attachments),
@@ -238,17 +289,24 @@ mod tests {
     #[test]
     fn drops_attachments_over_the_limit() {
         let mut assembly = Assembly::default();
-        let parsed = parse(&ByteString::from(r#"62-7["a"]"#), 10, Revision::V4).unwrap();
-        assert_eq!(assembly.begin(parsed), Ok(None));
-        assert_eq!(assembly.attach(Bytes::from_static(b"123"), 2, MAX_DEPTH), Ok(None));
-        assert!(matches!(assembly.attach(Bytes::from_static(b"1"), 2, MAX_DEPTH), Ok(Some(Whole::Oversized(_)))));
-        assert!(!assembly.is_waiting());
+        let bounds = Bounds { bytes: 2, ..BOUNDS };
+        for (text, answers) in [(r#"62-/t,7["a"]"#, AckId::new(7)), (r#"52-/t,7["a"]"#, None)] {
+            let parsed = parse(&ByteString::from(text), 10, Revision::V4).unwrap();
+            assert_eq!(assembly.begin(parsed), Ok(None));
+            assert_eq!(assembly.attach(Bytes::from_static(b"123"), bounds), Ok(None));
+            assert_eq!(assembly.bytes(), 0, "nothing is kept");
+            let namespace = Namespace::new("/t".into()).unwrap();
+            let dropped = Whole::Dropped(Dropped { namespace, answers });
+            assert_eq!(assembly.attach(Bytes::from_static(b"1"), bounds), Ok(Some(dropped)), "{text}");
+            assert!(!assembly.is_waiting());
+        }
     }
 
     #[test]
     fn bounds_the_depth_of_what_it_remembers() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(placeholders(&deep, 1, MAX_DEPTH), Err(ParseError::Attachments));
-        assert_eq!(placeholders(&format!(r#"[{{"a":{PH0}}}]"#), 1, MAX_DEPTH), Ok(vec![(6..35, 0)]));
+        let one = [Bytes::new()];
+        assert_eq!(placeholders(&deep, &one, BOUNDS.depth), Err(ParseError::Attachments));
+        assert_eq!(placeholders(&format!(r#"[{{"a":{PH0}}}]"#), &one, BOUNDS.depth), Ok(vec![(6..35, 0)]));
     }
 }

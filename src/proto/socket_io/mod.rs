@@ -1,16 +1,19 @@
 //! Socket.IO: events and acks in namespaces, over any Engine.IO session (PROTOCOL.md, "Socket.IO").
 //!
+//! - [`namespace`]: the name of a namespace
 //! - [`packet`]: one packet
 //! - [`parser`]: its text form, in nom
 //! - [`attachments`]: a packet and its binary messages, put together
-//! - [`doubled`]: text that an old client encoded twice
+//! - [`double_utf8`]: text that an old client encoded twice
 //! - [`connection`]: the namespaces of one session, their pending acks, the connect deadline
 
 pub mod attachments;
 pub mod connection;
-pub mod doubled;
+pub mod double_utf8;
+pub mod namespace;
 pub mod packet;
 pub mod parser;
 
 pub use self::connection::{Connection, Event};
-pub use self::packet::{AckId, Namespace, Packet};
+pub use self::namespace::Namespace;
+pub use self::packet::{AckId, Packet};

@@ -7,79 +7,12 @@ use std::ops::Range;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::proto::engine_io::{Outgoing, Revision, Room};
+use super::namespace::Namespace;
+use crate::proto::engine_io::message::{Outgoing, Space, TextWriter};
 use crate::proto::json::{self, Invalid};
-
-/// The longest namespace that can be joined, in bytes. A token's is 49.
-pub const MAX_NAMESPACE_LENGTH: usize = 256;
 
 /// The largest ack id: JavaScript's largest exact integer.
 pub const MAX_ACK_ID: u64 = (1 << 53) - 1;
-
-/// A namespace: `/` and whatever follows, exactly as the client wrote it. Nothing is decoded or normalised.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Namespace(ByteString);
-
-impl Namespace {
-    /// The default namespace, `/`.
-    #[must_use]
-    pub fn root() -> Self {
-        Self(ByteString::from_static("/"))
-    }
-
-    /// Takes a namespace from a packet: it starts with `/` and holds no comma.
-    #[must_use]
-    pub fn new(name: ByteString) -> Option<Self> {
-        (name.starts_with('/') && !name.contains(',')).then_some(Self(name))
-    }
-
-    /// The namespace as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether anybody could join it: not too long, and without characters that would break a payload or a log line. In
-    /// revision 3 it is ASCII, which all clients encode alike.
-    #[must_use]
-    pub fn is_joinable(&self, revision: Revision) -> bool {
-        let safe = match revision {
-            Revision::V3 => self.0.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_control()),
-            Revision::V4 => !self.0.chars().any(char::is_control),
-        };
-        safe && self.0.len() <= MAX_NAMESPACE_LENGTH
-    }
-
-    /// Cuts off what stands behind the first `?`, as revision 3 has it.
-    #[must_use]
-    pub fn split_query(&self) -> (Self, Option<ByteString>) {
-        match self.0.split_once('?') {
-            Some((name, query)) => (Self(self.0.slice_ref(name)), Some(self.0.slice_ref(query))),
-            None => (self.clone(), None),
-        }
-    }
-
-    /// Its own copy of the text, which does not hold on to the packet it came in.
-    #[must_use]
-    pub fn detached(&self) -> Self {
-        Self(ByteString::from(self.0.to_string()))
-    }
-
-    /// Its start, where the whole must not be repeated to the peer.
-    #[must_use]
-    pub fn truncated(&self) -> Self {
-        let end = (0..=MAX_NAMESPACE_LENGTH.min(self.0.len())).rev().find(|&at| self.0.is_char_boundary(at));
-        Self(self.0.slice_ref(&self.0[..end.unwrap_or(0)]))
-    }
-
-    /// Appends it as it stands in a packet: the default namespace is left out.
-    fn write(&self, out: &mut String) {
-        if self.as_str() != "/" {
-            out.push_str(&self.0);
-            out.push(',');
-        }
-    }
-}
 
 /// The number that joins an event to its ack. At most [`MAX_ACK_ID`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -260,23 +193,56 @@ impl Packet {
     #[must_use]
     pub fn encode(&self) -> Encoded {
         match self {
-            Self::Connect { namespace, data } => Encoded::plain('0', namespace, data.as_deref()),
-            Self::Disconnect { namespace } => Encoded::plain('1', namespace, None),
+            Self::Connect { namespace, data } => encode_plain('0', namespace, data.as_deref()),
+            Self::Disconnect { namespace } => encode_plain('1', namespace, None),
             Self::Event { namespace, id, args, attachments } => {
-                let room = Room::Own(args.json.len());
-                Encoded::event(namespace, *id, attachments.clone(), room, |out| out.push_str(&args.json))
+                let mut event = Encoded::begin(namespace, *id, attachments.clone(), Space::New(args.json.len()));
+                event.json().push_str(&args.json);
+                event.finish()
             }
-            Self::Ack { namespace, id, args, attachments } => Encoded::new(
-                if attachments.is_empty() { '3' } else { '6' },
-                namespace,
-                *id,
-                attachments.clone(),
-                Room::Own(args.json.len()),
-                |out| out.push_str(&args.json),
-            ),
-            Self::ConnectError { namespace, data } => Encoded::plain('4', namespace, data.as_deref()),
+            Self::Ack { namespace, id, args, attachments } => {
+                let kind = if attachments.is_empty() { '3' } else { '6' };
+                let mut text = begin(kind, namespace, *id, attachments, Space::New(args.json.len()));
+                text.text().push_str(&args.json);
+                Encoded { text: text.finish(), attachments: attachments.clone(), id: None }
+            }
+            Self::ConnectError { namespace, data } => encode_plain('4', namespace, data.as_deref()),
         }
     }
+}
+
+/// A packet without id and attachments.
+fn encode_plain(kind: char, namespace: &Namespace, data: Option<&str>) -> Encoded {
+    let data = data.unwrap_or_default();
+    let mut text = begin(kind, namespace, None, &[], Space::New(data.len()));
+    text.text().push_str(data);
+    Encoded { text: text.finish(), attachments: Vec::new(), id: None }
+}
+
+/// Begins a packet's text with everything that stands in front of its JSON, whose size is that of the space.
+fn begin<'s>(
+    kind: char,
+    namespace: &Namespace,
+    id: Option<AckId>,
+    attachments: &[Bytes],
+    space: Space<'s>,
+) -> TextWriter<'s> {
+    let mut writer = TextWriter::begin(match space {
+        // The type, the attachments, the comma and the id take 1 + 4 + 1 + 16 bytes at the most.
+        Space::New(size) => Space::New(22 + namespace.as_str().len() + size),
+        Space::Scratch(scratch) => Space::Scratch(scratch),
+    });
+    let text = writer.text();
+    text.push(kind);
+    if !attachments.is_empty() {
+        text.push_str(itoa::Buffer::new().format(attachments.len()));
+        text.push('-');
+    }
+    namespace.write(text);
+    if let Some(id) = id {
+        text.push_str(itoa::Buffer::new().format(id.0));
+    }
+    writer
 }
 
 /// A packet's text in ASCII but for the namespace, which no client decodes; nobody joins one that is not ASCII in revision 3.
@@ -299,21 +265,27 @@ pub struct Encoded {
     pub text: Outgoing,
     /// The binary messages that follow it.
     pub attachments: Vec<Bytes>,
+    /// The id that was written into the text of an event.
+    id: Option<AckId>,
 }
 
 impl Encoded {
-    /// An event whose arguments, a JSON array with the name in front, `write` puts straight into the packet. A room's size is
-    /// that of the arguments.
+    /// Begins an event, whose JSON the caller writes. The space's size is that of the JSON.
     #[must_use]
-    pub fn event(
+    pub fn begin<'s>(
         namespace: &Namespace,
         id: Option<AckId>,
         attachments: Vec<Bytes>,
-        room: Room<'_>,
-        write: impl FnOnce(&mut String),
-    ) -> Self {
+        space: Space<'s>,
+    ) -> EventWriter<'s> {
         let kind = if attachments.is_empty() { '2' } else { '5' };
-        Self::new(kind, namespace, id, attachments, room, write)
+        EventWriter { text: begin(kind, namespace, id, &attachments, space), attachments, id }
+    }
+
+    /// The id of an event that asks for an ack. The id of an ack is not returned: nothing answers it.
+    #[must_use]
+    pub fn id(&self) -> Option<AckId> {
+        self.id
     }
 
     /// The size of the whole in bytes.
@@ -327,38 +299,26 @@ impl Encoded {
     pub fn is_empty(&self) -> bool {
         false
     }
+}
 
-    fn plain(kind: char, namespace: &Namespace, data: Option<&str>) -> Self {
-        let data = data.unwrap_or_default();
-        Self::new(kind, namespace, None, Vec::new(), Room::Own(data.len()), |out| out.push_str(data))
+/// An event that is being written.
+#[derive(Debug)]
+pub struct EventWriter<'s> {
+    text: TextWriter<'s>,
+    attachments: Vec<Bytes>,
+    id: Option<AckId>,
+}
+
+impl EventWriter<'_> {
+    /// Where the event's arguments are appended: a JSON array with the name in front.
+    pub fn json(&mut self) -> &mut String {
+        self.text.text()
     }
 
-    fn new(
-        kind: char,
-        namespace: &Namespace,
-        id: Option<AckId>,
-        attachments: Vec<Bytes>,
-        room: Room<'_>,
-        write: impl FnOnce(&mut String),
-    ) -> Self {
-        let room = match room {
-            // The type, the attachments, the comma and the id take 1 + 4 + 1 + 16 bytes at the most.
-            Room::Own(size) => Room::Own(22 + namespace.as_str().len() + size),
-            Room::Lent(draft) => Room::Lent(draft),
-        };
-        let text = Outgoing::text_with(room, |out| {
-            out.push(kind);
-            if !attachments.is_empty() {
-                out.push_str(itoa::Buffer::new().format(attachments.len()));
-                out.push('-');
-            }
-            namespace.write(out);
-            if let Some(id) = id {
-                out.push_str(itoa::Buffer::new().format(id.0));
-            }
-            write(out);
-        });
-        Self { text, attachments }
+    /// The event, ready to be sent.
+    #[must_use]
+    pub fn finish(self) -> Encoded {
+        Encoded { text: self.text.finish(), attachments: self.attachments, id: self.id }
     }
 }
 

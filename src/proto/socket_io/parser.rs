@@ -19,7 +19,8 @@ use nom::character::complete::{char, satisfy};
 use nom::combinator::{opt, recognize, rest};
 use nom::sequence::{preceded, terminated};
 
-use super::packet::{AckId, Args, Namespace, Packet};
+use super::namespace::Namespace;
+use super::packet::{AckId, Args, Packet};
 use crate::proto::engine_io::Revision;
 use crate::proto::json::{self, Kind};
 

@@ -1,7 +1,5 @@
 //! One frame: its head, and its mask.
 
-use super::Violation;
-
 /// The longest payload of a control frame.
 const MAX_CONTROL: usize = 125;
 
@@ -54,9 +52,32 @@ pub fn write_head(opcode: Opcode, length: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// A frame whose payload comes.
+/// How a peer broke the rules. The connection is over, and the peer is told this code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Frame {
+pub enum Violation {
+    /// Bytes that are no frame, or a frame out of its turn.
+    Protocol,
+    /// Text that is not UTF-8.
+    Utf8,
+    /// A message too large even to be dropped.
+    TooLarge,
+}
+
+impl Violation {
+    /// The code of the close frame (RFC 6455, section 7.4.1).
+    #[must_use]
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Protocol => 1002,
+            Self::Utf8 => 1007,
+            Self::TooLarge => 1009,
+        }
+    }
+}
+
+/// A frame whose payload is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OpenFrame {
     pub(super) opcode: Opcode,
     pub(super) is_final: bool,
     pub(super) remaining: usize,
@@ -64,7 +85,7 @@ pub(super) struct Frame {
     mask: [u8; 4],
 }
 
-impl Frame {
+impl OpenFrame {
     /// The head at the start of these bytes and its length, once it is whole. What is wrong shows as early as it can.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Violation> {
         let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
@@ -97,10 +118,6 @@ impl Frame {
         // What does not fit an address is over every limit.
         let remaining = usize::try_from(length).unwrap_or(usize::MAX);
         Ok(Some((Self { opcode, is_final, remaining, mask }, bytes.len() - rest.len())))
-    }
-
-    pub(super) fn is_whole_text(&self) -> bool {
-        self.opcode == Opcode::Text && self.is_final
     }
 
     /// Unmasks the next bytes of the payload.

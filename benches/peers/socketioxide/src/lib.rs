@@ -1,5 +1,5 @@
-//! The same server from the crates that one would pick: axum and socketioxide.
-//! It hands the body of a request over as a string, which is cheaper than parsing JSON.
+//! The same server made of the usual crates: axum and socketioxide. It passes the body of a request on as a string, which is
+//! cheaper than parsing JSON.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,15 +22,15 @@ use socketioxide::SocketIo;
 use socketioxide::extract::SocketRef;
 use socketioxide::handler::ConnectHandler as _;
 
-/// Room for the largest answer of the bench: the crate's own limit is 100 kB.
+/// The limit of a message, in bytes: enough for the largest answer of the bench. The crate's default is 100 kB.
 const MAX_BYTES: usize = 16 << 20;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Tokens, and who has joined.
+/// The tokens, each with its end once one has joined.
 type Tokens = Arc<DashMap<String, Option<SocketRef>>>;
 
-/// Serves on a free port of loopback, which it prints.
+/// Serves on a free loopback port, and prints the address.
 pub async fn serve() {
     let tokens = Tokens::default();
     let (layer, io) = SocketIo::builder()
@@ -145,7 +145,7 @@ impl Serialize for Headers<'_> {
     }
 }
 
-/// The body of an answer. By hand, because a derived one would copy everything once more to look at it.
+/// The body of an answer. Deserialized by hand, because a derived implementation would copy everything once more.
 enum Reply {
     Text(String),
     Bytes(Vec<u8>),

@@ -7,9 +7,9 @@ use std::borrow::Cow;
 
 use bytestring::ByteString;
 
-use super::ToAscii;
-use crate::proto::engine_io::packet::{DecodeError, Frame};
-use crate::proto::engine_io::payload::base64;
+use crate::proto::engine_io::base64;
+use crate::proto::engine_io::frame::{DecodeError, Frame};
+use crate::proto::engine_io::polling_text::ToAscii;
 
 /// Digits of a length. No body is as large as what has more.
 const MAX_DIGITS: usize = 10;

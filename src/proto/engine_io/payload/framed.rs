@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::proto::engine_io::packet::{DecodeError, Frame};
+use crate::proto::engine_io::frame::{DecodeError, Frame};
 use crate::proto::wtf8;
 
 const TEXT: u8 = 0;

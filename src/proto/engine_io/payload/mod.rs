@@ -3,23 +3,19 @@
 //! Revision 4 has a separator between them, revision 3 a length in front of each; revision 3 has a binary form too, for a
 //! batch with a binary packet in it, unless the client said that it wants text (`b64=1`).
 
-mod base64;
 mod counted;
 mod framed;
 mod separated;
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use bytestring::ByteString;
 
-pub(super) use self::base64::decode as decode_base64;
-use super::packet::{ClientPacket, DecodeError, Frame};
-use super::{BinaryAs, Revision};
-
-/// Packets in one body, unless the server says otherwise. A client's batch holds what it queued during one request, hundreds
-/// at the most; this stops a body of a million two-byte packets from holding up the session's task.
-pub const MAX_PACKETS: usize = 65_536;
+use super::base64;
+use super::frame::{DecodeError, Frame};
+use super::packet::ClientPacket;
+use super::polling_text::PollingText;
+use super::revision::Revision;
+use super::transport::BinaryAs;
 
 /// Packets of more bytes than this are long. Every engine takes 65,536 arguments, and JSON in ASCII is up to three times as
 /// long.
@@ -34,12 +30,6 @@ pub enum Body {
     Binary(Bytes),
 }
 
-/// Writes a text message so that it is ASCII and means the same.
-///
-/// It matters for revision 3 only. Clients of socket.io 1 and 2 both say `EIO=3`, but over polling those of 1 encode text
-/// as UTF-8 twice, and expect it so. ASCII is the same to both, and JSON can be written in it.
-pub type ToAscii = fn(&str) -> Cow<'_, str>;
-
 /// The packets of one polling answer, and what their form depends on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Batch {
@@ -49,28 +39,27 @@ pub struct Batch {
     pub revision: Revision,
     /// Whether the client takes binary bodies.
     pub binary: BinaryAs,
-    /// Whether long text goes as bytes to who takes them. In a browser, socket.io 1 reads a text body by one call with an
-    /// argument for each byte, which engines refuse; of bytes it reads any number, and its servers sent nothing else.
-    pub long_as_bytes: bool,
+    /// How their text is written.
+    pub text: PollingText,
 }
 
 impl Batch {
     /// Joins the packets into one body.
     #[must_use]
-    pub fn encode(&self, to_ascii: Option<ToAscii>) -> Body {
+    pub fn encode(&self) -> Body {
         let has_binary = || self.frames.iter().any(|frame| matches!(frame, Frame::Binary(_)));
-        let is_long = || self.long_as_bytes && self.frames.iter().map(Frame::len).sum::<usize>() > MAX_TEXT;
+        let is_long = || self.text.long_as_bytes && self.frames.iter().map(Frame::len).sum::<usize>() > MAX_TEXT;
         match (self.revision, self.binary) {
             (Revision::V3, BinaryAs::Frames) if has_binary() || is_long() => Body::Binary(framed::encode(&self.frames)),
-            (Revision::V3 | Revision::V4, _) => Body::Text(self.encode_as_text(to_ascii)),
+            (Revision::V3 | Revision::V4, _) => Body::Text(self.encode_as_text()),
         }
     }
 
     /// Joins the packets into text, whatever they hold: JSONP carries nothing else.
     #[must_use]
-    pub fn encode_as_text(&self, to_ascii: Option<ToAscii>) -> ByteString {
+    pub fn encode_as_text(&self) -> ByteString {
         match self.revision {
-            Revision::V3 => counted::encode(&self.frames, to_ascii),
+            Revision::V3 => counted::encode(&self.frames, self.text.to_ascii),
             Revision::V4 => separated::encode(&self.frames),
         }
     }
@@ -153,8 +142,11 @@ pub(super) fn base64_frame(data: &[u8], revision: Revision) -> Frame {
 
 #[cfg(test)]
 mod tests {
-    use super::super::packet::{Data, Message};
     use super::*;
+    use crate::defaults::MAX_PACKETS;
+    use crate::proto::engine_io::message::Message;
+    use crate::proto::engine_io::packet::Data;
+    use crate::proto::engine_io::polling_text::ToAscii;
     use crate::proto::json;
     use DecodeError::{Empty, Framing, InvalidBase64, InvalidUtf8, TooManyPackets, UnexpectedBinary, UnknownType};
 
@@ -299,7 +291,8 @@ mod tests {
     }
 
     fn encoded(frames: &[Frame], revision: Revision, binary: BinaryAs, to_ascii: Option<ToAscii>) -> Body {
-        Batch { frames: frames.to_vec(), revision, binary, long_as_bytes: true }.encode(to_ascii)
+        let text = PollingText { to_ascii, long_as_bytes: true };
+        Batch { frames: frames.to_vec(), revision, binary, text }.encode()
     }
 
     #[test]

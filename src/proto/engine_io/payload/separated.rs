@@ -2,8 +2,8 @@
 
 use bytestring::ByteString;
 
-use crate::proto::engine_io::packet::Frame;
-use crate::proto::engine_io::payload::base64;
+use crate::proto::engine_io::base64;
+use crate::proto::engine_io::frame::Frame;
 
 /// Between two packets. No JSON text can hold this byte.
 pub(super) const SEPARATOR: u8 = 0x1e;

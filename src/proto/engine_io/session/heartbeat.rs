@@ -1,6 +1,7 @@
 //! Whether the peer is still there.
 
-use crate::proto::engine_io::{Revision, Settings};
+use crate::proto::engine_io::revision::Revision;
+use crate::proto::engine_io::settings::Settings;
 use crate::proto::time::Instant;
 
 /// The heartbeat of a session. In revision 4 the server pings, in revision 3 the client. It belongs to the session and not

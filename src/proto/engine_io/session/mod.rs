@@ -16,78 +16,40 @@
 //! more, [`Session::next_frame`]; sleep until [`Session::deadline`] and call [`Session::handle_timeout`].
 
 mod heartbeat;
-mod outbox;
 mod output;
+mod requests;
+mod state;
+#[cfg(test)]
+mod tests;
+mod upgrade;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::heartbeat::{Due, Heartbeat};
-use self::outbox::Outbox;
-pub use self::output::{CloseReason, Output, PollAnswer, PostError};
-use super::packet::{ClientPacket, Data, Frame, Message, Outgoing, ServerPacket};
-use super::payload::Batch;
-use super::query::{BinaryAs, Rejection};
-use super::{Handshake, Revision, Settings, Sid, Transport, payload};
+pub use self::output::{Output, PollAnswer, PostError, UpgradeError, UpgradeTicket};
+use self::state::{Probing, Slot, State, Tail};
+use super::close_reason::CloseReason;
+use super::frame::Frame;
+use super::handshake::Handshake;
+use super::lower::Lower;
+use super::message::Message;
+use super::outbox::Outbox;
+use super::packet::{ClientPacket, Data, ServerPacket};
+use super::payload::{self, Batch};
+use super::polling_text::PollingText;
+use super::revision::Revision;
+use super::settings::Settings;
+use super::sid::Sid;
+use super::transport::{BinaryAs, Transport};
 use crate::proto::time::{Instant, earliest};
-
-/// How long a poll that comes after the probe is held, so that the `5` on its way can overtake it.
-const RELEASE_DELAY: Duration = Duration::from_millis(10);
-
-/// How long a poll that waits already is held after the probe: a `5` sent with the probe overtakes its release, which
-/// would be the answer to a question that nobody asks any more.
-const PARKED_RELEASE_DELAY: Duration = Duration::from_millis(2);
 
 /// How long an orderly close waits for the poll that takes it to the client.
 const FAREWELL: Duration = Duration::from_secs(30);
 
 /// How long a client that said goodbye may still collect the poll it had sent along.
 const LAST_NOOP: Duration = Duration::from_secs(1);
-
-#[derive(Debug)]
-enum State<P> {
-    Polling(Slot<P>),
-    /// `binary` is for the candidate, should it be adopted.
-    Probing {
-        slot: Slot<P>,
-        stage: Stage,
-        until: Instant,
-        binary: BinaryAs,
-    },
-    WebSocket,
-    Closed {
-        reason: CloseReason,
-        tail: Tail,
-    },
-}
-
-/// Where a poll waits.
-#[derive(Debug)]
-enum Slot<P> {
-    Empty,
-    Parked { to: P, release_at: Option<Instant> },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// The candidate has not said anything: long-polling goes on as if it were not there.
-    Waiting,
-    /// `2probe` was answered: polls are released, and `5` comes next.
-    Probed,
-}
-
-/// What a closed session still owes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tail {
-    Nothing,
-    /// The outbox to the next poll, if it comes in time.
-    Poll {
-        until: Instant,
-    },
-    /// The outbox to the WebSocket.
-    WebSocket,
-}
 
 /// One session. See the module's text for how to drive it.
 #[derive(Debug)]
@@ -102,6 +64,7 @@ pub struct Session<P> {
     binary: BinaryAs,
     /// The open packet was not sent yet. It is the whole answer to the first poll, which the suites of revision 3 check.
     opening: bool,
+    next_ticket: UpgradeTicket,
     outbox: Outbox,
     outputs: VecDeque<Output<P>>,
 }
@@ -132,6 +95,7 @@ impl<P> Session<P> {
             posting: false,
             binary: BinaryAs::Frames,
             opening: true,
+            next_ticket: UpgradeTicket::FIRST,
             outbox,
             outputs: VecDeque::new(),
             settings,
@@ -165,10 +129,7 @@ impl<P> Session<P> {
     /// Why it ended, once it has. Nothing may be sent or received any more.
     #[must_use]
     pub fn close_reason(&self) -> Option<CloseReason> {
-        match &self.state {
-            State::Closed { reason, .. } => Some(*reason),
-            State::Polling(_) | State::Probing { .. } | State::WebSocket => None,
-        }
+        self.state.close_reason()
     }
 
     /// Whether it ended and owes nobody a last word: it can be dropped once the outputs are drained.
@@ -183,18 +144,6 @@ impl<P> Session<P> {
         matches!(self.state, State::Closed { tail: Tail::WebSocket, .. }) && self.outbox.is_empty()
     }
 
-    /// Whether a candidate WebSocket has a place.
-    #[must_use]
-    pub fn is_probing(&self) -> bool {
-        matches!(self.state, State::Probing { .. })
-    }
-
-    /// Whether a message of this many bytes can be queued within the limits.
-    #[must_use]
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.outbox.has_room(bytes, &self.settings)
-    }
-
     /// What waits to be sent, in bytes.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
@@ -203,134 +152,18 @@ impl<P> Session<P> {
 
     /// The poll that waits, for its owner to watch whether its client is still there.
     pub fn parked(&mut self) -> Option<&mut P> {
-        match &mut self.state {
-            State::Polling(Slot::Parked { to, .. }) | State::Probing { slot: Slot::Parked { to, .. }, .. } => Some(to),
-            State::Polling(Slot::Empty)
-            | State::Probing { slot: Slot::Empty, .. }
-            | State::WebSocket
-            | State::Closed { .. } => None,
-        }
+        self.state.parked()
     }
 
-    /// Queues a message. Past the limits the session closes: its peer does not read.
-    pub fn send(&mut self, message: Outgoing, now: Instant) {
-        if self.close_reason().is_some() {
-            return;
+    /// Lets the layer above act on this session. If the layer closes it, that is done when `act` returns.
+    pub fn lend<R>(&mut self, now: Instant, act: impl FnOnce(&mut Lower<'_>) -> R) -> R {
+        let closed = self.close_reason();
+        let mut lower = Lower::new(self.revision, &self.settings, &mut self.outbox, closed, now);
+        let result = act(&mut lower);
+        if let Some(reason) = lower.closing() {
+            self.close(reason, now);
         }
-        self.push(ServerPacket::Message(message), now);
-    }
-
-    /// A poll has come.
-    pub fn poll(&mut self, to: P, revision: Option<Revision>, now: Instant) {
-        self.handle_timeout(now);
-        if let Err(rejection) = self.check_polling(revision) {
-            return match self.state {
-                State::Closed { tail: Tail::Poll { .. }, .. } if revision == Some(self.revision) => {
-                    self.finish();
-                    self.answer_with_outbox(to);
-                }
-                State::Closed { .. } | State::Polling(_) | State::Probing { .. } | State::WebSocket => {
-                    self.answer(to, PollAnswer::Rejected(rejection));
-                }
-            };
-        }
-        // Two polls at once: the reference closes the session, so that the client notices its fault.
-        if self.parked().is_some() {
-            self.close(CloseReason::TransportError, now);
-            return self.answer(to, PollAnswer::Overlap);
-        }
-        match &mut self.state {
-            State::Polling(slot) | State::Probing { slot, stage: Stage::Waiting, .. } => {
-                *slot = Slot::Parked { to, release_at: None };
-            }
-            State::Probing { slot, stage: Stage::Probed, .. } => {
-                *slot = Slot::Parked { to, release_at: Some(now + RELEASE_DELAY) };
-            }
-            State::WebSocket | State::Closed { .. } => (),
-        }
-    }
-
-    /// The client of the parked poll is gone, and whatever would have been its answer with it.
-    pub fn poll_lost(&mut self, now: Instant) {
-        self.take_parked();
-        self.close(CloseReason::TransportError, now);
-    }
-
-    /// A POST has come; its body is about to be read.
-    ///
-    /// # Errors
-    /// When there is no such session for it, or when another one is being read, which closes the session.
-    pub fn begin_post(&mut self, revision: Option<Revision>, now: Instant) -> Result<(), PostError> {
-        self.handle_timeout(now);
-        self.check_polling(revision).map_err(PostError::Rejected)?;
-        if self.posting {
-            self.close(CloseReason::TransportError, now);
-            return Err(PostError::Broken);
-        }
-        self.posting = true;
-        Ok(())
-    }
-
-    /// The POST is over, with or without its packets.
-    pub fn end_post(&mut self) {
-        self.posting = false;
-    }
-
-    /// A WebSocket asks to take over, on which binary messages are to travel in this way.
-    ///
-    /// # Errors
-    /// When the session does not exist any more, has another candidate, or is on a WebSocket already.
-    pub fn reserve_upgrade(
-        &mut self,
-        revision: Option<Revision>,
-        binary: BinaryAs,
-        now: Instant,
-    ) -> Result<(), Rejection> {
-        self.handle_timeout(now);
-        self.check_polling(revision)?;
-        let State::Polling(slot) = &mut self.state else { return Err(Rejection::BadRequest) };
-        let slot = std::mem::replace(slot, Slot::Empty);
-        let until = now + self.settings.upgrade_timeout;
-        self.state = State::Probing { slot, stage: Stage::Waiting, until, binary };
-        Ok(())
-    }
-
-    /// The candidate WebSocket said something.
-    pub fn candidate_frame(&mut self, frame: Frame, now: Instant) {
-        self.handle_timeout(now);
-        let packet = ClientPacket::decode(frame, self.revision);
-        let State::Probing { slot, stage, binary, .. } = &mut self.state else { return };
-        match (*stage, packet) {
-            (Stage::Waiting, Ok(ClientPacket::Ping(Data::Probe))) => {
-                *stage = Stage::Probed;
-                if let Slot::Parked { release_at, .. } = slot {
-                    *release_at = Some(now + PARKED_RELEASE_DELAY);
-                }
-                let pong = ServerPacket::Pong(Data::Probe).encode(self.revision);
-                self.outputs.push_back(Output::Candidate(pong));
-            }
-            (Stage::Probed, Ok(ClientPacket::Upgrade)) => {
-                self.binary = *binary;
-                // A poll that still waits came after the client's last word on polling.
-                if let Some(to) = self.take_parked() {
-                    self.answer(to, PollAnswer::Rejected(Rejection::BadRequest));
-                }
-                self.state = State::WebSocket;
-                self.outputs.push_back(Output::AdoptCandidate);
-            }
-            (Stage::Waiting | Stage::Probed, Ok(_) | Err(_)) => self.drop_candidate(),
-        }
-    }
-
-    /// The candidate WebSocket is gone; polling goes on.
-    pub fn candidate_lost(&mut self) {
-        if let State::Probing { slot, .. } = &mut self.state {
-            let mut slot = std::mem::replace(slot, Slot::Empty);
-            if let Slot::Parked { release_at, .. } = &mut slot {
-                *release_at = None;
-            }
-            self.state = State::Polling(slot);
-        }
+        result
     }
 
     /// A packet came over the transport. Gives the application's data, if it carried some.
@@ -366,13 +199,13 @@ impl<P> Session<P> {
         if !orderly {
             self.outbox.take();
         }
-        self.leave_probing();
+        self.drop_candidate();
         let mut tail = Tail::Nothing;
         if matches!(self.state, State::WebSocket) {
             tail = if orderly { Tail::WebSocket } else { Tail::Nothing };
         } else {
             self.outbox.push(ServerPacket::Close.encode(self.revision));
-            match self.take_parked() {
+            match self.state.take_parked() {
                 Some(to) => self.answer_with_outbox(to),
                 // Who is told to go because the server stops will find out by himself.
                 None if reason == CloseReason::ForcedServerClose => tail = Tail::Poll { until: now + FAREWELL },
@@ -397,7 +230,7 @@ impl<P> Session<P> {
         if self.outbox.is_empty() {
             return None;
         }
-        let to = self.take_parked()?;
+        let to = self.state.take_parked()?;
         let frames = if std::mem::take(&mut self.opening) {
             self.outbox.pop().into_iter().collect()
         } else {
@@ -410,7 +243,7 @@ impl<P> Session<P> {
     pub fn next_frame(&mut self) -> Option<Frame> {
         let frame = match self.state {
             State::WebSocket | State::Closed { tail: Tail::WebSocket, .. } => self.outbox.pop()?,
-            State::Polling(_) | State::Probing { .. } | State::Closed { .. } => return None,
+            State::Polling(_) | State::Probing(_) | State::Closed { .. } => return None,
         };
         match (frame, self.binary) {
             (Frame::Binary(data), BinaryAs::Base64) => Some(payload::base64_frame(&data, self.revision)),
@@ -421,19 +254,11 @@ impl<P> Session<P> {
     /// When [`Self::handle_timeout`] must be called at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let heartbeat = self.heartbeat.deadline();
-        match &self.state {
-            State::Polling(_) | State::WebSocket => Some(heartbeat),
-            State::Probing { slot, until, .. } => {
-                let release_at = match slot {
-                    Slot::Parked { release_at, .. } => *release_at,
-                    Slot::Empty => None,
-                };
-                earliest(Some(heartbeat.min(*until)), release_at)
-            }
-            State::Closed { tail: Tail::Poll { until }, .. } => Some(*until),
-            State::Closed { tail: Tail::Nothing | Tail::WebSocket, .. } => None,
-        }
+        let heartbeat = match &self.state {
+            State::Polling(_) | State::Probing(_) | State::WebSocket => Some(self.heartbeat.deadline()),
+            State::Closed { .. } => None,
+        };
+        earliest(heartbeat, self.state.deadline())
     }
 
     /// Does what is due: the heartbeat, the end of an upgrade that takes too long, the release of a held poll.
@@ -444,18 +269,14 @@ impl<P> Session<P> {
                 return self.finish();
             }
             State::Closed { .. } => return,
-            State::Probing { until, .. } if *until <= now => self.drop_candidate(),
-            State::Probing { slot: Slot::Parked { release_at, .. }, .. } if release_at.is_some_and(|at| at <= now) => {
+            State::Probing(probing) if probing.until <= now => self.drop_candidate(),
+            State::Probing(Probing { slot: Slot::Parked { release_at, .. }, .. })
+                if release_at.is_some_and(|at| at <= now) =>
+            {
                 *release_at = None;
-                // Answered here: left in the outbox, the noop could still end up on the WebSocket.
-                if self.outbox.is_empty()
-                    && let Some(to) = self.take_parked()
-                {
-                    let noop = self.packets(vec![ServerPacket::Noop.encode(self.revision)]);
-                    self.answer(to, noop);
-                }
+                self.release_parked();
             }
-            State::Probing { .. } | State::Polling(_) | State::WebSocket => (),
+            State::Probing(_) | State::Polling(_) | State::WebSocket => (),
         }
         match self.heartbeat.due(&self.settings, now) {
             Some(Due::Ping) => self.outbox.push(ServerPacket::Ping.encode(self.revision)),
@@ -464,20 +285,21 @@ impl<P> Session<P> {
         }
     }
 
-    /// Whether requests of the polling transport have a place here.
-    fn check_polling(&self, revision: Option<Revision>) -> Result<(), Rejection> {
-        match self.state {
-            State::Closed { .. } => Err(Rejection::SessionUnknown),
-            State::WebSocket => Err(Rejection::BadRequest),
-            State::Polling(_) | State::Probing { .. } if revision == Some(self.revision) => Ok(()),
-            State::Polling(_) | State::Probing { .. } => Err(Rejection::BadRequest),
+    /// Answers the poll that waits, so that the client can finish its upgrade.
+    fn release_parked(&mut self) {
+        // Answered here: left in the outbox, the noop could still end up on the WebSocket.
+        if self.outbox.is_empty()
+            && let Some(to) = self.state.take_parked()
+        {
+            let noop = self.packets(vec![ServerPacket::Noop.encode(self.revision)]);
+            self.answer(to, noop);
         }
     }
 
     /// Queues a packet that a peer could make many of. Past the limits the session closes: its peer does not read.
     fn push(&mut self, packet: ServerPacket, now: Instant) {
         let frame = packet.encode(self.revision);
-        if !self.has_room(frame.len()) {
+        if !self.outbox.has_room(frame.len(), &self.settings) {
             return self.close(CloseReason::Overflow, now);
         }
         self.outbox.push(frame);
@@ -485,11 +307,11 @@ impl<P> Session<P> {
 
     fn closed_by_client(&mut self, now: Instant) {
         self.outbox.take();
-        self.leave_probing();
+        self.drop_candidate();
         let noop = ServerPacket::Noop.encode(self.revision);
         let tail = if matches!(self.state, State::WebSocket) {
             Tail::Nothing
-        } else if let Some(to) = self.take_parked() {
+        } else if let Some(to) = self.state.take_parked() {
             let noop = self.packets(vec![noop]);
             self.answer(to, noop);
             Tail::Nothing
@@ -499,17 +321,6 @@ impl<P> Session<P> {
             Tail::Poll { until: now + LAST_NOOP }
         };
         self.state = State::Closed { reason: CloseReason::TransportClose, tail };
-    }
-
-    fn leave_probing(&mut self) {
-        if matches!(self.state, State::Probing { .. }) {
-            self.drop_candidate();
-        }
-    }
-
-    fn drop_candidate(&mut self) {
-        self.candidate_lost();
-        self.outputs.push_back(Output::DropCandidate);
     }
 
     fn finish(&mut self) {
@@ -529,17 +340,8 @@ impl<P> Session<P> {
     }
 
     fn packets(&self, frames: Vec<Frame>) -> PollAnswer {
-        PollAnswer::Packets(Batch { frames, revision: self.revision, binary: self.binary, long_as_bytes: false })
-    }
-
-    fn take_parked(&mut self) -> Option<P> {
-        let slot = match &mut self.state {
-            State::Polling(slot) | State::Probing { slot, .. } => slot,
-            State::WebSocket | State::Closed { .. } => return None,
-        };
-        match std::mem::replace(slot, Slot::Empty) {
-            Slot::Parked { to, .. } => Some(to),
-            Slot::Empty => None,
-        }
+        // How its text is written is for the layer above to say, which the link asks.
+        let text = PollingText::default();
+        PollAnswer::Packets(Batch { frames, revision: self.revision, binary: self.binary, text })
     }
 }

@@ -1,76 +1,57 @@
 //! What a session tells its owner.
 
-use std::fmt;
-
+use crate::proto::engine_io::frame::Frame;
 use crate::proto::engine_io::payload::Batch;
-use crate::proto::engine_io::{Frame, Rejection};
+use crate::proto::engine_io::query::Rejection;
 
-/// Why a session ended: the reference's words, which applications know.
+/// What the owner does for the transport, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output<P> {
+    /// Answers a poll.
+    Poll {
+        /// The poll, as it was handed in.
+        to: P,
+        /// Its answer.
+        answer: PollAnswer,
+    },
+    /// Sends the answer to its probe on a candidate WebSocket.
+    Candidate {
+        /// The candidate.
+        ticket: UpgradeTicket,
+        /// The answer.
+        frame: Frame,
+    },
+    /// Closes a candidate WebSocket; the session goes on polling.
+    DropCandidate(UpgradeTicket),
+    /// Makes a candidate WebSocket the transport from now on.
+    AdoptCandidate(UpgradeTicket),
+}
+
+/// Names one candidate WebSocket among all that a session has had. A session that has given a candidate up ignores
+/// whatever is said of it later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The transport failed, or was used wrongly.
-    TransportError,
-    /// The client closed it.
-    TransportClose,
-    /// No answer to the heartbeat in time.
-    PingTimeout,
-    /// Bytes that are not a packet.
-    ParseError,
-    /// The server ended it because the client broke the rules of the layer above.
-    ForcedClose,
-    /// The server ended it in order.
-    ForcedServerClose,
-    /// The server process is stopping.
-    ServerShuttingDown,
-    /// More is waiting for this client than the limit.
-    Overflow,
-}
+pub struct UpgradeTicket(u32);
 
-impl CloseReason {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::TransportError,
-        Self::TransportClose,
-        Self::PingTimeout,
-        Self::ParseError,
-        Self::ForcedClose,
-        Self::ForcedServerClose,
-        Self::ServerShuttingDown,
-        Self::Overflow,
-    ];
-}
+impl UpgradeTicket {
+    /// The ticket of a session's first candidate.
+    pub(super) const FIRST: Self = Self(0);
 
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TransportError => "transport error",
-            Self::TransportClose => "transport close",
-            Self::PingTimeout => "ping timeout",
-            Self::ParseError => "parse error",
-            Self::ForcedClose => "forced close",
-            Self::ForcedServerClose => "forced server close",
-            Self::ServerShuttingDown => "server shutting down",
-            Self::Overflow => "send buffer overflow",
-        })
+    /// The ticket of the candidate after this one. They begin anew after 2^32, when nobody knows the first ones any more.
+    pub(super) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
     }
 }
 
-/// What to do outside, in order.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Output<P> {
-    /// Answer a poll.
-    Poll {
-        /// Whom.
-        to: P,
-        /// With what.
-        answer: PollAnswer,
-    },
-    /// Send the probe's answer on the candidate WebSocket.
-    Candidate(Frame),
-    /// Close the candidate WebSocket; the session goes on polling.
-    DropCandidate,
-    /// The candidate WebSocket is the transport from now on.
-    AdoptCandidate,
+/// Why a WebSocket cannot be a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpgradeError {
+    /// The session has ended: the request is refused with [`Rejection::SessionUnknown`].
+    SessionUnknown,
+    /// The session speaks another revision than the request says: the request is refused with [`Rejection::BadRequest`].
+    OtherRevision,
+    /// The session is on a WebSocket already, or has another candidate. The reference opens the WebSocket all the same, and then
+    /// closes it.
+    NoPlace,
 }
 
 /// The answer to a poll.

@@ -1,20 +1,23 @@
-//! The tree while parameters are merged into it, as qs does.
+//! The tree while parameters are merged into it, as qs merges them.
 
 use std::mem;
 
-use super::{Node, PROTOTYPE};
+use super::node::Node;
 
-/// The largest `N` for which `a[N]=x` makes a list; qs takes a larger one for a key of a map.
+/// The largest `N` for which `a[N]=x` makes a list. A larger `N` is a key of a map. 20 is the default of qs (`arrayLimit`).
 ///
-/// Without it a few bytes could ask for a list of millions of holes.
+/// Without a limit a few bytes could ask for a list of millions of holes.
 const MAX_ARRAY_INDEX: u32 = 20;
 
-/// A key of a JavaScript object. The order of the variants is that of `Object.keys`.
+/// The key that qs never sets, since in JavaScript it would replace the object's prototype.
+pub(super) const PROTOTYPE: &str = "__proto__";
+
+/// A key of a JavaScript object. The variants stand in the order in which `Object.keys` returns them.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
-    /// An array index in its canonical form, less than `u32::MAX`: such keys come first, ascending.
+    /// An array index: decimal digits without a leading zero, less than `u32::MAX`. Indexes come first, ascending.
     Index(u32),
-    /// Any other text.
+    /// Any other key. Names come in the order in which they were set.
     Name(String),
 }
 
@@ -35,7 +38,7 @@ impl Key {
     }
 }
 
-/// A node while parameters are still merged into it.
+/// A [`Node`] while parameters are merged into it.
 #[derive(Debug)]
 pub(super) enum Draft {
     Text(String),
@@ -44,11 +47,11 @@ pub(super) enum Draft {
 }
 
 impl Draft {
-    /// Puts the value under one bracketed segment: `[]`, `[3]` or `[name]`.
+    /// Returns the branch that has this value under one bracketed segment: `[]`, `[3]` or `[name]`, given without brackets.
     pub(super) fn nested_in(self, segment: &str) -> Self {
         let mut outer = Branch::map();
         match (Key::new(segment.to_owned()), self) {
-            // `a[][0]` is no list in a list: qs joins the two.
+            // `a[][0]` is not a list in a list: qs joins the two.
             (_, Self::Branch(inner)) if segment.is_empty() && inner.is_list => return Self::Branch(inner),
             (_, inner) if segment.is_empty() => {
                 outer.is_list = true;
@@ -58,14 +61,14 @@ impl Draft {
                 outer.is_list = true;
                 outer.set(Key::Index(index), inner);
             }
-            // The map stays empty, but it is there, and a value that meets it is no longer plain.
+            // The map stays empty, but it is there: a value that meets it does not stay plain.
             _ if segment == PROTOTYPE => {}
             (key, inner) => outer.set(key, inner),
         }
         Self::Branch(Box::new(outer))
     }
 
-    /// Merges a later value for the same place: a text or a branch, never [`Draft::True`].
+    /// Merges a later value for the same place. That value is a text or a branch, never [`Draft::True`].
     fn merge(&mut self, source: Self) {
         match (self, source) {
             (_, Self::Text(text)) if text.is_empty() => {}
@@ -80,14 +83,15 @@ impl Draft {
         }
     }
 
-    /// Makes a plain value the first item of a list; the source follows, item by item if it is a list itself.
+    /// Replaces a plain value by a list that begins with it. The source follows: item by item if it is a list, else as one
+    /// item.
     fn begin_list(&mut self, source: Self) {
         let mut list = Branch::list();
         list.push(mem::replace(self, Self::True));
         match source {
             Self::Branch(tail) if tail.is_list => {
                 for (key, item) in tail.into_ordered() {
-                    // Holes keep their place, since later parameters are merged by index. A list has no other key.
+                    // Holes keep their place, since later parameters are merged by index. A list has only indexes.
                     if let Key::Index(index) = key {
                         list.set(Key::Index(index + 1), item);
                     }
@@ -107,16 +111,15 @@ impl Draft {
     }
 }
 
-/// A list, possibly with holes, or a map. A list that has to become a map only changes its flag, as its indexes are
-/// keys already.
+/// A list, possibly with holes, or a map. To make a map of a list, only the flag is changed: its indexes are keys already.
 #[derive(Debug)]
 pub(super) struct Branch {
-    /// If set, all keys are [`Key::Index`].
+    /// Whether this is a list. Then all keys are [`Key::Index`].
     is_list: bool,
-    /// In the order of insertion.
+    /// The entries, in the order in which their keys were set.
     entries: Vec<(Key, Draft)>,
-    /// Positions in `entries`, by ascending key, for bisection. An insertion moves some of these small numbers, never
-    /// the entries.
+    /// Indexes into `entries`, by ascending key, for bisection. An insertion moves some of these small numbers, never the
+    /// entries.
     sorted: Vec<usize>,
 }
 
@@ -129,7 +132,7 @@ impl Branch {
         Self { is_list: true, ..Self::map() }
     }
 
-    /// Where the key stands in `sorted`, or else where it would.
+    /// Returns the index of the key in `sorted`, or as an error the index at which it would be.
     fn find(&self, key: &Key) -> Result<usize, usize> {
         self.sorted.binary_search_by(|&position| self.entries[position].0.cmp(key))
     }
@@ -143,7 +146,7 @@ impl Branch {
         match self.find(&key) {
             Ok(place) => self.entries[self.sorted[place]].1 = value,
             Err(place) => {
-                // Most branches of a hostile query have one entry; the usual growth would give them room for four.
+                // Most branches of a hostile query have one entry, and a vector's first growth is to four.
                 if self.entries.is_empty() {
                     self.entries.reserve_exact(1);
                     self.sorted.reserve_exact(1);
@@ -154,17 +157,17 @@ impl Branch {
         }
     }
 
-    /// Sets the key that follows the greatest index.
+    /// Sets the index that follows the greatest one.
     fn push(&mut self, value: Draft) {
         let next = match self.sorted.last().map(|&position| &self.entries[position].0) {
-            // Only a list is pushed to, and its indexes stay below MAX_PARAMETERS and MAX_ARRAY_INDEX together.
+            // Only a list is pushed to. Its indexes are at most MAX_PARAMETERS + MAX_ARRAY_INDEX, so this cannot overflow.
             Some(Key::Index(last)) => last + 1,
-            _ => 0,
+            Some(Key::Name(_)) | None => 0,
         };
         self.set(Key::Index(next), value);
     }
 
-    /// Sets the key, or appends to the list of the values it already has: the same name once more.
+    /// Sets the key, or appends to the values that it has: the same name came again.
     pub(super) fn combine_at(&mut self, key: Key, value: Draft) {
         match self.get_mut(&key) {
             None => self.set(key, value),
@@ -173,7 +176,7 @@ impl Branch {
         }
     }
 
-    /// Sets the key, or merges into the value it already has: another name that leads to the same place.
+    /// Sets the key, or merges into the value that it has: another name leads to the same place.
     pub(super) fn merge_at(&mut self, key: Key, value: Draft) {
         match self.get_mut(&key) {
             None => self.set(key, value),
@@ -181,8 +184,8 @@ impl Branch {
         }
     }
 
-    /// Merges a branch into this one. Two lists stay a list, with an item whose place is taken by a plain value at
-    /// the end; anything else is a map from then on.
+    /// Merges a branch into this one. Two lists stay a list, and an item whose place has a plain value goes to the end.
+    /// Anything else becomes a map.
     pub(super) fn absorb(&mut self, source: Self) {
         self.is_list &= source.is_list;
         for (key, value) in source.into_ordered() {
@@ -198,10 +201,10 @@ impl Branch {
         }
     }
 
-    /// The entries in the order of `Object.keys`.
+    /// Returns the entries in the order of `Object.keys`.
     pub(super) fn into_ordered(self) -> Vec<(Key, Draft)> {
         let mut entries = self.entries;
-        // The sort is stable, so names stay as they came; no index is u32::MAX.
+        // The sort is stable, so names stay in their order. No index is u32::MAX.
         entries.sort_by_key(|(key, _)| match key {
             Key::Index(index) => *index,
             Key::Name(_) => u32::MAX,

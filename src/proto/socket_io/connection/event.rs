@@ -6,7 +6,8 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::proto::engine_io::CloseReason;
-use crate::proto::socket_io::packet::{AckId, Args, Namespace};
+use crate::proto::socket_io::namespace::Namespace;
+use crate::proto::socket_io::packet::{AckId, Args};
 
 /// What the application is told.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,6 +70,10 @@ pub enum AckError {
     Disconnected,
     /// It came, and was larger than the limit.
     Oversized,
+    /// The event has the id of another one whose ack is still awaited. It was not sent.
+    DuplicateId,
+    /// The event has no id, so that no ack can name it. It was not sent.
+    MissingId,
 }
 
 /// Why a namespace was left: the reference's words.

@@ -10,25 +10,29 @@
 //! `W` is whatever waits for an ack: it comes back in [`Event::Acked`] exactly once, whatever happens, unless its owner
 //! takes it back with [`Connection::cancel`].
 
+mod acks;
 mod event;
+mod incoming;
+#[cfg(test)]
+mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use bytestring::ByteString;
 
+use self::acks::Acks;
+pub use self::acks::Awaited;
 pub use self::event::{AckError, Answer, DisconnectReason, Event};
-use super::attachments::{Assembly, Whole};
-use super::doubled::Doubled;
-use super::packet::{self, AckId, Args, Encoded, Namespace, Packet};
-use super::parser::{self, Head};
-use crate::proto::engine_io::payload::ToAscii;
-use crate::proto::engine_io::{CloseReason, Message, Outgoing, Revision, Session};
+use super::attachments::Assembly;
+use super::double_utf8::DoubleUtf8;
+use super::namespace::Namespace;
+use super::packet::{AckId, Encoded, Packet};
+use crate::defaults;
+use crate::proto::engine_io::{CloseReason, Lower, Outgoing, Revision};
 use crate::proto::json;
-use crate::proto::link::Layer;
-use crate::proto::time::{Instant, earliest};
+use crate::proto::time::Instant;
 
 /// How long packets of a namespace that the server has left are expected and ignored: they crossed its goodbye.
 const LEFT_GRACE: Duration = Duration::from_secs(30);
@@ -38,8 +42,6 @@ const LEFT_GRACE: Duration = Duration::from_secs(30);
 pub struct Settings {
     /// How long a client may take to join its first namespace.
     pub connect_timeout: Duration,
-    /// How long an ack is awaited.
-    pub ack_timeout: Duration,
     /// Attachments of one packet. The reference's default; more is a memory attack (CVE-2026-33151).
     pub max_attachments: usize,
     /// The attachments of one packet together, in bytes.
@@ -57,14 +59,13 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            connect_timeout: Duration::from_secs(45),
-            ack_timeout: Duration::from_secs(5),
-            max_attachments: 10,
-            max_attachment_bytes: 16 << 20,
-            max_depth: 512,
-            attachment_timeout: Duration::from_secs(25),
-            max_namespaces: 100,
-            max_refusals: 20,
+            connect_timeout: defaults::CONNECT_TIMEOUT,
+            max_attachments: defaults::MAX_ATTACHMENTS,
+            max_attachment_bytes: defaults::MAX_PAYLOAD,
+            max_depth: defaults::MAX_DEPTH,
+            attachment_timeout: defaults::ATTACHMENT_TIMEOUT,
+            max_namespaces: defaults::MAX_NAMESPACES,
+            max_refusals: defaults::MAX_REFUSALS,
         }
     }
 }
@@ -73,39 +74,33 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Connection<W> {
     settings: Arc<Settings>,
-    members: Vec<Member<W>>,
+    memberships: Vec<Membership<W>>,
     assembly: Assembly,
     attachments_due: Option<Instant>,
     /// `None` once a namespace was joined.
     connect_due: Option<Instant>,
     refusals: usize,
-    doubled: Doubled,
+    double_utf8: DoubleUtf8,
     events: VecDeque<Event<W>>,
 }
 
 #[derive(Debug)]
-struct Member<W> {
+struct Membership<W> {
     namespace: Namespace,
-    state: Membership<W>,
+    phase: Phase<W>,
 }
 
 #[derive(Debug)]
-enum Membership<W> {
+enum Phase<W> {
     Joining,
     Joined {
-        pending: BTreeMap<AckId, Pending<W>>,
-        /// Leaves once the last pending ack is settled.
+        acks: Acks<W>,
+        /// Leaves once no ack is awaited any more.
         retiring: bool,
     },
     Left {
         until: Instant,
     },
-}
-
-#[derive(Debug)]
-struct Pending<W> {
-    waiter: W,
-    due: Instant,
 }
 
 impl<W> Connection<W> {
@@ -115,11 +110,11 @@ impl<W> Connection<W> {
         let mut connection = Self {
             connect_due: Some(now + settings.connect_timeout),
             settings,
-            members: Vec::new(),
+            memberships: Vec::new(),
             assembly: Assembly::default(),
             attachments_due: None,
             refusals: 0,
-            doubled: Doubled::default(),
+            double_utf8: DoubleUtf8::default(),
             events: VecDeque::with_capacity(1),
         };
         match revision {
@@ -132,235 +127,142 @@ impl<W> Connection<W> {
 
     /// Lets a client join. Nothing is sent on a namespace before this. `sid` is the socket's id for the client to see.
     /// False when the client is not waiting for it any more.
-    pub fn accept<P>(&mut self, namespace: &Namespace, sid: &str, session: &mut Session<P>, now: Instant) -> bool {
-        let Some(member) = self.members.iter_mut().find(|member| member.namespace == *namespace) else { return false };
-        if !matches!(member.state, Membership::Joining) {
-            return false;
-        }
-        member.state = Membership::Joined { pending: BTreeMap::new(), retiring: false };
+    pub fn accept(&mut self, namespace: &Namespace, sid: &str, lower: &mut Lower<'_>) -> bool {
+        let Some(phase @ Phase::Joining) = self.phase(namespace) else { return false };
+        *phase = Phase::Joined { acks: Acks::default(), retiring: false };
         self.connect_due = None;
-        let data = match session.revision() {
+        let data = match lower.revision() {
             // Its client makes up an id of its own from the session's.
             Revision::V3 => None,
             Revision::V4 => Some(ByteString::from([r#"{"sid":""#, sid, r#""}"#].concat())),
         };
-        send(&Packet::Connect { namespace: namespace.clone(), data }, session, now);
+        send(&Packet::Connect { namespace: namespace.clone(), data }, lower);
         true
     }
 
     /// Refuses a join, with a message for a person and `data`, JSON, for the program.
-    pub fn refuse<P>(
-        &mut self,
-        namespace: &Namespace,
-        message: &str,
-        data: Option<&str>,
-        session: &mut Session<P>,
-        now: Instant,
-    ) {
-        let waiting =
-            |member: &Member<W>| member.namespace == *namespace && matches!(member.state, Membership::Joining);
-        let Some(index) = self.members.iter().position(waiting) else { return };
-        self.members.swap_remove(index);
-        self.send_refusal(namespace.clone(), message, data, session, now);
+    pub fn refuse(&mut self, namespace: &Namespace, message: &str, data: Option<&str>, lower: &mut Lower<'_>) {
+        let waiting = |membership: &Membership<W>| {
+            membership.namespace == *namespace && matches!(membership.phase, Phase::Joining)
+        };
+        let Some(index) = self.memberships.iter().position(waiting) else { return };
+        self.memberships.swap_remove(index);
+        self.send_refusal(namespace.clone(), message, data, lower);
     }
 
-    /// Emits an event; `id` is the one inside the packet. The waiter comes back in [`Event::Acked`].
-    pub fn emit<P>(
-        &mut self,
-        namespace: &Namespace,
-        packet: Encoded,
-        ack: Option<(AckId, W)>,
-        session: &mut Session<P>,
-        now: Instant,
-    ) {
-        let due = now + self.settings.ack_timeout;
-        let failure = match self.joined(namespace) {
-            None => AckError::NotJoined,
-            Some(_) if !session.has_room(packet.len()) => AckError::Overloaded,
-            Some(pending) => {
-                if let Some((id, waiter)) = ack {
-                    pending.insert(id, Pending { waiter, due });
-                }
-                return send_encoded(packet, session, now);
-            }
-        };
-        if let Some((_, waiter)) = ack {
-            self.events.push_back(Event::Acked { waiter, outcome: Err(failure) });
+    /// Emits an event. If its ack is awaited, the waiter comes back in [`Event::Acked`]: when the ack has come, when the
+    /// timeout has passed, or at once, if the event cannot be sent. See [`AckError`] for the reasons.
+    pub fn emit(&mut self, namespace: &Namespace, packet: Encoded, awaited: Option<Awaited<W>>, lower: &mut Lower<'_>) {
+        if let Err((waiter, error)) = self.try_emit(namespace, packet, awaited, lower) {
+            self.events.extend(waiter.map(|waiter| Event::Acked { waiter, outcome: Err(error) }));
         }
     }
 
+    /// Sends an event, or returns its waiter and why it was not sent.
+    fn try_emit(
+        &mut self,
+        namespace: &Namespace,
+        packet: Encoded,
+        awaited: Option<Awaited<W>>,
+        lower: &mut Lower<'_>,
+    ) -> Result<(), (Option<W>, AckError)> {
+        let refuse = |awaited: Option<Awaited<W>>, error| Err((awaited.map(|awaited| awaited.waiter), error));
+        let Some(acks) = self.joined(namespace) else { return refuse(awaited, AckError::NotJoined) };
+        if !lower.has_room(packet.len()) {
+            return refuse(awaited, AckError::Overloaded);
+        }
+        match (awaited, packet.id()) {
+            (Some(awaited), Some(id)) => {
+                acks.insert(id, awaited, lower.now).map_err(|waiter| (Some(waiter), AckError::DuplicateId))?;
+            }
+            (awaited @ Some(_), None) => return refuse(awaited, AckError::MissingId),
+            // The one ack that comes would be taken for that of the other event.
+            (None, Some(id)) if acks.contains(id) => return Err((None, AckError::DuplicateId)),
+            (None, Some(_) | None) => (),
+        }
+        send_encoded(packet, lower);
+        Ok(())
+    }
+
     /// Answers an event of the client.
-    pub fn ack<P>(&mut self, namespace: &Namespace, id: AckId, answer: Answer, session: &mut Session<P>, now: Instant) {
+    pub fn ack(&mut self, namespace: &Namespace, id: AckId, answer: Answer, lower: &mut Lower<'_>) {
         if self.joined(namespace).is_some() {
             let Answer { args, attachments } = answer;
-            send(&Packet::Ack { namespace: namespace.clone(), id: Some(id), args, attachments }, session, now);
+            send(&Packet::Ack { namespace: namespace.clone(), id: Some(id), args, attachments }, lower);
         }
     }
 
     /// Nobody waits for this ack any more. Gives the waiter back if it was still awaited.
-    pub fn cancel<P>(&mut self, namespace: &Namespace, id: AckId, session: &mut Session<P>, now: Instant) -> Option<W> {
-        let waiter = self.joined(namespace)?.remove(&id)?.waiter;
-        self.retire_if_idle(namespace, session, now);
+    pub fn cancel(&mut self, namespace: &Namespace, id: AckId, lower: &mut Lower<'_>) -> Option<W> {
+        let waiter = self.joined(namespace)?.remove(id)?;
+        self.retire_if_idle(namespace, lower);
         Some(waiter)
     }
 
     /// Makes the client leave once the acks it owes have come: it gets no new events from its owner meanwhile.
-    pub fn retire<P>(&mut self, namespace: &Namespace, session: &mut Session<P>, now: Instant) {
-        if let Some(Membership::Joined { retiring, .. }) = self.membership(namespace) {
+    pub fn retire(&mut self, namespace: &Namespace, lower: &mut Lower<'_>) {
+        if let Some(Phase::Joined { retiring, .. }) = self.phase(namespace) {
             *retiring = true;
-            self.retire_if_idle(namespace, session, now);
+            self.retire_if_idle(namespace, lower);
         }
     }
 
     /// Makes the client leave a namespace at once. It will not reconnect by itself.
-    pub fn disconnect<P>(&mut self, namespace: &Namespace, session: &mut Session<P>, now: Instant) {
-        let Some(state) = self.membership(namespace) else { return };
-        let left = Membership::Left { until: now + LEFT_GRACE };
+    pub fn disconnect(&mut self, namespace: &Namespace, lower: &mut Lower<'_>) {
+        let Some(state) = self.phase(namespace) else { return };
+        let left = Phase::Left { until: lower.now + LEFT_GRACE };
         match std::mem::replace(state, left) {
-            Membership::Joined { pending, .. } => {
-                send(&Packet::Disconnect { namespace: namespace.clone() }, session, now);
-                self.left(namespace.clone(), pending, DisconnectReason::ServerLeft);
+            Phase::Joined { acks, .. } => {
+                send(&Packet::Disconnect { namespace: namespace.clone() }, lower);
+                self.left(namespace.clone(), acks, DisconnectReason::ServerLeft);
             }
             // Not in yet: the refusal is the goodbye.
-            Membership::Joining => {
-                self.members.retain(|member| member.namespace != *namespace);
-                self.send_refusal(namespace.clone(), "disconnected", None, session, now);
+            Phase::Joining => {
+                self.memberships.retain(|membership| membership.namespace != *namespace);
+                self.send_refusal(namespace.clone(), "disconnected", None, lower);
             }
-            unchanged @ Membership::Left { .. } => *state = unchanged,
+            unchanged @ Phase::Left { .. } => *state = unchanged,
         }
     }
 
-    fn membership(&mut self, namespace: &Namespace) -> Option<&mut Membership<W>> {
-        self.members.iter_mut().find(|member| member.namespace == *namespace).map(|member| &mut member.state)
+    fn phase(&mut self, namespace: &Namespace) -> Option<&mut Phase<W>> {
+        let mut all = self.memberships.iter_mut();
+        all.find(|membership| membership.namespace == *namespace).map(|membership| &mut membership.phase)
     }
 
-    fn joined(&mut self, namespace: &Namespace) -> Option<&mut BTreeMap<AckId, Pending<W>>> {
-        match self.membership(namespace)? {
-            Membership::Joined { pending, .. } => Some(pending),
-            Membership::Joining | Membership::Left { .. } => None,
+    /// The acks of a namespace that was joined.
+    fn joined(&mut self, namespace: &Namespace) -> Option<&mut Acks<W>> {
+        match self.phase(namespace)? {
+            Phase::Joined { acks, .. } => Some(acks),
+            Phase::Joining | Phase::Left { .. } => None,
         }
     }
 
-    fn retire_if_idle<P>(&mut self, namespace: &Namespace, session: &mut Session<P>, now: Instant) {
-        if let Some(Membership::Joined { pending, retiring: true }) = self.membership(namespace)
-            && pending.is_empty()
+    fn retire_if_idle(&mut self, namespace: &Namespace, lower: &mut Lower<'_>) {
+        if let Some(Phase::Joined { acks, retiring: true }) = self.phase(namespace)
+            && acks.is_empty()
         {
-            self.disconnect(namespace, session, now);
+            self.disconnect(namespace, lower);
         }
     }
 
-    fn left(&mut self, namespace: Namespace, pending: BTreeMap<AckId, Pending<W>>, reason: DisconnectReason) {
-        for Pending { waiter, .. } in pending.into_values() {
+    fn left(&mut self, namespace: Namespace, acks: Acks<W>, reason: DisconnectReason) {
+        for waiter in acks.into_waiters() {
             self.events.push_back(Event::Acked { waiter, outcome: Err(AckError::Disconnected) });
         }
         self.events.push_back(Event::Disconnected { namespace, reason });
     }
 
-    fn packet<P>(&mut self, whole: Whole, session: &mut Session<P>, now: Instant) {
-        self.attachments_due = None;
-        let (packet, oversized) = match whole {
-            Whole::Packet(packet) => (packet, false),
-            Whole::Oversized(packet) => (packet, true),
-        };
-        if let Packet::Connect { namespace, data } = packet {
-            return self.connect(&namespace, data, session, now);
-        }
-        match self.membership(packet.namespace()) {
-            // They crossed our goodbye on the way.
-            Some(Membership::Left { .. }) => (),
-            Some(Membership::Joined { pending, .. }) => match packet {
-                Packet::Disconnect { namespace } => {
-                    let pending = std::mem::take(pending);
-                    self.members.retain(|member| member.namespace != namespace);
-                    self.left(namespace, pending, DisconnectReason::ClientLeft);
-                }
-                Packet::Event { namespace, id, args, attachments } => {
-                    if !oversized {
-                        self.events.push_back(Event::Received { namespace, args, attachments, id });
-                    }
-                }
-                Packet::Ack { namespace, id, args, attachments } => {
-                    let outcome = if oversized { Err(AckError::Oversized) } else { Ok(Answer { args, attachments }) };
-                    self.acked(&namespace, id, outcome, session, now);
-                }
-                Packet::ConnectError { .. } | Packet::Connect { .. } => session.close(CloseReason::ForcedClose, now),
-            },
-            // A packet for a namespace that was never joined: the servers of then passed over it, those of now do not.
-            Some(Membership::Joining) | None => match session.revision() {
-                Revision::V3 => (),
-                Revision::V4 => session.close(CloseReason::ForcedClose, now),
-            },
-        }
-    }
-
-    /// An ack for an unknown id, or a second one for the same, means nothing.
-    fn acked<P>(
-        &mut self,
-        namespace: &Namespace,
-        id: Option<AckId>,
-        outcome: Result<Answer, AckError>,
-        session: &mut Session<P>,
-        now: Instant,
-    ) {
-        let Some(id) = id else { return };
-        if let Some(Pending { waiter, .. }) = self.joined(namespace).and_then(|pending| pending.remove(&id)) {
-            self.events.push_back(Event::Acked { waiter, outcome });
-            self.retire_if_idle(namespace, session, now);
-        }
-    }
-
-    fn connect<P>(&mut self, namespace: &Namespace, auth: Option<ByteString>, session: &mut Session<P>, now: Instant) {
-        let revision = session.revision();
-        let (namespace, auth, query) = match revision {
-            Revision::V3 => {
-                let (namespace, query) = namespace.split_query();
-                (namespace, None, query)
-            }
-            Revision::V4 => (namespace.clone(), auth, None),
-        };
-        self.members.retain(|member| match member.state {
-            Membership::Left { until } => until > now && member.namespace != namespace,
-            Membership::Joining | Membership::Joined { .. } => true,
-        });
-        if let Some(member) = self.members.iter().find(|member| member.namespace == namespace) {
-            return match (revision, &member.state) {
-                // Some of these clients join the default namespace in so many words, or join again when in doubt.
-                (Revision::V3, Membership::Joined { .. }) => {
-                    send(&Packet::Connect { namespace, data: None }, session, now);
-                }
-                (Revision::V3, Membership::Joining | Membership::Left { .. }) => (),
-                (Revision::V4, _) => session.close(CloseReason::ForcedClose, now),
-            };
-        }
-        if !namespace.is_joinable(revision) {
-            return self.send_refusal(namespace.truncated(), "Invalid namespace", None, session, now);
-        }
-        // In the default namespace is every client of revision 3.
-        let given = usize::from(revision == Revision::V3);
-        if self.members.len() >= self.settings.max_namespaces + given {
-            let message = "too many namespaces on one connection: connect with forceNew";
-            return self.send_refusal(namespace, message, None, session, now);
-        }
-        self.join(namespace.detached(), auth, query);
-    }
-
     fn join(&mut self, namespace: Namespace, auth: Option<ByteString>, query: Option<ByteString>) {
         // Most clients are in one namespace.
-        self.members.reserve_exact(1);
-        self.members.push(Member { namespace: namespace.clone(), state: Membership::Joining });
+        self.memberships.reserve_exact(1);
+        self.memberships.push(Membership { namespace: namespace.clone(), phase: Phase::Joining });
         self.events.push_back(Event::Connect { namespace, auth, query });
     }
 
-    fn send_refusal<P>(
-        &mut self,
-        namespace: Namespace,
-        message: &str,
-        data: Option<&str>,
-        session: &mut Session<P>,
-        now: Instant,
-    ) {
+    fn send_refusal(&mut self, namespace: Namespace, message: &str, data: Option<&str>, lower: &mut Lower<'_>) {
         let mut json = String::new();
-        match (session.revision(), data) {
+        match (lower.revision(), data) {
             (Revision::V3, Some(data)) => json.push_str(data),
             (Revision::V3, None) => json::write_string(message, &mut json),
             (Revision::V4, data) => {
@@ -373,164 +275,22 @@ impl<W> Connection<W> {
                 json.push('}');
             }
         }
-        send(&Packet::ConnectError { namespace, data: Some(ByteString::from(json)) }, session, now);
+        send(&Packet::ConnectError { namespace, data: Some(ByteString::from(json)) }, lower);
         self.refusals += 1;
         if self.refusals >= self.settings.max_refusals {
-            session.close(CloseReason::ForcedServerClose, now);
-        }
-    }
-
-    /// Acks of one namespace are due in the order of their ids, since all get the same time.
-    fn next_ack_due(&self) -> Option<Instant> {
-        let due = |member: &Member<W>| match &member.state {
-            Membership::Joined { pending, .. } => pending.first_key_value().map(|(_, pending)| pending.due),
-            Membership::Joining | Membership::Left { .. } => None,
-        };
-        self.members.iter().filter_map(due).min()
-    }
-
-    fn time_out_acks<P>(&mut self, session: &mut Session<P>, now: Instant) {
-        for index in 0..self.members.len() {
-            let member = &mut self.members[index];
-            let Membership::Joined { pending, .. } = &mut member.state else { continue };
-            let mut settled = false;
-            while let Some(entry) = pending.first_entry().filter(|entry| entry.get().due <= now) {
-                let waiter = entry.remove().waiter;
-                self.events.push_back(Event::Acked { waiter, outcome: Err(AckError::TimedOut) });
-                settled = true;
-            }
-            if settled {
-                let namespace = member.namespace.clone();
-                self.retire_if_idle(&namespace, session, now);
-            }
+            lower.close(CloseReason::ForcedServerClose);
         }
     }
 }
 
-impl<W> Layer for Connection<W> {
-    type Event = Event<W>;
-
-    const TO_ASCII: Option<ToAscii> = Some(packet::to_ascii);
-
-    fn polled_text(&mut self, text: ByteString) -> ByteString {
-        self.doubled.read(text)
-    }
-
-    fn long_as_bytes(&self) -> bool {
-        self.doubled.is_suspected()
-    }
-
-    /// Any fault in a packet ends the connection, without an answer, as in the reference.
-    fn message<P>(&mut self, message: Message, session: &mut Session<P>, now: Instant) {
-        if let Message::Text(text) = &message {
-            // In a body of bytes, too, where nothing is encoded twice.
-            self.doubled.notice(text);
-        }
-        let whole = match message {
-            Message::Text(text) => match parser::parse(&text, self.settings.max_attachments, session.revision()) {
-                // Attachments are collected only for who has joined (CVE-2026-48804).
-                Ok(parsed) if parsed.missing > 0 && self.membership(parsed.packet.namespace()).is_none() => {
-                    match session.revision() {
-                        Revision::V3 => {
-                            let begun = self.assembly.begin(parsed);
-                            self.assembly.give_up();
-                            begun
-                        }
-                        Revision::V4 => return session.close(CloseReason::ForcedClose, now),
-                    }
-                }
-                Ok(parsed) => self.assembly.begin(parsed),
-                Err(error) => Err(error),
-            },
-            Message::Binary(data) => {
-                self.assembly.attach(data, self.settings.max_attachment_bytes, self.settings.max_depth)
-            }
-        };
-        match whole {
-            Ok(Some(whole)) => self.packet(whole, session, now),
-            Ok(None) => {
-                self.attachments_due.get_or_insert(now + self.settings.attachment_timeout);
-            }
-            Err(_) => session.close(CloseReason::ParseError, now),
-        }
-    }
-
-    /// A too large ack costs its exchange and not the connection; a too large event is dropped.
-    fn oversized<P>(&mut self, start: Option<&str>, session: &mut Session<P>, now: Instant) {
-        let Some(start) = start else {
-            self.assembly.give_up();
-            return self.message(Message::Binary(Bytes::new()), session, now);
-        };
-        let packet = match Head::parse(start, self.settings.max_attachments) {
-            Ok(Head { kind: '2' | '3' | '5' | '6', attachments, namespace, id, .. }) => {
-                Namespace::new(ByteString::from(namespace)).map(|namespace| {
-                    let packet = Packet::Ack { namespace, id, args: Args::empty(), attachments: Vec::new() };
-                    (if matches!(start.as_bytes()[0], b'3' | b'6') { packet } else { without_id(packet) }, attachments)
-                })
-            }
-            Ok(Head { .. }) | Err(_) => None,
-        };
-        match packet {
-            Some((packet, 0)) if !self.assembly.is_waiting() => self.packet(Whole::Oversized(packet), session, now),
-            Some((packet, missing)) if !self.assembly.is_waiting() => {
-                let begun = self.assembly.begin(parser::Parsed { packet, missing });
-                debug_assert_eq!(begun, Ok(None));
-                self.assembly.give_up();
-                self.attachments_due = Some(now + self.settings.attachment_timeout);
-            }
-            Some(_) | None => session.close(CloseReason::ParseError, now),
-        }
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        earliest(self.next_ack_due(), earliest(self.connect_due, self.attachments_due))
-    }
-
-    fn handle_timeout<P>(&mut self, session: &mut Session<P>, now: Instant) {
-        let due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
-        if due(self.connect_due) || due(self.attachments_due) {
-            return session.close(CloseReason::ForcedClose, now);
-        }
-        self.time_out_acks(session, now);
-    }
-
-    fn buffered_bytes(&self) -> usize {
-        self.assembly.bytes()
-    }
-
-    fn closed(&mut self, reason: CloseReason) {
-        self.assembly = Assembly::default();
-        for Member { namespace, state } in std::mem::take(&mut self.members) {
-            if let Membership::Joined { pending, .. } = state {
-                self.left(namespace, pending, DisconnectReason::Closed(reason));
-            }
-        }
-    }
-
-    fn next_event(&mut self) -> Option<Event<W>> {
-        self.events.pop_front()
-    }
-}
-
-/// An event whose content was dropped, in the form of an ack that answers nothing.
-fn without_id(packet: Packet) -> Packet {
-    match packet {
-        Packet::Ack { namespace, args, attachments, .. } => Packet::Ack { namespace, id: None, args, attachments },
-        other @ (Packet::Connect { .. }
-        | Packet::Disconnect { .. }
-        | Packet::Event { .. }
-        | Packet::ConnectError { .. }) => other,
-    }
-}
-
-fn send<P>(packet: &Packet, session: &mut Session<P>, now: Instant) {
-    send_encoded(packet.encode(), session, now);
+fn send(packet: &Packet, lower: &mut Lower<'_>) {
+    send_encoded(packet.encode(), lower);
 }
 
 /// Text and attachments in one go: nothing may come between them.
-fn send_encoded<P>(packet: Encoded, session: &mut Session<P>, now: Instant) {
-    session.send(packet.text, now);
+fn send_encoded(packet: Encoded, lower: &mut Lower<'_>) {
+    lower.send(packet.text);
     for data in packet.attachments {
-        session.send(Outgoing::binary(data), now);
+        lower.send(Outgoing::binary(data));
     }
 }

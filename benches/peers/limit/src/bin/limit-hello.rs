@@ -1,5 +1,5 @@
-//! The floor under any HTTP answer here: hyper alone, no relay. It answers GET with ANSWER_BYTES bytes (default 13) and
-//! everything else with the request's body.
+//! The least that any HTTP answer can cost here: hyper alone, without a relay. It answers GET with ANSWER_BYTES bytes (default
+//! 13), and every other method with the request's body.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};

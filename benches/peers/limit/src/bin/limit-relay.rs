@@ -1,5 +1,5 @@
 //! The least that a relay of this shape can do: hyper on one side, one WebSocket for each tunnel on the other, ids and raw
-//! bytes between them. No Socket.IO, no JSON; the framing is written out here, with one write for all that waits.
+//! bytes between them. It has no Socket.IO and no JSON. Its own framing sends everything that waits in one write.
 //! To the end: `[id u32][head length u32][head][body]`. Back: `[id u32][status u16][body]`.
 
 use std::collections::HashMap;
@@ -29,13 +29,13 @@ const FINAL_BINARY: u8 = 0x82;
 const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 
-/// Tokens, and who has joined.
+/// The tokens, each with its tunnel once an end has joined.
 type Tunnels = Arc<RwLock<HashMap<String, Option<Arc<Tunnel>>>>>;
 type Answer = Response<Full<Bytes>>;
 
 #[derive(Default)]
 struct Tunnel {
-    /// Whole frames that wait to be written in one go.
+    /// Whole frames that wait for the next write.
     output: Mutex<Vec<u8>>,
     wake: Notify,
     gone: AtomicBool,
@@ -215,7 +215,7 @@ async fn pump(stream: &TcpStream, mut input: BytesMut, tunnel: &Tunnel) -> io::R
     }
 }
 
-/// The opcode and the unmasked payload of a frame, if it is all there.
+/// Takes a frame: its opcode and unmasked payload; `None` if it is not complete.
 fn take_frame(input: &mut BytesMut) -> Option<(u8, Bytes)> {
     let (opcode, short) = (input.first()? & 0x0f, input.get(1)? & 0x7f);
     let (header, length) = match short {

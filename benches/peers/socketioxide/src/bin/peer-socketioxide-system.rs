@@ -1,4 +1,4 @@
-//! With the system's allocator: a quarter less memory for an idle tunnel than with mimalloc.
+//! The peer with the system's allocator: an idle tunnel takes a quarter less memory than with mimalloc.
 
 #[tokio::main]
 async fn main() {

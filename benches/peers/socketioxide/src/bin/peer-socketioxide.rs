@@ -1,4 +1,4 @@
-//! With mimalloc: a sixth less CPU time for a small GET than with the system's allocator.
+//! The peer with mimalloc: a small GET takes a sixth less CPU time than with the system's allocator.
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

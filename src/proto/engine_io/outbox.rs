@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::proto::engine_io::{Frame, Settings};
+use super::frame::Frame;
+use super::settings::Settings;
 
 /// What waits to be sent, and its size.
 #[derive(Debug, Default)]

@@ -1,66 +1,47 @@
-//! The server among peers who mean harm: what the advisories of others tell, smuggling, tunnels that reach for each other,
-//! limits that are hit, peers that are slow, and connections that are cut anywhere. Names say the rule or the advisory of
-//! `protocol.md`, part E.
+//! The server among hostile peers: faults that other servers had, smuggling, tunnels that attack each other, limits that
+//! are hit, slow peers, and connections that are cut at any byte. A test of a fault that another server had is named after
+//! the advisory.
 
-#![allow(clippy::unwrap_used, reason = "the failure of a test's helper is the test's failure")]
-
-#[path = "hostile/acks.rs"]
 mod acks;
-#[path = "hostile/advisories.rs"]
 mod advisories;
-#[path = "hostile/budgets.rs"]
 mod budgets;
-#[path = "hostile/cuts.rs"]
 mod cuts;
-#[path = "hostile/figures.rs"]
 mod figures;
-#[path = "hostile/flood.rs"]
 mod flood;
-#[path = "hostile/isolation.rs"]
 mod isolation;
-#[path = "hostile/line_ends.rs"]
 mod line_ends;
-#[path = "hostile/memory.rs"]
 mod memory;
-#[path = "hostile/misbehaviour.rs"]
 mod misbehaviour;
-#[path = "hostile/origins.rs"]
 mod origins;
-#[path = "hostile/slow.rs"]
 mod slow;
-#[path = "hostile/smuggling.rs"]
 mod smuggling;
-#[path = "hostile/splitting.rs"]
 mod splitting;
-#[path = "hostile/tokens.rs"]
 mod tokens;
-#[path = "support/wire.rs"]
-mod wire;
 
 use std::time::Duration;
 
-use wire::{Peer, Server, Ws};
+use crate::support::wire::{self, Peer, Server, Ws};
 
-/// A token that nobody has.
+/// A well-formed token that no server hands out.
 const UNKNOWN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// The public URL of a token, without its origin.
+/// The path of a token's public URL.
 fn go(token: &str) -> String {
     format!("/go/{token}")
 }
 
-/// The ack id of a request, from its packet.
+/// The ack id in the packet of a request.
 fn id_of(packet: &str) -> String {
     let (_, rest) = packet.split_once(',').unwrap_or_else(|| panic!("{packet} is no request"));
     let (id, _) = rest.split_once(r#"["request",{"#).unwrap_or_else(|| panic!("{packet} is no request"));
     id.to_owned()
 }
 
-/// A visitor whose request has reached the end, and the ack id of that request.
+/// Sends a visitor's request, which must reach the end; returns the waiting visitor and the request's ack id.
 async fn visitor(server: &Server, ws: &mut Ws, token: &str) -> (Peer, String) {
     let visitor = server.send("GET", &go(token), &[], b"").await;
     (visitor, id_of(&ws.next_text().await))
@@ -70,14 +51,14 @@ async fn ack(ws: &mut Ws, token: &str, id: &str, args: &str) {
     ws.text(&format!("43/{token},{id}{args}")).await;
 }
 
-/// A visitor is served, and nothing else was on its way to the end.
+/// The end serves another visitor, and nothing else was on its way to it.
 async fn serves(server: &Server, ws: &mut Ws, token: &str) {
     let (mut visitor, id) = visitor(server, ws, token).await;
     ack(ws, token, &id, r#"[201,"served"]"#).await;
     visitor.answer().await.is(201, "served");
 }
 
-/// A connection whose client takes in little before the server has to wait.
+/// Opens a connection with a small receive buffer, so that the server soon has to wait for the client to read.
 async fn narrow(server: &Server) -> Peer {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4 << 10).unwrap();

@@ -1,23 +1,15 @@
-//! Engine.IO on the wire, rule by rule: what client libraries would hide.
+//! Engine.IO on the wire (PROTOCOL.md, "Engine.IO"): what client libraries would hide.
 
-#[path = "engine_io/jsonp.rs"]
 mod jsonp;
-#[path = "engine_io/payloads_3.rs"]
 mod payloads_3;
-#[path = "engine_io/polling.rs"]
 mod polling;
-#[path = "engine_io/requests.rs"]
 mod requests;
-#[path = "engine_io/revision_3.rs"]
 mod revision_3;
-#[path = "engine_io/websocket.rs"]
 mod websocket;
-#[path = "support/wire.rs"]
-mod wire;
 
 use std::time::Duration;
 
-use wire::Server;
+use crate::support::wire::Server;
 
 const E0: &str = r#"{"code":0,"message":"Transport unknown"}"#;
 const E1: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
@@ -25,19 +17,19 @@ const E2: &str = r#"{"code":2,"message":"Bad handshake method"}"#;
 const E3: &str = r#"{"code":3,"message":"Bad request"}"#;
 const E5: &str = r#"{"code":5,"message":"Unsupported protocol version"}"#;
 
-/// A well-formed id that nobody has.
+/// A well-formed session id that no session has.
 const NOBODY: &str = "abcdefghij-_ABCDEFGH";
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// A server with this heartbeat.
+/// Starts a server with this heartbeat.
 async fn beating(interval: Duration, timeout: Duration) -> Server {
     Server::with(|config| (config.ping_interval, config.ping_timeout) = (interval, timeout)).await
 }
 
-/// A server that takes no more than 1000 bytes.
+/// Starts a server whose `maxPayload` is 1000 bytes.
 async fn small() -> Server {
     Server::with(|config| config.max_payload = Some(1000)).await
 }

@@ -17,36 +17,38 @@ use crate::proto::{json, wtf8};
 
 /// What is known of one client.
 #[derive(Debug)]
-pub struct Doubled {
-    suspected: bool,
+pub struct DoubleUtf8 {
+    /// Nothing has shown that the client is not one of socket.io 1.
+    may_be_socket_io_1: bool,
 }
 
-impl Default for Doubled {
+impl Default for DoubleUtf8 {
     fn default() -> Self {
-        Self { suspected: true }
+        Self { may_be_socket_io_1: true }
     }
 }
 
-impl Doubled {
+impl DoubleUtf8 {
     /// Whether the client could be one of socket.io 1.
-    pub fn is_suspected(&self) -> bool {
-        self.suspected
+    #[must_use]
+    pub fn may_be_socket_io_1(&self) -> bool {
+        self.may_be_socket_io_1
     }
 
-    /// Hears a packet's text that was not encoded twice, or is ASCII.
+    /// Learns from the text of a packet that was not encoded twice, or is ASCII.
     pub fn notice(&mut self, text: &str) {
         if text.starts_with("0/") && text.ends_with(',') {
-            self.suspected = false;
+            self.may_be_socket_io_1 = false;
         }
     }
 
-    /// Takes the text of a packet as it came, and gives what was meant.
+    /// Takes the text of a packet as it came, and returns what was meant.
     pub fn read(&mut self, text: ByteString) -> ByteString {
-        if !self.suspected {
+        if !self.may_be_socket_io_1 {
             return text;
         }
         self.notice(&text);
-        if !self.suspected || text.is_ascii() {
+        if !self.may_be_socket_io_1 || text.is_ascii() {
             return text;
         }
         let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
@@ -54,7 +56,7 @@ impl Doubled {
             Ok(Some(meant)) => meant.into(),
             Ok(None) => text,
             Err(_) => {
-                self.suspected = false;
+                self.may_be_socket_io_1 = false;
                 text
             }
         }
@@ -66,17 +68,17 @@ mod tests {
     use super::*;
 
     /// What a client of socket.io 1 makes of a text.
-    fn doubled(text: &str) -> String {
+    fn encoded_twice(text: &str) -> String {
         text.bytes().map(char::from).collect()
     }
 
     #[test]
     fn knows_text_that_was_encoded_twice() {
         for text in ["ascii", "é", "héllo €", "日本", "😀", "\u{80}\u{ff}", "\u{10ffff}", "Ã©"] {
-            let mut known = Doubled::default();
+            let mut known = DoubleUtf8::default();
             assert_eq!(known.read("0/ns".into()), "0/ns");
             for _ in 0..2 {
-                assert_eq!(known.read(doubled(text).into()), text, "{text}");
+                assert_eq!(known.read(encoded_twice(text).into()), text, "{text}");
             }
         }
     }
@@ -85,17 +87,17 @@ mod tests {
     fn half_a_surrogate_pair_becomes_an_escape() {
         for (came, meant) in [
             ("\u{ed}\u{a0}\u{bd}".to_owned(), "\\ud83d".to_owned()),
-            (doubled("é") + "\u{ed}\u{bf}\u{bf}" + &doubled("x😀"), "é\\udfffx😀".to_owned()),
+            (encoded_twice("é") + "\u{ed}\u{bf}\u{bf}" + &encoded_twice("x😀"), "é\\udfffx😀".to_owned()),
             ("\u{ed}\u{a0}\u{80}\u{ed}\u{b0}\u{80}".to_owned(), "\\ud800\\udc00".to_owned()),
         ] {
-            assert_eq!(Doubled::default().read(came.into()), meant);
+            assert_eq!(DoubleUtf8::default().read(came.into()), meant);
         }
     }
 
     #[test]
     fn leaves_the_text_of_socket_io_2_alone() {
         for join in ["0/ns,", "0/ns?a=b,", "0/ns?a=Ã©,"] {
-            let mut known = Doubled::default();
+            let mut known = DoubleUtf8::default();
             assert_eq!(known.read(join.into()), join);
             for text in ["é", "Ã©", "€", "Ã©"] {
                 assert_eq!(known.read(text.into()), text, "{join} {text}");
@@ -105,9 +107,9 @@ mod tests {
 
     /// Without the comma, as from a client nobody has thought of: the first text that cannot be doubled tells.
     #[test]
-    fn learns_from_text_that_cannot_be_doubled() {
+    fn learns_from_text_that_cannot_be_encoded_twice() {
         for proof in ["€", "Ã©€"] {
-            let mut known = Doubled::default();
+            let mut known = DoubleUtf8::default();
             assert_eq!(known.read("Ã©".into()), "é", "nothing is known yet");
             for broken in ["é", "\u{ff}", "\u{ed}\u{a0}", "\u{ed}\u{a0}\u{7f}", "\u{ed}\u{a0}\u{bd}\u{ff}"] {
                 assert_eq!(known.read(broken.into()), broken);

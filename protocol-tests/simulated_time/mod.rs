@@ -1,20 +1,17 @@
 //! The session and the connection over a simulated clock: no socket, no task, no waiting.
 
-#![expect(clippy::unwrap_used, reason = "a test's failure is the report")]
-
-#[path = "simulated_time/revision_3.rs"]
 mod revision_3;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2me::proto::engine_io::payload::Body;
-use socket2me::proto::engine_io::session::{Output, PollAnswer, PostError};
+use socket2me::proto::engine_io::session::{Output, PollAnswer, PostError, UpgradeError, UpgradeTicket};
 use socket2me::proto::engine_io::{
-    BinaryAs, CloseReason, Frame, Rejection, Revision, Room, Session, Settings as EngineSettings, Sid, Transport,
+    BinaryAs, CloseReason, Frame, Rejection, Revision, Session, Settings as EngineSettings, Sid, Space, Transport,
 };
 use socket2me::proto::link::ServerLink;
-use socket2me::proto::socket_io::connection::{AckError, DisconnectReason, Settings};
+use socket2me::proto::socket_io::connection::{AckError, Awaited, DisconnectReason, Settings};
 use socket2me::proto::socket_io::packet::Encoded;
 use socket2me::proto::socket_io::{AckId, Connection, Event, Namespace};
 use socket2me::proto::time::Instant;
@@ -23,19 +20,22 @@ type Link = ServerLink<Connection<&'static str>, u32>;
 
 const V4: Option<Revision> = Some(Revision::V4);
 
-/// A link, and the time.
+/// A server's link and the time, which only the test advances.
 struct World {
     link: Link,
     revision: Revision,
     now: Instant,
+    /// The candidate that was reserved last.
+    ticket: Option<UpgradeTicket>,
 }
 
 impl World {
-    /// Interval 300 ms, timeout 200 ms, upgrade 1 s, connect 2 s, ack 500 ms.
+    /// Opens a session of revision 4.
     fn open(transport: Transport) -> Self {
         Self::of(Revision::V4, transport)
     }
 
+    /// Opens a session. Pings come every 300 ms and wait 200 ms; an upgrade may take 1 s, a join 2 s, an ack 500 ms.
     fn of(revision: Revision, transport: Transport) -> Self {
         let engine = EngineSettings {
             ping_interval: ms(300),
@@ -43,11 +43,11 @@ impl World {
             upgrade_timeout: ms(1000),
             ..EngineSettings::default()
         };
-        let settings = Settings { connect_timeout: ms(2000), ack_timeout: ms(500), ..Settings::default() };
+        let settings = Settings { connect_timeout: ms(2000), ..Settings::default() };
         let now = Instant::ORIGIN;
         let session = Session::open(Arc::new(engine), Sid::from_random([7; 15]), revision, transport, now);
         let connection = Connection::new(Arc::new(settings), revision, now);
-        let mut world = Self { link: ServerLink::new(session, connection), revision, now };
+        let mut world = Self { link: ServerLink::new(session, connection), revision, now, ticket: None };
         match transport {
             Transport::Polling => {
                 let (to, body) = world.poll(0).unwrap();
@@ -58,7 +58,7 @@ impl World {
         world
     }
 
-    /// A session whose end has joined `/t`, a heartbeat not yet due.
+    /// Opens a session of revision 4 that joins `/t`. No heartbeat is due yet.
     fn joined(transport: Transport) -> Self {
         let mut world = Self::open(transport);
         world.say("40/t,");
@@ -67,7 +67,7 @@ impl World {
         world
     }
 
-    /// The same in revision 3, where the end is in the default namespace too.
+    /// The same in revision 3, where a client is in the default namespace as well.
     fn joined_v3(transport: Transport) -> Self {
         let mut world = Self::of(Revision::V3, transport);
         world.accept(&Namespace::root());
@@ -78,14 +78,14 @@ impl World {
         world
     }
 
-    /// Lets the end join the namespace that it asks for.
+    /// Accepts the CONNECT to this namespace, which must be the next event.
     fn accept(&mut self, namespace: &Namespace) {
         assert!(matches!(self.link.next_event(), Some(Event::Connect { namespace: asked, .. }) if asked == *namespace));
         let now = self.now;
-        assert!(self.link.act(|connection, session| connection.accept(namespace, "s", session, now)));
+        assert!(self.link.act(now, |connection, lower| connection.accept(namespace, "s", lower)));
     }
 
-    /// This and nothing else is on its way to the client.
+    /// This packet and no other is on its way to the client.
     #[track_caller]
     fn hear(&mut self, transport: Transport, packet: &str) {
         match transport {
@@ -94,7 +94,7 @@ impl World {
         }
     }
 
-    /// Lets time pass, stopping at every deadline on the way, as a task would.
+    /// Advances the clock, and stops at each deadline on the way, as a session's task would.
     fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(deadline) = self.link.deadline().filter(|deadline| *deadline <= until) {
@@ -105,7 +105,7 @@ impl World {
         self.now = until;
     }
 
-    /// A packet from the client, on whichever transport there is.
+    /// Receives a packet from the client on the session's transport.
     fn say(&mut self, packet: &str) {
         if self.link.begin_post(Some(self.revision), self.now).is_ok() {
             let body = match self.revision {
@@ -118,13 +118,13 @@ impl World {
         }
     }
 
-    /// Sends a poll; its answer, or another one's, if there is one at once.
+    /// Receives a poll, and returns an answer that is ready: to this poll or to an earlier one.
     fn poll(&mut self, number: u32) -> Option<(u32, String)> {
         self.link.poll(number, Some(self.revision), self.now);
         self.answer()
     }
 
-    /// The next answer to a poll.
+    /// Takes the next answer to a poll.
     fn answer(&mut self) -> Option<(u32, String)> {
         match self.link.next_output()? {
             Output::Poll { to, answer: PollAnswer::Packets(batch) } => {
@@ -132,7 +132,9 @@ impl World {
             }
             Output::Poll { to, answer: PollAnswer::Rejected(rejection) } => Some((to, format!("{rejection:?}"))),
             Output::Poll { to, answer: PollAnswer::Overlap } => Some((to, "overlap".to_owned())),
-            other @ (Output::Candidate(_) | Output::DropCandidate | Output::AdoptCandidate) => panic!("{other:?}"),
+            other @ (Output::Candidate { .. } | Output::DropCandidate(_) | Output::AdoptCandidate(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
 
@@ -142,25 +144,45 @@ impl World {
 
     fn emit(&mut self, number: u64, waiter: &'static str) {
         let (namespace, id, now) = (namespace(), AckId::new(number).unwrap(), self.now);
-        let packet =
-            Encoded::event(&namespace, Some(id), Vec::new(), Room::Own(8), |out| out.push_str(r#"["request"]"#));
-        self.link.act(|connection, session| connection.emit(&namespace, packet, Some((id, waiter)), session, now));
+        let awaited = Some(Awaited { waiter, timeout: ms(500) });
+        let mut event = Encoded::begin(&namespace, Some(id), Vec::new(), Space::New(8));
+        event.json().push_str(r#"["request"]"#);
+        self.link.act(now, |connection, lower| connection.emit(&namespace, event.finish(), awaited, lower));
     }
 
     fn closed(&self) -> Option<CloseReason> {
         self.link.session().close_reason()
     }
 
+    /// A WebSocket asks to take over.
+    fn reserve(&mut self) {
+        self.ticket = Some(self.link.reserve_upgrade(Some(self.revision), BinaryAs::Frames, self.now).unwrap());
+    }
+
+    /// The candidate says something.
+    fn say_on_candidate(&mut self, packet: &str) {
+        self.link.candidate_frame(self.ticket.unwrap(), Frame::Text(packet.into()), self.now);
+    }
+
     fn probe(&mut self) {
-        self.link.reserve_upgrade(Some(self.revision), BinaryAs::Frames, self.now).unwrap();
-        self.link.candidate_frame(Frame::Text("2probe".into()), self.now);
-        assert_eq!(self.link.next_output(), Some(Output::Candidate(Frame::Text("3probe".into()))));
+        self.reserve();
+        self.say_on_candidate("2probe");
+        let (ticket, frame) = (self.ticket.unwrap(), Frame::Text("3probe".into()));
+        assert_eq!(self.link.next_output(), Some(Output::Candidate { ticket, frame }));
     }
 
     fn upgrade(&mut self) {
         self.probe();
-        self.link.candidate_frame(Frame::Text("5".into()), self.now);
-        assert_eq!(self.link.next_output(), Some(Output::AdoptCandidate));
+        self.say_on_candidate("5");
+        assert_eq!(self.link.next_output(), self.adopted());
+    }
+
+    fn adopted(&self) -> Option<Output<u32>> {
+        self.ticket.map(Output::AdoptCandidate)
+    }
+
+    fn dropped(&self) -> Option<Output<u32>> {
+        self.ticket.map(Output::DropCandidate)
     }
 }
 
@@ -180,7 +202,7 @@ fn text(frame: &Frame) -> String {
 }
 
 #[test]
-fn r_a14_the_first_ping_comes_a_whole_interval_after_the_handshake() {
+fn the_first_ping_comes_a_whole_interval_after_the_handshake() {
     let mut world = World::joined(Transport::WebSocket);
     world.pass(ms(299));
     assert!(world.frames().is_empty());
@@ -239,7 +261,7 @@ fn any_packet_while_the_pong_is_awaited_extends_the_wait_once() {
 }
 
 #[test]
-fn pongs_nobody_asked_for_leave_one_deadline() {
+fn unasked_pongs_leave_one_deadline() {
     let mut world = World::joined(Transport::WebSocket);
     for _ in 0..1000 {
         world.say("3");
@@ -267,25 +289,25 @@ fn an_upgrade_releases_the_poll_and_moves_what_waits() {
     world.pass(ms(1));
     assert_eq!(world.answer(), Some((2, "6".to_owned())));
     world.emit(0, "a");
-    world.link.candidate_frame(Frame::Text("5".into()), world.now);
-    assert_eq!(world.link.next_output(), Some(Output::AdoptCandidate));
+    world.say_on_candidate("5");
+    assert_eq!(world.link.next_output(), world.adopted());
     assert_eq!(world.frames(), [r#"42/t,0["request"]"#], "what was not collected goes over the WebSocket, once");
     assert_eq!(world.poll(3), Some((3, "BadRequest".to_owned())));
     assert_eq!(world.link.begin_post(V4, world.now), Err(PostError::Rejected(Rejection::BadRequest)));
-    assert_eq!(world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now), Err(Rejection::BadRequest));
+    assert_eq!(world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now), Err(UpgradeError::NoPlace));
 }
 
 #[test]
-fn r_a15_a_noop_never_goes_over_the_websocket() {
+fn a_noop_never_goes_over_the_websocket() {
     let mut world = World::joined(Transport::Polling);
     assert_eq!(world.poll(2), None);
     world.probe();
-    // The release is due and done, but not collected, when the upgrade is finished.
+    // The poll is released before the upgrade ends, but the answer is collected after it.
     world.now = world.now + ms(2);
     world.link.handle_timeout(world.now);
-    world.link.candidate_frame(Frame::Text("5".into()), world.now);
+    world.say_on_candidate("5");
     assert_eq!(world.answer(), Some((2, "6".to_owned())));
-    assert_eq!(world.link.next_output(), Some(Output::AdoptCandidate));
+    assert_eq!(world.link.next_output(), world.adopted());
     assert!(world.frames().is_empty());
 }
 
@@ -293,7 +315,7 @@ fn r_a15_a_noop_never_goes_over_the_websocket() {
 fn before_the_probe_polling_goes_on_as_if_nothing_were() {
     let mut world = World::joined(Transport::Polling);
     assert_eq!(world.poll(2), None);
-    world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now).unwrap();
+    world.reserve();
     world.pass(ms(100));
     assert_eq!(world.answer(), None, "a WebSocket that is silent frees no poll");
     world.emit(0, "a");
@@ -305,7 +327,7 @@ fn a_poll_after_the_probe_waits_a_moment_for_the_upgrade_to_overtake_it() {
     let mut world = World::joined(Transport::Polling);
     world.probe();
     assert_eq!(world.poll(2), None);
-    world.link.candidate_frame(Frame::Text("5".into()), world.now);
+    world.say_on_candidate("5");
     assert_eq!(world.answer(), Some((2, "BadRequest".to_owned())));
 
     let mut world = World::joined(Transport::Polling);
@@ -321,23 +343,23 @@ fn a_poll_after_the_probe_waits_a_moment_for_the_upgrade_to_overtake_it() {
 fn an_upgrade_that_fails_leaves_polling_alive() {
     for frame in ["", "2", "3probe", "5", "4hello", "x"] {
         let mut world = World::joined(Transport::Polling);
-        world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now).unwrap();
-        world.link.candidate_frame(Frame::Text(frame.into()), world.now);
-        assert_eq!(world.link.next_output(), Some(Output::DropCandidate), "{frame:?}");
+        world.reserve();
+        world.say_on_candidate(frame);
+        assert_eq!(world.link.next_output(), world.dropped(), "{frame:?}");
         assert_eq!(world.poll(2), None, "{frame:?}");
-        world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now).unwrap();
+        world.reserve();
     }
     let mut world = World::joined(Transport::Polling);
     world.probe();
-    world.link.candidate_frame(Frame::Text("4hello".into()), world.now);
-    assert_eq!(world.link.next_output(), Some(Output::DropCandidate), "the second frame must be 5");
+    world.say_on_candidate("4hello");
+    assert_eq!(world.link.next_output(), world.dropped(), "the second frame must be 5");
     assert_eq!(world.closed(), None);
 }
 
 #[test]
 fn an_upgrade_that_takes_too_long_ends_and_the_heartbeat_goes_on_meanwhile() {
     let mut world = World::joined(Transport::Polling);
-    world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now).unwrap();
+    world.reserve();
     for _ in 0..3 {
         world.pass(ms(300));
         assert_eq!(world.poll(9), Some((9, "2".to_owned())));
@@ -346,17 +368,17 @@ fn an_upgrade_that_takes_too_long_ends_and_the_heartbeat_goes_on_meanwhile() {
     world.pass(ms(99));
     assert_eq!(world.link.next_output(), None);
     world.pass(ms(1));
-    assert_eq!(world.link.next_output(), Some(Output::DropCandidate));
+    assert_eq!(world.link.next_output(), world.dropped());
     assert_eq!(world.closed(), None);
 }
 
 #[test]
 fn a_session_that_dies_takes_its_candidate_along() {
     let mut world = World::joined(Transport::Polling);
-    world.link.reserve_upgrade(V4, BinaryAs::Frames, world.now).unwrap();
+    world.reserve();
     world.pass(ms(500));
     assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
-    assert_eq!(world.link.next_output(), Some(Output::DropCandidate));
+    assert_eq!(world.link.next_output(), world.dropped());
 }
 
 #[test]
@@ -404,7 +426,7 @@ fn a_connection_that_joins_nothing_is_closed() {
 }
 
 #[test]
-fn every_waiter_hears_exactly_once_what_came_of_it() {
+fn every_waiter_is_told_one_outcome() {
     let mut world = World::joined(Transport::WebSocket);
     world.emit(0, "answered");
     world.emit(1, "late");
@@ -437,12 +459,12 @@ fn a_retiring_end_finishes_what_it_was_asked() {
     let mut world = World::joined(Transport::WebSocket);
     world.emit(0, "asked before");
     let now = world.now;
-    world.link.act(|connection, session| connection.retire(&namespace(), session, now));
+    world.link.act(now, |connection, lower| connection.retire(&namespace(), lower));
     assert_eq!(world.frames(), [r#"42/t,0["request"]"#]);
     world.say("43/t,0[200]");
     assert_eq!(world.frames(), ["41/t,"]);
     world.say("43/t,0[200]");
-    assert_eq!(world.closed(), None, "R-C4: what crosses our goodbye is ignored");
+    assert_eq!(world.closed(), None, "what crosses our goodbye is ignored");
     world.pass(ms(300));
     world.say("3");
 }

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::{GeneralPurpose, STANDARD};
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 use bytes::Bytes;
 
-use crate::proto::engine_io::packet::DecodeError;
+use super::frame::DecodeError;
 
 /// As lenient as the reference about the end of base64, where clients differ: padding may be absent, and the bits after
 /// the last byte are not looked at.
@@ -28,7 +28,7 @@ pub(super) fn write(data: &[u8], out: &mut String) {
 }
 
 /// The bytes of a text.
-pub(in crate::proto::engine_io) fn decode(text: &[u8]) -> Result<Bytes, DecodeError> {
+pub(super) fn decode(text: &[u8]) -> Result<Bytes, DecodeError> {
     // A single last character makes no byte; the reference drops it.
     let text = if text.len() % 4 == 1 { &text[..text.len() - 1] } else { text };
     LENIENT.decode(text).map(Bytes::from).map_err(|_| DecodeError::InvalidBase64)

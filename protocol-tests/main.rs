@@ -1,0 +1,11 @@
+//! The suites that test the server in this process. They are modules of one test program, which links once; to run one
+//! suite, name it: `cargo test --test protocol relay::`.
+
+#![allow(clippy::unwrap_used, reason = "a test's failure is the report")]
+
+mod engine_io;
+mod hostile;
+mod relay;
+mod simulated_time;
+mod socket_io;
+mod support;

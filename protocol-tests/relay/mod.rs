@@ -1,0 +1,16 @@
+//! The relay as visitors and ends see it: routes, the request event and the ack as tables; then what happens when a visitor
+//! or an end leaves, when an end is replaced, when a token expires, and when a limit is hit.
+//!
+//! Each test has a server of its own in this process, on a free port. The end is a small Socket.IO client on a WebSocket;
+//! the visitor writes and reads the bytes of HTTP. Tests wait for events, and not for time to pass.
+
+mod ack;
+mod behaviour;
+mod bodies;
+mod limits;
+mod request;
+mod routes;
+mod takeover;
+mod tokens;
+mod tunnel;
+mod visitor;

@@ -1,0 +1,4 @@
+//! Clients that several suites share, and a server in this process.
+
+pub(crate) mod end;
+pub(crate) mod wire;

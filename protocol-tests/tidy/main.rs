@@ -1,0 +1,150 @@
+//! The rules that a reader would otherwise have to check by hand.
+
+#![expect(clippy::unwrap_used, reason = "a test's failure is the report")]
+
+mod documents;
+mod lengths;
+mod names;
+mod rooms;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What `proto` must not name: nothing that reads the time, waits, locks, draws, or does I/O.
+const IMPURE: [&str; 24] = [
+    "tokio",
+    "hyper",
+    "std::net",
+    "std::io",
+    "std::fs",
+    "std::env",
+    "std::thread",
+    "std::sync::mpsc",
+    "TcpStream",
+    "UdpSocket",
+    "SystemTime",
+    "time::Instant::now",
+    "Instant::now",
+    "async ",
+    ".await",
+    "Mutex",
+    "RwLock",
+    "Condvar",
+    "Atomic",
+    "OnceLock",
+    "thread_rng",
+    "rand::",
+    "tracing",
+    "println!",
+];
+
+/// The folder of the repository.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All text files below a folder with their paths, but for what is built or installed.
+fn texts(folder: &Path) -> Vec<(PathBuf, String)> {
+    const SKIPPED: [&str; 5] = [".git", "target", "node_modules", "corpus", "seeds"];
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.extend((!SKIPPED.iter().any(|skipped| path.ends_with(skipped))).then_some(path));
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                found.push((path, text));
+            }
+        }
+    }
+    found
+}
+
+/// The Rust files below a folder of the repository.
+fn files(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = texts(&root().join(folder));
+    found.retain(|(path, _)| path.extension().is_some_and(|extension| extension == "rs"));
+    assert!(!found.is_empty(), "no files in {folder}");
+    found
+}
+
+/// The files of `src` without tests: no test modules, no files of a module `tests`.
+fn product_files() -> Vec<(PathBuf, String)> {
+    let is_test = |path: &Path| path.ancestors().any(|folder| folder.ends_with("tests")) || path.ends_with("tests.rs");
+    let mut files = files("src");
+    files.retain(|(path, _)| !is_test(path.strip_prefix(root()).unwrap()));
+    files.into_iter().map(|(path, text)| (path, product(&text))).collect()
+}
+
+/// A path as the reports of failures show it.
+fn shown(path: &Path) -> std::path::Display<'_> {
+    path.strip_prefix(root()).unwrap_or(path).display()
+}
+
+/// The lines of code, with their numbers: comments may speak of anything.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().map(|line| line.split("//").next().unwrap_or_default()).enumerate()
+}
+
+/// A file's text without the items that are for tests alone.
+fn product(text: &str) -> String {
+    let mut kept = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim_start() != "#[cfg(test)]" {
+            kept.push(line);
+            continue;
+        }
+        let indentation = &line[..line.len() - line.trim_start().len()];
+        let is_last = |line: &str| {
+            let line = line.strip_prefix(indentation).filter(|line| !line.starts_with([' ', '#']));
+            line.is_some_and(|line| line.ends_with([';', '}']))
+        };
+        lines.by_ref().find(|line| is_last(line));
+    }
+    kept.join("\n")
+}
+
+#[test]
+fn items_for_tests_are_not_the_product() {
+    assert_eq!(product("a\n#[cfg(test)]\nmod tests {\n    b\n}\nc\n#[cfg(test)]\nuse d;\ne"), "a\nc\ne");
+}
+
+#[test]
+fn proto_is_pure() {
+    let mut offences = Vec::new();
+    for (path, text) in files("src/proto") {
+        for (index, line) in code(&text) {
+            for word in IMPURE.iter().filter(|word| line.contains(**word)) {
+                offences.push(format!("{}:{}: names `{word}`", shown(&path), index + 1));
+            }
+        }
+    }
+    assert!(offences.is_empty(), "src/proto is pure, but:\n{}", offences.join("\n"));
+}
+
+#[test]
+fn a_clock_in_proto_would_be_noticed() {
+    let text = "let now = Instant::now(); // fine: Mutex\n";
+    let (_, line) = code(text).next().unwrap();
+    assert!(IMPURE.iter().any(|word| line.contains(word)));
+    assert!(!line.contains("Mutex"), "comments do not count");
+}
+
+#[test]
+fn no_other_socket_io_implementation() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    for name in ["socketioxide", "engineioxide", "rust_socketio"] {
+        assert!(!manifest.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn no_channel_is_unbounded() {
+    for (path, text) in files("src") {
+        for (index, line) in code(&text) {
+            assert!(!line.contains("unbounded"), "{}:{}", shown(&path), index + 1);
+        }
+    }
+}

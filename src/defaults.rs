@@ -1,0 +1,158 @@
+//! The default of each setting, once: the flags of `socket2me serve` and the `Default` values of the library read them here.
+//!
+//! Constants only. This module uses no other, so any module may read it. Each constant says what happens beyond it and why
+//! it is that. A setting whose values are words (`--log-format`, `--error-status`, `--engine-io`) has its default beside them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+// The server.
+
+/// The address to listen on. The port is the original's; a server without settings is not open to the network.
+pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
+
+/// The log's filter. At this level a token, an end that comes or goes, and a start or stop have a line, and an exchange none.
+pub const LOG: &str = "info";
+
+/// Time for exchanges in flight once the server stops; then they fail. Container platforms kill a process after 10 s
+/// (Docker) to 30 s (Kubernetes).
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+// Tokens.
+
+/// Life of a token without a refresh; then it is unknown. The original's.
+pub const TOKEN_TTL: Duration = Duration::from_secs(6 * 3600);
+
+/// Time for which an expired token still works, if a quarter of its life is not less. The original's client refreshes at the
+/// moment of expiry: a minute is enough for a refresh that is on its way.
+pub const TOKEN_GRACE: Duration = Duration::from_secs(60);
+
+/// Tokens in memory; beyond, `GET /new` is 503. About 100 bytes each, so 100 MB for all.
+pub const MAX_TOKENS: usize = 1_000_000;
+
+// Exchanges.
+
+/// Time for the ack of an event; then its visitor gets [`TIMEOUT_STATUS`]. The original's.
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Status of a request whose ack did not come in time. The original's: its ends need not answer.
+pub const TIMEOUT_STATUS: http::StatusCode = http::StatusCode::OK;
+
+/// Bytes in the body of a visitor's request; beyond, it is 413. Most senders of webhooks stay below 5 MiB, GitHub below 25.
+pub const MAX_BODY: usize = 10 * MIB;
+
+/// Exchanges in flight; beyond, visitors get 503. Each takes some kilobytes beside its bodies, so tens of megabytes for all.
+pub const MAX_EXCHANGES: usize = 10_000;
+
+/// Exchanges in flight of one tunnel; beyond, its visitors get 503. A tenth of all: one slow end does not stop the others.
+pub const MAX_EXCHANGES_PER_TUNNEL: usize = MAX_EXCHANGES / 10;
+
+/// Bodies of visitors' requests that are still arriving; beyond, visitors get 503. As many as there are exchanges, of which each
+/// body becomes one.
+pub const MAX_UPLOADS: usize = MAX_EXCHANGES;
+
+/// Bodies of one address that are still arriving; beyond, they are 429. An office behind one address seldom uploads a hundred
+/// files at once, and it takes a hundred addresses to use up all.
+pub const MAX_UPLOADS_PER_ADDRESS: usize = MAX_UPLOADS / 100;
+
+/// Bytes of all bodies and messages on their way; beyond, exchanges are 503 and sessions with more to send are closed. A
+/// hundred uploads of 2.5 MiB at once, and no strain on a small machine.
+pub const MAX_BUFFERED: usize = 256 * MIB;
+
+// The rate limit.
+
+/// Window of the rate limit. The original's.
+pub const THROTTLE_INTERVAL: Duration = Duration::from_millis(1_000);
+
+/// Requests of one address in a window; beyond, they wait for the next window. The original's.
+pub const THROTTLE_INTERVAL_MAX: u32 = 200;
+
+/// Requests of one address in a window; beyond, they are 429. The original's.
+pub const THROTTLE_INTERVAL_BURST_MAX: u32 = 400;
+
+// HTTP connections.
+
+/// Open connections; beyond, they get 503 and are closed. Idle ones take less than 10 kB each, so 200 MB for all.
+pub const MAX_CONNECTIONS: usize = 20_000;
+
+/// Open connections of one address; beyond, they get 503 and are closed. A company behind one address does not reach it, and
+/// it takes twenty addresses to use up all.
+pub const MAX_CONNECTIONS_PER_ADDRESS: usize = MAX_CONNECTIONS / 20;
+
+/// Bytes in the head of a request; beyond, it is 431. Above the 16 KiB of Node.js and the 32 KiB of nginx, so what passes a
+/// proxy passes here.
+pub const MAX_HEAD: usize = 64 * KIB;
+
+/// Headers of a request; beyond, it is 431. hyper reads this many without an allocation.
+pub const MAX_HEADERS: usize = 100;
+
+/// Time for the head of a request, and without a request on an open connection; then it is closed. As in nginx.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time in which a peer must read what is sent to it, or send its body, 1 KiB a second at least; then the connection is
+/// closed. Longer than a mobile device needs to change networks.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+// Engine.IO.
+
+/// Origin of pages that may connect: any, as in the original. Nothing is authorised by a cookie, so an origin has no rights.
+pub const ALLOWED_ORIGIN: &str = "*";
+
+/// Open sessions; beyond, a new one is 503. As many as connections, since most sessions have one.
+pub const MAX_SESSIONS: usize = MAX_CONNECTIONS;
+
+/// Open sessions of one address; beyond, a new one is 503. Half as many as connections, since a polling session uses two.
+pub const MAX_SESSIONS_PER_ADDRESS: usize = MAX_CONNECTIONS_PER_ADDRESS / 2;
+
+/// Commands, such as events to send, that wait for one session's task; beyond, visitors get 503. A task that runs leaves far
+/// fewer waiting.
+pub const MAX_WAITING_COMMANDS: usize = 4_096;
+
+/// Time between two heartbeats. The reference's.
+pub const PING_INTERVAL: Duration = Duration::from_secs(25);
+
+/// Time for the answer to a heartbeat; then the session is closed. The reference's.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Time for an upgrade; then its WebSocket is closed and polling goes on. The reference's.
+pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes in a message or a polling body of a client, for the library; beyond, the message is dropped or the session closed.
+/// The relay needs what an answer of `--max-body` takes, and has a rule of its own.
+pub const MAX_PAYLOAD: usize = 16 * MIB;
+
+/// Packets in one polling body; beyond, it is 400 and the session is closed. A client's body holds what it queued during one
+/// request, hundreds at most; a million two-byte packets would hold up the session's task.
+pub const MAX_PACKETS: usize = 65_536;
+
+/// Bytes waiting to be sent on one session, for the library; beyond, an event fails and any other packet closes the session.
+/// A few of the largest messages.
+pub const MAX_BUFFERED_BYTES: usize = 4 * MAX_PAYLOAD;
+
+/// Packets waiting to be sent on one session; beyond, as for [`MAX_BUFFERED_BYTES`]. Small packets take memory beside their
+/// bytes.
+pub const MAX_BUFFERED_PACKETS: usize = 16_384;
+
+// Socket.IO.
+
+/// Time to join a first namespace; then the connection is closed. The reference's.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Namespaces of one connection; beyond, a CONNECT is refused. More than a program has tunnels, and looked through one by one.
+pub const MAX_NAMESPACES: usize = 100;
+
+/// Refused CONNECTs of one connection; beyond, it is closed. A namespace can be a secret, and joining a way to guess it.
+pub const MAX_REFUSALS: usize = 20;
+
+/// Attachments of one packet; beyond, the connection is closed. The reference's; more is a memory attack (CVE-2026-33151).
+pub const MAX_ATTACHMENTS: usize = 10;
+
+/// Time for the attachments of a packet; then the connection is closed. As long as between two heartbeats.
+pub const ATTACHMENT_TIMEOUT: Duration = PING_INTERVAL;
+
+/// Levels of JSON in a packet with attachments, each of which takes memory; beyond, the session is closed. Real documents have
+/// a few dozen.
+pub const MAX_DEPTH: usize = 512;

@@ -1,0 +1,70 @@
+//! What a layer may do to the session below it.
+
+use super::close_reason::CloseReason;
+use super::message::Outgoing;
+use super::outbox::Outbox;
+use super::revision::Revision;
+use super::settings::Settings;
+use crate::proto::time::Instant;
+
+/// A session as the layer above it sees it during one call: what the layer may do, and the time.
+///
+/// It names neither the side of the session nor what its polls are answered with, so that one layer stands on any session.
+#[derive(Debug)]
+pub struct Lower<'s> {
+    /// The time of this call.
+    pub now: Instant,
+    revision: Revision,
+    settings: &'s Settings,
+    outbox: &'s mut Outbox,
+    closing: Option<CloseReason>,
+}
+
+impl<'s> Lower<'s> {
+    /// A view of a session that is open, or was closed for the reason `closing`.
+    pub(super) fn new(
+        revision: Revision,
+        settings: &'s Settings,
+        outbox: &'s mut Outbox,
+        closing: Option<CloseReason>,
+        now: Instant,
+    ) -> Self {
+        Self { now, revision, settings, outbox, closing }
+    }
+
+    /// The revision that the session speaks.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Whether a message of this many bytes can be queued within the session's limits.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.outbox.has_room(bytes, self.settings)
+    }
+
+    /// Queues a message. Over the session's limits, the peer does not read: the session is closed instead.
+    pub fn send(&mut self, message: Outgoing) {
+        if self.closing.is_some() {
+            return;
+        }
+        let frame = message.into_frame(self.revision);
+        if self.has_room(frame.len()) {
+            self.outbox.push(frame);
+        } else {
+            self.closing = Some(CloseReason::Overflow);
+        }
+    }
+
+    /// Ends the session, as soon as the call returns. Messages sent after this are dropped; of several reasons the first
+    /// counts.
+    pub fn close(&mut self, reason: CloseReason) {
+        self.closing.get_or_insert(reason);
+    }
+
+    /// Why the session is to end, if it is.
+    pub(super) fn closing(&self) -> Option<CloseReason> {
+        self.closing
+    }
+}

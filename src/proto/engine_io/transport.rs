@@ -1,0 +1,19 @@
+//! How packets travel.
+
+/// How packets travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// HTTP long-polling.
+    Polling,
+    /// A WebSocket.
+    WebSocket,
+}
+
+/// How binary messages travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BinaryAs {
+    /// As binary frames on a WebSocket; in a polling body of revision 3 as bytes, of revision 4 always as text.
+    Frames,
+    /// As text, in base64, for a client that said `b64=1`, and in JSONP.
+    Base64,
+}

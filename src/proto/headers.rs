@@ -1,0 +1,46 @@
+//! Values of HTTP headers: lists, and how they are text (RFC 9110, sections 5.5 and 5.6.1).
+
+use std::borrow::Cow;
+
+use http::header::HeaderValue;
+
+/// Tells whether a comma-separated list holds a name, in upper or lower case.
+#[must_use]
+pub fn list_contains(list: &[u8], name: &str) -> bool {
+    list.split(|&byte| byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// Returns a value as text, as Node reads it: each byte is a character of ISO 8859-1, so that no byte is lost.
+#[must_use]
+pub fn value_to_text(value: &HeaderValue) -> Cow<'_, str> {
+    match value.to_str() {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(value.as_bytes().iter().map(|&byte| char::from(byte)).collect()),
+    }
+}
+
+/// Returns the value that [`value_to_text`] would read as this text. Returns `None` for what HTTP cannot carry: characters
+/// beyond U+00FF, and control characters such as line ends and NUL.
+#[must_use]
+pub fn text_to_value(text: &str) -> Option<HeaderValue> {
+    if text.is_ascii() {
+        return HeaderValue::from_str(text).ok();
+    }
+    let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
+    HeaderValue::from_bytes(&bytes.ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_latin_1_both_ways() {
+        let bytes: Vec<u8> = (0x20..=0x7e).chain(0x80..=0xff).collect();
+        let value = HeaderValue::from_bytes(&bytes).unwrap();
+        assert_eq!(text_to_value(&value_to_text(&value)), Some(value));
+        for text in ["€", "a\r\nb: c", "\0", "日本"] {
+            assert_eq!(text_to_value(text), None, "{text:?}");
+        }
+    }
+}

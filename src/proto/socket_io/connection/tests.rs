@@ -1,0 +1,126 @@
+//! Awaited acks over a simulated clock, on a session below and without a socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytestring::ByteString;
+
+use super::{AckError, Awaited, Connection, Event, Settings};
+use crate::proto::engine_io::{Frame, Revision, Session, Settings as EngineSettings, Sid, Space, Transport};
+use crate::proto::link::ServerLink;
+use crate::proto::socket_io::namespace::Namespace;
+use crate::proto::socket_io::packet::{AckId, Encoded};
+use crate::proto::time::Instant;
+
+/// A client on a WebSocket that has joined `/t`, and what its waiters were told, with the time in milliseconds.
+struct World {
+    link: ServerLink<Connection<&'static str>, ()>,
+    now: Instant,
+    told: Vec<(u128, &'static str, Result<String, AckError>)>,
+}
+
+impl World {
+    fn joined() -> Self {
+        let now = Instant::ORIGIN;
+        let settings = Arc::new(EngineSettings::default());
+        let session = Session::open(settings, Sid::from_random([7; 15]), Revision::V4, Transport::WebSocket, now);
+        let connection = Connection::new(Arc::new(Settings::default()), Revision::V4, now);
+        let mut world = Self { link: ServerLink::new(session, connection), now, told: Vec::new() };
+        world.say("40/t,");
+        assert!(world.link.act(now, |connection, lower| connection.accept(&namespace(), "s", lower)));
+        assert_eq!(world.sent().len(), 2, "the open packet, and that of the namespace");
+        world
+    }
+
+    /// Emits an event whose text has the id, and which is to be answered within the timeout.
+    fn emit(&mut self, id: Option<u64>, waiter: &'static str, timeout: u64) {
+        let id = id.map(|number| AckId::new(number).unwrap());
+        let mut event = Encoded::begin(&namespace(), id, Vec::new(), Space::New(8));
+        event.json().push_str("[\"e\"]");
+        let awaited = Some(Awaited { waiter, timeout: Duration::from_millis(timeout) });
+        self.link.act(self.now, |connection, lower| connection.emit(&namespace(), event.finish(), awaited, lower));
+        self.hear();
+    }
+
+    fn say(&mut self, text: &'static str) {
+        self.link.websocket_frame(Frame::Text(ByteString::from_static(text)), self.now);
+        self.hear();
+    }
+
+    /// The frames that the client gets.
+    fn sent(&mut self) -> Vec<String> {
+        let frames = std::iter::from_fn(|| self.link.next_frame());
+        let text = |frame| match frame {
+            Frame::Text(text) => text.to_string(),
+            Frame::Binary(data) => panic!("{data:?}"),
+        };
+        frames.map(text).collect()
+    }
+
+    /// Lets time pass until so many milliseconds after the start, stopping at each deadline.
+    fn pass_until(&mut self, milliseconds: u64) {
+        let until = Instant::after_origin(Duration::from_millis(milliseconds));
+        while let Some(deadline) = self.link.deadline().filter(|deadline| *deadline <= until) {
+            self.now = deadline;
+            self.link.handle_timeout(deadline);
+            self.hear();
+        }
+        self.now = until;
+    }
+
+    fn hear(&mut self) {
+        while let Some(event) = self.link.next_event() {
+            if let Event::Acked { waiter, outcome } = event {
+                let outcome = outcome.map(|answer| answer.args.json().to_string());
+                self.told.push((self.now.since_origin().as_millis(), waiter, outcome));
+            }
+        }
+    }
+}
+
+fn namespace() -> Namespace {
+    Namespace::new("/t".into()).unwrap()
+}
+
+#[test]
+fn an_event_times_out_on_time_whatever_the_order_of_ids() {
+    let mut world = World::joined();
+    world.emit(Some(5), "five", 500);
+    world.pass_until(200);
+    world.emit(Some(3), "three", 500);
+    world.pass_until(1000);
+    assert_eq!(world.told, [(500, "five", Err(AckError::TimedOut)), (700, "three", Err(AckError::TimedOut))]);
+}
+
+#[test]
+fn each_event_has_a_timeout_of_its_own() {
+    let mut world = World::joined();
+    world.emit(Some(1), "patient", 900);
+    world.emit(Some(2), "hasty", 100);
+    world.pass_until(1000);
+    assert_eq!(world.told, [(100, "hasty", Err(AckError::TimedOut)), (900, "patient", Err(AckError::TimedOut))]);
+}
+
+#[test]
+fn an_event_whose_id_is_still_awaited_is_refused_and_the_first_is_unharmed() {
+    let mut world = World::joined();
+    world.emit(Some(9), "first", 500);
+    world.emit(Some(9), "second", 500);
+    assert_eq!(world.told, [(0, "second", Err(AckError::DuplicateId))]);
+    assert_eq!(world.sent(), ["42/t,9[\"e\"]"], "the second was not sent");
+    world.say("43/t,9[200]");
+    world.say("43/t,9[500]");
+    assert_eq!(world.told[1..], [(0, "first", Ok("[200]".to_owned()))]);
+    world.emit(Some(9), "third", 500);
+    assert_eq!(world.sent(), ["42/t,9[\"e\"]"], "an id is free once its ack has come");
+    world.pass_until(500);
+    assert_eq!(world.told[2..], [(500, "third", Err(AckError::TimedOut))]);
+}
+
+#[test]
+fn an_event_without_an_id_cannot_be_awaited() {
+    let mut world = World::joined();
+    world.emit(None, "nobody", 500);
+    assert_eq!(world.told, [(0, "nobody", Err(AckError::MissingId))]);
+    assert_eq!(world.sent(), Vec::<String>::new());
+}

@@ -1,0 +1,73 @@
+//! Namespaces: their names, as they stand in packets.
+
+use bytestring::ByteString;
+
+use crate::proto::engine_io::Revision;
+
+/// The longest namespace that can be joined, in bytes. A token's is 49.
+pub const MAX_NAMESPACE_LENGTH: usize = 256;
+
+/// A namespace: `/` and whatever follows, exactly as the client wrote it. Nothing is decoded or normalised.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Namespace(ByteString);
+
+impl Namespace {
+    /// The default namespace, `/`.
+    #[must_use]
+    pub fn root() -> Self {
+        Self(ByteString::from_static("/"))
+    }
+
+    /// Takes a namespace from a packet: it starts with `/` and holds no comma.
+    #[must_use]
+    pub fn new(name: ByteString) -> Option<Self> {
+        (name.starts_with('/') && !name.contains(',')).then_some(Self(name))
+    }
+
+    /// The namespace as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether anybody could join it: not too long, and without characters that would break a payload or a log line. In
+    /// revision 3 it is ASCII, which all clients encode alike.
+    #[must_use]
+    pub fn is_joinable(&self, revision: Revision) -> bool {
+        let safe = match revision {
+            Revision::V3 => self.0.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_control()),
+            Revision::V4 => !self.0.chars().any(char::is_control),
+        };
+        safe && self.0.len() <= MAX_NAMESPACE_LENGTH
+    }
+
+    /// Cuts off what stands behind the first `?`, as revision 3 has it.
+    #[must_use]
+    pub fn split_query(&self) -> (Self, Option<ByteString>) {
+        match self.0.split_once('?') {
+            Some((name, query)) => (Self(self.0.slice_ref(name)), Some(self.0.slice_ref(query))),
+            None => (self.clone(), None),
+        }
+    }
+
+    /// Its own copy of the text, which does not hold on to the packet it came in.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(ByteString::from(self.0.to_string()))
+    }
+
+    /// Its start, where the whole must not be repeated to the peer.
+    #[must_use]
+    pub fn truncated(&self) -> Self {
+        let end = (0..=MAX_NAMESPACE_LENGTH.min(self.0.len())).rev().find(|&at| self.0.is_char_boundary(at));
+        Self(self.0.slice_ref(&self.0[..end.unwrap_or(0)]))
+    }
+
+    /// Appends it as it stands in a packet: the default namespace is left out.
+    pub(super) fn write(&self, out: &mut String) {
+        if self.as_str() != "/" {
+            out.push_str(&self.0);
+            out.push(',');
+        }
+    }
+}

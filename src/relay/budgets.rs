@@ -1,0 +1,61 @@
+//! The budgets of a server: each limit that its peers share, by name.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::config::ServeConfig;
+use crate::defaults;
+use crate::net::budget::{AddressLimit, Budget, PerAddress};
+
+/// The limits of a server that its peers share.
+#[derive(Debug, Clone)]
+pub(super) struct Budgets {
+    pub(super) connections: Arc<Budget>,
+    pub(super) connections_per_address: Arc<PerAddress>,
+    pub(super) sessions: Arc<Budget>,
+    pub(super) sessions_per_address: Arc<PerAddress>,
+    /// Exchanges whose request has arrived and whose response is not sent yet.
+    pub(super) exchanges: Arc<Budget>,
+    /// Exchanges of one tunnel.
+    exchanges_per_tunnel: usize,
+    /// Visitors' request bodies that are still arriving.
+    pub(super) uploads: Arc<Budget>,
+    pub(super) uploads_per_address: Arc<PerAddress>,
+    /// Memory for bodies and messages, in bytes.
+    pub(super) bytes: Arc<Budget>,
+}
+
+impl Budgets {
+    pub(super) fn new(config: &ServeConfig) -> Self {
+        let limits = &config.limits;
+        let per_address = |set, default| {
+            let exempt: Vec<IpNet> = config.trust_proxy.clone();
+            PerAddress::new(AddressLimit { set, default, exempt })
+        };
+        Self {
+            connections: Budget::new(limits.max_connections),
+            connections_per_address: per_address(
+                limits.max_connections_per_address,
+                defaults::MAX_CONNECTIONS_PER_ADDRESS,
+            ),
+            sessions: Budget::new(limits.max_sessions),
+            sessions_per_address: per_address(limits.max_sessions_per_address, defaults::MAX_SESSIONS_PER_ADDRESS),
+            exchanges: Budget::new(limits.max_exchanges),
+            exchanges_per_tunnel: limits.max_exchanges_per_tunnel,
+            uploads: Budget::new(limits.max_uploads),
+            uploads_per_address: per_address(limits.max_uploads_per_address, defaults::MAX_UPLOADS_PER_ADDRESS),
+            bytes: Budget::new(config.max_buffered()),
+        }
+    }
+
+    /// Creates the budget for the memory of one tunnel's exchanges.
+    pub(super) fn tunnel_memory(&self) -> Arc<Budget> {
+        self.bytes.part(self.bytes.share())
+    }
+
+    /// Creates the budget for one tunnel's exchanges.
+    pub(super) fn tunnel_exchanges(&self) -> Arc<Budget> {
+        self.exchanges.part(self.exchanges_per_tunnel)
+    }
+}

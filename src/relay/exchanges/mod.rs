@@ -1,0 +1,258 @@
+//! Exchanges: a visitor's request goes to the end as an event, and the end's ack comes back as the response.
+//!
+//! [`Exchanges::serve`] is the whole way, from top to bottom; `exchange` is the value that lives as long as one of them.
+
+mod exchange;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{StatusCode, Version};
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+
+use self::exchange::{Exchange, ExchangeId};
+use super::budgets::Budgets;
+use super::failure::Failure;
+use super::figures::{Ending, ExchangeCounters};
+use super::route::Target;
+use super::tokens::Tokens;
+use super::tunnels::{End, NoPlace, NotEmitted, Outcome, Tunnel, Tunnels};
+use crate::config::ServeConfig;
+use crate::net::arrival::Arrival;
+use crate::net::body::{self, BodyLimits, Kept};
+use crate::net::buffers::Buffer;
+use crate::net::listener::release_head;
+use crate::net::reply::Reply;
+use crate::proto::exchange::{Body, Response, Visit};
+use crate::proto::socket_io::AckId;
+use crate::proto::socket_io::connection::AckError;
+use crate::proto::socket_io::packet::Encoded;
+use crate::proto::token::Token;
+
+const PROVIDED_BY: HeaderName = HeaderName::from_static("x-provided-by");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Serves visitors' requests.
+pub(super) struct Exchanges {
+    tunnels: Arc<Tunnels>,
+    tokens: Arc<Tokens>,
+    budgets: Budgets,
+    config: Arc<ServeConfig>,
+    counters: Arc<ExchangeCounters>,
+    /// Exchanges that are not over, so that a stopping server can wait for them.
+    in_flight: TaskTracker,
+    /// A number of this process, which all ids of its exchanges start with.
+    process: u32,
+    next: AtomicU64,
+}
+
+/// What the visitor is told.
+enum Told {
+    /// The end's response.
+    Answer(Response),
+    /// The end did not answer in time: the `OK` of the original, which handlers that never call `respond()` rely on.
+    Ok,
+}
+
+impl Exchanges {
+    pub(super) fn new(tunnels: Arc<Tunnels>, tokens: Arc<Tokens>, budgets: Budgets, config: Arc<ServeConfig>) -> Self {
+        Self {
+            tunnels,
+            tokens,
+            budgets,
+            config,
+            counters: Arc::new(ExchangeCounters::new()),
+            in_flight: TaskTracker::new(),
+            process: rand::random(),
+            next: AtomicU64::new(1),
+        }
+    }
+
+    pub(super) fn counters(&self) -> &ExchangeCounters {
+        &self.counters
+    }
+
+    /// The exchanges that are not over.
+    pub(super) fn in_flight(&self) -> &TaskTracker {
+        &self.in_flight
+    }
+
+    /// Serves one visitor's request.
+    pub(super) async fn serve(&self, head: &mut Parts, body: Incoming, arrival: Arrival, target: Target) -> Reply {
+        let id = ExchangeId::new(self.process, self.next.fetch_add(1, Ordering::Relaxed));
+        let is_head = head.method == http::Method::HEAD;
+        let mut exchange = Exchange::begin(id, target.token, Arc::clone(&self.counters), self.in_flight.token());
+        let id_value = HeaderValue::try_from(id.to_string()).unwrap_or(HeaderValue::from_static("none"));
+        let told = self.run(&mut exchange, head, body, arrival, target, id_value.to_str().unwrap_or_default()).await;
+        let (mut reply, ending) = match told {
+            Ok(Told::Answer(response)) => (visitor_reply(response, is_head), Ending::Answered),
+            Ok(Told::Ok) => (visitor_reply(Response::ok(), is_head), Ending::Silent),
+            Err(failure) => (failure.reply(self.config.error_status), Ending::Failed(failure.code())),
+        };
+        reply.headers_mut().insert(REQUEST_ID, id_value);
+        exchange.answer(reply, ending)
+    }
+
+    async fn run(
+        &self,
+        exchange: &mut Exchange,
+        head: &mut Parts,
+        body: Incoming,
+        arrival: Arrival,
+        target: Target,
+        id: &str,
+    ) -> Result<Told, Failure> {
+        let token = target.token.ok_or(Failure::TokenNotFound)?;
+        let tunnel = self.tunnels.find(&token).filter(|tunnel| tunnel.end().is_some());
+        // A body is read only for an end that can take it.
+        let Some(tunnel) = tunnel else { return Err(self.tokens.without_end(&token).await) };
+        let has_body = has_body(&head.headers);
+        let body = self.read(body, arrival, &tunnel).await?;
+        exchange.take_place(tunnel.place().map_err(|full| match full {
+            NoPlace::Tunnel => Failure::Overloaded,
+            NoPlace::Server => Failure::Busy,
+        })?);
+        exchange.take_memory(body.memory);
+        let request = EndRequest { head, body: body.bytes, has_body, arrival, path: target.path(head), id };
+        let outcome = self.ask(exchange, &tunnel, &token, &request).await?;
+        drop(request);
+        release_head(head);
+        let outcome = outcome.await;
+        exchange.ack_in();
+        let told = self.told(outcome)?;
+        if let Told::Answer(response) = &told
+            && !exchange.resize_memory(response.body.len(), tunnel.memory())
+        {
+            return Err(Failure::Busy);
+        }
+        Ok(told)
+    }
+
+    /// Reads the body. One that is still arriving takes no place among the tunnel's exchanges: otherwise visitors that
+    /// announce bodies and send none could shut the tunnel.
+    async fn read(&self, body: Incoming, arrival: Arrival, tunnel: &Tunnel) -> Result<Kept, Failure> {
+        let limits = BodyLimits {
+            max_bytes: self.config.max_body,
+            stall_timeout: self.config.limits.stall_timeout,
+            memory: tunnel.memory(),
+        };
+        body::read_admitted(body, limits, || {
+            let of_address = self.budgets.uploads_per_address.hold(arrival.client).ok_or(Failure::TooManyUploads)?;
+            let upload = self.budgets.uploads.hold(1).ok_or(Failure::Busy)?;
+            Ok((of_address, upload))
+        })
+        .await
+    }
+
+    /// Hands the request to the tunnel's end, whichever that is by now.
+    async fn ask(
+        &self,
+        exchange: &mut Exchange,
+        tunnel: &Tunnel,
+        token: &Token,
+        request: &EndRequest<'_>,
+    ) -> Result<oneshot::Receiver<Outcome>, Failure> {
+        loop {
+            // An end can leave while the body arrives, and so can a token.
+            let Some(end) = tunnel.end() else { return Err(self.tokens.without_end(token).await) };
+            let ack_id = tunnel.next_ack();
+            let event = request.event(&end, ack_id)?;
+            let bytes = event.len();
+            if !exchange.resize_memory(bytes, tunnel.memory()) {
+                return Err(Failure::Busy);
+            }
+            match tunnel.emit(&end, event, self.config.response_timeout) {
+                Ok(outcome) => {
+                    exchange.event_out(end, ack_id, bytes);
+                    return Ok(outcome);
+                }
+                Err(NotEmitted::Replaced) => (),
+                Err(NotEmitted::Overloaded) => return Err(Failure::Overloaded),
+                Err(NotEmitted::Gone) => return Err(Failure::NotConnected),
+            }
+        }
+    }
+
+    /// Decides what the visitor is told of an event's outcome.
+    fn told(&self, outcome: Result<Outcome, oneshot::error::RecvError>) -> Result<Told, Failure> {
+        match outcome {
+            Ok(Ok(answer)) => {
+                Response::decode(&answer, HeaderMap::new()).map(Told::Answer).map_err(Failure::InvalidAnswer)
+            }
+            Ok(Err(AckError::TimedOut)) => match self.config.timeout_status {
+                StatusCode::OK => Ok(Told::Ok),
+                status => Err(Failure::TimedOut(status)),
+            },
+            Ok(Err(AckError::NotJoined)) => Err(Failure::NotConnected),
+            Ok(Err(AckError::Overloaded)) => Err(Failure::Overloaded),
+            Ok(Err(AckError::Oversized)) => Err(Failure::AnswerTooLarge),
+            // A tunnel numbers its events, and asks for an ack of each.
+            Ok(Err(AckError::DuplicateId | AckError::MissingId)) => Err(Failure::Bug),
+            // The session's task is gone, and with it all that waited for the session.
+            Ok(Err(AckError::Disconnected)) | Err(_) => Err(Failure::Disconnected),
+        }
+    }
+}
+
+/// A visitor's request on its way to an end.
+struct EndRequest<'h> {
+    head: &'h Parts,
+    body: Bytes,
+    /// The request says that it has a body, even if that is empty.
+    has_body: bool,
+    arrival: Arrival,
+    path: &'h str,
+    id: &'h str,
+}
+
+impl EndRequest<'_> {
+    /// Makes the event that `end` gets.
+    fn event(&self, end: &End, ack_id: AckId) -> Result<Encoded, Failure> {
+        let Self { head, arrival, .. } = self;
+        let body = Body::detect(&head.headers, self.body.clone(), end.options()).map_err(Failure::InvalidBody)?;
+        let (scheme, host) = (arrival.scheme(&head.headers), arrival.host(&head.headers));
+        let visit = Visit {
+            method: head.method.as_str(),
+            path: self.path,
+            query: head.uri.query(),
+            http_version: if head.version == Version::HTTP_10 { "1.0" } else { "1.1" },
+            headers: &head.headers,
+            remote_address: arrival.client,
+            forwarded_before: &Arrival::forwarded_for(&head.headers),
+            peer: arrival.peer.ip(),
+            forwarded_proto: &scheme,
+            forwarded_host: host.as_deref(),
+            id: self.id,
+            body: &body,
+            body_length: self.has_body.then_some(self.body.len()),
+        };
+        let namespace = end.socket().namespace();
+        Ok(Buffer::with_text(|draft| visit.encode(namespace, ack_id, end.options(), draft)))
+    }
+}
+
+/// Returns whether a request says that it has a body, even if that is empty (RFC 9112, section 6.3).
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+/// Makes the response of an end's answer.
+fn visitor_reply(response: Response, is_head: bool) -> Reply {
+    let Response { status, headers, body, declared_length } = response;
+    // To HEAD, an end may tell the length of the body that GET would give.
+    let length = declared_length.filter(|_| is_head && body.is_empty() && status != StatusCode::NO_CONTENT);
+    let mut reply = Reply::new(body.into());
+    *reply.status_mut() = status;
+    *reply.headers_mut() = headers;
+    let headers = reply.headers_mut();
+    headers.insert(PROVIDED_BY, HeaderValue::from_static("Socket2Me"));
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    reply
+}
