@@ -218,6 +218,7 @@ impl World {
                 self.candidate = Some(ticket);
             }
             Err(UpgradeError::NoPlace) => assert!(!has_ended),
+            Err(UpgradeError::OtherRevision) => assert_eq!(revision, None),
             Err(UpgradeError::SessionUnknown) => assert!(has_ended),
         }
     }
