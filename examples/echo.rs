@@ -27,7 +27,7 @@ use socket2me::net::arrival::Arrival;
 use socket2me::net::budget::Budget;
 use socket2me::net::listener as server;
 use socket2me::net::reply::Reply;
-use socket2me::net::websocket::{self, Lost, WebSocket};
+use socket2me::net::websocket::{self, Handshake, Lost, WebSocket};
 use socket2me::proto::json;
 use tokio::net::TcpListener;
 
@@ -91,9 +91,15 @@ async fn main() -> std::io::Result<()> {
                 match head.uri.path() {
                     "/socket.io/" => socket_io.serve(&mut head, body, peer).await,
                     "/engine.io/" => engine_io.serve(&mut head, body, peer).await,
-                    "/websocket" => websocket::accept(&mut head, max_payload, memory, |websocket| {
-                        tokio::spawn(echo_frames(websocket));
-                    }),
+                    "/websocket" => match Handshake::parse(&head) {
+                        Ok(handshake) => {
+                            let limits = websocket::Limits { max_message: max_payload, memory };
+                            let (reply, websocket) = handshake.accept(&mut head, limits);
+                            tokio::spawn(async { echo_messages(websocket.await).await });
+                            reply
+                        }
+                        Err(refusal) => *refusal,
+                    },
                     _ => not_found(),
                 }
             }
@@ -114,8 +120,8 @@ async fn main() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Below both protocols: frames come back as they are. The Autobahn suite judges the WebSocket layer by it.
-async fn echo_frames(websocket: Option<WebSocket>) {
+/// Below both protocols: messages come back as they are. The Autobahn suite judges the WebSocket layer by it.
+async fn echo_messages(websocket: Option<WebSocket>) {
     let Some(mut websocket) = websocket else { return };
     let close = poll_fn(|cx| {
         loop {

@@ -73,7 +73,6 @@ fn meant<'d>(documents: &'d [(PathBuf, String)], name: &str) -> impl Iterator<It
 }
 
 #[test]
-#[ignore = "src/proto/token.rs names original.md"]
 fn every_document_that_is_named_exists() {
     let documents = documents();
     let mut missing = Vec::new();

@@ -18,7 +18,6 @@ fn without_fuzzing() -> Vec<(String, String)> {
 }
 
 #[test]
-#[ignore = "the session and the reader of WebSocket messages, both in proto, are longer"]
 fn no_file_is_longer_than_its_limit() {
     let long: Vec<_> = files("src")
         .into_iter()

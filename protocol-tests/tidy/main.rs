@@ -62,6 +62,9 @@ fn texts(folder: &Path) -> Vec<(PathBuf, String)> {
 }
 
 /// The Rust files below a folder of the repository.
+/// An address is a value like any other, although its module is named above.
+const PURE: &str = "std::net::IpAddr";
+
 fn files(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = texts(&root().join(folder));
     found.retain(|(path, _)| path.extension().is_some_and(|extension| extension == "rs"));
@@ -116,6 +119,7 @@ fn proto_is_pure() {
     let mut offences = Vec::new();
     for (path, text) in files("src/proto") {
         for (index, line) in code(&text) {
+            let line = line.replace(PURE, "");
             for word in IMPURE.iter().filter(|word| line.contains(**word)) {
                 offences.push(format!("{}:{}: names `{word}`", shown(&path), index + 1));
             }

@@ -47,7 +47,6 @@ fn rooms_enter_only_those_they_may() {
 }
 
 #[test]
-#[ignore = "files of proto, engine, relay and store still go round in circles"]
 fn no_files_go_round_in_a_circle() {
     let circles = circles(&Modules::of_src().references());
     assert!(circles.is_empty(), "circles of files in src:\n{}", circles.join("\n"));

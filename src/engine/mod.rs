@@ -55,7 +55,7 @@ use self::transport::SessionWebSocket;
 use crate::net::arrival::Arrival;
 use crate::net::listener::{self, release_head};
 use crate::net::reply::{self, Reply};
-use crate::net::websocket;
+use crate::net::websocket::{self, Handshake};
 use crate::proto::engine_io::query::Target;
 use crate::proto::engine_io::session::UpgradeError;
 use crate::proto::engine_io::{BinaryAs, Method, Rejection, Request as EngineRequest, Session, Transport};
@@ -231,19 +231,21 @@ impl<A: Application> Engine<A> {
         mailbox
     }
 
-    /// Opens a session once its WebSocket is there. Everything was checked before the 101.
+    /// Opens a session once its WebSocket is there. Everything is checked before the 101.
     fn open_websocket(&self, head: &mut Parts, session: Session<Poller>, slot: SessionSlot, opening: Opening) -> Reply {
+        let handshake = match Handshake::parse(head) {
+            Ok(handshake) => handshake,
+            Err(refusal) => return *refusal,
+        };
+        let (reply, websocket) = handshake.accept(head, self.websocket_limits());
         let engine = self.clone();
-        let max_payload = self.sessions.settings.max_payload;
-        let memory = Arc::clone(&self.sessions.limits.bytes);
-        let opens = self.sessions.tasks.token();
-        websocket::accept(head, max_payload, memory, move |websocket| {
-            let _opens = opens;
-            if let Some(websocket) = websocket {
+        self.sessions.tasks.spawn(async move {
+            if let Some(websocket) = websocket.await {
                 let websocket = SessionWebSocket::new(websocket, &engine.sessions.tasks);
                 engine.start(session, slot, &opening, Some(websocket));
             }
-        })
+        });
+        reply
     }
 
     /// Brings a WebSocket to a session that polls, as the candidate for its transport. One that comes to a session that has a
@@ -251,6 +253,10 @@ impl<A: Application> Engine<A> {
     /// the session.
     async fn attach(&self, head: &mut Parts, target: Target, binary: BinaryAs) -> Result<Reply, Rejection> {
         let mailbox = self.sessions.find(target.sid)?;
+        let handshake = match Handshake::parse(head) {
+            Ok(handshake) => handshake,
+            Err(refusal) => return Ok(*refusal),
+        };
         let (reply, reserved) = oneshot::channel();
         let command = SessionCommand::Reserve { revision: target.revision, binary, reply };
         if !mailbox.send(command) {
@@ -262,17 +268,21 @@ impl<A: Application> Engine<A> {
             Err(UpgradeError::OtherRevision) => return Err(Rejection::BadRequest),
             Err(UpgradeError::SessionUnknown) => return Err(Rejection::SessionUnknown),
         };
-        let memory = Arc::clone(&self.sessions.limits.bytes);
+        let (reply, websocket) = handshake.accept(head, self.websocket_limits());
         let tasks = self.sessions.tasks.clone();
-        let opens = tasks.token();
-        Ok(websocket::accept(head, self.sessions.settings.max_payload, memory, move |websocket| {
-            let _opens = opens;
-            let websocket = websocket.map(|websocket| SessionWebSocket::new(websocket, &tasks));
+        self.sessions.tasks.spawn(async move {
+            let websocket = websocket.await.map(|websocket| SessionWebSocket::new(websocket, &tasks));
             // Dropped without the other, the WebSocket is closed, or the place is given up.
             if let (Some(reservation), Some(websocket)) = (reservation, websocket) {
                 reservation.redeem(websocket);
             }
-        }))
+        });
+        Ok(reply)
+    }
+
+    fn websocket_limits(&self) -> websocket::Limits {
+        let Sessions { settings, limits, .. } = &*self.sessions;
+        websocket::Limits { max_message: settings.max_payload, memory: Arc::clone(&limits.bytes) }
     }
 
     /// Returns the CORS headers of a response. Unless the operator says otherwise, any origin may connect: no cookie

@@ -78,39 +78,45 @@ pub fn websocket(data: &[u8]) {
     let Some((&[size, choice], data)) = data.split_first_chunk() else { return };
     let mut input = data.to_vec();
     if choice & 1 != 0 {
-        // Without help few inputs have more than one frame: clients' are masked, and use no reserved bits.
-        let mut at = 0;
-        while at + 6 < input.len() {
-            input[at] &= 0x8f;
-            input[at + 1] = input[at + 1] & 0x7f | 0x80;
-            at += 6 + usize::from(input[at + 1] & 0x7f);
-        }
+        make_heads_valid(&mut input);
     }
     let max_message = if choice & 2 == 0 { 1000 } else { 1 << 20 };
     let (items, violation) = websocket_items(&input, input.len().max(1), max_message);
     for size in [1, usize::from(size).max(1)] {
         assert_eq!(websocket_items(&input, size, max_message), (items.clone(), violation));
     }
-    // What a server writes, read as if it were masked with zeros.
-    let mut again = Vec::new();
-    for item in &items {
-        let (opcode, payload) = match item {
+    let (again, expected) = written(items);
+    assert_eq!(websocket_items(&again, again.len().max(1), max_message), (expected, None));
+}
+
+/// Without help few inputs have more than one frame: those of clients are masked, and use no reserved bits.
+fn make_heads_valid(input: &mut [u8]) {
+    let mut at = 0;
+    while at + 6 < input.len() {
+        input[at] &= 0x8f;
+        input[at + 1] = input[at + 1] & 0x7f | 0x80;
+        at += 6 + usize::from(input[at + 1] & 0x7f);
+    }
+}
+
+/// Items as a server writes them, but masked with zeros; and those of them that were written.
+fn written(items: Vec<Item>) -> (Vec<u8>, Vec<Item>) {
+    let (mut bytes, mut left) = (Vec::new(), Vec::new());
+    for item in items {
+        let (opcode, payload) = match &item {
             Item::Text(text) => (Opcode::Text, &text.as_bytes()[..]),
             Item::Binary(data) => (Opcode::Binary, &data[..]),
             Item::Ping(data) => (Opcode::Ping, &data[..]),
             Item::Pong | Item::Close { .. } | Item::Oversized(_) => continue,
         };
-        let start = again.len();
-        write_head(opcode, payload.len(), &mut again);
-        again[start + 1] |= 0x80;
-        again.extend_from_slice(&[0; 4]);
-        again.extend_from_slice(payload);
+        let start = bytes.len();
+        write_head(opcode, payload.len(), &mut bytes);
+        bytes[start + 1] |= 0x80;
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(payload);
+        left.push(item);
     }
-    let expected: Vec<Item> = items
-        .into_iter()
-        .filter(|item| !matches!(item, Item::Pong | Item::Close { .. } | Item::Oversized(_)))
-        .collect();
-    assert_eq!(websocket_items(&again, again.len().max(1), max_message), (expected, None));
+    (bytes, left)
 }
 
 fn websocket_items(input: &[u8], size: usize, max_message: usize) -> (Vec<Item>, Option<Violation>) {
@@ -232,17 +238,22 @@ pub fn json(data: &[u8]) {
     let found = attachments::placeholders(text, &[const { Bytes::new() }; 3], MAX_DEPTH).unwrap_or_default();
     assert!(found.iter().all(|(range, number)| text.is_char_boundary(range.start) && *number < 3));
     if is_json {
-        let ascii = json::to_ascii(text);
-        assert!(ascii.is_ascii() && json::check(&ascii).is_ok());
-        // serde_json refuses lone surrogates, and is the judge of all other strings.
-        if let Ok(string) = serde_json::from_str::<String>(text) {
-            assert_eq!(json::unquote(text.trim_ascii()), string);
-            assert_eq!(serde_json::from_str::<String>(&ascii).ok(), Some(string));
-        }
+        check_ascii(text);
     }
     let mut quoted = String::new();
     json::write_string(text, &mut quoted);
     assert_eq!(serde_json::from_str::<String>(&quoted).ok().as_deref(), Some(text));
+}
+
+/// JSON in ASCII is JSON, and means the same.
+fn check_ascii(text: &str) {
+    let ascii = json::to_ascii(text);
+    assert!(ascii.is_ascii() && json::check(&ascii).is_ok());
+    // serde_json refuses lone surrogates, and is the judge of all other strings.
+    if let Ok(string) = serde_json::from_str::<String>(text) {
+        assert_eq!(json::unquote(text.trim_ascii()), string);
+        assert_eq!(serde_json::from_str::<String>(&ascii).ok(), Some(string));
+    }
 }
 
 fn revision(choice: u8) -> Revision {

@@ -154,42 +154,13 @@ impl World {
     }
 
     fn step(&mut self, input: &mut Input<'_>) {
-        let now = self.now;
         match input.byte() % 20 {
-            0 => {
-                let number = self.number();
-                self.polls.insert(number);
-                let revision = if input.byte() == 255 { None } else { Some(self.revision) };
-                self.link.poll(number, revision, now);
-            }
-            1 => self.posting |= self.link.begin_post(Some(self.revision), now).is_ok(),
-            2 if self.posting => {
-                self.posting = false;
-                let _ = self.link.end_post(Ok(body(input, self.revision)), now);
-            }
-            3 if self.posting => {
-                self.posting = false;
-                let _ = self.link.end_post(Err(CloseReason::TransportError), now);
-            }
-            4 | 5 if self.link.begin_post(Some(self.revision), now).is_ok() => {
-                let _ = self.link.end_post(Ok(body(input, self.revision)), now);
-            }
-            6 | 7 if self.websocket => self.link.websocket_frame(Frame::Text(input.text().into()), now),
-            8 if self.websocket => {
-                self.link.websocket_frame(Frame::Binary(Bytes::copy_from_slice(input.bytes())), now);
-            }
-            9 if self.websocket => {
-                let text = input.text();
-                self.link.websocket_oversized(text.len().is_multiple_of(2).then_some(&text), now);
-            }
-            10 if self.websocket => {
-                self.websocket = false;
-                self.link.websocket_lost(CloseReason::TransportClose, now);
-            }
+            operation @ 0..=5 => self.request(operation, input),
+            operation @ 6..=10 if self.websocket => self.websocket(operation, input),
             11 => self.reserve(input),
             12 | 13 => {
                 if let Some(ticket) = self.candidate {
-                    self.link.candidate_frame(ticket, Frame::Text(input.text().into()), now);
+                    self.link.candidate_frame(ticket, Frame::Text(input.text().into()), self.now);
                 }
             }
             14 => self.lose_candidate(input),
@@ -200,11 +171,52 @@ impl World {
             19 => {
                 if let Some(&mut number) = self.link.parked() {
                     assert!(self.polls.remove(&number), "a poll that waits was not answered");
-                    self.link.poll_lost(now);
+                    self.link.poll_lost(self.now);
                 }
             }
             // The event has no place in this state.
             _ => (),
+        }
+    }
+
+    /// A request of long-polling.
+    fn request(&mut self, operation: u8, input: &mut Input<'_>) {
+        let (revision, now) = (Some(self.revision), self.now);
+        match operation {
+            0 => {
+                let number = self.number();
+                self.polls.insert(number);
+                self.link.poll(number, revision.filter(|_| input.byte() != 255), now);
+            }
+            1 => self.posting |= self.link.begin_post(revision, now).is_ok(),
+            2 if self.posting => {
+                self.posting = false;
+                let _ = self.link.end_post(Ok(body(input, self.revision)), now);
+            }
+            3 if self.posting => {
+                self.posting = false;
+                let _ = self.link.end_post(Err(CloseReason::TransportError), now);
+            }
+            4 | 5 if self.link.begin_post(revision, now).is_ok() => {
+                let _ = self.link.end_post(Ok(body(input, self.revision)), now);
+            }
+            _ => (),
+        }
+    }
+
+    /// Something happens on the WebSocket.
+    fn websocket(&mut self, operation: u8, input: &mut Input<'_>) {
+        match operation {
+            6 | 7 => self.link.websocket_frame(Frame::Text(input.text().into()), self.now),
+            8 => self.link.websocket_frame(Frame::Binary(Bytes::copy_from_slice(input.bytes())), self.now),
+            9 => {
+                let text = input.text();
+                self.link.websocket_oversized(text.len().is_multiple_of(2).then_some(&text), self.now);
+            }
+            _ => {
+                self.websocket = false;
+                self.link.websocket_lost(CloseReason::TransportClose, self.now);
+            }
         }
     }
 
@@ -217,7 +229,8 @@ impl World {
                 assert_ne!(self.gone, Some(ticket), "a ticket is not used again");
                 self.candidate = Some(ticket);
             }
-            Err(UpgradeError::NoPlace | UpgradeError::OtherRevision) => assert!(!has_ended),
+            Err(UpgradeError::NoPlace) => assert!(!has_ended),
+            Err(UpgradeError::OtherRevision) => assert_eq!(revision, None),
             Err(UpgradeError::SessionUnknown) => assert!(has_ended),
         }
     }
@@ -302,42 +315,13 @@ impl World {
         self.now = until;
     }
 
-    /// Takes everything that the link gives.
+    /// Takes everything that the link gives, and checks what must hold then.
     fn settle(&mut self) {
         while let Some(event) = self.link.next_event() {
-            match event {
-                Event::Connect { namespace, .. } => self.joining.push(namespace),
-                Event::Received { namespace, .. } => assert!(self.joined.contains(&namespace), "only who has joined"),
-                Event::Acked { waiter, outcome } => {
-                    let waiter = self.waiters.remove(&waiter).expect("an event has one outcome");
-                    self.check_outcome(&waiter, &outcome);
-                }
-                Event::Disconnected { namespace, .. } => {
-                    let index = self.joined.iter().position(|joined| *joined == namespace);
-                    self.joined.swap_remove(index.expect("only who has joined can leave, and once"));
-                }
-            }
+            self.event(event);
         }
         while let Some(output) = self.link.next_output() {
-            match output {
-                Output::Poll { to, answer } => {
-                    assert!(self.polls.remove(&to), "a poll has one answer");
-                    if let PollAnswer::Packets(batch) = answer {
-                        assert!(!batch.frames.is_empty(), "an answer has packets");
-                        assert!(batch.frames.len() <= MAX_PACKETS + 8, "{} packets", batch.frames.len());
-                        let _ = batch.encode();
-                    }
-                }
-                Output::Candidate { ticket, .. } => assert_eq!(self.candidate, Some(ticket), "it is there to speak to"),
-                Output::DropCandidate(ticket) => {
-                    assert_eq!(self.candidate.take(), Some(ticket), "it is there to drop");
-                    self.gone = Some(ticket);
-                }
-                Output::AdoptCandidate(ticket) => {
-                    assert_eq!(self.candidate.take(), Some(ticket), "it is there to adopt");
-                    (self.gone, self.websocket) = (Some(ticket), true);
-                }
-            }
+            self.output(output);
         }
         assert!(self.waiters.values().all(|waiter| waiter.due > self.now), "no timeout is overdue: {:?}", self.waiters);
         let buffered = self.link.buffered_bytes();
@@ -348,6 +332,43 @@ impl World {
         if self.link.session().is_closed_and_sent() {
             self.websocket = false;
             self.link.websocket_lost(CloseReason::ForcedServerClose, self.now);
+        }
+    }
+
+    fn event(&mut self, event: Event<u64>) {
+        match event {
+            Event::Connect { namespace, .. } => self.joining.push(namespace),
+            Event::Received { namespace, .. } => assert!(self.joined.contains(&namespace), "only who has joined"),
+            Event::Acked { waiter, outcome } => {
+                let waiter = self.waiters.remove(&waiter).expect("an event has one outcome");
+                self.check_outcome(&waiter, &outcome);
+            }
+            Event::Disconnected { namespace, .. } => {
+                let index = self.joined.iter().position(|joined| *joined == namespace);
+                self.joined.swap_remove(index.expect("only who has joined can leave, and once"));
+            }
+        }
+    }
+
+    fn output(&mut self, output: Output<u64>) {
+        match output {
+            Output::Poll { to, answer } => {
+                assert!(self.polls.remove(&to), "a poll has one answer");
+                if let PollAnswer::Packets(batch) = answer {
+                    assert!(!batch.frames.is_empty(), "an answer has packets");
+                    assert!(batch.frames.len() <= MAX_PACKETS + 8, "{} packets", batch.frames.len());
+                    let _ = batch.encode();
+                }
+            }
+            Output::Candidate { ticket, .. } => assert_eq!(self.candidate, Some(ticket), "it is there to speak to"),
+            Output::DropCandidate(ticket) => {
+                assert_eq!(self.candidate.take(), Some(ticket), "it is there to drop");
+                self.gone = Some(ticket);
+            }
+            Output::AdoptCandidate(ticket) => {
+                assert_eq!(self.candidate.take(), Some(ticket), "it is there to adopt");
+                (self.gone, self.websocket) = (Some(ticket), true);
+            }
         }
     }
 

@@ -183,12 +183,15 @@ impl<L: Layer, P> ServerLink<L, P> {
 
     /// A WebSocket message over the limit has come and was dropped; `start` is the beginning of its text.
     pub fn websocket_oversized(&mut self, start: Option<&str>, now: Instant) {
-        match start.map(|text| (text.as_bytes().first(), text)) {
-            // As base64, where the client wants no binary frames.
-            None | Some((Some(b'b'), _)) => self.lend(now, |layer, lower| layer.oversized(None, lower)),
-            Some((Some(b'4'), text)) => self.lend(now, |layer, lower| layer.oversized(Some(&text[1..]), lower)),
+        // Binary comes in base64 where the client wants no binary frames.
+        let message = match start.filter(|start| !start.starts_with('b')) {
+            None => Some(None),
+            Some(start) => start.strip_prefix('4').map(Some),
+        };
+        match message {
+            Some(start) => self.lend(now, |layer, lower| layer.oversized(start, lower)),
             // Only a message may be large.
-            Some((Some(_) | None, _)) => self.session.close(CloseReason::ParseError, now),
+            None => self.session.close(CloseReason::ParseError, now),
         }
         self.settle();
     }

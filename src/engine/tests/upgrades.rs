@@ -21,9 +21,10 @@ async fn websocket(engine: &Engine<SocketIo<TestHost>>) -> (SessionWebSocket, Tc
     let handler = move |request: http::Request<Incoming>, _| {
         let (tell, memory) = (tell.clone(), Arc::clone(&memory));
         let (mut head, _) = request.into_parts();
-        std::future::ready(websocket::accept(&mut head, 1000, memory, move |websocket| {
-            tell.try_send(websocket).expect("the test waits");
-        }))
+        let handshake = Handshake::parse(&head).expect("a handshake");
+        let (reply, websocket) = handshake.accept(&mut head, websocket::Limits { max_message: 1000, memory });
+        tokio::spawn(async move { tell.try_send(websocket.await).expect("the test waits") });
+        std::future::ready(reply)
     };
     tokio::spawn(listener::serve(listener, handler, listener::Limits::default(), std::future::pending()));
     let mut client = TcpStream::connect(address).await.expect("a listener");

@@ -18,7 +18,6 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes};
 use bytestring::ByteString;
 use futures::FutureExt as _;
-use http::request::Parts;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::io::poll_read_buf;
@@ -28,7 +27,6 @@ use self::writer::Outgoing;
 use crate::net::budget::{Budget, Memory};
 use crate::net::buffers::{BUFFER_SIZE, Buffer};
 use crate::net::connection::Connection;
-use crate::net::reply::Reply;
 use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation};
 
 /// Bytes that wait before they are written while more frames come. All that waits is written together at the latest when
@@ -129,27 +127,6 @@ pub struct WebSocket {
     budget: Arc<Budget>,
     /// The memory of the message that arrives.
     memory: Memory,
-}
-
-/// Answers a request for a WebSocket: 101, or what is wrong with it. `then` is called once the connection has changed
-/// hands, or with `None` when it never will.
-pub fn accept(
-    head: &mut Parts,
-    max_payload: usize,
-    memory: Arc<Budget>,
-    then: impl FnOnce(Option<WebSocket>) + Send + 'static,
-) -> Reply {
-    match Handshake::parse(head) {
-        Ok(handshake) => {
-            let (reply, websocket) = handshake.accept(head, Limits { max_message: max_payload, memory });
-            tokio::spawn(async move { then(websocket.await) });
-            reply
-        }
-        Err(reply) => {
-            then(None);
-            *reply
-        }
-    }
 }
 
 impl WebSocket {

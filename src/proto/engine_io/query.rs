@@ -134,26 +134,31 @@ impl Request {
         };
         let revision = parameters.revision.as_deref();
         // An empty `sid` is none, as in the reference; a malformed one is a session that nobody has.
-        let Some(sid) = parameters.sid.filter(|sid| !sid.is_empty()) else {
-            if method != Method::Get {
-                return Err(Rejection::BadHandshakeMethod);
-            }
-            if upgrade != (transport == Transport::WebSocket) {
-                return Err(Rejection::BadRequest);
-            }
-            // A new client has to say what it speaks: the suites of both revisions ask for this.
-            let revision = revision.and_then(Revision::parse).ok_or(Rejection::UnsupportedRevision)?;
-            return Ok(Self::Open { revision, transport, binary, jsonp });
-        };
-        let sid = Sid::parse(&sid).ok_or(Rejection::SessionUnknown)?;
-        let target = Target { sid, revision: Revision::parse(revision.unwrap_or("3")), jsonp };
-        match (transport, method, upgrade) {
-            (Transport::WebSocket, Method::Get, true) => Ok(Self::Upgrade(target, binary)),
-            (Transport::Polling, Method::Get, false) => Ok(Self::Poll(target)),
-            (Transport::Polling, Method::Post, false) => Ok(Self::Post(target)),
-            (_, Method::Other, _) => Ok(Self::Mismatch(target, Rejection::MethodNotAllowed)),
+        if let Some(sid) = parameters.sid.filter(|sid| !sid.is_empty()) {
+            let sid = Sid::parse(&sid).ok_or(Rejection::SessionUnknown)?;
+            let target = Target { sid, revision: Revision::parse(revision.unwrap_or("3")), jsonp };
+            return Ok(Self::of_session(target, (transport, method, upgrade), binary));
+        }
+        if method != Method::Get {
+            return Err(Rejection::BadHandshakeMethod);
+        }
+        if upgrade != (transport == Transport::WebSocket) {
+            return Err(Rejection::BadRequest);
+        }
+        // A new client must say what it speaks: the suites of both revisions ask for this.
+        let revision = revision.and_then(Revision::parse).ok_or(Rejection::UnsupportedRevision)?;
+        Ok(Self::Open { revision, transport, binary, jsonp })
+    }
+
+    /// The request to a session, by its transport, method, and whether it asks for a WebSocket.
+    fn of_session(target: Target, kind: (Transport, Method, bool), binary: BinaryAs) -> Self {
+        match kind {
+            (Transport::WebSocket, Method::Get, true) => Self::Upgrade(target, binary),
+            (Transport::Polling, Method::Get, false) => Self::Poll(target),
+            (Transport::Polling, Method::Post, false) => Self::Post(target),
+            (_, Method::Other, _) => Self::Mismatch(target, Rejection::MethodNotAllowed),
             (Transport::WebSocket | Transport::Polling, Method::Get | Method::Post, _) => {
-                Ok(Self::Mismatch(target, Rejection::BadRequest))
+                Self::Mismatch(target, Rejection::BadRequest)
             }
         }
     }

@@ -101,7 +101,7 @@ impl Visit<'_> {
         out.push_str("}]");
     }
 
-    /// An object as Node makes it: names in lower case, repeated ones joined.
+    /// Writes an object as Node makes it: names in lower case, repeated ones joined.
     fn write_headers(&self, out: &mut String) {
         let hop_by_hop = HopByHop::of(self.headers);
         let mut before = None;
@@ -115,56 +115,48 @@ impl Visit<'_> {
                 out.push(',');
             } else if !is_replaced(name) && !hop_by_hop.contains(name) {
                 before = Some(name);
-                // A name holds nothing that JSON would escape (RFC 9110, section 5.6.2).
-                out.push('"');
-                out.push_str(name.as_str());
-                out.push_str("\":");
+                MEMBER.begin(name.as_str(), out);
                 write_string(&value_to_text(value), out);
-                out.push(',');
+                out.push_str(MEMBER.end);
             }
         }
-        if let Some(length) = self.body_length {
-            out.push_str(r#""content-length":""#);
-            out.push_str(itoa::Buffer::new().format(length));
-            out.push_str("\",");
-        }
-        out.push_str(r#""x-forwarded-for":"#);
-        self.write_way(out);
-        out.push_str(r#","x-forwarded-proto":"#);
-        write_string(self.forwarded_proto, out);
-        if let Some(host) = self.forwarded_host {
-            out.push_str(r#","x-forwarded-host":"#);
-            write_string(host, out);
-        }
+        self.write_own_headers(MEMBER, out);
         out.push('}');
     }
 
-    /// A list of pairs, repeated names kept. Lines of one name stand together, where the first of them was.
+    /// Writes a list of pairs, repeated names kept. Lines of one name stand together, where the first of them was.
     fn write_raw_headers(&self, out: &mut String) {
         let hop_by_hop = HopByHop::of(self.headers);
         let passed = self.headers.iter().filter(|(name, _)| !is_replaced(name) && !hop_by_hop.contains(name));
         out.push('[');
         for (name, value) in passed {
-            out.push_str("[\"");
-            out.push_str(name.as_str());
-            out.push_str("\",");
+            PAIR.begin(name.as_str(), out);
             write_string(&value_to_text(value), out);
-            out.push_str("],");
+            out.push_str(PAIR.end);
         }
+        self.write_own_headers(PAIR, out);
+        out.push(']');
+    }
+
+    /// Writes the headers that are the relay's own, without a comma behind the last.
+    fn write_own_headers(&self, form: Form, out: &mut String) {
         if let Some(length) = self.body_length {
-            out.push_str(r#"["content-length",""#);
-            out.push_str(itoa::Buffer::new().format(length));
-            out.push_str("\"],");
+            form.begin("content-length", out);
+            write_string(itoa::Buffer::new().format(length), out);
+            out.push_str(form.end);
         }
-        out.push_str(r#"["x-forwarded-for","#);
+        form.begin("x-forwarded-for", out);
         self.write_way(out);
-        out.push_str(r#"],["x-forwarded-proto","#);
+        out.push_str(form.end);
+        form.begin("x-forwarded-proto", out);
         write_string(self.forwarded_proto, out);
+        out.push_str(form.end);
         if let Some(host) = self.forwarded_host {
-            out.push_str(r#"],["x-forwarded-host","#);
+            form.begin("x-forwarded-host", out);
             write_string(host, out);
+            out.push_str(form.end);
         }
-        out.push_str("]]");
+        out.pop();
     }
 
     /// The value of `X-Forwarded-For`: what it was, and the peer behind it.
@@ -181,6 +173,27 @@ impl Visit<'_> {
     fn head_size(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 8).sum();
         headers + self.path.len() + 3 * self.query.map_or(0, str::len)
+    }
+}
+
+/// How a header is written.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    start: &'static str,
+    between: &'static str,
+    end: &'static str,
+}
+
+/// A header as a member of an object.
+const MEMBER: Form = Form { start: "\"", between: "\":", end: "," };
+
+/// A header as a list of its name and value.
+const PAIR: Form = Form { start: "[\"", between: "\",", end: "]," };
+
+impl Form {
+    /// Writes what stands in front of the value. A name holds nothing that JSON would escape (RFC 9110, section 5.6.2).
+    fn begin(self, name: &str, out: &mut String) {
+        out.extend([self.start, name, self.between]);
     }
 }
 

@@ -171,36 +171,53 @@ pub fn placeholders(
     attachments: &[Bytes],
     max_depth: usize,
 ) -> Result<Vec<(Range<usize>, usize)>, ParseError> {
-    let mut found = Vec::new();
-    let mut open: Vec<Candidate> = Vec::new();
-    let mut wrong = false;
-    let scanned = json::scan(text, |depth, event| match event {
-        Event::Open(kind, start) => {
-            wrong |= depth > max_depth;
-            if !wrong {
-                open.push(Candidate { start, kind, key: 0..0, marked: false, number: None });
+    let mut search =
+        Search { text, count: attachments.len(), max_depth, open: Vec::new(), found: Vec::new(), wrong: false };
+    let scanned = json::scan(text, |depth, event| search.event(depth, event));
+    if search.wrong || scanned.is_err() { Err(ParseError::Attachments) } else { Ok(search.found) }
+}
+
+/// The search for placeholders in a JSON text.
+struct Search<'t> {
+    text: &'t str,
+    /// How many attachments there are.
+    count: usize,
+    max_depth: usize,
+    /// The objects and arrays that are open, the innermost last.
+    open: Vec<Candidate>,
+    found: Vec<(Range<usize>, usize)>,
+    wrong: bool,
+}
+
+impl Search<'_> {
+    fn event(&mut self, depth: usize, event: Event) {
+        match event {
+            Event::Open(kind, start) => {
+                self.wrong |= depth > self.max_depth;
+                if !self.wrong {
+                    self.open.push(Candidate { start, kind, key: 0..0, marked: false, number: None });
+                }
             }
-        }
-        Event::Key(range) => {
-            if let Some(object) = open.last_mut() {
-                object.key = range;
+            Event::Key(range) => {
+                if let Some(object) = self.open.last_mut() {
+                    object.key = range;
+                }
             }
-        }
-        Event::Scalar(range) => {
-            if let Some(object) = open.last_mut().filter(|object| object.kind == Kind::Object) {
-                object.member(text, &text[range]);
+            Event::Scalar(range) => {
+                if let Some(object) = self.open.last_mut().filter(|object| object.kind == Kind::Object) {
+                    object.member(self.text, &self.text[range]);
+                }
             }
-        }
-        Event::Close(end) => {
-            if let Some(object) = open.pop().filter(|object| object.marked) {
-                match object.number.filter(|&number| number < attachments.len()) {
-                    Some(number) => found.push((object.start..end, number)),
-                    None => wrong = true,
+            Event::Close(end) => {
+                if let Some(object) = self.open.pop().filter(|object| object.marked) {
+                    match object.number.filter(|&number| number < self.count) {
+                        Some(number) => self.found.push((object.start..end, number)),
+                        None => self.wrong = true,
+                    }
                 }
             }
         }
-    });
-    if wrong || scanned.is_err() { Err(ParseError::Attachments) } else { Ok(found) }
+    }
 }
 
 /// An object or array that is open, and what makes it a placeholder so far.
