@@ -19,9 +19,9 @@ use bytestring::ByteString;
 use clap::Parser;
 use http::StatusCode;
 use socket2me::engine::{
-    AckError, Answer, Application, Args, ClientEvent, CloseReason, Connect, DisconnectReason, Encoded, Engine,
-    EngineIoSettings, Handle, Host, Instant, Layer, Limits, Link, Lower, Message, Opening, Outgoing, Reaction, Refusal,
-    Socket, SocketIo, SocketIoSettings, Space,
+    Answer, Application, Args, ClientEvent, CloseReason, Connect, DisconnectReason, Encoded, Engine, EngineIoSettings,
+    Handle, Host, Instant, Layer, Limits, Link, Lower, Message, Opening, Outgoing, Reaction, Refusal, Socket, SocketIo,
+    SocketIoSettings, Space,
 };
 use socket2me::net::arrival::Arrival;
 use socket2me::net::budget::Budget;
@@ -203,10 +203,6 @@ impl Host for Echo {
             }
             (_, _) => (),
         }
-    }
-
-    fn acked(&self, waiter: Infallible, _: Result<Answer, AckError>) {
-        match waiter {}
     }
 
     fn disconnected(&self, _: Member, _: &Socket<Self>, _: DisconnectReason) {}

@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is the report")]
 
-use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2me::engine::{
-    AckError, Answer, ClientEvent, CloseReason, Connect, DisconnectReason, Encoded, Engine, EngineIoSettings, Host,
-    Limits, Reaction, Refusal, Socket, SocketIo, SocketIoSettings, Space,
+    ClientEvent, Connect, DisconnectReason, Encoded, Engine, EngineIoSettings, Host, Limits, Reaction, Refusal, Socket,
+    SocketIo, SocketIoSettings, Space,
 };
-use socket2me::net::listener;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -24,7 +22,7 @@ struct TestHost;
 
 impl Host for TestHost {
     type Member = ();
-    type Waiter = Infallible;
+    type Waiter = ();
 
     fn connect(&self, _: Connect) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
         ready(Ok(()))
@@ -40,10 +38,6 @@ impl Host for TestHost {
     }
 
     fn received(&self, (): &mut (), _: &Socket<Self>, _: ClientEvent, _: Reaction<'_, Self>) {}
-
-    fn acked(&self, waiter: Infallible, _: Result<Answer, AckError>) {
-        match waiter {}
-    }
 
     fn disconnected(&self, (): (), _: &Socket<Self>, _: DisconnectReason) {}
 }
@@ -64,7 +58,9 @@ impl Server {
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 tell_address.send(listener.local_addr().unwrap()).unwrap();
-                serve(listener, stopped).await;
+                let application = SocketIo::new(TestHost, SocketIoSettings::default());
+                let engine = Engine::new(application, EngineIoSettings::default(), Limits::default());
+                engine.listen(listener, async { drop(stopped.await) }).await;
             });
         });
         Self { address: address.recv_timeout(PATIENCE).unwrap(), stop, thread }
@@ -114,26 +110,6 @@ impl Server {
         let (_, sid) = body.split_once(r#""sid":""#).unwrap();
         format!("{revision}&transport=polling&sid={}", &sid[..20])
     }
-}
-
-async fn serve(listener: TcpListener, stopped: oneshot::Receiver<()>) {
-    let application = SocketIo::new(TestHost, SocketIoSettings::default());
-    let engine = Engine::new(application, EngineIoSettings::default(), Limits::default());
-    let serving = engine.clone();
-    let handler = move |request: http::Request<hyper::body::Incoming>, arrival: socket2me::net::arrival::Arrival| {
-        let engine = serving.clone();
-        async move {
-            let (mut head, body) = request.into_parts();
-            engine.serve(&mut head, body, arrival.peer).await
-        }
-    };
-    let stop = async {
-        let _ = stopped.await;
-        engine.stop_opening();
-        engine.close_all(CloseReason::ServerShuttingDown);
-    };
-    listener::serve(listener, handler, listener::Limits::default(), stop).await;
-    tokio::time::timeout(PATIENCE, engine.closed()).await.expect("all sessions end");
 }
 
 /// A client's side of a connection.

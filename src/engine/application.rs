@@ -13,6 +13,10 @@ pub type Link<A> = ServerLink<<A as Application>::Layer, Poller>;
 
 /// What stands on the sessions of an [`Engine`](super::Engine): [`SocketIo`](super::SocketIo) with its hosts, or a protocol of
 /// one's own.
+///
+/// No method may block or wait: [`Self::event`] and [`Self::command`] run on the session's task, one after the other, and
+/// until one returns its session neither sends nor receives, and the other sessions of its thread do not run. No method may
+/// panic; what a panic costs is said at each.
 pub trait Application: Send + Sync + 'static {
     /// The protocol above Engine.IO, one value for each session.
     type Layer: Layer<Event: Send> + Send + 'static;
@@ -21,10 +25,12 @@ pub trait Application: Send + Sync + 'static {
     /// What the rest of the process can ask of a session, through its [`Handle`].
     type Command: Send + 'static;
 
-    /// A session opens.
+    /// A session opens. This comes before all other calls for it, on the task of the request that opens it; if it panics, the
+    /// request fails and there is no session.
     fn open(&self, opening: &Opening, handle: Handle<Self::Command>, now: Instant) -> (Self::Layer, Self::Session);
 
-    /// The layer of a session has an event.
+    /// The layer of a session has an event. Events come in the order of the layer. Those that it has at the end of the session
+    /// still come, and after them `session` is dropped. A panic closes the session; one at its end is passed over.
     fn event(
         &self,
         session: &mut Self::Session,
@@ -33,7 +39,8 @@ pub trait Application: Send + Sync + 'static {
         now: Instant,
     );
 
-    /// A command came through the session's [`Handle`].
+    /// A command came through the session's [`Handle`]. Commands come in the order in which they were sent; those that wait
+    /// when the session ends are dropped. A panic closes the session.
     fn command(&self, session: &mut Self::Session, command: Self::Command, link: &mut Link<Self>, now: Instant);
 }
 
@@ -64,6 +71,11 @@ impl<C> Clone for Handle<C> {
 impl<C> Handle<C> {
     pub(super) fn new(mailbox: mailbox::Sender<SessionCommand<C>>) -> Self {
         Self { mailbox }
+    }
+
+    /// Returns whether both are handles of the same session.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.mailbox.is_same(&other.mailbox)
     }
 
     /// Queues a command that remote peers can trigger without limit.

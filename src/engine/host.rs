@@ -1,5 +1,6 @@
 //! What a host of Socket.IO implements, and how it reaches the clients that have joined.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::net::SocketAddr;
 
@@ -10,6 +11,7 @@ use super::application::Handle;
 use super::command::Poller;
 use super::mailbox::Undelivered;
 use crate::proto::engine_io::Revision;
+use crate::proto::json;
 use crate::proto::link::ServerLink;
 use crate::proto::socket_io::connection::{AckError, Answer, Awaited, DisconnectReason};
 use crate::proto::socket_io::packet::{Args, Encoded};
@@ -17,17 +19,34 @@ use crate::proto::socket_io::{AckId, Connection, Namespace};
 use crate::proto::time::Instant;
 
 /// Decides which clients may join which namespace, and handles their events.
+///
+/// All methods run on the task of the client's session, one after the other; the sessions run side by side. A method must not
+/// block or wait: until it returns, its session neither sends nor receives, and the other sessions of its thread do not run.
+/// Whatever takes longer belongs on a task of its own, which answers through a clone of the [`Socket`].
+///
+/// A method must not panic. If one does, its session is closed, [`Self::disconnected`] is called for each namespace that the
+/// client is in, and the other sessions go on.
+///
+/// For each join of a namespace, [`Self::connect`] comes first, then [`Self::connected`], then the calls of
+/// [`Self::received`] in the order in which the client emitted, and last [`Self::disconnected`]. [`Self::acked`] says itself
+/// when it comes. A client that leaves and joins again is a new join with a new member and a new socket.
 pub trait Host: Send + Sync + Sized + 'static {
     /// What the host keeps for a client in a namespace.
     type Member: Send + 'static;
     /// What waits for the ack of an event that the host emits.
     type Waiter: Send + 'static;
 
-    /// A client asks to join a namespace. Nothing is sent to it on this namespace before the decision, and other namespaces do
-    /// not wait for it.
+    /// A client asks to join a namespace. The future returns the member to keep, or why the client may not join.
+    ///
+    /// The future is polled once on the session's task. If it is not ready, it goes on as a task of its own, where it may wait;
+    /// nothing is sent on this namespace meanwhile, and other namespaces go on. It is not dropped when the client leaves:
+    /// its decision is then, even if the client has asked to join again, which is another call. A panic in the future
+    /// refuses the client. A client that has joined nothing after [`SocketIoSettings::connect_timeout`] is disconnected.
+    ///
+    /// [`SocketIoSettings::connect_timeout`]: super::SocketIoSettings::connect_timeout
     fn connect(&self, request: Connect) -> impl Future<Output = Result<Self::Member, Refusal>> + Send + 'static;
 
-    /// The client has joined and was told so.
+    /// The client has joined. It has been told so, and gets what is sent here after that.
     fn connected(&self, member: &mut Self::Member, socket: &Socket<Self>, reaction: Reaction<'_, Self>);
 
     /// The client emitted an event.
@@ -39,10 +58,15 @@ pub trait Host: Send + Sync + Sized + 'static {
         reaction: Reaction<'_, Self>,
     );
 
-    /// An awaited ack has come, or will not.
-    fn acked(&self, waiter: Self::Waiter, outcome: Result<Answer, AckError>);
+    /// An awaited ack has come, or will not. For each waiter that [`Socket::emit`] has taken this is called once: before
+    /// [`Self::disconnected`] if the event was sent, and at any time if the client had left or was retired before. A waiter
+    /// whose session ends before its task sees the event is dropped without a call. By default the outcome is dropped.
+    fn acked(&self, waiter: Self::Waiter, outcome: Result<Answer, AckError>) {
+        drop((waiter, outcome));
+    }
 
-    /// The client is gone from the namespace.
+    /// The client is gone from the namespace: it left or was made to, or its session has ended. Called once for each call of
+    /// [`Self::connected`], also if that panicked.
     fn disconnected(&self, member: Self::Member, socket: &Socket<Self>, reason: DisconnectReason);
 }
 
@@ -90,6 +114,14 @@ pub struct ClientEvent {
     pub id: Option<AckId>,
 }
 
+impl ClientEvent {
+    /// Returns the event's name, without the quotes and escapes of its JSON. A lone surrogate becomes U+FFFD.
+    #[must_use]
+    pub fn name(&self) -> Cow<'_, str> {
+        json::unquote(self.args.get(0).unwrap_or_default())
+    }
+}
+
 /// A client in a namespace, for the host to reach from anywhere in the process. Clones are the same client.
 ///
 /// A socket is that of one join. Once the client has left, nothing that is asked of the socket has an effect, even if the client
@@ -105,6 +137,15 @@ impl<H: Host> Clone for Socket<H> {
         Self { join: self.join, namespace: self.namespace.clone(), handle: self.handle.clone() }
     }
 }
+
+/// Sockets are equal if they are those of one join of one client.
+impl<H: Host> PartialEq for Socket<H> {
+    fn eq(&self, other: &Self) -> bool {
+        self.join == other.join && self.handle.is_same(&other.handle)
+    }
+}
+
+impl<H: Host> Eq for Socket<H> {}
 
 impl<H: Host> Socket<H> {
     /// Returns the socket of a session's join of this number.

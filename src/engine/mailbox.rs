@@ -61,6 +61,11 @@ impl<C> Clone for Sender<C> {
 }
 
 impl<C> Sender<C> {
+    /// Returns whether both put commands into the same mailbox.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Puts in a command whose number is bounded elsewhere, as by the requests that wait, so that the limit does not apply.
     /// Returns false when the session has ended.
     pub(super) fn send(&self, command: C) -> bool {

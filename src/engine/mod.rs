@@ -16,6 +16,8 @@
 mod application;
 mod command;
 mod host;
+#[cfg(feature = "serde")]
+mod json;
 pub(crate) mod mailbox;
 mod polling;
 mod session_task;
@@ -25,27 +27,33 @@ mod socket_io;
 mod tests;
 mod transport;
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method as HttpMethod, StatusCode};
 use hyper::body::Incoming;
 use rand::Rng as _;
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 pub use self::application::{Application, Handle, Link, Opening};
 pub use self::command::Poller;
 use self::command::SessionCommand;
 pub use self::host::{ClientEvent, Connect, Host, Reaction, Refusal, Socket};
+#[cfg(feature = "serde")]
+pub use self::json::EmitError;
 pub use self::mailbox::Undelivered;
 use self::session_task::SessionTask;
 pub use self::sessions::Limits;
 use self::sessions::{SessionSlot, Sessions};
 pub use self::socket_io::SocketIo;
 use self::transport::SessionWebSocket;
-use crate::net::listener::release_head;
+use crate::net::arrival::Arrival;
+use crate::net::listener::{self, release_head};
 use crate::net::reply::{self, Reply};
 use crate::net::websocket::{self, Handshake};
 use crate::proto::engine_io::query::Target;
@@ -121,6 +129,28 @@ impl<A: Application> Engine<A> {
     pub async fn closed(&self) {
         self.sessions.tasks.close();
         self.sessions.tasks.wait().await;
+    }
+
+    /// Serves a listener, whatever the path, until `stop` is ready. Then ends all sessions, and returns once the clients have
+    /// been told, at the latest after [`CLOSE_TIMEOUT`].
+    pub async fn listen(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        let engine = self.clone();
+        let handler = move |request: http::Request<Incoming>, arrival: Arrival| {
+            let engine = engine.clone();
+            async move {
+                let (mut head, body) = request.into_parts();
+                engine.serve(&mut head, body, arrival.peer).await
+            }
+        };
+        let stop = async {
+            stop.await;
+            self.stop_opening();
+            self.close_all(CloseReason::ServerShuttingDown);
+        };
+        listener::serve(listener, handler, listener::Limits::default(), stop).await;
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.closed()).await.is_err() {
+            tracing::warn!(sessions = self.session_count(), "some clients do not read what they were sent");
+        }
     }
 
     /// Serves a request to the Engine.IO path. `peer` is the client's address, for [`Limits::per_address`]. The request's URI
@@ -276,6 +306,10 @@ impl<A: Application> Engine<A> {
         Ok(headers)
     }
 }
+
+/// How long [`Engine::listen`] waits for clients to read what they were sent, once it has told them to leave. The closing
+/// handshake of a WebSocket takes two seconds at the most.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A page of this origin may not connect.
 struct OriginRefused;

@@ -2,6 +2,8 @@
 
 mod closing;
 mod joins;
+#[cfg(feature = "serde")]
+mod json;
 mod panics;
 mod upgrades;
 
