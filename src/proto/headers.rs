@@ -1,16 +1,16 @@
-//! Values of HTTP headers: lists, and how they are text (RFC 9110, sections 5.5 and 5.6.1).
+//! Values of HTTP headers, as lists and as text (RFC 9110, sections 5.5 and 5.6.1).
 
 use std::borrow::Cow;
 
 use http::header::HeaderValue;
 
-/// Whether a comma-separated list holds a name, in any case.
+/// Whether a comma-separated list contains a name. Case does not count.
 #[must_use]
 pub fn list_contains(list: &[u8], name: &str) -> bool {
     list.split(|&byte| byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
 }
 
-/// A value as text the way Node reads it: each byte a character of ISO 8859-1, so that no byte is lost.
+/// Returns a value as text the way Node reads it: each byte is a character of ISO 8859-1, so that no byte is lost.
 #[must_use]
 pub fn value_to_text(value: &HeaderValue) -> Cow<'_, str> {
     match value.to_str() {
@@ -19,7 +19,7 @@ pub fn value_to_text(value: &HeaderValue) -> Cow<'_, str> {
     }
 }
 
-/// Text as a value, the way back. `None` for what HTTP cannot carry: other characters, line ends, NUL.
+/// Returns text as a value, the way back. `None` for what HTTP cannot carry: other characters, line ends, NUL.
 #[must_use]
 pub fn text_to_value(text: &str) -> Option<HeaderValue> {
     if text.is_ascii() {

@@ -1,9 +1,9 @@
-//! UTF-8 in which half surrogate pairs may stand, each as the three bytes it would have as a character (WTF-8).
+//! UTF-8 in which half surrogate pairs may stand, each as the three bytes that it would have as a character (WTF-8).
 //!
-//! JavaScript's strings can have them, engines before 2019 left them bare in JSON, and clients of those days wrote them so.
+//! Strings of JavaScript can have half a pair. Engines before 2019 left it bare in JSON, and clients of that time sent
+//! it so.
 
-/// The text of these bytes. `write_half` appends what stands for half a pair. `None` when there is anything else that is not
-/// UTF-8.
+/// Decodes bytes as text. `write_half` appends what stands for half a pair. `None` when anything else is not UTF-8.
 pub(super) fn decode(mut bytes: &[u8], write_half: impl Fn(u16, &mut String)) -> Option<String> {
     let mut text = String::with_capacity(bytes.len());
     loop {
