@@ -11,13 +11,13 @@ use super::packet::{AckId, Packet};
 use super::parser::{ParseError, Parsed};
 use crate::proto::json::{self, Event, Kind};
 
-/// The packet that is being put together, if there is one. In a box, so that idle sessions stay small.
+/// The packet that is being put together, if there is one. It is in a box, so that idle sessions stay small.
 #[derive(Debug, Default)]
 pub struct Assembly(Option<Box<Partial>>);
 
 #[derive(Debug)]
 struct Partial {
-    /// What is returned once nothing is missing. Dropped before, it collects nothing.
+    /// What is returned once nothing is missing. If its content was dropped, attachments are not collected.
     whole: Whole,
     /// The size of the packet's text, in bytes.
     text: usize,
@@ -51,7 +51,8 @@ pub struct Dropped {
 pub struct Bounds {
     /// The sum of their sizes, in bytes. Larger ones are dropped, and with them the packet's content.
     pub bytes: usize,
-    /// How deep JSON may be nested beside placeholders. Deeper is an error: each level takes memory while they are found.
+    /// How deep JSON may be nested around placeholders. Deeper is an error: each level takes memory while they are
+    /// looked for.
     pub depth: usize,
 }
 
@@ -62,7 +63,7 @@ impl Assembly {
         self.0.is_some()
     }
 
-    /// The size of what was collected of the packet, in bytes.
+    /// Returns the size of what was collected of the packet, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |partial| match partial.whole {
@@ -71,7 +72,7 @@ impl Assembly {
         })
     }
 
-    /// Takes a packet's text, and returns the packet when no attachment is missing.
+    /// Takes a packet's text, and returns the packet if no attachment is missing.
     ///
     /// # Errors
     /// When the packet before it is not complete.
@@ -83,7 +84,7 @@ impl Assembly {
         self.expect(Whole::Packet(parsed.packet), text, parsed.missing)
     }
 
-    /// The same for a packet whose content was dropped: its attachments are dropped as they come.
+    /// Takes a packet whose content was dropped: its attachments are dropped as they come.
     ///
     /// # Errors
     /// As [`Self::begin`].
@@ -148,7 +149,7 @@ impl Partial {
 }
 
 impl Dropped {
-    /// What is left of a packet. The namespace is copied, so that the packet's text can go.
+    /// Returns what is left of a packet. The namespace is copied, so that the packet's text can be freed.
     #[must_use]
     pub fn of(packet: &Packet) -> Self {
         let answers = match packet {
@@ -252,7 +253,7 @@ mod tests {
     const PH0: &str = r#"{"_placeholder":true,"num":0}"#;
     const PH1: &str = r#"{"_placeholder":true,"num":1}"#;
 
-    /// Feeds a text and then binary messages; gives the attachments of the packet.
+    /// Feeds a text and then binary messages; returns the attachments of the packet.
     fn assemble(text: &str, binaries: &[&'static [u8]]) -> Result<Vec<Bytes>, ParseError> {
         let mut assembly = Assembly::default();
         let mut whole = assembly.begin(parse(&ByteString::from(text), 10, Revision::V4)?)?;
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_comes_between() {
+    fn text_between_attachments_is_refused() {
         let mut assembly = Assembly::default();
         let text = |text: &str| parse(&ByteString::from(text), 10, Revision::V4).unwrap();
         assert_eq!(assembly.begin(text(r#"51-["a"]"#)), Ok(None));
