@@ -53,8 +53,8 @@ impl<H: Host> Socket<H> {
         self.emit(packet, None).map_err(EmitError::Undelivered)
     }
 
-    /// Emits an event with one argument, whose ack the waiter gets in [`Host::acked`]. No other event that this client has yet
-    /// to acknowledge may have the same id.
+    /// Emits an event with one argument, whose ack the waiter gets in [`Host::acked`]: with [`AckError::DuplicateId`] if this
+    /// client has yet to acknowledge another event with the same id.
     ///
     /// # Errors
     /// As [`Self::emit_json`]. The waiter is dropped then.
