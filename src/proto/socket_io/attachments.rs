@@ -19,8 +19,6 @@ pub struct Assembly(Option<Box<Partial>>);
 struct Partial {
     /// What is returned once nothing is missing. If its content was dropped, attachments are not collected.
     whole: Whole,
-    /// The size of the packet's text, in bytes.
-    text: usize,
     /// How many attachments have not come yet.
     missing: usize,
     /// The size of the attachments that have come, in bytes.
@@ -66,9 +64,9 @@ impl Assembly {
     /// Returns the size of what was collected of the packet, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |partial| match partial.whole {
-            Whole::Packet(_) => partial.text + partial.bytes,
-            Whole::Dropped(_) => 0,
+        self.0.as_ref().map_or(0, |partial| match &partial.whole {
+            Whole::Packet(packet) => text_bytes(packet) + partial.bytes,
+            Whole::Dropped(dropped) => dropped.namespace.as_str().len(),
         })
     }
 
@@ -77,11 +75,7 @@ impl Assembly {
     /// # Errors
     /// When the packet before it is not complete.
     pub fn begin(&mut self, parsed: Parsed) -> Result<Option<Whole>, ParseError> {
-        let text = match &parsed.packet {
-            Packet::Event { args, .. } | Packet::Ack { args, .. } => args.json().len(),
-            Packet::Connect { .. } | Packet::Disconnect { .. } | Packet::ConnectError { .. } => 0,
-        };
-        self.expect(Whole::Packet(parsed.packet), text, parsed.missing)
+        self.wait_for(Whole::Packet(parsed.packet), parsed.missing)
     }
 
     /// Takes a packet whose content was dropped: its attachments are dropped as they come.
@@ -89,17 +83,17 @@ impl Assembly {
     /// # Errors
     /// As [`Self::begin`].
     pub fn begin_dropped(&mut self, dropped: Dropped, missing: usize) -> Result<Option<Whole>, ParseError> {
-        self.expect(Whole::Dropped(dropped), 0, missing)
+        self.wait_for(Whole::Dropped(dropped), missing)
     }
 
-    fn expect(&mut self, whole: Whole, text: usize, missing: usize) -> Result<Option<Whole>, ParseError> {
+    fn wait_for(&mut self, whole: Whole, missing: usize) -> Result<Option<Whole>, ParseError> {
         if self.is_waiting() {
             return Err(ParseError::Attachments);
         }
         if missing == 0 {
             return Ok(Some(whole));
         }
-        self.0 = Some(Box::new(Partial { whole, text, missing, bytes: 0, collected: Vec::new() }));
+        self.0 = Some(Box::new(Partial { whole, missing, bytes: 0, collected: Vec::new() }));
         Ok(None)
     }
 
@@ -146,6 +140,15 @@ impl Partial {
             self.collected.clear();
         }
     }
+}
+
+/// Returns the size of what is kept of a packet's text, in bytes.
+fn text_bytes(packet: &Packet) -> usize {
+    packet.namespace().as_str().len()
+        + match packet {
+            Packet::Event { args, .. } | Packet::Ack { args, .. } => args.json().len(),
+            Packet::Connect { .. } | Packet::Disconnect { .. } | Packet::ConnectError { .. } => 0,
+        }
 }
 
 impl Dropped {
@@ -312,7 +315,7 @@ mod tests {
             let parsed = parse(&ByteString::from(text), 10, Revision::V4).unwrap();
             assert_eq!(assembly.begin(parsed), Ok(None));
             assert_eq!(assembly.attach(Bytes::from_static(b"123"), bounds), Ok(None));
-            assert_eq!(assembly.bytes(), 0, "nothing is kept");
+            assert_eq!(assembly.bytes(), "/t".len(), "only the name is kept");
             let namespace = Namespace::new("/t".into()).unwrap();
             let dropped = Whole::Dropped(Dropped { namespace, answers });
             assert_eq!(assembly.attach(Bytes::from_static(b"1"), bounds), Ok(Some(dropped)), "{text}");
