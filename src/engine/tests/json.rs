@@ -12,8 +12,9 @@ async fn values_travel_both_ways_as_the_one_argument_of_an_event() {
     let client = PollingClient::joined(&engine, &["/a"]).await;
     let socket = calls.connected("/a").await;
     socket.emit_json("say \"hi\"", &json!({ "text": "bö\u{1}" })).expect("JSON");
-    let awaited = Awaited { waiter: (), timeout: Duration::from_secs(5) };
-    socket.ask_json("who", &(), AckId::new(3).expect("an id"), awaited).expect("JSON");
+    socket
+        .ask_json("who", &(), AckId::new(3).expect("an id"), Awaited { waiter: (), timeout: Duration::from_secs(5) })
+        .expect("JSON");
     let packets = [r#"42/a,["say \"hi\"",{"text":"bö\u0001"}]"#, r#"42/a,3["who",null]"#];
     assert_eq!(client.poll().await.expect("a session"), packets);
     assert!(client.post(r#"43/a,3["me"]"#).await);
