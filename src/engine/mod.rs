@@ -139,7 +139,7 @@ impl<A: Application> Engine<A> {
             let engine = engine.clone();
             async move {
                 let (mut head, body) = request.into_parts();
-                engine.serve(&mut head, body, arrival.peer).await
+                engine.serve(&mut head, body, arrival.peer.address).await
             }
         };
         let stop = async {

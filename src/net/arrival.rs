@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::{self, HeaderName};
@@ -11,11 +12,36 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
+/// The peer of a connection: a client or a proxy. Clones share their text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The peer's address. An IPv4 address is never written as IPv6.
+    pub address: SocketAddr,
+    /// The address without its port, as text.
+    text: Arc<str>,
+}
+
+impl Peer {
+    /// Returns the peer of a connection from this address.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        // A socket for both families shows IPv4 peers as IPv6 addresses.
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self { address, text: address.ip().to_string().into() }
+    }
+
+    /// Returns the address without its port, as text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 /// How a request arrived. Computed once for each request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
-    /// The peer of the connection: the client itself or the nearest proxy. An IPv4 address is never written as IPv6.
-    pub peer: SocketAddr,
+    /// The peer of the connection: the client itself or the nearest proxy.
+    pub peer: Peer,
     /// The client's address, as far as proxies are believed.
     pub client: IpAddr,
     /// The peer is a proxy that the operator trusts.
@@ -25,13 +51,22 @@ pub struct Arrival {
 impl Arrival {
     /// Looks at a request with these headers that `peer` sent.
     #[must_use]
-    pub fn new(headers: &HeaderMap, peer: SocketAddr, trusted: &[IpNet]) -> Self {
-        // A socket for both families shows IPv4 peers as IPv6 addresses.
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let is_proxied = is_trusted(peer.ip(), trusted);
+    pub fn new(headers: &HeaderMap, peer: &Peer, trusted: &[IpNet]) -> Self {
+        let address = peer.address.ip();
+        let is_proxied = is_trusted(address, trusted);
         let client =
-            if is_proxied { first_untrusted(&text(headers, &FORWARDED_FOR), peer.ip(), trusted) } else { peer.ip() };
-        Self { peer, client, is_proxied }
+            if is_proxied { first_untrusted(&text(headers, &FORWARDED_FOR), address, trusted) } else { address };
+        Self { peer: peer.clone(), client, is_proxied }
+    }
+
+    /// Returns the client's address as text.
+    #[must_use]
+    pub fn client_text(&self) -> Cow<'_, str> {
+        if self.client == self.peer.address.ip() {
+            Cow::Borrowed(self.peer.text())
+        } else {
+            Cow::Owned(self.client.to_string())
+        }
     }
 
     /// Returns `X-Forwarded-For` as received: the farthest hop first, without the peer itself. Empty where there is none.
@@ -117,10 +152,9 @@ mod tests {
             headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
             headers.insert(FORWARDED_HOST, HeaderValue::from_static("outside.example"));
             headers.insert(header::HOST, HeaderValue::from_static("inside.example"));
-            let arrival = Arrival::new(&headers, SocketAddr::new(peer.parse().unwrap(), 1), &trusted);
+            let arrival = Arrival::new(&headers, &Peer::new(SocketAddr::new(peer.parse().unwrap(), 1)), &trusted);
             let is_believed = peer != "192.0.2.1";
-            let addresses = [arrival.client, arrival.peer.ip()].map(|address| address.to_string());
-            assert_eq!(addresses, [client, plain_peer], "{peer} {forwarded_for}");
+            assert_eq!([&*arrival.client_text(), arrival.peer.text()], [client, plain_peer], "{peer} {forwarded_for}");
             assert_eq!(Arrival::forwarded_for(&headers), forwarded_for);
             assert_eq!(arrival.scheme(&headers), if is_believed { "https" } else { "http" });
             let host = if is_believed { "outside.example" } else { "inside.example" };

@@ -79,6 +79,12 @@ pub async fn read_admitted<A, E: From<BodyError>>(
         }
     }
     let _admission = admit()?;
+    // In a box: what waiting takes would be part of every request's future, and few bodies have to wait.
+    Ok(Box::pin(read_rest(body, gathering, limits)).await?)
+}
+
+/// Reads what has not arrived yet.
+async fn read_rest(mut body: Incoming, mut gathering: Gathering, limits: BodyLimits<'_>) -> Result<Kept, BodyError> {
     let mut window = Window::open(limits.stall_timeout);
     loop {
         match tokio::time::timeout_at(window.until, body.frame()).await {
@@ -87,7 +93,7 @@ pub async fn read_admitted<A, E: From<BodyError>>(
             Err(_) if window.arrived >= min_bytes_in(limits.stall_timeout) => {
                 window = Window::open(limits.stall_timeout);
             }
-            Err(_) => return Err(BodyError::TooSlow.into()),
+            Err(_) => return Err(BodyError::TooSlow),
         }
     }
 }

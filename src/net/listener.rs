@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::arrival::Arrival;
+use super::arrival::{Arrival, Peer};
 use super::budget::{AddressLimit, Budget, PerAddress};
 use super::connection::{Connection, Place};
 use super::reply::Reply;
@@ -147,8 +147,9 @@ async fn connection<H, F>(
     let trusted = Arc::clone(&limits.trusted_proxies);
     // Most connections spend their life waiting: they keep no more than they need.
     drop(limits);
+    let from = Peer::new(peer);
     let service = service_fn(|request: Request<Incoming>| {
-        let arrival = Arrival::new(request.headers(), peer, &trusted);
+        let arrival = Arrival::new(request.headers(), &from, &trusted);
         handler(request, arrival).map(Ok::<_, Infallible>)
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();

@@ -69,9 +69,10 @@ pub async fn run(
     let (stop, stopped) = oneshot::channel::<()>();
     let handler = {
         let relay = Arc::clone(&relay);
-        move |request, arrival| {
+        move |request: hyper::Request<hyper::body::Incoming>, arrival| {
             let relay = Arc::clone(&relay);
-            async move { relay.router.serve(request, arrival).await }
+            let (mut head, body) = request.into_parts();
+            async move { relay.router.serve(&mut head, body, &arrival).await }
         }
     };
     // In a task of its own, so that a connection is served by the thread that accepted it.

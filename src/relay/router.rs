@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
-use hyper::Request;
 use hyper::body::Incoming;
 
 use super::exchanges::Exchanges;
@@ -40,23 +39,23 @@ pub(super) struct Router {
 
 impl Router {
     /// Serves a request.
-    pub(super) async fn serve(&self, request: Request<Incoming>, arrival: Arrival) -> Reply {
-        // The head is passed by reference: moved, it would be stored in every nested future, which hyper copies once for each
-        // request.
-        let (mut head, body) = request.into_parts();
-        match self.dispatch(&mut head, body, arrival).await {
+    ///
+    /// The head and the arrival are passed by reference, here and below: moved, they would be stored in every nested future, and
+    /// hyper copies the outermost once for each request.
+    pub(super) async fn serve(&self, head: &mut Parts, body: Incoming, arrival: &Arrival) -> Reply {
+        match self.dispatch(head, body, arrival).await {
             Ok(reply) => reply,
             Err(failure) => failure.reply(self.error_status),
         }
     }
 
-    async fn dispatch(&self, head: &mut Parts, body: Incoming, arrival: Arrival) -> Result<Reply, Failure> {
+    async fn dispatch(&self, head: &mut Parts, body: Incoming, arrival: &Arrival) -> Result<Reply, Failure> {
         route::check_host(head)?;
         let route = Route::parse(head);
         match route {
             // Ends must be able to answer, however busy or near its end the server is.
             Ok(Route::EngineIo) => {
-                let client = SocketAddr::new(arrival.client, arrival.peer.port());
+                let client = SocketAddr::new(arrival.client, arrival.peer.address.port());
                 return Ok(self.engine.serve(head, body, client).await);
             }
             Ok(Route::Health) => return self.health(),
@@ -70,7 +69,7 @@ impl Router {
         match route? {
             Route::Go(target) => {
                 self.check_running()?;
-                Ok(self.exchanges.serve(head, body, arrival, target).await)
+                Ok(self.exchanges.serve(head, body, arrival, &target).await)
             }
             Route::Welcome => Ok(readable_by_pages(page::welcome(&head.headers, &self.url))),
             Route::New => self.new_token(head).await.map(readable_by_pages),

@@ -82,7 +82,7 @@ impl Visitor {
             query: Some("source=bench&n=1"),
             http_version: "1.1",
             headers: &self.headers,
-            remote_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            remote_address: "127.0.0.1",
             forwarded_before: "",
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             forwarded_proto: "http",

@@ -1,8 +1,5 @@
 //! The event `request`: a visitor's request as the end gets it (PROTOCOL.md, "The request event").
 
-use std::fmt::Write as _;
-use std::net::IpAddr;
-
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::body::Body;
@@ -35,11 +32,11 @@ pub struct Visit<'a> {
     /// The headers as they came.
     pub headers: &'a HeaderMap,
     /// The visitor's address, as far as proxies are trusted.
-    pub remote_address: IpAddr,
+    pub remote_address: &'a str,
     /// What `X-Forwarded-For` said. The end gets it with `peer` behind it.
     pub forwarded_before: &'a str,
     /// The address that the request came from.
-    pub peer: IpAddr,
+    pub peer: &'a str,
     /// `X-Forwarded-Proto` for the end.
     pub forwarded_proto: &'a str,
     /// `X-Forwarded-Host` for the end.
@@ -93,7 +90,8 @@ impl Visit<'_> {
         write_search(self.query, out);
         out.push_str(r#","httpVersion":"#);
         write_string(self.http_version, out);
-        write_address(r#","remoteAddress":""#, self.remote_address, out);
+        out.push_str(r#","remoteAddress":"#);
+        write_string(self.remote_address, out);
         out.push_str(r#","id":"#);
         write_string(self.id, out);
         out.push_str(r#","body":"#);
@@ -162,11 +160,12 @@ impl Visit<'_> {
     /// Writes the value of `X-Forwarded-For`: what it was, and the peer behind it.
     fn write_way(&self, out: &mut String) {
         if self.forwarded_before.is_empty() {
-            return write_address("\"", self.peer, out);
+            return write_string(self.peer, out);
         }
         write_string(self.forwarded_before, out);
         out.pop();
-        write_address(", ", self.peer, out);
+        out.push_str(", ");
+        write_continuation(self.peer, out);
     }
 
     /// Returns about how many bytes the headers, the path and the query take.
@@ -195,12 +194,6 @@ impl Form {
     fn begin(self, name: &str, out: &mut String) {
         out.extend([self.start, name, self.between]);
     }
-}
-
-/// Writes an address as the end of a JSON string, behind `start`.
-fn write_address(start: &str, address: IpAddr, out: &mut String) {
-    // Writing to a String cannot fail.
-    let _ = write!(out, "{start}{address}\"");
 }
 
 /// Whether a header is left out because the relay has its own, or has already done what it asks.
@@ -256,9 +249,9 @@ mod tests {
             query: Some("x=1&y[z]=%20"),
             http_version: "1.1",
             headers,
-            remote_address: "192.0.2.1".parse().unwrap(),
+            remote_address: "192.0.2.1",
             forwarded_before: "",
-            peer: "192.0.2.1".parse().unwrap(),
+            peer: "192.0.2.1",
             forwarded_proto: "http",
             forwarded_host: Some("relay.example"),
             id: "k-1",

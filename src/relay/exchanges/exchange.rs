@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::Level;
 
 use crate::net::budget::{Budget, Held, Memory};
 use crate::net::reply::Reply;
 use crate::proto::socket_io::AckId;
-use crate::proto::token::Token;
 use crate::relay::figures::{Ending, ExchangeCounters};
 use crate::relay::tunnels::End;
 
@@ -44,8 +44,8 @@ impl fmt::Display for ExchangeId {
 #[derive(Debug)]
 pub(super) struct Exchange {
     id: ExchangeId,
-    token: Option<Token>,
-    moments: Moments,
+    /// `None` while nothing logs them: reading the clock three times would cost each exchange almost a hundredth of its time.
+    moments: Option<Moments>,
     ending: Ending,
     /// The ack that is waited for.
     waits_for: Option<(Arc<End>, AckId)>,
@@ -65,19 +65,19 @@ struct Moments {
     ack_in: Option<Instant>,
 }
 
+impl Moments {
+    fn begin() -> Self {
+        Self { head_in: Instant::now(), event_out: None, ack_in: None }
+    }
+}
+
 impl Exchange {
     /// Begins an exchange whose head has arrived.
-    pub(super) fn begin(
-        id: ExchangeId,
-        token: Option<Token>,
-        counters: Arc<ExchangeCounters>,
-        in_flight: TaskTrackerToken,
-    ) -> Self {
+    pub(super) fn begin(id: ExchangeId, counters: Arc<ExchangeCounters>, in_flight: TaskTrackerToken) -> Self {
         counters.begin();
         Self {
             id,
-            token,
-            moments: Moments { head_in: Instant::now(), event_out: None, ack_in: None },
+            moments: tracing::enabled!(Level::DEBUG).then(Moments::begin),
             ending: Ending::VisitorLeft,
             waits_for: None,
             place: None,
@@ -104,15 +104,19 @@ impl Exchange {
 
     /// The event is on its way to `end`, whose ack is waited for.
     pub(super) fn event_out(&mut self, end: Arc<End>, ack_id: AckId, bytes: usize) {
-        self.moments.event_out = Some(Instant::now());
+        tracing::debug!(id = %self.id, end = ?end, bytes, "exchange begun");
         self.waits_for = Some((end, ack_id));
-        tracing::debug!(id = %self.id, token = ?self.token, bytes, "exchange begun");
+        if let Some(moments) = &mut self.moments {
+            moments.event_out = Some(Instant::now());
+        }
     }
 
     /// The ack has come, or is known not to come.
     pub(super) fn ack_in(&mut self) {
-        self.moments.ack_in = Some(Instant::now());
         self.waits_for = None;
+        if let Some(moments) = &mut self.moments {
+            moments.ack_in = Some(Instant::now());
+        }
     }
 
     /// Ends the exchange with a response. It is over once the response's body is written, or its connection is gone.
@@ -128,16 +132,16 @@ impl Drop for Exchange {
             end.cancel(ack_id);
         }
         self.counters.end(self.ending);
-        let Moments { head_in, event_out, ack_in } = self.moments;
-        let after = |moment: Option<Instant>| moment.map(|moment| moment - head_in);
-        tracing::debug!(
-            id = %self.id,
-            token = ?self.token,
-            ending = self.ending.as_str(),
-            event_out = ?after(event_out),
-            ack_in = ?after(ack_in),
-            body_done = ?head_in.elapsed(),
-            "exchange ended"
-        );
+        if let Some(Moments { head_in, event_out, ack_in }) = self.moments {
+            let after = |moment: Option<Instant>| moment.map(|moment| moment - head_in);
+            tracing::debug!(
+                id = %self.id,
+                ending = self.ending.as_str(),
+                event_out = ?after(event_out),
+                ack_in = ?after(ack_in),
+                body_done = ?head_in.elapsed(),
+                "exchange ended"
+            );
+        }
     }
 }

@@ -83,10 +83,10 @@ impl Exchanges {
     }
 
     /// Serves one visitor's request.
-    pub(super) async fn serve(&self, head: &mut Parts, body: Incoming, arrival: Arrival, target: Target) -> Reply {
+    pub(super) async fn serve(&self, head: &mut Parts, body: Incoming, arrival: &Arrival, target: &Target) -> Reply {
         let id = ExchangeId::new(self.process, self.next.fetch_add(1, Ordering::Relaxed));
         let is_head = head.method == http::Method::HEAD;
-        let mut exchange = Exchange::begin(id, target.token, Arc::clone(&self.counters), self.in_flight.token());
+        let mut exchange = Exchange::begin(id, Arc::clone(&self.counters), self.in_flight.token());
         let id_value = HeaderValue::try_from(id.to_string()).unwrap_or(HeaderValue::from_static("none"));
         let told = self.run(&mut exchange, head, body, arrival, target, id_value.to_str().unwrap_or_default()).await;
         let (mut reply, ending) = match told {
@@ -103,14 +103,14 @@ impl Exchanges {
         exchange: &mut Exchange,
         head: &mut Parts,
         body: Incoming,
-        arrival: Arrival,
-        target: Target,
+        arrival: &Arrival,
+        target: &Target,
         id: &str,
     ) -> Result<Told, Failure> {
-        let token = target.token.ok_or(Failure::TokenNotFound)?;
-        let tunnel = self.tunnels.find(&token).filter(|tunnel| tunnel.end().is_some());
+        let token = target.token.as_ref().ok_or(Failure::TokenNotFound)?;
+        let tunnel = self.tunnels.find(token).filter(|tunnel| tunnel.has_end());
         // A body is read only for an end that can take it.
-        let Some(tunnel) = tunnel else { return Err(self.tokens.without_end(&token).await) };
+        let Some(tunnel) = tunnel else { return Err(self.tokens.without_end(token).await) };
         let has_body = has_body(&head.headers);
         let body = self.read(body, arrival, &tunnel).await?;
         exchange.take_place(tunnel.place().map_err(|full| match full {
@@ -119,7 +119,7 @@ impl Exchanges {
         })?);
         exchange.take_memory(body.memory);
         let request = EndRequest { head, body: body.bytes, has_body, arrival, path: target.path(head), id };
-        let outcome = self.ask(exchange, &tunnel, &token, &request).await?;
+        let outcome = self.ask(exchange, &tunnel, token, &request).await?;
         drop(request);
         release_head(head);
         let outcome = outcome.await;
@@ -135,7 +135,7 @@ impl Exchanges {
 
     /// Reads the body. One that is still arriving takes no place among the tunnel's exchanges: otherwise visitors that
     /// announce bodies and send none could shut the tunnel.
-    async fn read(&self, body: Incoming, arrival: Arrival, tunnel: &Tunnel) -> Result<Kept, Failure> {
+    async fn read(&self, body: Incoming, arrival: &Arrival, tunnel: &Tunnel) -> Result<Kept, Failure> {
         let limits = BodyLimits {
             max_bytes: self.config.max_body,
             stall_timeout: self.config.limits.stall_timeout,
@@ -205,7 +205,7 @@ struct EndRequest<'h> {
     body: Bytes,
     /// The request says that it has a body, even if that is empty.
     has_body: bool,
-    arrival: Arrival,
+    arrival: &'h Arrival,
     path: &'h str,
     id: &'h str,
 }
@@ -222,9 +222,9 @@ impl EndRequest<'_> {
             query: head.uri.query(),
             http_version: if head.version == Version::HTTP_10 { "1.0" } else { "1.1" },
             headers: &head.headers,
-            remote_address: arrival.client,
+            remote_address: &arrival.client_text(),
             forwarded_before: &Arrival::forwarded_for(&head.headers),
-            peer: arrival.peer.ip(),
+            peer: arrival.peer.text(),
             forwarded_proto: &scheme,
             forwarded_host: host.as_deref(),
             id: self.id,

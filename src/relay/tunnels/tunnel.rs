@@ -80,6 +80,11 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
         })
     }
 
+    /// Tells whether an end is connected.
+    pub(in crate::relay) fn has_end(&self) -> bool {
+        self.lock().is_some()
+    }
+
     /// Returns the end, while one is connected.
     pub(in crate::relay) fn end(&self) -> Option<Arc<End<H>>> {
         self.lock().clone()
@@ -166,6 +171,8 @@ impl<H: Host> End<H> {
 
 impl<H: Host> std::fmt::Debug for End<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("End").field("number", &self.number).finish_non_exhaustive()
+        // Its namespace has the token, which logs shorten.
+        let token = Token::from_namespace(self.socket.namespace().as_str());
+        f.debug_struct("End").field("token", &token).field("number", &self.number).finish_non_exhaustive()
     }
 }
