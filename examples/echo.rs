@@ -4,7 +4,7 @@
 //! cargo run --example echo    # Socket.IO at http://127.0.0.1:3000/socket.io/, Engine.IO at http://127.0.0.1:3000/engine.io/
 //! ```
 //!
-//! In reading order: [`main`] puts both servers on one listener, [`Echo`] is a host of Socket.IO, [`RawEcho`] an
+//! In reading order: [`Servers`] are behind one listener, [`Echo`] is a host of Socket.IO, [`RawEcho`] an
 //! application of Engine.IO below it. With its default times it is the server that the published conformance suites
 //! expect; `protocol-tests/node` runs their cases against it.
 
@@ -19,13 +19,13 @@ use bytestring::ByteString;
 use clap::Parser;
 use http::StatusCode;
 use socket2me::engine::{
-    Answer, Application, Args, ClientEvent, CloseReason, Connect, DisconnectReason, Encoded, Engine, EngineIoSettings,
-    Handle, Host, Instant, Layer, Limits, Link, Lower, Message, Opening, Outgoing, Reaction, Refusal, Socket, SocketIo,
-    SocketIoSettings, Space,
+    Answer, Application, Args, CLOSE_TIMEOUT, ClientEvent, CloseReason, Connect, DisconnectReason, Encoded, Engine,
+    EngineIoSettings, Handle, Host, Instant, Layer, Limits, Link, Lower, Message, Opening, Outgoing, Reaction, Refusal,
+    Socket, SocketIo, SocketIoSettings, Space,
 };
 use socket2me::net::arrival::Arrival;
 use socket2me::net::budget::Budget;
-use socket2me::net::listener as server;
+use socket2me::net::listener;
 use socket2me::net::reply::Reply;
 use socket2me::net::websocket::{self, Handshake, Lost, WebSocket};
 use socket2me::proto::json;
@@ -57,67 +57,79 @@ struct Flags {
     max_payload: usize,
 }
 
-/// How long a server that stops waits for its clients to hear of it.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let flags = Flags::parse();
     let listener = TcpListener::bind((flags.host, flags.port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    let settings = EngineIoSettings {
-        ping_interval: Duration::from_millis(flags.ping_interval),
-        ping_timeout: Duration::from_millis(flags.ping_timeout),
-        upgrade_timeout: Duration::from_millis(flags.upgrade_timeout),
-        max_payload: flags.max_payload,
-        ..EngineIoSettings::default()
-    };
-    let connection_settings = SocketIoSettings {
-        connect_timeout: Duration::from_millis(flags.connect_timeout),
-        max_attachment_bytes: flags.max_payload,
-        ..SocketIoSettings::default()
-    };
-    let socket_io = Engine::new(SocketIo::new(Echo, connection_settings), settings.clone(), Limits::default());
-    let engine_io = Engine::new(RawEcho, settings, Limits::default());
+    let servers = Arc::new(Servers::new(&flags));
     let handler = {
-        let (socket_io, engine_io) = (socket_io.clone(), engine_io.clone());
-        let memory = Budget::new(256 << 20);
-        move |request: http::Request<hyper::body::Incoming>, arrival: Arrival| {
-            let (socket_io, engine_io, memory) = (socket_io.clone(), engine_io.clone(), Arc::clone(&memory));
-            let max_payload = flags.max_payload;
-            async move {
-                let (mut head, body) = request.into_parts();
-                let peer = arrival.peer;
-                match head.uri.path() {
-                    "/socket.io/" => socket_io.serve(&mut head, body, peer).await,
-                    "/engine.io/" => engine_io.serve(&mut head, body, peer).await,
-                    "/websocket" => match Handshake::parse(&head) {
-                        Ok(handshake) => {
-                            let limits = websocket::Limits { max_message: max_payload, memory };
-                            let (reply, websocket) = handshake.accept(&mut head, limits);
-                            tokio::spawn(async { echo_messages(websocket.await).await });
-                            reply
-                        }
-                        Err(refusal) => *refusal,
-                    },
-                    _ => not_found(),
-                }
-            }
+        let servers = Arc::clone(&servers);
+        move |request, arrival| {
+            let servers = Arc::clone(&servers);
+            async move { servers.serve(request, arrival).await }
         }
     };
     let stop = async {
         // Where there is no such signal, the process is just killed.
         let _ = tokio::signal::ctrl_c().await;
-        socket_io.stop_opening();
-        socket_io.close_all(CloseReason::ServerShuttingDown);
-        engine_io.stop_opening();
-        engine_io.close_all(CloseReason::ServerShuttingDown);
+        servers.socket_io.stop_opening();
+        servers.socket_io.close_all(CloseReason::ServerShuttingDown);
+        servers.engine_io.stop_opening();
+        servers.engine_io.close_all(CloseReason::ServerShuttingDown);
     };
-    server::serve(listener, handler, server::Limits::default(), stop).await;
+    listener::serve(listener, handler, listener::Limits::default(), stop).await;
     // The runtime ends with `main`, and the clients must have heard of it before.
-    let closed = async { tokio::join!(socket_io.closed(), engine_io.closed()) };
+    let closed = async { tokio::join!(servers.socket_io.closed(), servers.engine_io.closed()) };
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
     Ok(())
+}
+
+/// Three servers behind one port, by the path of the request.
+struct Servers {
+    socket_io: Engine<SocketIo<Echo>>,
+    engine_io: Engine<RawEcho>,
+    websockets: websocket::Limits,
+}
+
+impl Servers {
+    fn new(flags: &Flags) -> Self {
+        let settings = EngineIoSettings {
+            ping_interval: Duration::from_millis(flags.ping_interval),
+            ping_timeout: Duration::from_millis(flags.ping_timeout),
+            upgrade_timeout: Duration::from_millis(flags.upgrade_timeout),
+            max_payload: flags.max_payload,
+            ..EngineIoSettings::default()
+        };
+        let socket_io_settings = SocketIoSettings {
+            connect_timeout: Duration::from_millis(flags.connect_timeout),
+            max_attachment_bytes: flags.max_payload,
+            ..SocketIoSettings::default()
+        };
+        let socket_io = SocketIo::new(Echo, socket_io_settings);
+        Self {
+            socket_io: Engine::new(socket_io, settings.clone(), Limits::default()),
+            engine_io: Engine::new(RawEcho, settings, Limits::default()),
+            websockets: websocket::Limits { max_message: flags.max_payload, memory: Budget::new(256 << 20) },
+        }
+    }
+
+    async fn serve(&self, request: http::Request<hyper::body::Incoming>, arrival: Arrival) -> Reply {
+        let (mut head, body) = request.into_parts();
+        match head.uri.path() {
+            "/socket.io/" => self.socket_io.serve(&mut head, body, arrival.peer).await,
+            "/engine.io/" => self.engine_io.serve(&mut head, body, arrival.peer).await,
+            "/websocket" => match Handshake::parse(&head) {
+                Ok(handshake) => {
+                    let (reply, websocket) = handshake.accept(&mut head, self.websockets.clone());
+                    tokio::spawn(async { echo_messages(websocket.await).await });
+                    reply
+                }
+                Err(refusal) => *refusal,
+            },
+            _ => not_found(),
+        }
+    }
 }
 
 /// Below both protocols: messages come back as they are. The Autobahn suite judges the WebSocket layer by it.
@@ -161,7 +173,7 @@ struct Echo;
 
 /// What [`Echo`] keeps for a client in a namespace.
 struct Member {
-    /// A JSON object.
+    /// The payload that the client joined with, a JSON object.
     auth: ByteString,
 }
 

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is the report")]
 
+mod endings;
 mod engine_io;
 mod hostile;
 mod relay;

@@ -7,9 +7,6 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Echo, REVISIONS, engineIoCases } from './echo-support.mjs';
 
-// These cases fail for now: the second WebSocket is refused with 400 instead.
-const TODO = { todo: 'a second WebSocket is refused with 400' };
-
 const FRAMED = Buffer.from('0006ff3468656c6c6f0105ff0401020304', 'hex');
 
 /** Name, addition to the handshake's query, what is posted, and what the poll returns if it is not the same. */
@@ -153,14 +150,14 @@ for (const [number, revision] of Object.entries(REVISIONS)) {
       };
 
       // The reference takes this one for a candidate, and closes it only when upgradeTimeout is over.
-      it('is closed after its 101 if the session was opened over a WebSocket', TODO, async () => {
+      it('is closed after its 101 if the session was opened over a WebSocket', async () => {
         const socket = echo.websocket(`${revision.eio}&transport=websocket`);
         const { sid } = JSON.parse((await socket.next()).slice(1));
         await closesSecond(`${revision.eio}&transport=websocket&sid=${sid}`);
         await echoes(socket);
       });
 
-      it('is closed after its 101 if the session was upgraded', TODO, async () => {
+      it('is closed after its 101 if the session was upgraded', async () => {
         const query = await echo.open();
         const socket = await echo.candidate(query);
         await probes(socket);
@@ -169,7 +166,7 @@ for (const [number, revision] of Object.entries(REVISIONS)) {
         await echoes(socket);
       });
 
-      it('is closed after its 101 if the first one has yet to send its probe', TODO, async () => {
+      it('is closed after its 101 if the first one has yet to send its probe', async () => {
         const query = await echo.open();
         const socket = await echo.candidate(query);
         await closesSecond(query);
@@ -177,7 +174,7 @@ for (const [number, revision] of Object.entries(REVISIONS)) {
         await upgrades(socket, query);
       });
 
-      it('is closed after its 101 if the first one has sent its probe', TODO, async () => {
+      it('is closed after its 101 if the first one has sent its probe', async () => {
         const query = await echo.open();
         const socket = await echo.candidate(query);
         await probes(socket);

@@ -14,9 +14,9 @@ pub type Link<A> = ServerLink<<A as Application>::Layer, Poller>;
 /// What stands on the sessions of an [`Engine`](super::Engine): [`SocketIo`](super::SocketIo) with its hosts, or a protocol of
 /// one's own.
 ///
-/// No method may block or wait: [`Self::event`] and [`Self::command`] run on the session's task, one after the other, and
-/// until one returns its session neither sends nor receives, and the other sessions of its thread do not run. No method may
-/// panic; what a panic costs is said at each.
+/// No method may block or wait. [`Self::event`] and [`Self::command`] run on the session's task, one after the other: until a
+/// call returns, its session neither sends nor receives, and the other sessions of its thread do not run. No method may panic;
+/// each says what a panic costs.
 pub trait Application: Send + Sync + 'static {
     /// The protocol above Engine.IO, one value for each session.
     type Layer: Layer<Event: Send> + Send + 'static;
@@ -25,12 +25,13 @@ pub trait Application: Send + Sync + 'static {
     /// What the rest of the process can ask of a session, through its [`Handle`].
     type Command: Send + 'static;
 
-    /// A session opens. This comes before all other calls for it, on the task of the request that opens it; if it panics, the
-    /// request fails and there is no session.
+    /// A session opens. This is the first call for a session. It runs on the task of the request that opens the session; after
+    /// a panic that request fails, and there is no session.
     fn open(&self, opening: &Opening, handle: Handle<Self::Command>, now: Instant) -> (Self::Layer, Self::Session);
 
-    /// The layer of a session has an event. Events come in the order of the layer. Those that it has at the end of the session
-    /// still come, and after them `session` is dropped. A panic closes the session; one at its end is passed over.
+    /// The layer of a session has an event. Events come in the layer's order; the last ones come when the session has ended,
+    /// and `session` is dropped after them. A panic closes the session. A panic at the session's end is logged, and the next
+    /// event follows.
     fn event(
         &self,
         session: &mut Self::Session,

@@ -20,33 +20,34 @@ use crate::proto::time::Instant;
 
 /// Decides which clients may join which namespace, and handles their events.
 ///
-/// All methods run on the task of the client's session, one after the other; the sessions run side by side. A method must not
-/// block or wait: until it returns, its session neither sends nor receives, and the other sessions of its thread do not run.
-/// Whatever takes longer belongs on a task of its own, which answers through a clone of the [`Socket`].
+/// All methods run on the task of the client's session, one after the other; different sessions run side by side. A method must
+/// not block or wait: until it returns, its session neither sends nor receives, and the other sessions of its thread do not run.
+/// Work that takes longer belongs on a task of its own, which answers through a clone of the [`Socket`].
 ///
 /// A method must not panic. If one does, its session is closed, [`Self::disconnected`] is called for each namespace that the
-/// client is in, and the other sessions go on.
+/// client is in, and other sessions are not affected.
 ///
-/// For each join of a namespace, [`Self::connect`] comes first, then [`Self::connected`], then the calls of
-/// [`Self::received`] in the order in which the client emitted, and last [`Self::disconnected`]. [`Self::acked`] says itself
-/// when it comes. A client that leaves and joins again is a new join with a new member and a new socket.
+/// For each join of a namespace, [`Self::connect`] comes first, then [`Self::connected`], then [`Self::received`] for each event
+/// in the client's order, and last [`Self::disconnected`]. A client that leaves and joins again is a new join, with a new member
+/// and a new socket.
 pub trait Host: Send + Sync + Sized + 'static {
     /// What the host keeps for a client in a namespace.
     type Member: Send + 'static;
     /// What waits for the ack of an event that the host emits.
     type Waiter: Send + 'static;
 
-    /// A client asks to join a namespace. The future returns the member to keep, or why the client may not join.
+    /// A client asks to join a namespace. The future returns the member to keep, or why the client may not join. Nothing is
+    /// sent on this namespace before that; other namespaces do not wait.
     ///
-    /// The future is polled once on the session's task. If it is not ready, it goes on as a task of its own, where it may wait;
-    /// nothing is sent on this namespace meanwhile, and other namespaces go on. It is not dropped when the client leaves:
-    /// its decision is then, even if the client has asked to join again, which is another call. A panic in the future
-    /// refuses the client. A client that has joined nothing after [`SocketIoSettings::connect_timeout`] is disconnected.
+    /// The future is polled once on the session's task. If it is not ready, it continues as a task of its own, where it may
+    /// wait. It continues even if the client leaves; the decision is dropped then, also if the client has asked to join again,
+    /// since that is another call. If the future panics, the client is refused. A client that has joined no namespace within
+    /// [`SocketIoSettings::connect_timeout`] is disconnected.
     ///
     /// [`SocketIoSettings::connect_timeout`]: super::SocketIoSettings::connect_timeout
     fn connect(&self, request: Connect) -> impl Future<Output = Result<Self::Member, Refusal>> + Send + 'static;
 
-    /// The client has joined. It has been told so, and gets what is sent here after that.
+    /// The client has joined. What is sent here reaches it right after the news of that.
     fn connected(&self, member: &mut Self::Member, socket: &Socket<Self>, reaction: Reaction<'_, Self>);
 
     /// The client emitted an event.
@@ -58,15 +59,16 @@ pub trait Host: Send + Sync + Sized + 'static {
         reaction: Reaction<'_, Self>,
     );
 
-    /// An awaited ack has come, or will not. For each waiter that [`Socket::emit`] has taken this is called once: before
-    /// [`Self::disconnected`] if the event was sent, and at any time if the client had left or was retired before. A waiter
-    /// whose session ends before its task sees the event is dropped without a call. By default the outcome is dropped.
+    /// An awaited ack has come, or will not. This is called once for each waiter that [`Socket::emit`] has taken. If the event
+    /// was sent, the call comes before [`Self::disconnected`]; if the client had left, it comes later. A waiter is dropped
+    /// without a call if the session ends before its task sees the event, or if [`Socket::cancel`] was called. By default the
+    /// outcome is dropped.
     fn acked(&self, waiter: Self::Waiter, outcome: Result<Answer, AckError>) {
         drop((waiter, outcome));
     }
 
-    /// The client is gone from the namespace: it left or was made to, or its session has ended. Called once for each call of
-    /// [`Self::connected`], also if that panicked.
+    /// The client is gone from the namespace: it left or was made to, or its session has ended. This is called once for each
+    /// call of [`Self::connected`], also if that call panicked.
     fn disconnected(&self, member: Self::Member, socket: &Socket<Self>, reason: DisconnectReason);
 }
 
@@ -124,8 +126,8 @@ impl ClientEvent {
 
 /// A client in a namespace, for the host to reach from anywhere in the process. Clones are the same client.
 ///
-/// A socket is that of one join. Once the client has left, nothing that is asked of the socket has an effect, even if the client
-/// joins the namespace again.
+/// A socket belongs to one join. Once the client has left, the socket's methods have no effect, even if the client joins the
+/// namespace again.
 pub struct Socket<H: Host> {
     join: u64,
     namespace: Namespace,
@@ -153,7 +155,7 @@ impl<H: Host> Socket<H> {
         Self { join, namespace, handle }
     }
 
-    /// Returns the number of the join among all of its session.
+    /// Returns the number of the join, which no other join of the same session has.
     pub(super) fn join(&self) -> u64 {
         self.join
     }
@@ -203,8 +205,8 @@ impl<H: Host> Socket<H> {
     }
 }
 
-/// The way to answer a client while its event is handled. What is sent here leaves with the session's next write; it does not
-/// go through the session's mailbox, so it cannot be refused.
+/// Answers a client while its event is handled. What is sent here does not go through the session's mailbox, so it cannot be
+/// refused; it leaves with the session's next write.
 pub struct Reaction<'l, H: Host> {
     pub(super) link: &'l mut ServerLink<Connection<H::Waiter>, Poller>,
     pub(super) namespace: &'l Namespace,
@@ -212,13 +214,13 @@ pub struct Reaction<'l, H: Host> {
 }
 
 impl<H: Host> Reaction<'_, H> {
-    /// Acknowledges the event of this id.
+    /// Acknowledges the client's event that has this id. Each event is to be acknowledged once.
     pub fn ack(&mut self, id: AckId, answer: Answer) {
         let (namespace, now) = (self.namespace, self.now);
         self.link.act(now, |connection, lower| connection.ack(namespace, id, answer, lower));
     }
 
-    /// Emits an event that wants no ack. A client that was retired gets it, too, as long as it is there.
+    /// Emits an event that wants no ack. A client that was retired gets it, too, while it has not left.
     pub fn emit(&mut self, packet: Encoded) {
         let (namespace, now) = (self.namespace, self.now);
         self.link.act(now, |connection, lower| connection.emit(namespace, packet, None, lower));
@@ -227,7 +229,7 @@ impl<H: Host> Reaction<'_, H> {
 
 /// What a host asks of the task of a session.
 pub struct HostCommand<H: Host> {
-    /// The number of the join that it is about; if that is over, the command is, too.
+    /// The number of the join that the order is about. The order has no effect once the client has left.
     pub(super) join: u64,
     pub(super) order: Order<H>,
 }

@@ -1,5 +1,5 @@
-//! Events, acks and `auth` as `serde` values, for hosts that do not write JSON by hand. Binary data has no place in them: it
-//! travels as attachments, with [`Encoded`] and [`Answer`].
+//! Events, acks and `auth` as values of serde's types, for hosts that do not write JSON by hand. These methods carry no binary
+//! data, which travels as attachments, with [`Encoded`] and [`Answer`].
 
 use std::fmt;
 
@@ -53,8 +53,10 @@ impl<H: Host> Socket<H> {
         self.emit(packet, None).map_err(EmitError::Undelivered)
     }
 
-    /// Emits an event with one argument, whose ack the waiter gets in [`Host::acked`]. No other event that this client has yet
-    /// to acknowledge may have the same id.
+    /// Emits an event with one argument, whose ack the waiter gets in [`Host::acked`]. While the client has yet to acknowledge an
+    /// event, another event with the same id is not sent; its waiter gets [`AckError::DuplicateId`].
+    ///
+    /// [`AckError::DuplicateId`]: super::AckError::DuplicateId
     ///
     /// # Errors
     /// As [`Self::emit_json`]. The waiter is dropped then.
@@ -94,7 +96,7 @@ impl<H: Host> Reaction<'_, H> {
 }
 
 impl ClientEvent {
-    /// Reads an argument; 0 is the first one behind the event's name. One that the client left out is read as `null`.
+    /// Reads an argument; 0 is the first one behind the event's name. An argument that the client left out is read as `null`.
     ///
     /// # Errors
     /// When the argument is not a `T`, or has text that is not Unicode.
@@ -104,7 +106,7 @@ impl ClientEvent {
 }
 
 impl Answer {
-    /// Reads an argument of the ack; 0 is the first. One that the client left out is read as `null`.
+    /// Reads an argument of the ack; 0 is the first. An argument that the client left out is read as `null`.
     ///
     /// # Errors
     /// When the argument is not a `T`, or has text that is not Unicode.
@@ -114,7 +116,7 @@ impl Answer {
 }
 
 impl Connect {
-    /// Reads the client's `auth`. Without one, and from clients of revision 3, it is read as `{}`.
+    /// Reads the client's `auth`, and `{}` where the client sent none, as those of revision 3 never do.
     ///
     /// # Errors
     /// When `auth` is not a `T`, or has text that is not Unicode.

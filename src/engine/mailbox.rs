@@ -44,7 +44,7 @@ impl<C> Shared<C> {
 }
 
 /// Stores the waker of the task that is polled now, in place of an older one.
-pub(crate) fn wake_later(waker: &mut Option<Waker>, cx: &mut Context<'_>) {
+fn wake_later(waker: &mut Option<Waker>, cx: &mut Context<'_>) {
     match waker {
         Some(waker) => waker.clone_from(cx.waker()),
         none => *none = Some(cx.waker().clone()),

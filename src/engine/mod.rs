@@ -1,8 +1,8 @@
 //! An Engine.IO and Socket.IO server for any host.
 //!
 //! An [`Engine`] serves the HTTP requests that open, poll, feed and upgrade sessions. What stands on its sessions is an
-//! [`Application`]: [`SocketIo`] with a [`Host`], or a protocol of one's own. The relay is one host; `examples/echo.rs` has
-//! both kinds.
+//! [`Application`]: [`SocketIo`] with a [`Host`], or a protocol of one's own. The relay is a host; `examples/chat.rs` is the
+//! smallest one, and `examples/echo.rs` has an application of each kind.
 //!
 //! In reading order:
 //!
@@ -18,7 +18,7 @@ mod command;
 mod host;
 #[cfg(feature = "serde")]
 mod json;
-pub(crate) mod mailbox;
+mod mailbox;
 mod polling;
 mod session_task;
 mod sessions;
@@ -131,8 +131,8 @@ impl<A: Application> Engine<A> {
         self.sessions.tasks.wait().await;
     }
 
-    /// Serves a listener, whatever the path, until `stop` is ready. Then ends all sessions, and returns once the clients have
-    /// been told, at the latest after [`CLOSE_TIMEOUT`].
+    /// Serves a listener until `stop` is ready, whatever the path of the requests and with the default limits for connections.
+    /// Then ends all sessions, and returns once the clients have been told, after [`CLOSE_TIMEOUT`] at the latest.
     pub async fn listen(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let engine = self.clone();
         let handler = move |request: http::Request<Incoming>, arrival: Arrival| {
@@ -171,14 +171,11 @@ impl<A: Application> Engine<A> {
         reply
     }
 
+    /// Serves what a request asks for.
     async fn dispatch(&self, head: &mut Parts, body: Incoming, peer: SocketAddr) -> Result<Reply, Rejection> {
-        let method = match head.method {
-            HttpMethod::GET => Method::Get,
-            HttpMethod::POST => Method::Post,
-            _ => Method::Other,
-        };
         let is_upgrade = websocket::is_upgrade(&head.headers);
-        let request = EngineRequest::parse(method, head.uri.query().unwrap_or_default(), is_upgrade)?;
+        let query = head.uri.query().unwrap_or_default();
+        let request = EngineRequest::parse(method_of(&head.method), query, is_upgrade)?;
         let (mailbox, revision, jsonp) = match request {
             EngineRequest::Open { revision, transport, binary, jsonp } => {
                 let (opening, slot) = self.admit(head, revision, peer)?;
@@ -307,8 +304,8 @@ impl<A: Application> Engine<A> {
     }
 }
 
-/// How long [`Engine::listen`] waits for clients to read what they were sent, once it has told them to leave. The closing
-/// handshake of a WebSocket takes two seconds at the most.
+/// How long [`Engine::listen`] waits for its clients once it has told them to leave; it returns then although some have not
+/// heard of it. The closing handshake of a WebSocket takes two seconds at the most, so only clients that do not read take longer.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A page of this origin may not connect.
@@ -317,6 +314,15 @@ struct OriginRefused;
 /// The body for [`OriginRefused`], in the form of the reference: code 4.
 const ORIGIN_REFUSED: &str = r#"{"code":4,"message":"Forbidden"}"#;
 
+fn method_of(method: &HttpMethod) -> Method {
+    match *method {
+        HttpMethod::GET => Method::Get,
+        HttpMethod::POST => Method::Post,
+        _ => Method::Other,
+    }
+}
+
+/// Returns the response to a browser that asks what the page may send.
 fn preflight(request: &HeaderMap) -> Reply {
     let mut reply = reply::empty(StatusCode::NO_CONTENT);
     let headers = reply.headers_mut();

@@ -20,7 +20,7 @@ use crate::net::budget::Budget;
 use crate::net::listener::release_head;
 use crate::net::reply::{self, Reply, ReplyBody};
 use crate::proto::engine_io::jsonp::{Jsonp, payload_of_form};
-use crate::proto::engine_io::payload::Body;
+use crate::proto::engine_io::payload::{Batch, Body};
 use crate::proto::engine_io::query::Target;
 use crate::proto::engine_io::session::{PollAnswer, PostError};
 use crate::proto::engine_io::{CloseReason, Rejection, Revision};
@@ -43,24 +43,27 @@ pub(super) async fn poll<C>(
         return refuse(Rejection::SessionUnknown);
     }
     match answer.await {
-        Ok(PollAnswer::Packets(batch)) => {
-            let (content_type, payload) = match jsonp {
-                // A script carries no bytes, whatever the client said when the session opened.
-                Some(jsonp) => (TEXT, jsonp.script(&batch.encode_as_text()).into()),
-                None => match batch.encode() {
-                    Body::Text(payload) => (TEXT, payload.into_bytes()),
-                    Body::Binary(payload) => (BINARY, payload),
-                },
-            };
-            match ReplyBody::counted(payload, memory) {
-                Some(payload) => reply::text(StatusCode::OK, content_type, payload),
-                // The client takes this status for the end of its session, and reconnects.
-                None => reply::empty(StatusCode::SERVICE_UNAVAILABLE),
-            }
-        }
+        Ok(PollAnswer::Packets(batch)) => packets(&batch, jsonp, memory),
         Ok(PollAnswer::Rejected(rejection)) => refuse(rejection),
         Ok(PollAnswer::Overlap) => reply::empty(StatusCode::BAD_REQUEST),
         Err(_) => refuse(Rejection::SessionUnknown),
+    }
+}
+
+/// Returns the response that carries these packets, as a script if the client polls with JSONP.
+fn packets(batch: &Batch, jsonp: Option<Jsonp>, memory: &Arc<Budget>) -> Reply {
+    let (content_type, payload) = match jsonp {
+        // A script carries no bytes, whatever the client said when the session opened.
+        Some(jsonp) => (TEXT, jsonp.script(&batch.encode_as_text()).into()),
+        None => match batch.encode() {
+            Body::Text(payload) => (TEXT, payload.into_bytes()),
+            Body::Binary(payload) => (BINARY, payload),
+        },
+    };
+    match ReplyBody::counted(payload, memory) {
+        Some(payload) => reply::text(StatusCode::OK, content_type, payload),
+        // The client takes this status for the end of its session, and reconnects.
+        None => reply::empty(StatusCode::SERVICE_UNAVAILABLE),
     }
 }
 

@@ -18,7 +18,8 @@ use super::sessions::Registration;
 use super::transport::{SessionWebSocket, close_code, close_reason, frame_of, message_of};
 use crate::net::budget::{Memory, UNCOUNTED_BYTES};
 use crate::net::websocket::{Lost, Received};
-use crate::proto::engine_io::session::{Output, UpgradeError, UpgradeTicket};
+use crate::proto::engine_io::payload::Body;
+use crate::proto::engine_io::session::{Output, PostError, UpgradeError, UpgradeTicket};
 use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Session};
 use crate::proto::link::ServerLink;
 use crate::proto::time::Instant;
@@ -75,10 +76,10 @@ impl<A: Application> Future for SessionTask<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let task = self.get_mut();
-        // What a panic leaves half done is this session's own, and the session ends here.
+        // What a panic leaves half done belongs to this session alone, and the session ends here.
         panic::catch_unwind(AssertUnwindSafe(|| task.poll_session(cx))).unwrap_or_else(|_| {
             tracing::error!(session = ?task.registration.sid, "a panic in the application or the server: its session is closed");
-            task.link.close(CloseReason::ForcedServerClose, task.now());
+            task.end(CloseReason::ForcedServerClose);
             Poll::Ready(())
         })
     }
@@ -87,14 +88,7 @@ impl<A: Application> Future for SessionTask<A> {
 impl<A: Application> Drop for SessionTask<A> {
     /// Ends the session, if its runtime ends before it does, and tells the application and the client of the end.
     fn drop(&mut self) {
-        let now = self.now();
-        self.link.close(CloseReason::ServerShuttingDown, now);
-        while let Some(event) = self.link.next_event() {
-            let tell = || self.registration.sessions.application.event(&mut self.state, event, &mut self.link, now);
-            if panic::catch_unwind(AssertUnwindSafe(tell)).is_err() {
-                tracing::error!(session = ?self.registration.sid, "a panic in the application at the end of a session");
-            }
-        }
+        self.end(CloseReason::ServerShuttingDown);
         let reason = self.link.session().close_reason().unwrap_or(CloseReason::ServerShuttingDown);
         tracing::debug!(session = ?self.registration.sid, %reason, "session closed");
         self.registration.sessions.count_end(reason);
@@ -112,6 +106,21 @@ impl<A: Application> SessionTask<A> {
         self.registration.sessions.clock.now()
     }
 
+    /// Ends the session, if it has not ended, and hands the layer's last events to the application. A panic costs the event in
+    /// which it happens, and must not leave this function: the task may be unwinding already.
+    fn end(&mut self, reason: CloseReason) {
+        let now = self.now();
+        let mut has_panicked = panic::catch_unwind(AssertUnwindSafe(|| self.link.close(reason, now))).is_err();
+        while let Some(event) = self.link.next_event() {
+            let tell = || self.registration.sessions.application.event(&mut self.state, event, &mut self.link, now);
+            has_panicked |= panic::catch_unwind(AssertUnwindSafe(tell)).is_err();
+        }
+        if has_panicked {
+            tracing::error!(session = ?self.registration.sid, "a panic at the end of a session");
+        }
+    }
+
+    /// Takes turns until nothing is ready, or others should run. Ready once the session has ended and its last words have left.
     fn poll_session(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // The first command wakes this task through tokio's LIFO slot, before the other tasks that are ready have queued
         // theirs. Yielding once lets them, and all that the commands send leaves in one write.
@@ -149,14 +158,12 @@ impl<A: Application> SessionTask<A> {
         }
     }
 
+    /// Handles a command and answers it. A request that does not wait for its answer any more needs none.
     fn command(&mut self, command: SessionCommand<A::Command>, now: Instant) {
-        // A request that does not wait for its answer any more needs none.
         match command {
             SessionCommand::Poll { revision, reply } => self.link.poll(reply, revision, now),
             SessionCommand::Post { revision, body, reply } => {
-                let result = self.link.begin_post(revision, now).and_then(|()| self.link.end_post(body, now));
-                self.let_application_act(now);
-                let _ = reply.send(result);
+                let _ = reply.send(self.post(revision, body, now));
             }
             SessionCommand::BeginPost { revision, reply } => {
                 let _ = reply.send(self.link.begin_post(revision, now));
@@ -169,16 +176,32 @@ impl<A: Application> SessionTask<A> {
                 // If the request is gone meanwhile, dropping the reservation gives the place up.
                 let _ = reply.send(self.reserve(revision, binary, now));
             }
-            SessionCommand::Candidate { ticket, websocket } if self.link.session().is_candidate(ticket) => {
-                self.candidate = Some((ticket, websocket));
-            }
-            // Its place was given to another one, or the session is over: dropping it closes it.
-            SessionCommand::Candidate { websocket, .. } => drop(websocket),
+            SessionCommand::Candidate { ticket, websocket } => self.take_candidate(ticket, websocket),
             SessionCommand::GiveUp(ticket) => self.link.candidate_lost(ticket),
             SessionCommand::Close(reason) => self.link.close(reason, now),
             SessionCommand::Application(command) => {
                 self.registration.sessions.application.command(&mut self.state, command, &mut self.link, now);
             }
+        }
+    }
+
+    /// Takes the packets of a POST that has arrived whole.
+    fn post(
+        &mut self,
+        revision: Option<Revision>,
+        body: Result<Body, CloseReason>,
+        now: Instant,
+    ) -> Result<(), PostError> {
+        let result = self.link.begin_post(revision, now).and_then(|()| self.link.end_post(body, now));
+        self.let_application_act(now);
+        result
+    }
+
+    /// Takes the WebSocket for which the place of the candidate was kept. If the place was given to another one meanwhile, or
+    /// the session has ended, dropping the WebSocket closes it.
+    fn take_candidate(&mut self, ticket: UpgradeTicket, websocket: Box<SessionWebSocket>) {
+        if self.link.session().is_candidate(ticket) {
+            self.candidate = Some((ticket, websocket));
         }
     }
 
@@ -214,6 +237,7 @@ impl<A: Application> SessionTask<A> {
         }
     }
 
+    /// Takes all frames that the candidate has received.
     fn poll_candidate(&mut self, cx: &mut Context<'_>, now: Instant) {
         // Once the candidate is adopted or dropped, its frames are no longer those of a candidate.
         while let Some((ticket, candidate)) = &mut self.candidate
@@ -279,6 +303,7 @@ impl<A: Application> SessionTask<A> {
         }
     }
 
+    /// Does what the session asks for outside.
     fn output(&mut self, output: Output<Poller>) {
         match output {
             // A client that hung up meanwhile has lost these packets; long-polling cannot repeat them.

@@ -56,18 +56,20 @@ struct Membership<H: Host> {
     joined: Option<Joined<H::Member>>,
 }
 
+/// A client that the host has let in.
 struct Joined<M> {
     member: M,
-    /// The client leaves once it has answered, and gets no more events.
+    /// The client leaves once it has answered, and gets no more events from [`Socket::emit`].
     is_retiring: bool,
 }
 
 impl<H: Host> SocketIoSession<H> {
+    /// Returns where the membership of this join is, while the client is in or asks to be.
     fn position(&self, join: u64) -> Option<usize> {
         self.memberships.iter().position(|membership| membership.socket.join() == join)
     }
 
-    /// Returns the client's place in a namespace that it has joined.
+    /// Returns where the membership of a namespace is that the client has joined.
     fn joined(&self, namespace: &Namespace) -> Option<usize> {
         let is_it = |found: &Membership<H>| found.joined.is_some() && found.socket.namespace() == namespace;
         self.memberships.iter().position(is_it)
@@ -107,7 +109,7 @@ impl<H: Host> Application for SocketIo<H> {
             Event::Disconnected { namespace, reason } => {
                 let left = session.joined(&namespace).map(|index| session.memberships.swap_remove(index));
                 if let Some(Membership { socket, joined: Some(Joined { member, .. }) }) = left {
-                    tracing::debug!(session = ?session.sid, %reason, "end left");
+                    tracing::debug!(session = ?session.sid, %reason, "client left a namespace");
                     self.host.disconnected(member, &socket, reason);
                 }
             }
@@ -171,22 +173,10 @@ impl<H: Host> SocketIo<H> {
         link: &mut Link<Self>,
         now: Instant,
     ) {
-        let Membership { socket, joined } = &mut session.memberships[index];
-        let namespace = socket.namespace();
+        let membership = &mut session.memberships[index];
+        let namespace = membership.socket.namespace();
         let is_in = match decision {
-            Ok(member) => {
-                // Kept before the host acts: if it panics, it is still told that the client is gone.
-                let Joined { member, .. } = joined.insert(Joined { member, is_retiring: false });
-                // Other clients may see this id, so it must tell nothing of the session's own.
-                let mut random = [0; 15];
-                rand::rng().fill_bytes(&mut random);
-                let sid = Sid::from_random(random);
-                let is_in = link.act(now, |connection, lower| connection.accept(namespace, sid.as_str(), lower));
-                if is_in {
-                    self.host.connected(member, socket, Reaction { link, namespace, now });
-                }
-                is_in
-            }
+            Ok(member) => self.accept(membership, member, link, now),
             Err(Refusal { message, data }) => {
                 link.act(now, |connection, lower| connection.refuse(namespace, &message, data.as_deref(), lower));
                 false
@@ -195,6 +185,23 @@ impl<H: Host> SocketIo<H> {
         if !is_in {
             session.memberships.swap_remove(index);
         }
+    }
+
+    /// Lets a client in and tells the host. Returns false when the client does not wait for it any more.
+    fn accept(&self, membership: &mut Membership<H>, member: H::Member, link: &mut Link<Self>, now: Instant) -> bool {
+        let Membership { socket, joined } = membership;
+        let namespace = socket.namespace();
+        // Other clients may see this id, so it must tell nothing of the session's own.
+        let mut random = [0; 15];
+        rand::rng().fill_bytes(&mut random);
+        let sid = Sid::from_random(random);
+        let is_in = link.act(now, |connection, lower| connection.accept(namespace, sid.as_str(), lower));
+        if is_in {
+            // Kept before the host acts: if it panics, it is still told that the client is gone.
+            let Joined { member, .. } = joined.insert(Joined { member, is_retiring: false });
+            self.host.connected(member, socket, Reaction { link, namespace, now });
+        }
+        is_in
     }
 
     /// Handles an order for a client that has left, or is about to.

@@ -1,5 +1,5 @@
-//! The bodies of the fuzz targets. They live here so that every test build compiles them, and so that an ordinary test
-//! replays the seeds in `fuzz/seeds`; `fuzz/fuzz_targets` only calls them.
+//! The bodies of the fuzz targets. They are here so that every test build compiles them, and an ordinary test replays the
+//! seeds in `fuzz/seeds`; the targets in `fuzz/fuzz_targets` only call them.
 //!
 //! Each takes any bytes, and panics when an invariant does not hold.
 
@@ -45,8 +45,8 @@ pub fn socket_io_packet(data: &[u8]) {
     assert_eq!(parser::parse(&again, MAX_ATTACHMENTS, revision), Ok(parsed));
 }
 
-/// The packets of an Engine.IO payload, written and read again, are the same packets. The first byte chooses the revision,
-/// the form of the body, and whether the answer may be binary, and is when it is long.
+/// The packets of an Engine.IO payload, written and read again, are the same packets. The first byte chooses the
+/// revision, the form of the body, and whether the answer may be binary, and is binary when it is long.
 pub fn engine_io_payload(data: &[u8]) {
     let Some((&choice, data)) = data.split_first() else { return };
     let revision = revision(choice);
@@ -72,8 +72,8 @@ pub fn engine_io_payload(data: &[u8]) {
     assert_eq!(again, Ok(packets));
 }
 
-/// WebSocket frames are the same in whatever parts they come, and hold no more memory than has come. The first bytes choose
-/// the parts, and whether heads are made valid.
+/// WebSocket frames are the same in whatever parts they come, and hold no more memory than their bytes and the growth
+/// that is allowed. The first bytes choose the parts, and whether heads are made valid.
 pub fn websocket(data: &[u8]) {
     let Some((&[size, choice], data)) = data.split_first_chunk() else { return };
     let mut input = data.to_vec();
@@ -173,7 +173,7 @@ pub fn queries(data: &[u8]) {
     let mut out = String::new();
     query::parse(data).write_json(&mut out);
     assert_eq!(json::check(&out), Ok(()), "{out}");
-    // Not as a `Value`: of those, serde_json takes one with a certain key for a number or raw text of its own.
+    // Not as a `Value`: serde_json takes an object with a certain key for a number or raw text of its own.
     let _: &serde_json::value::RawValue = serde_json::from_str(&out).expect("serde_json agrees");
     if let Some(payload) = jsonp::payload_of_form(data) {
         assert!(payload.len() <= 3 * data.len(), "a byte that is no UTF-8 becomes three");
@@ -209,17 +209,18 @@ pub fn answer(data: &[u8]) {
     }
 }
 
-/// What we take for JSON is what serde_json takes for JSON, its parts are the parts it finds, and strings mean the same.
+/// A text is JSON for us when it is for serde_json; its parts are the parts that serde_json finds, and strings mean the
+/// same.
 pub fn json(data: &[u8]) {
     use serde_json::value::RawValue;
     let Ok(text) = std::str::from_utf8(data) else { return };
     let is_json = json::check(text).is_ok();
     assert_eq!(is_json, serde_json::from_str::<&RawValue>(text).is_ok(), "{text}");
-    // With this behind it, the shortest object goes the way of the long ones.
+    // With blanks behind it, the shortest object is read as a long one is.
     let long = text.to_owned() + &" ".repeat(256);
     assert_eq!(json::check(&long).is_ok(), is_json, "{text}");
     assert_eq!(json::elements(&long).ok(), json::elements(text).ok(), "{text}");
-    // And with this, the shortest string is unescaped while it is checked.
+    // With a long string beside it, the shortest string is unescaped while it is checked.
     let array = format!("[{text},\"{}\"]", "x".repeat(256));
     let mut unescaped = Vec::new();
     let found = json::for_each_element_unescaping(&array, |element, text| unescaped.push((element, text)));

@@ -19,7 +19,7 @@ use crate::proto::time::Instant;
 const MAX_BUFFERED: usize = 4096;
 const MAX_PACKETS: usize = 32;
 
-/// What clients say, in pieces, beside what the input says itself.
+/// What clients say, beside what the input itself has.
 const WORDS: [&str; 22] = [
     "40/a,",
     "40/a",
@@ -45,8 +45,8 @@ const WORDS: [&str; 22] = [
     "4",
 ];
 
-/// Reads operations from the input and checks, after each, what must always hold; at the end, that nothing was forgotten:
-/// every poll has its answer, every event its outcome, every namespace its end, each once.
+/// Reads operations from the input, and checks after each what must always hold. At the end nothing may be forgotten:
+/// every poll has had its answer, every event its outcome, every namespace its end, each once.
 pub fn sequence(data: &[u8]) {
     let mut input = Input { rest: data };
     let mut world = World::new(input.byte());
@@ -90,7 +90,7 @@ struct Waiter {
     namespace: Namespace,
     id: AckId,
     due: Instant,
-    /// Another event of this id was awaited when this one was emitted.
+    /// Another event of the same id was awaited when this one was emitted.
     is_duplicate: bool,
 }
 
@@ -101,7 +101,7 @@ struct World {
     revision: Revision,
     /// The candidate WebSocket.
     candidate: Option<UpgradeTicket>,
-    /// A candidate of before, of which the session wants to hear no more.
+    /// A former candidate, which the session ignores.
     gone: Option<UpgradeTicket>,
     websocket: bool,
     posting: bool,
@@ -174,7 +174,7 @@ impl World {
                     self.link.poll_lost(self.now);
                 }
             }
-            // The event has no place in this state.
+            // The operation has no place in this state.
             _ => (),
         }
     }
@@ -235,7 +235,7 @@ impl World {
         }
     }
 
-    /// The candidate is lost; or a candidate of before says something, or is lost, which changes nothing.
+    /// The candidate is lost; or a former candidate says something or is lost, which changes nothing.
     fn lose_candidate(&mut self, input: &mut Input<'_>) {
         match (input.byte() % 3, self.candidate, self.gone) {
             (0, Some(ticket), _) => {
@@ -266,7 +266,7 @@ impl World {
         let namespace =
             Namespace::new(if input.byte().is_multiple_of(4) { "/b" } else { "/a" }.into()).expect("a namespace");
         let number = self.number();
-        // In any order, and again while it is awaited.
+        // Ids come in any order, and again while they are awaited.
         let id = AckId::new(u64::from(input.byte() % 8)).expect("small");
         let timeout = Duration::from_millis(1 << (input.byte() % 14));
         let is_duplicate = self.waiters.values().any(|other| other.namespace == namespace && other.id == id);
@@ -292,7 +292,7 @@ impl World {
                 let Some((&number, Waiter { namespace, id, .. })) = self.waiters.iter().next() else { return };
                 let (of, id) = (namespace.clone(), *id);
                 let back = self.link.act(now, |layer, lower| layer.cancel(&of, id, lower));
-                // It may have been settled already, and its event is still to be read.
+                // The outcome may be there already, and only not read yet.
                 if back == Some(number) {
                     self.waiters.remove(&number);
                 }
@@ -315,7 +315,7 @@ impl World {
         self.now = until;
     }
 
-    /// Takes everything that the link gives, and checks what must hold then.
+    /// Takes everything that the link has to give, and checks what must hold then.
     fn settle(&mut self) {
         while let Some(event) = self.link.next_event() {
             self.event(event);

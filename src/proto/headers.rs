@@ -1,4 +1,4 @@
-//! Values of HTTP headers: lists, and how they are text (RFC 9110, sections 5.5 and 5.6.1).
+//! Values of HTTP headers, as lists and as text (RFC 9110, sections 5.5 and 5.6.1).
 
 use std::borrow::Cow;
 

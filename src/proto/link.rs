@@ -1,8 +1,7 @@
 //! A session and the layer above it, driven and drained together.
 //!
-//! Whatever comes from outside enters here: requests, frames, the time. Then the owner drains
-//! [`ServerLink::next_event`], [`ServerLink::next_output`] and [`ServerLink::next_frame`], and sleeps until
-//! [`ServerLink::deadline`].
+//! What comes from outside enters here: requests, frames, the time. Then the owner drains [`ServerLink::next_event`],
+//! [`ServerLink::next_output`] and [`ServerLink::next_frame`], and sleeps until [`ServerLink::deadline`].
 
 use bytestring::ByteString;
 
@@ -13,46 +12,48 @@ use super::engine_io::{
 };
 use super::time::{Instant, earliest};
 
-/// What stands on an Engine.IO session: Socket.IO ([`super::socket_io::Connection`]), or a protocol of one's own.
+/// A protocol above Engine.IO: Socket.IO ([`super::socket_io::Connection`]), or another.
 pub trait Layer {
-    /// What it tells the application.
+    /// What the layer tells the application.
     type Event;
 
-    /// A message has come.
+    /// Handles a message of the peer.
     fn message(&mut self, message: Message, lower: &mut Lower<'_>);
 
-    /// Text has come in the polling body of a revision 3 client: returns what was meant by it. See [`PollingText`].
+    /// Handles the text of a message that came in a polling body of revision 3, where clients of socket.io 1 encode
+    /// text twice, and returns what the client meant. See [`PollingText`].
     fn polled_text(&mut self, text: ByteString) -> ByteString {
         text
     }
 
-    /// How its text is written in polling answers.
+    /// Returns how the text of polling answers is written.
     fn polling_text(&self) -> PollingText {
         PollingText::default()
     }
 
-    /// A message over the limit has come and was dropped; this much of its text was kept (of binary ones nothing).
+    /// Handles a message over the limit, whose content was dropped. `start` is the start of its text, `None` for a
+    /// binary message.
     fn oversized(&mut self, start: Option<&str>, lower: &mut Lower<'_>);
 
-    /// When [`Self::handle_timeout`] must be called at the latest.
+    /// Returns when [`Self::handle_timeout`] must be called at the latest; `None` is never.
     fn deadline(&self) -> Option<Instant>;
 
     /// Does what is due.
     fn handle_timeout(&mut self, lower: &mut Lower<'_>);
 
-    /// What was received of messages that are not whole yet, in bytes.
+    /// Returns the size of the messages that were received in part, in bytes.
     fn buffered_bytes(&self) -> usize {
         0
     }
 
-    /// The session has ended: said once, and nothing comes after it.
+    /// Handles the end of the session. Called once; no message comes after it.
     fn closed(&mut self, reason: CloseReason);
 
-    /// The next event for the application, until `None`.
+    /// Returns the next event for the application, or `None` when all were returned.
     fn next_event(&mut self) -> Option<Self::Event>;
 }
 
-/// The server's side of one session. `P` is what a poll is answered with, see [`Session`].
+/// The server's side of one session, and the layer on it. `P` is what a poll is answered with, see [`Session`].
 #[derive(Debug)]
 pub struct ServerLink<L, P> {
     session: Session<P>,
@@ -66,18 +67,18 @@ impl<L: Layer, P> ServerLink<L, P> {
         Self { session, layer, closed: false }
     }
 
-    /// The session.
+    /// Returns the session.
     pub fn session(&self) -> &Session<P> {
         &self.session
     }
 
-    /// What waits to be sent, and what was received of messages that are not whole, in bytes.
+    /// Returns the size of what waits to be sent, and of the messages that were received in part, in bytes.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
         self.session.buffered_bytes() + self.layer.buffered_bytes()
     }
 
-    /// The poll that waits, see [`Session::parked`].
+    /// Returns the poll that waits, see [`Session::parked`].
     pub fn parked(&mut self) -> Option<&mut P> {
         self.session.parked()
     }
@@ -89,19 +90,19 @@ impl<L: Layer, P> ServerLink<L, P> {
         result
     }
 
-    /// A poll has come.
+    /// Handles a poll. It is answered by an [`Output::Poll`].
     pub fn poll(&mut self, to: P, revision: Option<Revision>, now: Instant) {
         self.session.poll(to, revision, now);
         self.settle();
     }
 
-    /// The client of the parked poll is gone.
+    /// Handles the loss of the client whose poll waits.
     pub fn poll_lost(&mut self, now: Instant) {
         self.session.poll_lost(now);
         self.settle();
     }
 
-    /// A POST has come; its body is about to be read.
+    /// Handles a POST whose body is about to be read.
     ///
     /// # Errors
     /// See [`Session::begin_post`].
@@ -111,10 +112,10 @@ impl<L: Layer, P> ServerLink<L, P> {
         result
     }
 
-    /// The body of the POST that was begun, or what its lack is for the session.
+    /// Handles the body of the POST that was begun, or the reason to close the session because there is none.
     ///
     /// # Errors
-    /// When the session is gone meanwhile, or the body is not a payload, which closes the session.
+    /// When the session has ended meanwhile, or the body is not a payload, which closes the session.
     pub fn end_post(&mut self, body: Result<Body, CloseReason>, now: Instant) -> Result<(), PostError> {
         self.session.end_post();
         let body = match body {
@@ -146,7 +147,7 @@ impl<L: Layer, P> ServerLink<L, P> {
         Ok(())
     }
 
-    /// A WebSocket asks to take over.
+    /// Handles a WebSocket that asks to take over.
     ///
     /// # Errors
     /// See [`Session::reserve_upgrade`].
@@ -161,18 +162,18 @@ impl<L: Layer, P> ServerLink<L, P> {
         result
     }
 
-    /// A candidate WebSocket said something.
+    /// Handles a frame of a candidate WebSocket.
     pub fn candidate_frame(&mut self, ticket: UpgradeTicket, frame: Frame, now: Instant) {
         self.session.candidate_frame(ticket, frame, now);
         self.settle();
     }
 
-    /// A candidate WebSocket is gone.
+    /// Handles the loss of a candidate WebSocket.
     pub fn candidate_lost(&mut self, ticket: UpgradeTicket) {
         self.session.candidate_lost(ticket);
     }
 
-    /// A frame has come on the WebSocket.
+    /// Handles a frame of the WebSocket.
     pub fn websocket_frame(&mut self, frame: Frame, now: Instant) {
         match ClientPacket::decode(frame, self.session.revision()) {
             Ok(packet) => self.packet(packet, now),
@@ -181,7 +182,8 @@ impl<L: Layer, P> ServerLink<L, P> {
         self.settle();
     }
 
-    /// A WebSocket message over the limit has come and was dropped; `start` is the beginning of its text.
+    /// Handles a WebSocket message over the limit, which was dropped. `start` is the start of its text, `None` for a
+    /// binary message.
     pub fn websocket_oversized(&mut self, start: Option<&str>, now: Instant) {
         // Binary comes in base64 where the client wants no binary frames.
         let message = match start.filter(|start| !start.starts_with('b')) {
@@ -196,7 +198,7 @@ impl<L: Layer, P> ServerLink<L, P> {
         self.settle();
     }
 
-    /// The WebSocket is gone.
+    /// Handles the loss of the WebSocket.
     pub fn websocket_lost(&mut self, reason: CloseReason, now: Instant) {
         self.session.websocket_lost(reason, now);
         self.settle();
@@ -208,7 +210,7 @@ impl<L: Layer, P> ServerLink<L, P> {
         self.settle();
     }
 
-    /// When [`Self::handle_timeout`] must be called at the latest.
+    /// Returns when [`Self::handle_timeout`] must be called at the latest; `None` is never.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         if self.closed {
@@ -226,12 +228,12 @@ impl<L: Layer, P> ServerLink<L, P> {
         }
     }
 
-    /// The next event for the application, until `None`.
+    /// Returns the next event for the application, or `None` when all were returned.
     pub fn next_event(&mut self) -> Option<L::Event> {
         self.layer.next_event()
     }
 
-    /// The next thing to do for the transport, until `None`.
+    /// Returns what is next to do for the transport, or `None` when all is done.
     pub fn next_output(&mut self) -> Option<Output<P>> {
         let mut output = self.session.next_output()?;
         if let Output::Poll { answer: PollAnswer::Packets(batch), .. } = &mut output {
@@ -240,7 +242,7 @@ impl<L: Layer, P> ServerLink<L, P> {
         Some(output)
     }
 
-    /// The next frame for the WebSocket.
+    /// Returns the next frame for the WebSocket, see [`Session::next_frame`].
     pub fn next_frame(&mut self) -> Option<Frame> {
         self.session.next_frame()
     }
@@ -255,7 +257,7 @@ impl<L: Layer, P> ServerLink<L, P> {
         self.session.lend(now, |lower| act(&mut self.layer, lower))
     }
 
-    /// Whatever ended the session, the layer hears of it, once.
+    /// Tells the layer once that the session has ended, whatever the reason.
     fn settle(&mut self) {
         if !self.closed
             && let Some(reason) = self.session.close_reason()

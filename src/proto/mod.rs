@@ -1,9 +1,9 @@
 //! Everything that can be known without a socket, a task, a lock, a clock or randomness.
 //!
 //! **The contract.** What stands below this module is plain values and `&mut self` state machines. They take bytes and
-//! `now`, and give bytes, events and the next deadline. Nothing here reads the time, draws a random number, waits, locks
-//! or does I/O; the test `purity` fails when a file so much as names something that could. So a heartbeat can be tested
-//! over a simulated day, sequences of operations can be fuzzed, and server, client and the tests' peers share one machine.
+//! the time, and return bytes, events and the next deadline. Nothing here reads a clock, draws a random number, waits,
+//! locks or does I/O; the test `purity` fails when a file names something that could. So a heartbeat is tested over a
+//! simulated day, sequences of operations are fuzzed, and server, client and the tests' peers can share one machine.
 //!
 //! In reading order:
 //!

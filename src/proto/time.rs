@@ -1,9 +1,9 @@
-//! Time as a plain value: the shell says what time it is, and `proto` only compares and adds.
+//! Time as a plain value: the caller says what time it is, and `proto` only compares and adds.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A moment, as the time since an origin that its maker chose (the server's start, or zero in a test).
+/// A moment, as the time since an origin that the caller chooses: the server's start, or zero in a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(Duration);
 
@@ -11,13 +11,13 @@ impl Instant {
     /// The origin itself.
     pub const ORIGIN: Self = Self(Duration::ZERO);
 
-    /// The moment that lies `elapsed` after the origin.
+    /// Returns the moment `elapsed` after the origin.
     #[must_use]
     pub const fn after_origin(elapsed: Duration) -> Self {
         Self(elapsed)
     }
 
-    /// The time between the origin and this moment.
+    /// Returns the time from the origin to this moment.
     #[must_use]
     pub const fn since_origin(self) -> Duration {
         self.0
@@ -35,13 +35,13 @@ impl Add<Duration> for Instant {
 impl Sub for Instant {
     type Output = Duration;
 
-    /// The time from `earlier` to `self`; zero when `earlier` is the later one.
+    /// Returns the time from `earlier` to `self`; zero if `earlier` is the later one.
     fn sub(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// The earlier of two deadlines, where `None` means never.
+/// Returns the earlier of two deadlines, where `None` is never.
 #[must_use]
 pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {

@@ -8,12 +8,14 @@ use base64::engine::general_purpose::STANDARD;
 /// The length of a token in bytes: base64 of the 36 characters of a UUID, which needs no padding.
 pub const TOKEN_LENGTH: usize = 48;
 
-/// The longest name that there is room for, in bytes: as long as one part of a host name may be (RFC 1035, section 2.3.4).
+/// The longest text that a token has room for, in bytes: the length of a label in a host name (RFC 1035, section
+/// 2.3.4). Only UUIDs are taken today.
 const MAX_LENGTH: usize = 63;
 
 /// A token: base64 of the text of a UUID v4, 48 letters and digits (PROTOCOL.md, "HTTP routes").
 ///
-/// It is the public URL and, without a key, the end's only credential: `Debug` shows its first characters alone.
+/// A token is the public URL and, without a key, the end's only credential: `Debug` shows its first eight characters
+/// alone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(
     /// The text, ASCII, and zeros behind it: tokens compare as their texts do.
@@ -21,7 +23,7 @@ pub struct Token(
 );
 
 impl Token {
-    /// The token of a UUID. The caller brings the randomness.
+    /// Returns the token of a UUID. The caller brings the randomness.
     #[must_use]
     pub fn from_uuid(uuid: uuid::Uuid) -> Self {
         let mut hyphenated = [0; uuid::fmt::Hyphenated::LENGTH];
@@ -32,7 +34,8 @@ impl Token {
         Self::of(&text)
     }
 
-    /// Reads a token; `None` when the text cannot be one, which is the same to the peer as a token that does not exist.
+    /// Reads a token. `None` is a text that no token can have; peers are told the same as of a token that does not
+    /// exist.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_one = text.len() == TOKEN_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -45,21 +48,21 @@ impl Token {
         Self::parse(namespace.strip_prefix('/')?)
     }
 
-    /// The token of an ASCII text of at most 63 bytes, none of them zero.
+    /// Returns the token of an ASCII text of at most 63 bytes, none of them zero.
     fn of(ascii: &[u8]) -> Self {
         let mut text = [0; MAX_LENGTH];
         text[..ascii.len()].copy_from_slice(ascii);
         Self(text)
     }
 
-    /// The token as text.
+    /// Returns the token as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         let length = self.0.iter().position(|&byte| byte == 0).unwrap_or(MAX_LENGTH);
         std::str::from_utf8(&self.0[..length]).expect("both constructors admit ASCII only")
     }
 
-    /// The namespace of its end: `/TOKEN`.
+    /// Returns the namespace of the token's end: `/TOKEN`.
     #[must_use]
     pub fn namespace(&self) -> String {
         format!("/{}", self.as_str())

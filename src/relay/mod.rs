@@ -41,7 +41,7 @@ use self::throttle::Throttle;
 use self::tokens::Tokens;
 use self::tunnels::{TunnelHost, Tunnels};
 use crate::config::ServeConfig;
-use crate::engine::{self, Engine, SocketIo};
+use crate::engine::{self, CLOSE_TIMEOUT, Engine, SocketIo};
 use crate::net::arrival::Arrival;
 use crate::net::{listener, reply};
 use crate::proto::{engine_io, socket_io};
@@ -94,6 +94,10 @@ pub async fn run(
     relay.drain().await;
     drop(stop);
     serving.await.map_err(io::Error::other)?;
+    // The process may end as soon as this returns, so the ends must have heard of it before.
+    if tokio::time::timeout(CLOSE_TIMEOUT, relay.router.engine.closed()).await.is_err() {
+        tracing::warn!(sessions = relay.router.engine.session_count(), "some ends do not read what they were sent");
+    }
     result
 }
 

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -10,14 +11,14 @@ use http::HeaderMap;
 use socket2me::proto::engine_io::{self, Frame, Revision, Session, Sid, Transport};
 use socket2me::proto::exchange::{Body, EndOptions, Response, Visit};
 use socket2me::proto::link::ServerLink;
-use socket2me::proto::socket_io::connection::{self, Answer, Connection};
+use socket2me::proto::socket_io::connection::{self, Answer, Awaited, Connection};
 use socket2me::proto::socket_io::packet::{Args, Encoded};
 use socket2me::proto::socket_io::{AckId, Event, Namespace};
 use socket2me::proto::time::Instant;
 use socket2me::proto::websocket::{Item, Opcode, Reader, write_head};
 
 use crate::inputs::{KIB, LINES, MIB, client_frame, document, headers, quoted, text};
-use crate::wire::{ack, read_message};
+use crate::wire::{ack, read_message, reader};
 use crate::{Run, Step};
 
 const POSTED: usize = 10 * KIB;
@@ -87,8 +88,10 @@ impl Visitor {
             forwarded_proto: "http",
             forwarded_host: Some("relay.example"),
             id: "0123456789abcdef-1f",
+            body: &self.body,
+            body_length: self.body_length,
         };
-        visit.encode(namespace, id(), &self.body, self.body_length, EndOptions::default(), draft)
+        visit.encode(namespace, id(), EndOptions::default(), draft)
     }
 }
 
@@ -128,10 +131,10 @@ impl Tunnel {
         let mut link = ServerLink::new(session, connection);
         link.websocket_frame(Frame::Text(format!("40{},", namespace.as_str()).into()), now);
         assert!(matches!(link.next_event(), Some(Event::Connect { .. })));
-        assert!(link.act(|connection, session| connection.accept(&namespace, "sid", session, now)));
+        assert!(link.act(now, |connection, lower| connection.accept(&namespace, "sid", lower)));
         let mut tunnel = Self {
             link,
-            reader: Reader::new(16 * MIB, 32 * MIB),
+            reader: reader(),
             namespace,
             sent: Vec::with_capacity(32 * KIB),
             draft: String::with_capacity(64 * KIB),
@@ -156,7 +159,8 @@ impl Tunnel {
         let now = Instant::ORIGIN;
         let event = visitor.event(&self.namespace, &mut self.draft);
         let namespace = &self.namespace;
-        self.link.act(|connection, session| connection.emit(namespace, event, Some((id(), ())), session, now));
+        let awaited = Some(Awaited { waiter: (), timeout: Duration::from_secs(5) });
+        self.link.act(now, |connection, lower| connection.emit(namespace, event, awaited, lower));
         self.send();
         let Item::Text(text) = read_message(&mut self.reader, answer) else { panic!("no text") };
         self.link.websocket_frame(Frame::Text(text), now);

@@ -6,9 +6,9 @@ use bytes::BufMut as _;
 use bytestring::ByteString;
 use socket2me::defaults::MAX_PACKETS;
 use socket2me::proto::engine_io::payload::{Batch, Body, Packets};
-use socket2me::proto::engine_io::{BinaryAs, Frame, Revision};
+use socket2me::proto::engine_io::{BinaryAs, Frame, PollingText, Revision};
 use socket2me::proto::socket_io::parser;
-use socket2me::proto::websocket::{Item, Opcode, Reader, write_head};
+use socket2me::proto::websocket::{Item, Opcode, ReadLimits, Reader, write_head};
 
 use crate::inputs::{KIB, LINES, MIB, client_frame, document, quoted, text};
 use crate::{Run, Step};
@@ -36,6 +36,11 @@ pub fn ack(body: &str) -> String {
     format!("3/k7Xq2mPz,7[200,{body},{{\"content-type\":\"text/plain; charset=utf-8\"}}]")
 }
 
+/// A reader for the largest messages here.
+pub fn reader() -> Reader {
+    Reader::new(ReadLimits { message: 16 * MIB, oversized: 32 * MIB })
+}
+
 /// Reads the one message in these bytes, which come as from a socket.
 pub fn read_message(reader: &mut Reader, bytes: &[u8]) -> Item {
     let (mut input, mut unread) = bytes.split_at(bytes.len().min(READ));
@@ -44,20 +49,20 @@ pub fn read_message(reader: &mut Reader, bytes: &[u8]) -> Item {
             return item;
         }
         reader.reserve(31);
-        let Some(mut room) = reader.room() else {
+        let Some(mut direct) = reader.direct() else {
             (input, unread) = unread.split_at(unread.len().min(READ));
             continue;
         };
-        let (part, rest) = unread.split_at(unread.len().min(READ).min(room.remaining_mut()));
-        room.put_slice(part);
-        reader.took(part.len());
+        let mut space = direct.space();
+        let (part, rest) = unread.split_at(unread.len().min(READ).min(space.remaining_mut()));
+        space.put_slice(part);
         unread = rest;
     }
 }
 
 fn read(size: usize) -> Run {
     let frame = client_frame(&text(LINES, size));
-    let mut reader = Reader::new(16 * MIB, 32 * MIB);
+    let mut reader = reader();
     Box::new(move || drop(black_box(read_message(&mut reader, black_box(&frame)))))
 }
 
@@ -78,13 +83,15 @@ fn packets() -> Vec<Frame> {
 }
 
 fn encode() -> Run {
-    let batch = Batch { frames: packets(), revision: Revision::V4, binary: BinaryAs::Frames, long_as_bytes: false };
-    Box::new(move || drop(black_box(black_box(&batch).encode(None))))
+    let batch =
+        Batch { frames: packets(), revision: Revision::V4, binary: BinaryAs::Frames, text: PollingText::default() };
+    Box::new(move || drop(black_box(black_box(&batch).encode())))
 }
 
 fn decode() -> Run {
-    let batch = Batch { frames: packets(), revision: Revision::V4, binary: BinaryAs::Frames, long_as_bytes: false };
-    let Body::Text(body) = batch.encode(None) else { panic!("revision 4 is text") };
+    let batch =
+        Batch { frames: packets(), revision: Revision::V4, binary: BinaryAs::Frames, text: PollingText::default() };
+    let Body::Text(body) = batch.encode() else { panic!("revision 4 is text") };
     Box::new(move || {
         for packet in Packets::new(Body::Text(black_box(&body).clone()), Revision::V4, MAX_PACKETS) {
             drop(black_box(packet.expect("a packet")));

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::frame::DecodeError;
 
-/// As lenient as the reference about the end of base64, where clients differ: padding may be absent, and the bits after
+/// Base64 as lenient as the reference about its end, where clients differ: padding may be absent, and the bits after
 /// the last byte are not looked at.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -17,7 +17,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The characters that so many bytes become.
+/// Returns how many characters these many bytes become.
 pub(super) fn length(bytes: usize) -> usize {
     bytes.div_ceil(3) * 4
 }
@@ -27,7 +27,7 @@ pub(super) fn write(data: &[u8], out: &mut String) {
     STANDARD.encode_string(data, out);
 }
 
-/// The bytes of a text.
+/// Decodes a text.
 pub(super) fn decode(text: &[u8]) -> Result<Bytes, DecodeError> {
     // A single last character makes no byte; the reference drops it.
     let text = if text.len() % 4 == 1 { &text[..text.len() - 1] } else { text };

@@ -5,26 +5,26 @@ use std::fmt;
 /// Why a session ended: the reference's words, which applications know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The transport failed, or was used wrongly.
+    /// The transport failed, or the client used it against the rules.
     TransportError,
-    /// The client closed it.
+    /// The client closed the session, or its connection.
     TransportClose,
-    /// No answer to the heartbeat in time.
+    /// The client did not answer the heartbeat in time.
     PingTimeout,
-    /// Bytes that are not a packet.
+    /// The client sent bytes that are not a packet.
     ParseError,
-    /// The server ended it because the client broke the rules of the layer above.
+    /// The server closed the session because the client broke the rules of the layer above.
     ForcedClose,
-    /// The server ended it in order.
+    /// The server closed the session in order.
     ForcedServerClose,
     /// The server process is stopping.
     ServerShuttingDown,
-    /// More is waiting for this client than the limit.
+    /// More was waiting for this client than the limit.
     Overflow,
 }
 
 impl CloseReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 8] = [
         Self::TransportError,
         Self::TransportClose,

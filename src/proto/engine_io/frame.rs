@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-/// A WebSocket message, or one packet of a polling body. In revision 3, binary ones have the packet's type in front.
+/// A WebSocket message, or one packet of a polling body. In revision 3, binary ones begin with the packet's type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// A text message.
@@ -15,7 +15,7 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// The size in bytes.
+    /// Returns the size in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -24,7 +24,7 @@ impl Frame {
         }
     }
 
-    /// Whether it carries nothing.
+    /// Whether the frame has no byte.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -36,7 +36,7 @@ impl Frame {
 pub enum DecodeError {
     /// A packet without even a type.
     Empty,
-    /// A type that no packet has.
+    /// A type that no packet has: this byte.
     UnknownType(u8),
     /// A `b` packet that is not base64.
     InvalidBase64,
@@ -44,7 +44,7 @@ pub enum DecodeError {
     InvalidUtf8,
     /// Binary where the revision has only text.
     UnexpectedBinary,
-    /// A length that is none, or that does not fit what follows it.
+    /// A length that is not a number, or that does not fit what follows it.
     Framing,
     /// More packets in one body than the limit.
     TooManyPackets,

@@ -20,8 +20,8 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// Appends the JSON of the open packet: five keys, in the reference's order; times in milliseconds, the size in bytes.
-    /// Clients of revision 3 do not know the last one, and do not mind it.
+    /// Appends the JSON of the open packet: five keys, in the reference's order; times in milliseconds, the size in
+    /// bytes. Clients of revision 3 do not know the last key, and ignore it.
     pub fn write_json(&self, out: &mut String) {
         let mut number = itoa::Buffer::new();
         out.extend([r#"{"sid":""#, self.sid.as_str(), r#"","upgrades":["#]);

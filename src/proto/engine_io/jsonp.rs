@@ -1,31 +1,32 @@
-//! JSONP: long-polling for browsers that know no other way across origins (PROTOCOL.md, "JSONP").
+//! JSONP: long-polling for browsers that have no other way across origins (PROTOCOL.md, "JSONP").
 //!
-//! A poll is a script that calls a function with the payload; a POST is a form with the payload in its field `d`.
+//! A poll is answered by a script that calls a function with the payload. A POST is a form whose field `d` is the
+//! payload.
 
 use bytestring::ByteString;
 
 use crate::proto::json;
 
-/// What `j=` says: which of the page's functions takes the payload.
+/// The number that `j=` says: which of the page's functions takes the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Jsonp(u32);
 
 impl Jsonp {
-    /// Reads the number; what is no digit is not looked at, as in the reference, since the rest becomes a script.
+    /// Reads the number. Only its digits are looked at, as in the reference, since it becomes part of a script.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let digits: String = text.chars().filter(char::is_ascii_digit).collect();
         digits.parse().ok().map(Self)
     }
 
-    /// The script that hands a payload to the page.
+    /// Returns the script that hands a payload to the page.
     #[must_use]
     pub fn script(self, payload: &str) -> String {
         let mut script = format!("___eio[{}](", self.0);
         let start = script.len();
         json::write_string(payload, &mut script);
         script.push_str(");");
-        // Old scripts take these two for the end of a line. No JSON but a string has them.
+        // Old engines take these two characters for line ends. In JSON only strings can have them.
         if script[start..].contains(['\u{2028}', '\u{2029}']) {
             return script.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
         }
@@ -33,7 +34,8 @@ impl Jsonp {
     }
 }
 
-/// The payload in a form. Browsers change the ends of lines in it, so the client wrote them as `\n`, and its own `\n` as `\\n`.
+/// Returns the payload in a form. Browsers change line ends in forms, so the client writes each as `\n`, and its own
+/// `\n` as `\\n`.
 #[must_use]
 pub fn payload_of_form(form: &[u8]) -> Option<ByteString> {
     let (_, payload) = form_urlencoded::parse(form).find(|(name, _)| name == "d")?;
@@ -70,7 +72,7 @@ mod tests {
         assert_eq!(script, "___eio[3](\"4:4\\\"\\\\\\u2028€\");");
     }
 
-    /// The rows are what the client's own escaping makes of the payloads on the right.
+    /// The forms are what the client's own escaping makes of the payloads beside them.
     #[test]
     fn reads_a_form() {
         for (form, expected) in [

@@ -9,7 +9,8 @@ use crate::proto::time::Instant;
 
 /// A session as the layer above it sees it during one call: what the layer may do, and the time.
 ///
-/// It names neither the side of the session nor what its polls are answered with, so that one layer stands on any session.
+/// `Lower` names neither the side of the session nor what its polls are answered with, so that one layer stands on any
+/// session.
 #[derive(Debug)]
 pub struct Lower<'s> {
     /// The time of this call.
@@ -21,7 +22,7 @@ pub struct Lower<'s> {
 }
 
 impl<'s> Lower<'s> {
-    /// A view of a session that is open, or was closed for the reason `closing`.
+    /// Makes the view of a session that is open, or was closed for the reason `closing`.
     pub(super) fn new(
         revision: Revision,
         settings: &'s Settings,
@@ -32,7 +33,7 @@ impl<'s> Lower<'s> {
         Self { now, revision, settings, outbox, closing }
     }
 
-    /// The revision that the session speaks.
+    /// Returns the revision that the session speaks.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.revision
@@ -44,7 +45,8 @@ impl<'s> Lower<'s> {
         self.outbox.has_room(bytes, self.settings)
     }
 
-    /// Queues a message. Over the session's limits, the peer does not read: the session is closed instead.
+    /// Queues a message. If it is over the session's limits, because the peer does not read, the session is closed
+    /// instead.
     pub fn send(&mut self, message: Outgoing) {
         if self.closing.is_some() {
             return;
@@ -57,13 +59,13 @@ impl<'s> Lower<'s> {
         }
     }
 
-    /// Ends the session, as soon as the call returns. Messages sent after this are dropped; of several reasons the first
-    /// counts.
+    /// Closes the session as soon as the call returns. Messages sent after this are dropped. Of several reasons, the
+    /// first counts.
     pub fn close(&mut self, reason: CloseReason) {
         self.closing.get_or_insert(reason);
     }
 
-    /// Why the session is to end, if it is.
+    /// Returns why the session is closed, or is to be.
     pub(super) fn closing(&self) -> Option<CloseReason> {
         self.closing
     }

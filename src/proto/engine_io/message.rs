@@ -6,10 +6,10 @@ use bytestring::ByteString;
 use super::frame::Frame;
 use super::revision::Revision;
 
-/// A message of fewer bytes than this keeps no spare memory.
+/// The size in bytes below which a message keeps no spare memory.
 const SMALL: usize = 4 << 10;
 
-/// The type of a message, as the byte that stands in front of binary data in revision 3.
+/// The type of a message as a byte, which stands in front of binary data in revision 3.
 pub(super) const BINARY_MESSAGE: u8 = 4;
 
 /// A message of the application.
@@ -22,7 +22,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// The size of the data in bytes.
+    /// Returns the size of the data in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -38,12 +38,12 @@ impl Message {
     }
 }
 
-/// A message ready to be sent: text already has its packet type in front, so that sending it copies nothing.
+/// A message ready to be sent. Text already has its packet's type in front, so that sending it copies nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing(Frame);
 
 impl Outgoing {
-    /// A text message.
+    /// Returns a text message.
     #[must_use]
     pub fn text(text: &str) -> Self {
         let mut writer = TextWriter::begin(Space::New(text.len()));
@@ -51,13 +51,13 @@ impl Outgoing {
         writer.finish()
     }
 
-    /// A binary message.
+    /// Returns a binary message.
     #[must_use]
     pub fn binary(data: Bytes) -> Self {
         Self(Frame::Binary(data))
     }
 
-    /// The data as the receiver will see it.
+    /// Returns the data as the receiver sees it.
     #[must_use]
     pub fn message(&self) -> Message {
         match &self.0 {
@@ -66,13 +66,13 @@ impl Outgoing {
         }
     }
 
-    /// The size in bytes on a WebSocket.
+    /// Returns the size in bytes on a WebSocket.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether it carries nothing: binary without a byte.
+    /// Whether the message has no byte, which only a binary one can be.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -135,7 +135,7 @@ impl<'s> TextWriter<'s> {
         writer
     }
 
-    /// The packet so far. The message is what is appended to it.
+    /// Returns the packet so far. The message is what is appended to it.
     pub fn text(&mut self) -> &mut String {
         match &mut self.0 {
             Buffer::New(text) => text,
@@ -143,12 +143,13 @@ impl<'s> TextWriter<'s> {
         }
     }
 
-    /// The message, ready to be sent.
+    /// Ends the message.
     #[must_use]
     pub fn finish(self) -> Outgoing {
         Outgoing(Frame::Text(match self.0 {
             Buffer::New(mut text) => {
-                // With spare capacity the shared text needs an allocation more. A large one is not worth a copy.
+                // `Bytes` allocates a header for text with spare capacity. Shrinking avoids that, but is not worth a
+                // copy of a large text.
                 if text.len() < SMALL {
                     text.shrink_to_fit();
                 }

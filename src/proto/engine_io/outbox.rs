@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::frame::Frame;
 use super::settings::Settings;
 
-/// What waits to be sent, and its size.
+/// What waits to be sent: frames in order, and their size.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     frames: VecDeque<Frame>,
@@ -21,7 +21,7 @@ impl Outbox {
         self.frames.is_empty()
     }
 
-    /// Whether this many bytes more stay within the limits.
+    /// Whether one more frame of this many bytes stays within the limits.
     pub(super) fn has_room(&self, bytes: usize, settings: &Settings) -> bool {
         self.bytes.saturating_add(bytes) <= settings.max_buffered_bytes
             && self.frames.len() < settings.max_buffered_packets

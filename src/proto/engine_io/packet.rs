@@ -8,7 +8,7 @@ use super::handshake::Handshake;
 use super::message::{BINARY_MESSAGE, Message, Outgoing};
 use super::revision::Revision;
 
-/// An open packet has about so many bytes.
+/// The usual size of an open packet, in bytes.
 const OPEN_SIZE: usize = 128;
 
 /// What a client sends.
@@ -48,14 +48,14 @@ pub enum ServerPacket {
 /// What follows the type of a ping or pong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Data {
-    /// Nothing, or what nobody has a use for.
+    /// Nothing, or data that has no meaning.
     None,
     /// `probe`: the ping and pong of an upgrade.
     Probe,
 }
 
 impl ClientPacket {
-    /// Reads the packet of one frame.
+    /// Decodes the packet of one frame.
     ///
     /// # Errors
     /// When the frame is not a packet of this revision.
@@ -98,7 +98,7 @@ impl ClientPacket {
         }
     }
 
-    /// The frame of this packet: what a client would put on a WebSocket.
+    /// Returns the frame of this packet, as a client sends it on a WebSocket.
     #[must_use]
     pub fn encode(&self, revision: Revision) -> Frame {
         match self {
@@ -113,7 +113,7 @@ impl ClientPacket {
 }
 
 impl ServerPacket {
-    /// The frame of this packet: what goes on a WebSocket as it stands, and into a polling body packed.
+    /// Returns the frame of this packet: it goes on a WebSocket as it stands, and into a polling body packed.
     #[must_use]
     pub fn encode(self, revision: Revision) -> Frame {
         match self {

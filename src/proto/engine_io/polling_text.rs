@@ -5,16 +5,17 @@ use std::borrow::Cow;
 /// Writes a text message so that it is ASCII and means the same.
 pub type ToAscii = fn(&str) -> Cow<'_, str>;
 
-/// How the text of a polling answer is written (PROTOCOL.md, "Polling bodies"). By default as it is.
+/// How the text of a polling answer is written (PROTOCOL.md, "Polling bodies"). By default it is written as it is.
 ///
-/// It matters for revision 3 only. Clients of socket.io 1 and 2 both say `EIO=3`, but over polling those of 1 encode text
-/// as UTF-8 twice, and expect it so. ASCII is the same to both, and JSON can be written in it.
+/// This matters for revision 3 only. Clients of socket.io 1 and 2 both say `EIO=3`, but over polling those of 1 encode
+/// text as UTF-8 twice, and expect the same. ASCII is the same either way, and JSON can be written in it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PollingText {
-    /// What makes messages ASCII, if the layer above knows how.
+    /// Writes messages in ASCII, if the layer above knows how.
     pub to_ascii: Option<ToAscii>,
-    /// Whether long text goes as bytes to a client that takes them. In a browser, socket.io 1 reads a text body by one call
-    /// with an argument for each byte, which engines refuse; of bytes it reads any number, and its servers sent nothing else.
+    /// Whether long text is sent as bytes to a client that takes them. In a browser, socket.io 1 reads a text body by
+    /// one call with an argument for each byte, which engines refuse. Bytes it reads at any length, and its servers
+    /// sent nothing else.
     pub long_as_bytes: bool,
 }
 

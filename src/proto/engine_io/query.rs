@@ -19,18 +19,18 @@ pub enum Method {
     Other,
 }
 
-/// A request that can be served, as far as its own words tell.
+/// A request that its method and query allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Opens a session.
     Open {
-        /// The revision it will speak.
+        /// The revision that the session will speak.
         revision: Revision,
-        /// The transport it starts on.
+        /// The transport that the session starts on.
         transport: Transport,
-        /// How binary messages are to travel on it.
+        /// How binary messages travel on that transport.
         binary: BinaryAs,
-        /// Set when the answer is to be a script.
+        /// Set when the answer is a script.
         jsonp: Option<Jsonp>,
     },
     /// Waits for packets.
@@ -46,11 +46,11 @@ pub enum Request {
 /// The session that a request names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
-    /// Its id.
+    /// The session's id.
     pub sid: Sid,
-    /// The revision that the request claims; `None` when it claims one that does not exist. Without a word it is 3.
+    /// The revision that the request names: 3 when it names none, `None` when there is no such revision.
     pub revision: Option<Revision>,
-    /// Set when a poll's answer is to be a script, and a POST's body is a form.
+    /// Set when a poll's answer is a script, and a POST's body is a form.
     pub jsonp: Option<Jsonp>,
 }
 
@@ -59,7 +59,7 @@ pub struct Target {
 pub enum Rejection {
     /// 0: the transport is missing, unknown or turned off.
     TransportUnknown,
-    /// 1: no session has this id, or not any more.
+    /// 1: no session has this id, or no longer.
     SessionUnknown,
     /// 2: a handshake that is not a GET.
     BadHandshakeMethod,
@@ -69,7 +69,7 @@ pub enum Rejection {
     Forbidden,
     /// 5: the revision is missing, unknown or turned off.
     UnsupportedRevision,
-    /// There are as many sessions as there may be, of all or of this address. Not in the reference.
+    /// The limit of sessions is reached, of all or of this address. Not in the reference.
     TooManySessions,
     /// The server is about to stop: it opens no more sessions. Not in the reference.
     Stopping,
@@ -78,7 +78,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// The HTTP status.
+    /// Returns the HTTP status.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -93,7 +93,7 @@ impl Rejection {
         }
     }
 
-    /// The code and message of the JSON body, where there is one.
+    /// Returns the code and message of the JSON body, or `None` for an empty body.
     #[must_use]
     pub const fn code_and_message(self) -> Option<(u8, &'static str)> {
         match self {
@@ -114,8 +114,9 @@ impl Request {
     /// Reads a request; `upgrade` says whether it asks for a WebSocket.
     ///
     /// # Errors
-    /// In the order of the reference: transport (0), JSONP without a number (3), session id (1); without an id the method
-    /// (2), a WebSocket without upgrade (3), and last the revision (5).
+    /// With the first of these, in the order of the reference: an unknown transport (0), JSONP without a number (3), a
+    /// malformed session id (1); without an id a method other than GET (2), a WebSocket without an upgrade or an
+    /// upgrade without one (3), an unknown revision (5).
     pub fn parse(method: Method, query: &str, upgrade: bool) -> Result<Self, Rejection> {
         let parameters = Parameters::parse(query);
         let transport = match parameters.transport.as_deref() {
@@ -133,7 +134,7 @@ impl Request {
             Some(_) | None => BinaryAs::Frames,
         };
         let revision = parameters.revision.as_deref();
-        // An empty `sid` is none, as in the reference; a malformed one is a session that nobody has.
+        // An empty `sid` counts as absent, as in the reference; a malformed one is an id that no session has.
         if let Some(sid) = parameters.sid.filter(|sid| !sid.is_empty()) {
             let sid = Sid::parse(&sid).ok_or(Rejection::SessionUnknown)?;
             let target = Target { sid, revision: Revision::parse(revision.unwrap_or("3")), jsonp };
@@ -150,7 +151,7 @@ impl Request {
         Ok(Self::Open { revision, transport, binary, jsonp })
     }
 
-    /// The request to a session, by its transport, method, and whether it asks for a WebSocket.
+    /// Returns the request to a session, by its transport, its method, and whether it asks for a WebSocket.
     fn of_session(target: Target, kind: (Transport, Method, bool), binary: BinaryAs) -> Self {
         match kind {
             (Transport::WebSocket, Method::Get, true) => Self::Upgrade(target, binary),
@@ -164,7 +165,8 @@ impl Request {
     }
 }
 
-/// The parameters that Engine.IO knows. Of a repeated one the last counts, as in Node; unknown ones are the application's.
+/// The parameters that Engine.IO knows. The last of a repeated one counts, as in Node. Unknown ones are the
+/// application's.
 #[derive(Default)]
 struct Parameters<'q> {
     transport: Option<Cow<'q, str>>,
@@ -192,7 +194,7 @@ impl<'q> Parameters<'q> {
     }
 }
 
-/// The names and values of a query. Most have nothing to decode.
+/// Splits a query into names and values. Most have nothing to decode.
 fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     query.split('&').filter(|pair| !pair.is_empty()).filter_map(|pair| {
         if pair.contains(['%', '+']) {

@@ -5,24 +5,26 @@ use std::time::Duration;
 use super::revision::Revision;
 use crate::defaults;
 
-/// The times and sizes of a session. The defaults are the reference's, except the sizes.
+/// The times and sizes of a session. The default times are the reference's.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The revisions that clients may speak.
     pub revisions: Vec<Revision>,
-    /// From one heartbeat to the next.
+    /// The time from one heartbeat to the next.
     pub ping_interval: Duration,
-    /// How long a heartbeat may stay without an answer.
+    /// How long the answer to a heartbeat may take. After that the session is closed.
     pub ping_timeout: Duration,
-    /// How long an upgrade may take, from the WebSocket's opening to the `5`.
+    /// How long an upgrade may take, from the request for the WebSocket to the `5`. After that the candidate is closed.
     pub upgrade_timeout: Duration,
-    /// The largest message or polling body a client may send, in bytes; announced in the handshake.
+    /// The largest message or polling body that a client may send, in bytes; announced in the handshake. The transport
+    /// enforces it.
     pub max_payload: usize,
-    /// Packets in one polling body of a client.
+    /// The packets that one polling body of a client may have. More close the session.
     pub max_packets: usize,
-    /// Bytes waiting to be sent on one session. A peer that does not read cannot make the server hold more.
+    /// The bytes that may wait to be sent on one session. More close it, so that a peer that does not read cannot make
+    /// the server hold more.
     pub max_buffered_bytes: usize,
-    /// Packets waiting to be sent on one session, for the same reason: small ones have a cost of their own.
+    /// The packets that may wait to be sent on one session, for the same reason: small ones have a cost of their own.
     pub max_buffered_packets: usize,
 }
 

@@ -12,8 +12,8 @@ pub enum Transport {
 /// How binary messages travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BinaryAs {
-    /// As binary frames on a WebSocket; in a polling body of revision 3 as bytes, of revision 4 always as text.
+    /// As binary frames on a WebSocket; in polling bodies of revision 3 as bytes, of revision 4 as text.
     Frames,
-    /// As text, in base64, for a client that said `b64=1`, and in JSONP.
+    /// As text, in base64: for a client that said `b64=1`, and in JSONP.
     Base64,
 }

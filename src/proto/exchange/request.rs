@@ -15,10 +15,10 @@ use crate::proto::json::{write_continuation, write_string};
 use crate::proto::socket_io::packet::Encoded;
 use crate::proto::socket_io::{AckId, Namespace};
 
-/// The size of the members beside headers, query and body, in bytes: about that much.
+/// The usual size of the members other than headers, query and body, in bytes.
 const FIXED_SIZE: usize = 256;
 
-/// A body of up to this many bytes costs less to copy once more than its size in JSON is to guess.
+/// The size of a body, in bytes, up to which writing the event twice costs less than guessing its size in JSON.
 const SMALL_BODY: usize = 2 << 10;
 
 /// A visitor's request.
@@ -34,9 +34,9 @@ pub struct Visit<'a> {
     pub http_version: &'a str,
     /// The headers as they came.
     pub headers: &'a HeaderMap,
-    /// The visitor's address, as far as proxies are believed.
+    /// The visitor's address, as far as proxies are trusted.
     pub remote_address: IpAddr,
-    /// What `X-Forwarded-For` said, which the end gets with `peer` behind it.
+    /// What `X-Forwarded-For` said. The end gets it with `peer` behind it.
     pub forwarded_before: &'a str,
     /// The address that the request came from.
     pub peer: IpAddr,
@@ -53,7 +53,7 @@ pub struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    /// The event, ready to be sent. A small one is written in `scratch` first, whose content is lost.
+    /// Encodes the event. A small one is written in `scratch` first, whose content is lost.
     #[must_use]
     pub fn encode(&self, namespace: &Namespace, id: AckId, options: EndOptions, scratch: &mut String) -> Encoded {
         let attachments = match self.body {
@@ -65,7 +65,7 @@ impl Visit<'_> {
         event.finish()
     }
 
-    /// Where the event is written: with a long body in memory of its own, with room for some escapes.
+    /// Returns where the event is written: with a long body in memory of its own, which has room for some escapes.
     fn space<'s>(&self, scratch: &'s mut String) -> Space<'s> {
         match self.body {
             Body::Json(text) | Body::Text(text) if text.len() > SMALL_BODY => {
@@ -85,7 +85,7 @@ impl Visit<'_> {
         out.push_str(r#","method":"#);
         write_string(self.method, out);
         out.push_str(r#","url":"#);
-        // Always there, and always from the root.
+        // The path is always there, and always from the root.
         write_string(if self.path.is_empty() { "/" } else { self.path }, out);
         out.push_str(r#","query":"#);
         query::write_json(self.query.unwrap_or_default().as_bytes(), out);
@@ -159,7 +159,7 @@ impl Visit<'_> {
         out.pop();
     }
 
-    /// The value of `X-Forwarded-For`: what it was, and the peer behind it.
+    /// Writes the value of `X-Forwarded-For`: what it was, and the peer behind it.
     fn write_way(&self, out: &mut String) {
         if self.forwarded_before.is_empty() {
             return write_address("\"", self.peer, out);
@@ -169,7 +169,7 @@ impl Visit<'_> {
         write_address(", ", self.peer, out);
     }
 
-    /// About what the headers, the path and the query take.
+    /// Returns about how many bytes the headers, the path and the query take.
     fn head_size(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 8).sum();
         headers + self.path.len() + 3 * self.query.map_or(0, str::len)
@@ -203,7 +203,7 @@ fn write_address(start: &str, address: IpAddr, out: &mut String) {
     let _ = write!(out, "{start}{address}\"");
 }
 
-/// Headers that end here because the relay has its own, or has already done what they ask.
+/// Whether a header is left out because the relay has its own, or has already done what it asks.
 fn is_replaced(name: &HeaderName) -> bool {
     matches!(name.as_str(), "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "content-length" | "expect")
 }

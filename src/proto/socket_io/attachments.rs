@@ -11,16 +11,14 @@ use super::packet::{AckId, Packet};
 use super::parser::{ParseError, Parsed};
 use crate::proto::json::{self, Event, Kind};
 
-/// The packet that is being put together, if there is one. In a box, so that idle sessions stay small.
+/// The packet that is being put together, if there is one. It is in a box, so that idle sessions stay small.
 #[derive(Debug, Default)]
 pub struct Assembly(Option<Box<Partial>>);
 
 #[derive(Debug)]
 struct Partial {
-    /// What is returned once nothing is missing. Dropped before, it collects nothing.
+    /// What is returned once nothing is missing. If its content was dropped, attachments are not collected.
     whole: Whole,
-    /// The size of the packet's text, in bytes.
-    text: usize,
     /// How many attachments have not come yet.
     missing: usize,
     /// The size of the attachments that have come, in bytes.
@@ -51,7 +49,8 @@ pub struct Dropped {
 pub struct Bounds {
     /// The sum of their sizes, in bytes. Larger ones are dropped, and with them the packet's content.
     pub bytes: usize,
-    /// How deep JSON may be nested beside placeholders. Deeper is an error: each level takes memory while they are found.
+    /// How deep JSON may be nested around placeholders. Deeper is an error: each level takes memory while they are
+    /// looked for.
     pub depth: usize,
 }
 
@@ -62,43 +61,39 @@ impl Assembly {
         self.0.is_some()
     }
 
-    /// The size of what was collected of the packet, in bytes.
+    /// Returns the size of what was collected of the packet, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |partial| match partial.whole {
-            Whole::Packet(_) => partial.text + partial.bytes,
-            Whole::Dropped(_) => 0,
+        self.0.as_ref().map_or(0, |partial| match &partial.whole {
+            Whole::Packet(packet) => text_bytes(packet) + partial.bytes,
+            Whole::Dropped(dropped) => dropped.namespace.as_str().len(),
         })
     }
 
-    /// Takes a packet's text, and returns the packet when no attachment is missing.
+    /// Takes a packet's text, and returns the packet if no attachment is missing.
     ///
     /// # Errors
     /// When the packet before it is not complete.
     pub fn begin(&mut self, parsed: Parsed) -> Result<Option<Whole>, ParseError> {
-        let text = match &parsed.packet {
-            Packet::Event { args, .. } | Packet::Ack { args, .. } => args.json().len(),
-            Packet::Connect { .. } | Packet::Disconnect { .. } | Packet::ConnectError { .. } => 0,
-        };
-        self.expect(Whole::Packet(parsed.packet), text, parsed.missing)
+        self.wait_for(Whole::Packet(parsed.packet), parsed.missing)
     }
 
-    /// The same for a packet whose content was dropped: its attachments are dropped as they come.
+    /// Takes a packet whose content was dropped: its attachments are dropped as they come.
     ///
     /// # Errors
     /// As [`Self::begin`].
     pub fn begin_dropped(&mut self, dropped: Dropped, missing: usize) -> Result<Option<Whole>, ParseError> {
-        self.expect(Whole::Dropped(dropped), 0, missing)
+        self.wait_for(Whole::Dropped(dropped), missing)
     }
 
-    fn expect(&mut self, whole: Whole, text: usize, missing: usize) -> Result<Option<Whole>, ParseError> {
+    fn wait_for(&mut self, whole: Whole, missing: usize) -> Result<Option<Whole>, ParseError> {
         if self.is_waiting() {
             return Err(ParseError::Attachments);
         }
         if missing == 0 {
             return Ok(Some(whole));
         }
-        self.0 = Some(Box::new(Partial { whole, text, missing, bytes: 0, collected: Vec::new() }));
+        self.0 = Some(Box::new(Partial { whole, missing, bytes: 0, collected: Vec::new() }));
         Ok(None)
     }
 
@@ -147,8 +142,17 @@ impl Partial {
     }
 }
 
+/// Returns the size of what is kept of a packet's text, in bytes.
+fn text_bytes(packet: &Packet) -> usize {
+    packet.namespace().as_str().len()
+        + match packet {
+            Packet::Event { args, .. } | Packet::Ack { args, .. } => args.json().len(),
+            Packet::Connect { .. } | Packet::Disconnect { .. } | Packet::ConnectError { .. } => 0,
+        }
+}
+
 impl Dropped {
-    /// What is left of a packet. The namespace is copied, so that the packet's text can go.
+    /// Returns what is left of a packet. The namespace is copied, so that the packet's text can be freed.
     #[must_use]
     pub fn of(packet: &Packet) -> Self {
         let answers = match packet {
@@ -252,7 +256,7 @@ mod tests {
     const PH0: &str = r#"{"_placeholder":true,"num":0}"#;
     const PH1: &str = r#"{"_placeholder":true,"num":1}"#;
 
-    /// Feeds a text and then binary messages; gives the attachments of the packet.
+    /// Feeds a text and then binary messages; returns the attachments of the packet.
     fn assemble(text: &str, binaries: &[&'static [u8]]) -> Result<Vec<Bytes>, ParseError> {
         let mut assembly = Assembly::default();
         let mut whole = assembly.begin(parse(&ByteString::from(text), 10, Revision::V4)?)?;
@@ -296,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_comes_between() {
+    fn text_between_attachments_is_refused() {
         let mut assembly = Assembly::default();
         let text = |text: &str| parse(&ByteString::from(text), 10, Revision::V4).unwrap();
         assert_eq!(assembly.begin(text(r#"51-["a"]"#)), Ok(None));
@@ -311,7 +315,7 @@ mod tests {
             let parsed = parse(&ByteString::from(text), 10, Revision::V4).unwrap();
             assert_eq!(assembly.begin(parsed), Ok(None));
             assert_eq!(assembly.attach(Bytes::from_static(b"123"), bounds), Ok(None));
-            assert_eq!(assembly.bytes(), 0, "nothing is kept");
+            assert_eq!(assembly.bytes(), "/t".len(), "only the name is kept");
             let namespace = Namespace::new("/t".into()).unwrap();
             let dropped = Whole::Dropped(Dropped { namespace, answers });
             assert_eq!(assembly.attach(Bytes::from_static(b"1"), bounds), Ok(Some(dropped)), "{text}");

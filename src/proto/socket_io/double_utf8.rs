@@ -1,15 +1,16 @@
-//! Text that was encoded as UTF-8 twice, and how to know it.
+//! Text that was encoded as UTF-8 twice, and how to tell it.
 //!
-//! Clients of socket.io 1 and 2 both say `EIO=3`. Over polling, those of 1 make bytes of a packet's text, take each byte for
-//! a character, and let HTTP make bytes of those: `é` arrives as `Ã©`. Most text shows which it is:
+//! Clients of socket.io 1 and 2 both say `EIO=3`. Over polling, those of 1 make bytes of a packet's text, take each
+//! byte for a character, and let HTTP make bytes of those: `é` arrives as `Ã©`. Most text shows whether it was encoded
+//! so:
 //!
 //! - ASCII is the same either way.
-//! - A character beyond U+00FF cannot come from encoding twice, and then the client does not.
-//! - Bytes that are no UTF-8 are left as they came, and show nothing; but half a surrogate pair, as three bytes of WTF-8, is
-//!   meant as such, and in JSON can be written as an escape.
-//! - Only text like `Ã©` itself could be either. A client of 2 writes `40/ns,` when it joins, one of 1 `40/ns`, and both
-//!   join before they say anything else. So such text is decoded once more unless that comma, or a character beyond
-//!   U+00FF, has shown a client of 2.
+//! - A character beyond U+00FF cannot come from encoding twice: the client is not one of socket.io 1.
+//! - Text that is not UTF-8 when it is decoded once more stays as it came, and shows nothing. But half a surrogate
+//!   pair, as three bytes of WTF-8, is meant as such, and in JSON can be written as an escape.
+//! - Text like `Ã©` itself could be either. A client of socket.io 2 writes `40/ns,` when it joins, one of 1 `40/ns`,
+//!   and both join before they say anything else. So such text is decoded once more, unless that comma or a character
+//!   beyond U+00FF has shown a client of socket.io 2.
 
 use bytestring::ByteString;
 
@@ -42,7 +43,7 @@ impl DoubleUtf8 {
         }
     }
 
-    /// Takes the text of a packet as it came, and returns what was meant.
+    /// Returns what a packet's text, as it came, was meant to be.
     pub fn read(&mut self, text: ByteString) -> ByteString {
         if !self.may_be_socket_io_1 {
             return text;
@@ -105,7 +106,8 @@ mod tests {
         }
     }
 
-    /// Without the comma, as from a client nobody has thought of: the first text that cannot be doubled tells.
+    /// Without the comma, as from a client that nobody has thought of, the first text that cannot have been encoded
+    /// twice tells.
     #[test]
     fn learns_from_text_that_cannot_be_encoded_twice() {
         for proof in ["€", "Ã©€"] {

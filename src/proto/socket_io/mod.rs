@@ -2,7 +2,7 @@
 //!
 //! - [`namespace`]: the name of a namespace
 //! - [`packet`]: one packet
-//! - [`parser`]: its text form, in nom
+//! - [`parser`]: the text of a packet, parsed with nom
 //! - [`attachments`]: a packet and its binary messages, put together
 //! - [`double_utf8`]: text that an old client encoded twice
 //! - [`connection`]: the namespaces of one session, their pending acks, the connect deadline

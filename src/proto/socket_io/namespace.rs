@@ -1,37 +1,37 @@
-//! Namespaces: their names, as they stand in packets.
+//! The names of namespaces, as they stand in packets.
 
 use bytestring::ByteString;
 
 use crate::proto::engine_io::Revision;
 
-/// The longest namespace that can be joined, in bytes. A token's is 49.
+/// The longest namespace that can be joined, in bytes. That of a token has 49.
 pub const MAX_NAMESPACE_LENGTH: usize = 256;
 
-/// A namespace: `/` and whatever follows, exactly as the client wrote it. Nothing is decoded or normalised.
+/// A namespace: `/` and what follows, exactly as the client wrote it. Nothing is decoded or normalised.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Namespace(ByteString);
 
 impl Namespace {
-    /// The default namespace, `/`.
+    /// Returns the default namespace, `/`.
     #[must_use]
     pub fn root() -> Self {
         Self(ByteString::from_static("/"))
     }
 
-    /// Takes a namespace from a packet: it starts with `/` and holds no comma.
+    /// Takes a namespace from a packet. `None` is a text that does not begin with `/`, or has a comma.
     #[must_use]
     pub fn new(name: ByteString) -> Option<Self> {
         (name.starts_with('/') && !name.contains(',')).then_some(Self(name))
     }
 
-    /// The namespace as text.
+    /// Returns the namespace as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether anybody could join it: not too long, and without characters that would break a payload or a log line. In
-    /// revision 3 it is ASCII, which all clients encode alike.
+    /// Whether the namespace could be joined: it is not too long, and has no characters that would break a payload or a
+    /// log line. In revision 3 it is ASCII, which all clients encode alike.
     #[must_use]
     pub fn is_joinable(&self, revision: Revision) -> bool {
         let safe = match revision {
@@ -41,7 +41,7 @@ impl Namespace {
         safe && self.0.len() <= MAX_NAMESPACE_LENGTH
     }
 
-    /// Cuts off what stands behind the first `?`, as revision 3 has it.
+    /// Splits off what stands behind the first `?`, which revision 3 takes for a query.
     #[must_use]
     pub fn split_query(&self) -> (Self, Option<ByteString>) {
         match self.0.split_once('?') {
@@ -50,20 +50,20 @@ impl Namespace {
         }
     }
 
-    /// Its own copy of the text, which does not hold on to the packet it came in.
+    /// Returns a copy that does not hold on to the packet the name came in.
     #[must_use]
     pub fn detached(&self) -> Self {
         Self(ByteString::from(self.0.to_string()))
     }
 
-    /// Its start, where the whole must not be repeated to the peer.
+    /// Returns the start of the name, at most 256 bytes, for an answer that must not repeat the whole.
     #[must_use]
     pub fn truncated(&self) -> Self {
         let end = (0..=MAX_NAMESPACE_LENGTH.min(self.0.len())).rev().find(|&at| self.0.is_char_boundary(at));
         Self(self.0.slice_ref(&self.0[..end.unwrap_or(0)]))
     }
 
-    /// Appends it as it stands in a packet: the default namespace is left out.
+    /// Appends the name as it stands in a packet, where the default namespace is left out.
     pub(super) fn write(&self, out: &mut String) {
         if self.as_str() != "/" {
             out.push_str(&self.0);

@@ -11,21 +11,21 @@ use super::namespace::Namespace;
 use crate::proto::engine_io::message::{Outgoing, Space, TextWriter};
 use crate::proto::json::{self, Invalid};
 
-/// The largest ack id: JavaScript's largest exact integer.
+/// The largest ack id: the largest exact integer of JavaScript.
 pub const MAX_ACK_ID: u64 = (1 << 53) - 1;
 
-/// The number that joins an event to its ack. At most [`MAX_ACK_ID`].
+/// The number that joins an event to its ack, at most [`MAX_ACK_ID`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AckId(u64);
 
 impl AckId {
-    /// The id of this number, if it is in range.
+    /// Returns the id of this number, if it is in range.
     #[must_use]
     pub fn new(number: u64) -> Option<Self> {
         (number <= MAX_ACK_ID).then_some(Self(number))
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub fn number(self) -> u64 {
         self.0
@@ -43,24 +43,25 @@ impl fmt::Display for AckId {
 pub struct Args {
     json: ByteString,
     count: usize,
-    /// Where the first ones stand. Nobody sends more on purpose, and a packet of a million costs no memory.
+    /// Where the first four elements stand. Further ones are looked for when asked for, so that a packet with a million
+    /// elements takes no memory for them.
     first: [Range<usize>; 4],
-    /// The text of one of them, and which one it is.
+    /// The text of one element without its escapes, and the element's index.
     unescaped: Option<(usize, Bytes)>,
 }
 
 impl Args {
-    /// Checks that a text is a JSON array.
+    /// Reads a JSON array.
     ///
     /// # Errors
-    /// When it is not.
+    /// When the text is not a JSON array.
     pub fn parse(json: ByteString) -> Result<Self, Invalid> {
         let mut args = Self::empty();
         json::for_each_element(&json, |element| args.push(element))?;
         Ok(Self { json, ..args })
     }
 
-    /// The same, where the [text](Self::text) of a long string will be wanted.
+    /// Reads a JSON array, and unescapes a long string in passing, whose [text](Self::text) will be wanted.
     ///
     /// # Errors
     /// As [`Self::parse`].
@@ -80,25 +81,25 @@ impl Args {
         self.count += 1;
     }
 
-    /// The array without elements.
+    /// Returns the array without elements.
     #[must_use]
     pub fn empty() -> Self {
         Self { json: ByteString::from_static("[]"), count: 0, first: [const { 0..0 }; 4], unescaped: None }
     }
 
-    /// How many elements there are.
+    /// Returns how many elements there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether there are none.
+    /// Whether there are no elements.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The JSON of an element.
+    /// Returns the JSON of an element.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&str> {
         if index >= self.count {
@@ -111,7 +112,7 @@ impl Args {
         Some(&self.json[range])
     }
 
-    /// The text of an element that is a string, without its escapes, as UTF-8. See [`json::unquote`].
+    /// Returns the text of an element that is a string, without its escapes, as UTF-8. See [`json::unquote`].
     #[must_use]
     pub fn text(&self, index: usize) -> Option<Bytes> {
         if let Some((place, text)) = &self.unescaped
@@ -123,31 +124,31 @@ impl Args {
         Some(json::unescape(inner).map_or_else(|| self.json.slice_ref(inner).into_bytes(), Bytes::from))
     }
 
-    /// The JSON of the whole array.
+    /// Returns the JSON of the whole array.
     #[must_use]
     pub fn json(&self) -> &ByteString {
         &self.json
     }
 }
 
-/// A packet. What a `Connect` or `ConnectError` carries is JSON text.
+/// A packet. The `data` of a `Connect` or `ConnectError` is JSON text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packet {
-    /// 0: a client asks to join, with `auth`; a server agrees, with the socket's id.
+    /// 0: a client asks to join, with its `auth`; a server agrees, with the socket's id.
     Connect {
-        /// Where.
+        /// The namespace.
         namespace: Namespace,
         /// A JSON object.
         data: Option<ByteString>,
     },
-    /// 1: leaves, or is made to.
+    /// 1: a client leaves, or a server makes it leave.
     Disconnect {
-        /// Where.
+        /// The namespace.
         namespace: Namespace,
     },
-    /// 2, or 5 with attachments.
+    /// 2, or 5 with attachments: an event.
     Event {
-        /// Where.
+        /// The namespace.
         namespace: Namespace,
         /// Set when the sender wants an ack.
         id: Option<AckId>,
@@ -156,28 +157,29 @@ pub enum Packet {
         /// What the placeholders in the arguments stand for.
         attachments: Vec<Bytes>,
     },
-    /// 3, or 6 with attachments.
+    /// 3, or 6 with attachments: an ack.
     Ack {
-        /// Where.
+        /// The namespace.
         namespace: Namespace,
-        /// Which event it answers. An ack without id or data answers nothing; the reference ignores it.
+        /// The id of the event that the ack answers. An ack without id or data answers nothing; the reference ignores
+        /// it.
         id: Option<AckId>,
         /// The arguments.
         args: Args,
         /// What the placeholders in the arguments stand for.
         attachments: Vec<Bytes>,
     },
-    /// 4: the join is refused.
+    /// 4: a server refuses a join.
     ConnectError {
-        /// Where.
+        /// The namespace.
         namespace: Namespace,
-        /// `{"message":…}`.
+        /// `{"message":…}`, or in revision 3 a string.
         data: Option<ByteString>,
     },
 }
 
 impl Packet {
-    /// The namespace it belongs to.
+    /// Returns the namespace that the packet belongs to.
     #[must_use]
     pub fn namespace(&self) -> &Namespace {
         match self {
@@ -189,7 +191,7 @@ impl Packet {
         }
     }
 
-    /// Its text and the binary messages that must follow at once.
+    /// Returns the packet's text, and the binary messages that must follow at once.
     #[must_use]
     pub fn encode(&self) -> Encoded {
         match self {
@@ -211,7 +213,7 @@ impl Packet {
     }
 }
 
-/// A packet without id and attachments.
+/// Encodes a packet without id and attachments.
 fn encode_plain(kind: char, namespace: &Namespace, data: Option<&str>) -> Encoded {
     let data = data.unwrap_or_default();
     let mut text = begin(kind, namespace, None, &[], Space::New(data.len()));
@@ -219,7 +221,7 @@ fn encode_plain(kind: char, namespace: &Namespace, data: Option<&str>) -> Encode
     Encoded { text: text.finish(), attachments: Vec::new(), id: None }
 }
 
-/// Begins a packet's text with everything that stands in front of its JSON, whose size is that of the space.
+/// Begins a packet's text with everything that stands in front of its JSON. The size of the space is that of the JSON.
 fn begin<'s>(
     kind: char,
     namespace: &Namespace,
@@ -245,7 +247,8 @@ fn begin<'s>(
     writer
 }
 
-/// A packet's text in ASCII but for the namespace, which no client decodes; nobody joins one that is not ASCII in revision 3.
+/// Returns a packet's text in ASCII, except for the namespace, which no client decodes. Nobody joins a namespace that
+/// is not ASCII in revision 3.
 #[must_use]
 pub fn to_ascii(text: &str) -> Cow<'_, str> {
     let before_namespace = text.find(|character: char| !character.is_ascii_digit() && character != '-');
@@ -270,7 +273,7 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// Begins an event, whose JSON the caller writes. The space's size is that of the JSON.
+    /// Begins an event, whose JSON the caller writes. The size of the space is that of the JSON.
     #[must_use]
     pub fn begin<'s>(
         namespace: &Namespace,
@@ -282,19 +285,19 @@ impl Encoded {
         EventWriter { text: begin(kind, namespace, id, &attachments, space), attachments, id }
     }
 
-    /// The id of an event that asks for an ack. The id of an ack is not returned: nothing answers it.
+    /// Returns the id of an event that asks for an ack. The id of an ack is not returned: nothing answers it.
     #[must_use]
     pub fn id(&self) -> Option<AckId> {
         self.id
     }
 
-    /// The size of the whole in bytes.
+    /// Returns the size of the text and the attachments, in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.text.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
     }
 
-    /// Never: there is at least the packet's type.
+    /// Always false: the text has at least the packet's type.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         false
@@ -310,12 +313,12 @@ pub struct EventWriter<'s> {
 }
 
 impl EventWriter<'_> {
-    /// Where the event's arguments are appended: a JSON array with the name in front.
+    /// Returns the text so far, to which the caller appends the arguments: a JSON array with the name in front.
     pub fn json(&mut self) -> &mut String {
         self.text.text()
     }
 
-    /// The event, ready to be sent.
+    /// Ends the event.
     #[must_use]
     pub fn finish(self) -> Encoded {
         Encoded { text: self.text.finish(), attachments: self.attachments, id: self.id }

@@ -1,12 +1,12 @@
-//! One frame: its head, and its mask.
+//! One frame: its head and its mask.
 
-/// The longest payload of a control frame.
+/// The longest payload of a control frame, in bytes (RFC 6455, section 5.5).
 const MAX_CONTROL: usize = 125;
 
-/// The longest head of a frame.
+/// The longest head of a client's frame, in bytes.
 pub(super) const MAX_HEAD: usize = 14;
 
-/// What a frame is.
+/// The kind of a frame (RFC 6455, section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
@@ -16,11 +16,11 @@ pub enum Opcode {
     Text = 1,
     /// Bytes.
     Binary = 2,
-    /// The end.
+    /// The peer's goodbye.
     Close = 8,
-    /// A question.
+    /// A question whether the peer is there.
     Ping = 9,
-    /// Its answer.
+    /// The answer to a ping.
     Pong = 10,
 }
 
@@ -52,10 +52,10 @@ pub fn write_head(opcode: Opcode, length: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// How a peer broke the rules. The connection is over, and the peer is told this code.
+/// How a peer broke the rules. The connection is over, and the peer is told the code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Violation {
-    /// Bytes that are no frame, or a frame out of its turn.
+    /// Bytes that are not a frame, or a frame out of turn.
     Protocol,
     /// Text that is not UTF-8.
     Utf8,
@@ -64,7 +64,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// The code of the close frame (RFC 6455, section 7.4.1).
+    /// Returns the code of the close frame (RFC 6455, section 7.4.1).
     #[must_use]
     pub fn code(self) -> u16 {
         match self {
@@ -81,12 +81,13 @@ pub(super) struct OpenFrame {
     pub(super) opcode: Opcode,
     pub(super) is_final: bool,
     pub(super) remaining: usize,
-    /// Turned so that its first byte is the next one's.
+    /// The mask, turned so that its first byte is that of the next byte of the payload.
     mask: [u8; 4],
 }
 
 impl OpenFrame {
-    /// The head at the start of these bytes and its length, once it is whole. What is wrong shows as early as it can.
+    /// Parses the head at the start of these bytes; returns it with its length, or `None` while it is not whole. What
+    /// is wrong shows as early as it can.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Violation> {
         let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
         let is_final = first & 0x80 != 0;
@@ -115,7 +116,7 @@ impl OpenFrame {
             return Err(Violation::Protocol);
         }
         let Some((&mask, rest)) = rest.split_first_chunk() else { return Ok(None) };
-        // What does not fit an address is over every limit.
+        // A length that does not fit an address is over every limit.
         let remaining = usize::try_from(length).unwrap_or(usize::MAX);
         Ok(Some((Self { opcode, is_final, remaining, mask }, bytes.len() - rest.len())))
     }
@@ -134,7 +135,7 @@ impl OpenFrame {
         self.pass(bytes.len());
     }
 
-    /// Goes on behind the next bytes of the payload.
+    /// Passes over the next bytes of the payload.
     pub(super) fn pass(&mut self, bytes: usize) {
         self.remaining -= bytes;
         self.mask.rotate_left(bytes % 4);

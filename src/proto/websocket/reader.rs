@@ -5,8 +5,8 @@
 //!      └─► Reader::reserve ─► Reader::direct   the rest of a long one is read straight to where it stays
 //! ```
 //!
-//! The memory of a message grows with what has come of it, as far as the caller allows, and never by what was only
-//! announced.
+//! A message holds the memory that its bytes take, and as much more as the caller allows for what is to come: never for
+//! what was only announced.
 
 use std::mem;
 
@@ -16,13 +16,13 @@ use bytestring::ByteString;
 
 use super::frame::{MAX_HEAD, Opcode, OpenFrame, Violation};
 
-/// A frame with at least this many bytes to come is long: they are read straight to their place.
+/// The bytes to come from which on a frame is long: they are read straight to their place.
 const LONG: usize = 16 << 10;
 
-/// The start of an oversized text message that is kept, in bytes: enough for the head of any packet.
+/// The length of the start of an oversized text message that is kept, in bytes: enough for the head of any packet.
 const OVERSIZE_START: usize = 512;
 
-/// What a peer said.
+/// A message or control frame of the peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// A text message.
@@ -31,15 +31,15 @@ pub enum Item {
     Binary(Bytes),
     /// A message over the limit, which was dropped as it came; the start of its text, or `None` for a binary one.
     Oversized(Option<ByteString>),
-    /// A question, to be answered with these bytes.
+    /// A ping, to be answered with these bytes.
     Ping(Bytes),
-    /// The answer to a question, or a sign of life.
+    /// A pong: the answer to a ping, or a sign of life.
     Pong,
-    /// The end of what the peer says.
+    /// The peer's goodbye.
     Close {
-        /// Its code, if it has one.
+        /// The code, if there is one.
         code: Option<u16>,
-        /// The words behind the code, mostly none.
+        /// The words behind the code; mostly none.
         reason: ByteString,
     },
 }
@@ -47,10 +47,10 @@ pub enum Item {
 /// The sizes of messages that a reader takes, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadLimits {
-    /// A larger message is dropped as it comes: [`Item::Oversized`].
+    /// A message of more bytes is dropped as it comes, and becomes an [`Item::Oversized`].
     pub message: usize,
-    /// A message larger than this ends the connection, so that a peer cannot make the server read for nothing without end:
-    /// [`Violation::TooLarge`].
+    /// A message of more bytes ends the connection with [`Violation::TooLarge`], so that a peer cannot make the server
+    /// read for nothing without end.
     pub oversized: usize,
 }
 
@@ -64,10 +64,10 @@ pub struct Reader {
     frame: Option<OpenFrame>,
     /// The kind of the message that gathers.
     kind: Option<Kind>,
-    /// The size of that message so far, with what the open frame announced, and with what was dropped.
+    /// The size of that message so far, with what the open frame announced and what was dropped, in bytes.
     length: usize,
     message: Vec<u8>,
-    /// The start of the message that is known to be UTF-8, in bytes.
+    /// The length of the message's start that is known to be UTF-8, in bytes.
     checked: usize,
     control: Vec<u8>,
 }
@@ -79,7 +79,7 @@ enum Kind {
 }
 
 impl Reader {
-    /// A reader of a connection that begins.
+    /// Makes the reader of a connection that begins.
     #[must_use]
     pub fn new(limits: ReadLimits) -> Self {
         Self {
@@ -95,16 +95,17 @@ impl Reader {
         }
     }
 
-    /// The memory of the message that gathers, in bytes.
+    /// Returns the memory of the message that gathers, in bytes.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
         self.message.capacity()
     }
 
-    /// Takes bytes off the front of `input` until something is whole; `None` when all were taken before.
+    /// Takes bytes off the front of `input` until something is whole. `None` means that all were taken, and more are
+    /// needed.
     ///
     /// # Errors
-    /// When the peer breaks the rules. Nothing may be read after it.
+    /// When the peer breaks the rules. Nothing may be read after that.
     pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Item>, Violation> {
         loop {
             if self.frame.is_none() {
@@ -120,7 +121,7 @@ impl Reader {
         }
     }
 
-    /// Takes bytes of the open frame's payload; true when it is whole.
+    /// Takes bytes of the open frame's payload. Returns true when it is whole.
     fn take_payload(&mut self, input: &mut &[u8]) -> bool {
         let Some(frame) = &mut self.frame else { return false };
         let (part, rest) = input.split_at(frame.remaining.min(input.len()));
@@ -143,8 +144,8 @@ impl Reader {
         frame.remaining == 0
     }
 
-    /// Reserves memory for what is to come of a long frame: at most `growth` times what has come of its message, or of 16 KiB
-    /// if that is more.
+    /// Reserves memory for what is to come of a long frame: at most `growth` times what has come of its message, and at
+    /// least `growth` times 16 KiB, but not more than was announced.
     pub fn reserve(&mut self, growth: usize) {
         let Some(remaining) = self.remaining_of_long() else { return };
         let (length, spare) = (self.message.len(), self.message.capacity() - self.message.len());
@@ -153,8 +154,9 @@ impl Reader {
         }
     }
 
-    /// The place of the bytes that the connection brings next, when they are of a long frame and memory is
-    /// [reserved](Self::reserve) for them. All bytes before must have gone through [`Self::read`], until it returned `None`.
+    /// Returns the place for the bytes that the connection brings next, if they are of a long frame and memory is
+    /// [reserved](Self::reserve) for them. All bytes before must have gone through [`Self::read`] until it returned
+    /// `None`.
     pub fn direct(&mut self) -> Option<Direct<'_>> {
         let remaining = self.remaining_of_long()?;
         let start = self.message.len();
@@ -163,13 +165,13 @@ impl Reader {
         (end > start).then_some(Direct { frame, message: &mut self.message, start, end })
     }
 
-    /// What is to come of a frame that is read straight to its place, in bytes.
+    /// Returns what is to come of a long frame, in bytes, if its message is kept.
     fn remaining_of_long(&self) -> Option<usize> {
         let frame = self.frame.filter(|frame| !frame.opcode.is_control() && frame.remaining >= LONG)?;
         (self.length <= self.limits.message).then_some(frame.remaining)
     }
 
-    /// The next head, once it is whole.
+    /// Takes the next head; `None` while it is not whole.
     fn take_head(&mut self, input: &mut &[u8]) -> Result<Option<OpenFrame>, Violation> {
         if self.head_length == 0
             && let Some((frame, length)) = OpenFrame::parse(input)?
@@ -194,7 +196,7 @@ impl Reader {
             (Opcode::Text, None) => self.kind = Some(Kind::Text),
             (Opcode::Binary, None) => self.kind = Some(Kind::Binary),
             (Opcode::Continuation, Some(_)) | (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => (),
-            // A part of nothing, or a message amid another one.
+            // A part of no message, or a message amid another one.
             (Opcode::Continuation, None) | (Opcode::Text | Opcode::Binary, Some(_)) => return Err(Violation::Protocol),
         }
         if !frame.opcode.is_control() {
@@ -211,7 +213,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The frame is whole; gives what has become whole with it.
+    /// Ends a frame that is whole, and returns what has become whole with it.
     fn finish(&mut self) -> Result<Option<Item>, Violation> {
         let Some(frame) = self.frame.take() else { return Ok(None) };
         match frame.opcode {
@@ -238,8 +240,8 @@ impl Reader {
         })
     }
 
-    /// Notices text that is not UTF-8 at the end of each part of it, and not only when the message is whole. The last
-    /// character may be cut there.
+    /// Checks the text so far: text that is not UTF-8 is noticed at the end of each part, and not only when the message
+    /// is whole. The last character may be cut there.
     fn check(&mut self) -> Result<(), Violation> {
         if self.kind != Some(Kind::Text) || self.length > self.limits.message {
             return Ok(());
@@ -253,7 +255,7 @@ impl Reader {
     }
 }
 
-/// The place of the next bytes of a long frame. What was put there is unmasked when this is dropped.
+/// The place for the next bytes of a long frame. What was put there is unmasked when this is dropped.
 #[derive(Debug)]
 pub struct Direct<'r> {
     frame: &'r mut OpenFrame,
@@ -263,7 +265,7 @@ pub struct Direct<'r> {
 }
 
 impl Direct<'_> {
-    /// Where bytes are appended, as many as are left of the place.
+    /// Returns the place, to which bytes are appended, as many as it has room for.
     pub fn space(&mut self) -> Limit<&mut Vec<u8>> {
         let left = self.end.saturating_sub(self.message.len());
         (&mut *self.message).limit(left)
@@ -282,7 +284,7 @@ fn close(mut payload: Bytes) -> Result<Item, Violation> {
         return Ok(Item::Close { code: None, reason: ByteString::new() });
     }
     let code = payload.try_get_u16().map_err(|_| Violation::Protocol)?;
-    // Codes that were given a meaning for the wire, and those for libraries and applications.
+    // The codes that have a meaning on the wire, and those for libraries and applications.
     if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
         return Err(Violation::Protocol);
     }
@@ -290,7 +292,7 @@ fn close(mut payload: Bytes) -> Result<Item, Violation> {
     Ok(Item::Close { code: Some(code), reason })
 }
 
-/// Text that was cut at any byte, as far as it is UTF-8.
+/// Returns text that was cut at any byte, as far as it is UTF-8.
 fn whole_characters(bytes: &[u8]) -> ByteString {
     let valid = match std::str::from_utf8(bytes) {
         Ok(text) => text,

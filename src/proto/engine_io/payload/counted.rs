@@ -11,10 +11,10 @@ use crate::proto::engine_io::base64;
 use crate::proto::engine_io::frame::{DecodeError, Frame};
 use crate::proto::engine_io::polling_text::ToAscii;
 
-/// Digits of a length. No body is as large as what has more.
+/// The most digits of a length. A body with more is larger than any.
 const MAX_DIGITS: usize = 10;
 
-/// The first packet, and what follows it.
+/// Cuts off the first packet; returns it and what follows it.
 pub(super) fn split(body: &ByteString) -> Result<(ByteString, ByteString), DecodeError> {
     let digits = body.bytes().take(MAX_DIGITS + 1).take_while(u8::is_ascii_digit).count();
     let (length, rest) = body.split_at(digits);
@@ -24,7 +24,7 @@ pub(super) fn split(body: &ByteString) -> Result<(ByteString, ByteString), Decod
     Ok((body.slice_ref(&rest[..end]), body.slice_ref(&rest[end..])))
 }
 
-/// Where so many UTF-16 code units end, unless that is outside the text or within a character.
+/// Returns where this many UTF-16 code units end, unless that is outside the text or within a character.
 fn end_of(text: &str, units: usize) -> Option<usize> {
     if text.as_bytes().get(..units).is_some_and(<[u8]>::is_ascii) {
         return Some(units);
@@ -37,7 +37,7 @@ fn end_of(text: &str, units: usize) -> Option<usize> {
     Some(characters.offset())
 }
 
-/// Joins frames into a body. Messages become ASCII where their layer knows how.
+/// Joins frames into a body. Messages become ASCII if their layer knows how.
 pub(super) fn encode(frames: &[Frame], to_ascii: Option<ToAscii>) -> ByteString {
     let mut body = String::with_capacity(frames.iter().map(length).sum());
     for frame in frames {
@@ -51,7 +51,7 @@ pub(super) fn encode(frames: &[Frame], to_ascii: Option<ToAscii>) -> ByteString 
                 body.push_str(&data);
             }
             Frame::Binary(data) => {
-                // The packet's type stands in front, as a character here.
+                // The packet's type is a byte in front of the data, and here a character.
                 let data = data.get(1..).unwrap_or_default();
                 write_length(2 + base64::length(data.len()), &mut body);
                 body.push_str("b4");
@@ -71,7 +71,7 @@ fn utf16_length(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.chars().map(char::len_utf16).sum() }
 }
 
-/// The size of a frame in a body of ASCII, with its length in front.
+/// Returns the size of a frame in a body of ASCII, with its length in front.
 fn length(frame: &Frame) -> usize {
     match frame {
         Frame::Text(text) => text.len() + MAX_DIGITS + 1,

@@ -13,10 +13,10 @@ const TEXT: u8 = 0;
 const BINARY: u8 = 1;
 const END_OF_LENGTH: u8 = 0xff;
 
-/// Digits of a length. No body is as large as what has more.
+/// The most digits of a length. A body with more is larger than any.
 const MAX_DIGITS: usize = 10;
 
-/// The first packet, and what follows it.
+/// Cuts off the first packet; returns it and what follows it.
 pub(super) fn split(body: &Bytes) -> Result<(Frame, Bytes), DecodeError> {
     let (&kind, rest) = body.split_first().ok_or(DecodeError::Framing)?;
     let digits = rest.iter().take(MAX_DIGITS + 1).position(|&byte| byte == END_OF_LENGTH);
@@ -41,7 +41,8 @@ pub(super) fn split(body: &Bytes) -> Result<(Frame, Bytes), DecodeError> {
     Ok((frame, body.slice(end..)))
 }
 
-/// Half a surrogate pair, which no text of ours can have, becomes U+FFFD, as where JavaScript encodes UTF-8.
+/// Decodes a packet's text. Half a surrogate pair, which text here cannot have, becomes U+FFFD, as where JavaScript
+/// encodes UTF-8.
 fn text(packet: &Bytes) -> Result<ByteString, DecodeError> {
     ByteString::try_from(packet.clone()).or_else(|_| {
         let text = wtf8::decode(packet, |_, text| text.push(char::REPLACEMENT_CHARACTER));

@@ -1,7 +1,7 @@
 //! The body of a polling request: packets in a row (PROTOCOL.md, "Polling bodies").
 //!
-//! Revision 4 has a separator between them, revision 3 a length in front of each; revision 3 has a binary form too, for a
-//! batch with a binary packet in it, unless the client said that it wants text (`b64=1`).
+//! Revision 4 has a separator between packets, revision 3 a length in front of each. Revision 3 has a binary form too,
+//! for a batch with a binary packet in it, unless the client said that it wants text (`b64=1`).
 
 mod counted;
 mod framed;
@@ -17,14 +17,14 @@ use super::polling_text::PollingText;
 use super::revision::Revision;
 use super::transport::BinaryAs;
 
-/// Packets of more bytes than this are long. Every engine takes 65,536 arguments, and JSON in ASCII is up to three times as
-/// long.
+/// Packets of more bytes than this are long. Every engine takes 65,536 arguments of a call, and JSON in ASCII is up to
+/// three times as long.
 const MAX_TEXT: usize = 16 << 10;
 
-/// A body, as its `Content-Type` has it.
+/// A polling body, as its `Content-Type` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// `text/plain` and everything else.
+    /// `text/plain`, and any other type.
     Text(ByteString),
     /// `application/octet-stream`.
     Binary(Bytes),
@@ -39,7 +39,7 @@ pub struct Batch {
     pub revision: Revision,
     /// Whether the client takes binary bodies.
     pub binary: BinaryAs,
-    /// How their text is written.
+    /// How the text of the packets is written.
     pub text: PollingText,
 }
 
@@ -55,7 +55,7 @@ impl Batch {
         }
     }
 
-    /// Joins the packets into text, whatever they hold: JSONP carries nothing else.
+    /// Joins the packets into text, whatever they are: JSONP carries nothing else.
     #[must_use]
     pub fn encode_as_text(&self) -> ByteString {
         match self.revision {
@@ -71,18 +71,18 @@ pub struct Packets {
     /// What is left to read; `None` once the last packet or a fault was returned.
     rest: Option<Body>,
     revision: Revision,
-    /// How many more there may be.
+    /// How many more packets there may be.
     left: usize,
 }
 
 impl Packets {
-    /// Starts to read a body of at most `max_packets`.
+    /// Begins to read a body of at most `max_packets` packets.
     #[must_use]
     pub fn new(body: Body, revision: Revision, max_packets: usize) -> Self {
         Self { rest: Some(body), revision, left: max_packets }
     }
 
-    /// Cuts the first packet off. An empty one, which only revision 3 can skip, is `None`.
+    /// Cuts off the first packet. An empty one, which only revision 3 passes over, is `None`.
     fn split(&mut self, body: Body) -> Result<Option<Frame>, DecodeError> {
         match (body, self.revision) {
             (Body::Text(text), Revision::V4) => {
@@ -127,10 +127,10 @@ impl Iterator for Packets {
     }
 }
 
-/// A binary frame as text, for a WebSocket whose client wants no binary frames.
+/// Returns a binary frame as text, for a WebSocket whose client wants no binary frames.
 pub(super) fn base64_frame(data: &[u8], revision: Revision) -> Frame {
     let (prefix, data) = match revision {
-        // Here the packet's type is a byte in front of the data, and there a character.
+        // The packet's type is a byte in front of the data, and in text a character.
         Revision::V3 => ("b4", data.get(1..).unwrap_or_default()),
         Revision::V4 => ("b", data),
     };
@@ -328,7 +328,7 @@ mod tests {
 
     /// See [`MAX_TEXT`].
     #[test]
-    fn long_text_is_bytes_to_who_takes_them() {
+    fn long_text_is_sent_as_bytes_to_clients_that_take_them() {
         let frames = [Frame::Text(format!("4{}", "é".repeat(MAX_TEXT / 2)).into())];
         let body = encoded(&frames, Revision::V3, BinaryAs::Frames, Some(json::to_ascii));
         assert_eq!(
@@ -351,7 +351,7 @@ mod tests {
         for (packet, expected) in [
             ("42/t,0[\"r\"]", "11:42/t,0[\"r\"]"),
             ("42[\"é€\u{7f}😀\"]", "31:42[\"\\u00e9\\u20ac\u{7f}\\ud83d\\ude00\"]"),
-            // No message, so not the layer's.
+            // Not a message, so not the layer's to write.
             ("0é", "2:0é"),
         ] {
             let body = encoded(&[Frame::Text(packet.into())], Revision::V3, BinaryAs::Base64, Some(json::to_ascii));

@@ -5,10 +5,10 @@ use bytestring::ByteString;
 use crate::proto::engine_io::base64;
 use crate::proto::engine_io::frame::Frame;
 
-/// Between two packets. No JSON text can hold this byte.
+/// The byte between two packets. No JSON text can have it.
 pub(super) const SEPARATOR: u8 = 0x1e;
 
-/// The first packet, and what is behind its separator, if there is one.
+/// Cuts off the first packet; returns it and what is behind its separator, if there is one.
 pub(super) fn split(body: ByteString) -> (ByteString, Option<ByteString>) {
     match memchr::memchr(SEPARATOR, body.as_bytes()) {
         Some(at) => (body.slice_ref(&body[..at]), Some(body.slice_ref(&body[at + 1..]))),
@@ -38,7 +38,7 @@ pub(super) fn encode(frames: &[Frame]) -> ByteString {
     body.into()
 }
 
-/// The size of a frame in a body, with its separator.
+/// Returns the size of a frame in a body, with its separator.
 fn length(frame: &Frame) -> usize {
     match frame {
         Frame::Text(text) => text.len() + 1,

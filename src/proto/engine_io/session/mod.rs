@@ -11,9 +11,9 @@
 //!     Closed(reason): perhaps one last poll is answered, or the last frames leave; then it is finished
 //! ```
 //!
-//! `P` is whatever the caller answers a poll with; it is kept here, in the slot, so that nobody else has to know
-//! whether a poll waits. Feed events to the methods, then drain [`Session::next_output`] and, while the WebSocket takes
-//! more, [`Session::next_frame`]; sleep until [`Session::deadline`] and call [`Session::handle_timeout`].
+//! `P` is what the caller answers a poll with. The session keeps it while the poll waits, so that nobody else needs to
+//! know whether one does. Feed events to the methods, then drain [`Session::next_output`] and, while the WebSocket
+//! takes more, [`Session::next_frame`]; sleep until [`Session::deadline`] and call [`Session::handle_timeout`].
 
 mod heartbeat;
 mod output;
@@ -48,7 +48,7 @@ use crate::proto::time::{Instant, earliest};
 /// How long an orderly close waits for the poll that takes it to the client.
 const FAREWELL: Duration = Duration::from_secs(30);
 
-/// How long a client that said goodbye may still collect the poll it had sent along.
+/// How long a client that said goodbye may still collect the poll that it sent beside its goodbye.
 const LAST_NOOP: Duration = Duration::from_secs(1);
 
 /// One session. See the module's text for how to drive it.
@@ -60,9 +60,9 @@ pub struct Session<P> {
     state: State<P>,
     heartbeat: Heartbeat,
     posting: bool,
-    /// How binary messages travel on the transport of now.
+    /// How binary messages travel on the present transport.
     binary: BinaryAs,
-    /// The open packet was not sent yet. It is the whole answer to the first poll, which the suites of revision 3 check.
+    /// The open packet was not sent yet. It is the whole answer to the first poll, as the suites of revision 3 demand.
     opening: bool,
     next_ticket: UpgradeTicket,
     outbox: Outbox,
@@ -70,7 +70,7 @@ pub struct Session<P> {
 }
 
 impl<P> Session<P> {
-    /// Opens a session whose open packet waits to be collected, by the poll or on the WebSocket that asked for it.
+    /// Opens a session. Its open packet waits for the first poll, or for the WebSocket that asked for the session.
     #[must_use]
     pub fn open(settings: Arc<Settings>, sid: Sid, revision: Revision, transport: Transport, now: Instant) -> Self {
         let mut outbox = Outbox::default();
@@ -102,55 +102,55 @@ impl<P> Session<P> {
         }
     }
 
-    /// The same session, whose transport carries binary messages in this way.
+    /// Returns the same session, whose transport carries binary messages in this way.
     #[must_use]
     pub fn with_binary_as(self, binary: BinaryAs) -> Self {
         Self { binary, ..self }
     }
 
-    /// The session's id.
+    /// Returns the session's id.
     #[must_use]
     pub fn sid(&self) -> Sid {
         self.sid
     }
 
-    /// The revision it speaks.
+    /// Returns the revision that the session speaks.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.revision
     }
 
-    /// Packets that one polling body may have.
+    /// Returns how many packets one polling body may have.
     #[must_use]
     pub fn max_packets(&self) -> usize {
         self.settings.max_packets
     }
 
-    /// Why it ended, once it has. Nothing may be sent or received any more.
+    /// Returns why the session ended, once it has. Nothing is sent or received after that.
     #[must_use]
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.state.close_reason()
     }
 
-    /// Whether it ended and owes nobody a last word: it can be dropped once the outputs are drained.
+    /// Whether the session has ended and owes nobody a last word: it can be dropped once its outputs are drained.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Closed { tail: Tail::Nothing, .. })
     }
 
-    /// Whether it ended on a WebSocket, and nothing is left to be written there.
+    /// Whether the session has ended on a WebSocket, and nothing is left to be written there.
     #[must_use]
     pub fn is_closed_and_sent(&self) -> bool {
         matches!(self.state, State::Closed { tail: Tail::WebSocket, .. }) && self.outbox.is_empty()
     }
 
-    /// What waits to be sent, in bytes.
+    /// Returns the size of what waits to be sent, in bytes.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
         self.outbox.bytes()
     }
 
-    /// The poll that waits, for its owner to watch whether its client is still there.
+    /// Returns the poll that waits, for its owner to watch whether its client is still there.
     pub fn parked(&mut self) -> Option<&mut P> {
         self.state.parked()
     }
@@ -166,7 +166,7 @@ impl<P> Session<P> {
         result
     }
 
-    /// A packet came over the transport. Gives the application's data, if it carried some.
+    /// Handles a packet of the client, and returns the application's data, if the packet carried some.
     pub fn receive(&mut self, packet: ClientPacket, now: Instant) -> Option<Message> {
         self.handle_timeout(now);
         if self.close_reason().is_some() {
@@ -180,7 +180,7 @@ impl<P> Session<P> {
             }
             // What came with the ping is not sent back, as in the reference.
             (ClientPacket::Ping(_), Revision::V3) => self.push(ServerPacket::Pong(Data::None), now),
-            // The other side's word: a client that says it has lost its way.
+            // A packet that only the server may send: the client has lost its way.
             (ClientPacket::Ping(_), Revision::V4) | (ClientPacket::Pong, Revision::V3) => {
                 self.close(CloseReason::TransportError, now);
             }
@@ -190,7 +190,8 @@ impl<P> Session<P> {
         None
     }
 
-    /// Ends the session. In order, the client is told: by the poll that waits or the next one, or on its WebSocket.
+    /// Closes the session. After an orderly close the client is told: by the poll that waits or the next one, or on its
+    /// WebSocket.
     pub fn close(&mut self, reason: CloseReason, now: Instant) {
         if self.close_reason().is_some() {
             return;
@@ -207,7 +208,7 @@ impl<P> Session<P> {
             self.outbox.push(ServerPacket::Close.encode(self.revision));
             match self.state.take_parked() {
                 Some(to) => self.answer_with_outbox(to),
-                // Who is told to go because the server stops will find out by himself.
+                // On shutdown nobody waits for the next poll: the client notices the closed port.
                 None if reason == CloseReason::ForcedServerClose => tail = Tail::Poll { until: now + FAREWELL },
                 None => (),
             }
@@ -215,14 +216,14 @@ impl<P> Session<P> {
         self.state = State::Closed { reason, tail };
     }
 
-    /// The WebSocket is gone, or everything owed to it was sent.
+    /// Handles the loss of the WebSocket, or the end of all that was owed to it.
     pub fn websocket_lost(&mut self, reason: CloseReason, now: Instant) {
         self.close(reason, now);
         self.finish();
         self.outbox.take();
     }
 
-    /// The next thing to do, until `None`.
+    /// Returns what is next to do for the transport, or `None` when all is done.
     pub fn next_output(&mut self) -> Option<Output<P>> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
@@ -239,7 +240,7 @@ impl<P> Session<P> {
         Some(Output::Poll { to, answer: self.packets(frames) })
     }
 
-    /// The next frame for the WebSocket, if that is the transport. Call it when the WebSocket takes more.
+    /// Returns the next frame for the WebSocket, if that is the transport. Call it when the WebSocket takes more.
     pub fn next_frame(&mut self) -> Option<Frame> {
         let frame = match self.state {
             State::WebSocket | State::Closed { tail: Tail::WebSocket, .. } => self.outbox.pop()?,
@@ -251,7 +252,7 @@ impl<P> Session<P> {
         }
     }
 
-    /// When [`Self::handle_timeout`] must be called at the latest.
+    /// Returns when [`Self::handle_timeout`] must be called at the latest; `None` is never.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let heartbeat = match &self.state {
@@ -287,7 +288,7 @@ impl<P> Session<P> {
 
     /// Answers the poll that waits, so that the client can finish its upgrade.
     fn release_parked(&mut self) {
-        // Answered here: left in the outbox, the noop could still end up on the WebSocket.
+        // The noop is an answer and no part of the outbox, from which it could still end up on the WebSocket.
         if self.outbox.is_empty()
             && let Some(to) = self.state.take_parked()
         {
@@ -296,7 +297,8 @@ impl<P> Session<P> {
         }
     }
 
-    /// Queues a packet that a peer could make many of. Past the limits the session closes: its peer does not read.
+    /// Queues a packet that a peer could cause any number of. Over the limits the session is closed: its peer does not
+    /// read.
     fn push(&mut self, packet: ServerPacket, now: Instant) {
         let frame = packet.encode(self.revision);
         if !self.outbox.has_room(frame.len(), &self.settings) {
@@ -340,7 +342,7 @@ impl<P> Session<P> {
     }
 
     fn packets(&self, frames: Vec<Frame>) -> PollAnswer {
-        // How its text is written is for the layer above to say, which the link asks.
+        // The layer above says how the text is written; the link asks it.
         let text = PollingText::default();
         PollAnswer::Packets(Batch { frames, revision: self.revision, binary: self.binary, text })
     }

@@ -70,6 +70,6 @@ pub enum PollAnswer {
 pub enum PostError {
     /// The error with its code.
     Rejected(Rejection),
-    /// 400 with an empty body: another POST was being read, or the body is no payload.
+    /// 400 with an empty body: another POST was being read, or the body is not a payload.
     Broken,
 }

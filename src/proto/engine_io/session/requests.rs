@@ -10,11 +10,11 @@ use crate::proto::engine_io::query::Rejection;
 use crate::proto::engine_io::revision::Revision;
 use crate::proto::time::Instant;
 
-/// How long a poll that comes after the probe is held, so that the `5` on its way can overtake it.
+/// How long a poll that comes after the probe is held, so that a `5` on its way can overtake it.
 const RELEASE_DELAY: Duration = Duration::from_millis(10);
 
 impl<P> Session<P> {
-    /// A poll has come.
+    /// Handles a poll.
     pub fn poll(&mut self, to: P, revision: Option<Revision>, now: Instant) {
         self.handle_timeout(now);
         if let Err(rejection) = self.check_polling(revision) {
@@ -44,16 +44,17 @@ impl<P> Session<P> {
         }
     }
 
-    /// The client of the poll that waits is gone, and what would have been its answer is lost.
+    /// Handles the loss of the client whose poll waits, and with it of the answer.
     pub fn poll_lost(&mut self, now: Instant) {
         self.state.take_parked();
         self.close(CloseReason::TransportError, now);
     }
 
-    /// A POST has come; its body is about to be read.
+    /// Handles a POST whose body is about to be read.
     ///
     /// # Errors
-    /// When there is no such session for it, or when another POST is being read, which closes the session.
+    /// When the session does not exist, or does not fit the request; when another POST is being read, which closes the
+    /// session.
     pub fn begin_post(&mut self, revision: Option<Revision>, now: Instant) -> Result<(), PostError> {
         self.handle_timeout(now);
         self.check_polling(revision).map_err(PostError::Rejected)?;
@@ -65,12 +66,12 @@ impl<P> Session<P> {
         Ok(())
     }
 
-    /// The POST is over, with or without its packets.
+    /// Handles the end of a POST, with or without its packets.
     pub fn end_post(&mut self) {
         self.posting = false;
     }
 
-    /// Whether requests of long-polling have a place here.
+    /// Fails with the error of a request of long-polling that does not fit the session.
     fn check_polling(&self, revision: Option<Revision>) -> Result<(), Rejection> {
         match self.state {
             State::Closed { .. } => Err(Rejection::SessionUnknown),

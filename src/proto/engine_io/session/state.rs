@@ -65,7 +65,7 @@ pub(super) enum Tail {
 }
 
 impl<P> State<P> {
-    /// Why the session ended, once it has.
+    /// Returns why the session ended, once it has.
     pub(super) fn close_reason(&self) -> Option<CloseReason> {
         match self {
             Self::Closed { reason, .. } => Some(*reason),
@@ -73,7 +73,7 @@ impl<P> State<P> {
         }
     }
 
-    /// The place of the poll that waits, on long-polling.
+    /// Returns the place of the poll that waits, if the session is on long-polling.
     fn slot(&mut self) -> Option<&mut Slot<P>> {
         match self {
             Self::Polling(slot) | Self::Probing(Probing { slot, .. }) => Some(slot),
@@ -81,7 +81,7 @@ impl<P> State<P> {
         }
     }
 
-    /// The poll that waits.
+    /// Returns the poll that waits.
     pub(super) fn parked(&mut self) -> Option<&mut P> {
         match self.slot()? {
             Slot::Parked { to, .. } => Some(to),
@@ -117,7 +117,7 @@ impl<P> State<P> {
         Some(ticket)
     }
 
-    /// When something of this state is due.
+    /// Returns when something of this state is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Probing(Probing { slot: Slot::Parked { release_at, .. }, until, .. }) => {

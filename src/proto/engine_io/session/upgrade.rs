@@ -17,7 +17,7 @@ use crate::proto::time::Instant;
 const PARKED_RELEASE_DELAY: Duration = Duration::from_millis(2);
 
 impl<P> Session<P> {
-    /// A WebSocket asks to take over. On it, binary messages are to travel as `binary` says.
+    /// Handles a WebSocket that asks to take over. On it, binary messages are to travel as `binary` says.
     ///
     /// # Errors
     /// When the session has ended, speaks another revision, or has no place for a candidate. A session that is open goes on as
@@ -50,7 +50,7 @@ impl<P> Session<P> {
         matches!(&self.state, State::Probing(probing) if probing.ticket == ticket)
     }
 
-    /// A candidate WebSocket said something. Of one that was given up, it means nothing.
+    /// Handles a frame of a candidate WebSocket. Frames of a candidate that was given up mean nothing.
     pub fn candidate_frame(&mut self, ticket: UpgradeTicket, frame: Frame, now: Instant) {
         self.handle_timeout(now);
         let packet = ClientPacket::decode(frame, self.revision);
@@ -77,7 +77,8 @@ impl<P> Session<P> {
         }
     }
 
-    /// A candidate WebSocket is gone; polling goes on. Of one that was given up, it means nothing.
+    /// Handles the loss of a candidate WebSocket; polling goes on. The loss of a candidate that was given up means
+    /// nothing.
     pub fn candidate_lost(&mut self, ticket: UpgradeTicket) {
         if self.is_candidate(ticket) {
             self.state.leave_probing();
@@ -91,7 +92,7 @@ impl<P> Session<P> {
 }
 
 impl<P> Probing<P> {
-    /// The candidate has sent its probe: a poll that waits is released at this time.
+    /// Notes the candidate's probe: a poll that waits is released at this time.
     fn release_at(&mut self, time: Instant) {
         self.stage = Stage::Probed;
         if let Slot::Parked { release_at, .. } = &mut self.slot {

@@ -10,9 +10,9 @@ use crate::proto::time::Instant;
 /// What waits for the ack of an event, and how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Awaited<W> {
-    /// The value that comes back with the outcome, in [`Event::Acked`](super::Event::Acked).
+    /// What is told the outcome, in [`Event::Acked`](super::Event::Acked).
     pub waiter: W,
-    /// The time from the emit after which the outcome is [`AckError::TimedOut`](super::AckError::TimedOut).
+    /// The time after which the outcome is [`AckError::TimedOut`](super::AckError::TimedOut), counted from the emit.
     pub timeout: Duration,
 }
 
@@ -20,7 +20,8 @@ pub struct Awaited<W> {
 #[derive(Debug)]
 pub(super) struct Acks<W> {
     pending: BTreeMap<AckId, Pending<W>>,
-    /// An entry for each of `pending`: deadlines are independent of the order of ids, and of each other.
+    /// An entry for each of `pending`. Events may have any ids and timeouts, so neither map tells the order of the
+    /// other.
     by_due: BTreeSet<(Instant, AckId)>,
 }
 
@@ -71,7 +72,7 @@ impl<W> Acks<W> {
         Some(waiter)
     }
 
-    /// When the first ack is due.
+    /// Returns when the first ack is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.by_due.first().map(|&(due, _)| due)
     }
@@ -85,7 +86,7 @@ impl<W> Acks<W> {
         self.remove(id)
     }
 
-    /// The waiters of all acks, in the order of ids.
+    /// Returns the waiters of all acks, in the order of ids.
     pub(super) fn into_waiters(self) -> impl Iterator<Item = W> {
         self.pending.into_values().map(|pending| pending.waiter)
     }

@@ -14,36 +14,36 @@ use crate::proto::socket_io::packet::{AckId, Args};
 pub enum Event<W> {
     /// A client asks to join: answer with [`super::Connection::accept`] or [`super::Connection::refuse`].
     Connect {
-        /// Where.
+        /// The namespace.
         namespace: Namespace,
-        /// Its `auth`, a JSON object. Only revision 4 has it.
+        /// The client's `auth`, a JSON object. Only revision 4 has it.
         auth: Option<ByteString>,
-        /// What stood behind the `?` of its namespace, as it was written. Only revision 3 has it.
+        /// What stood behind the `?` of the namespace, as the client wrote it. Only revision 3 has it.
         query: Option<ByteString>,
     },
     /// A client emitted an event.
     Received {
-        /// Where.
+        /// The namespace.
         namespace: Namespace,
         /// The name, a JSON string or number, and the arguments.
         args: Args,
         /// What the placeholders in the arguments stand for.
         attachments: Vec<Bytes>,
-        /// Set when it wants an ack: answer with [`super::Connection::ack`].
+        /// Set when the client wants an ack: answer with [`super::Connection::ack`].
         id: Option<AckId>,
     },
     /// An awaited ack has come, or will not.
     Acked {
-        /// Who waited for it.
+        /// What waited for the ack.
         waiter: W,
-        /// What came of it.
+        /// The ack, or why it will not come.
         outcome: Result<Answer, AckError>,
     },
-    /// A namespace was left, by whichever side. Said once for each that was joined.
+    /// A namespace was left, by either side. Said once for each that was joined.
     Disconnected {
-        /// Which.
+        /// The namespace.
         namespace: Namespace,
-        /// Why.
+        /// Why it was left.
         reason: DisconnectReason,
     },
 }
@@ -51,7 +51,7 @@ pub enum Event<W> {
 /// The content of an ack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Its arguments.
+    /// The arguments.
     pub args: Args,
     /// What the placeholders in the arguments stand for.
     pub attachments: Vec<Bytes>,
@@ -60,17 +60,17 @@ pub struct Answer {
 /// Why an ack will not come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AckError {
-    /// Nobody has joined the namespace.
+    /// The client is not in the namespace. The event was not sent.
     NotJoined,
-    /// Too much waits to be sent already.
+    /// Too much waits to be sent already. The event was not sent.
     Overloaded,
-    /// It did not come in time.
+    /// The ack did not come in time.
     TimedOut,
-    /// The client left, or was made to, or the connection is gone.
+    /// The client left the namespace, or was made to leave, or the session has ended.
     Disconnected,
-    /// It came, and was larger than the limit.
+    /// The ack came, and was larger than the limit.
     Oversized,
-    /// The event has the id of another one whose ack is still awaited. It was not sent.
+    /// The event has the id of another event whose ack is still awaited. It was not sent.
     DuplicateId,
     /// The event has no id, so that no ack can name it. It was not sent.
     MissingId,
@@ -79,9 +79,9 @@ pub enum AckError {
 /// Why a namespace was left: the reference's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DisconnectReason {
-    /// The client said so.
+    /// The client left.
     ClientLeft,
-    /// The server said so.
+    /// The server made it leave.
     ServerLeft,
     /// The session ended.
     Closed(CloseReason),

@@ -29,10 +29,10 @@ impl<W> Layer for Connection<W> {
     fn message(&mut self, message: Message, lower: &mut Lower<'_>) {
         let whole = match message {
             Message::Text(text) => {
-                // Also in a body of bytes, where nothing is encoded twice.
+                // In a body of bytes, too, where nothing is encoded twice.
                 self.double_utf8.notice(&text);
                 match parser::parse(&text, self.settings.max_attachments, lower.revision()) {
-                    // Attachments are collected only for who has joined (CVE-2026-48804).
+                    // Attachments are collected only for a namespace that was joined (CVE-2026-48804).
                     Ok(parsed) if parsed.missing > 0 && self.phase(parsed.packet.namespace()).is_none() => {
                         match lower.revision() {
                             Revision::V3 => self.assembly.begin_dropped(Dropped::of(&parsed.packet), parsed.missing),
@@ -104,7 +104,7 @@ impl<W> Layer for Connection<W> {
 }
 
 impl<W> Connection<W> {
-    /// A message has made a packet whole, or waits for more, or has no place here.
+    /// Handles what a message has led to: a packet that is whole, one that waits for more, or an error.
     fn assembled(&mut self, whole: Result<Option<Whole>, ParseError>, lower: &mut Lower<'_>) {
         let whole = match whole {
             Ok(Some(whole)) => whole,
@@ -122,11 +122,11 @@ impl<W> Connection<W> {
         }
     }
 
-    /// A packet other than a connect, which needs that its namespace was joined.
+    /// Handles a packet of a namespace that was joined.
     fn packet(&mut self, packet: Packet, lower: &mut Lower<'_>) {
         let acks = match self.phase(packet.namespace()) {
             Some(Phase::Joined { acks, .. }) => acks,
-            // It crossed our goodbye on its way.
+            // The packet crossed our goodbye on its way.
             Some(Phase::Left { .. }) => return,
             Some(Phase::Joining) | None => return not_joined(lower),
         };
@@ -146,7 +146,7 @@ impl<W> Connection<W> {
         }
     }
 
-    /// An event or ack whose content was over the limit, or not wanted.
+    /// Handles an event or ack whose content was dropped.
     fn dropped(&mut self, dropped: &Dropped, lower: &mut Lower<'_>) {
         match self.phase(&dropped.namespace) {
             Some(Phase::Joined { .. }) => {
@@ -187,7 +187,7 @@ impl<W> Connection<W> {
         });
         if let Some(phase) = self.phase(&namespace) {
             return match (revision, phase) {
-                // Some of these clients join the default namespace by a packet too, or join again when in doubt.
+                // Some clients of revision 3 join the default namespace by a packet too, or join again when in doubt.
                 (Revision::V3, Phase::Joined { .. }) => send(&Packet::Connect { namespace, data: None }, lower),
                 (Revision::V3, Phase::Joining | Phase::Left { .. }) => (),
                 (Revision::V4, _) => lower.close(CloseReason::ForcedClose),
@@ -231,7 +231,7 @@ impl<W> Membership<W> {
     }
 }
 
-/// A packet has come for a namespace that was not joined. Servers of revision 3 ignored it, those of revision 4 do not.
+/// Handles a packet of a namespace that was not joined. Servers of revision 3 ignored it, those of revision 4 do not.
 fn not_joined(lower: &mut Lower<'_>) {
     match lower.revision() {
         Revision::V3 => (),

@@ -1,4 +1,4 @@
-//! The namespaces of one session: who has joined, which acks are awaited, what each packet leads to.
+//! The namespaces of one session: which the client has joined, which acks are awaited, what each packet leads to.
 //!
 //! ```text
 //!              Connect event          accept                 disconnect
@@ -7,7 +7,7 @@
 //!       └─────────────────────────┴───────────────┘
 //! ```
 //!
-//! `W` is whatever waits for an ack: it comes back in [`Event::Acked`] exactly once, whatever happens, unless its owner
+//! `W` is what waits for an ack. It comes back in [`Event::Acked`] exactly once, whatever happens, unless its owner
 //! takes it back with [`Connection::cancel`].
 
 mod acks;
@@ -34,25 +34,28 @@ use crate::proto::engine_io::{CloseReason, Lower, Outgoing, Revision};
 use crate::proto::json;
 use crate::proto::time::Instant;
 
-/// How long packets of a namespace that the server has left are expected and ignored: they crossed its goodbye.
+/// How long packets of a namespace that the server has left are ignored: they crossed its goodbye.
 const LEFT_GRACE: Duration = Duration::from_secs(30);
 
 /// The times and limits of a connection.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long a client may take to join its first namespace.
+    /// How long a client may take to join its first namespace. After that the connection is closed.
     pub connect_timeout: Duration,
-    /// Attachments of one packet. The reference's default; more is a memory attack (CVE-2026-33151).
+    /// The attachments that one packet may have: the reference's default. More close the connection; they would be a
+    /// memory attack (CVE-2026-33151).
     pub max_attachments: usize,
-    /// The attachments of one packet together, in bytes.
+    /// The size that the attachments of one packet may have together, in bytes. Larger ones are dropped, and the
+    /// packet's content with them.
     pub max_attachment_bytes: usize,
-    /// How deep JSON may be nested in a packet with attachments.
+    /// How deep JSON may be nested in a packet with attachments. Deeper closes the connection.
     pub max_depth: usize,
-    /// How long a packet may wait for its attachments.
+    /// How long a packet may wait for its attachments. After that the connection is closed.
     pub attachment_timeout: Duration,
-    /// Namespaces of one connection, joined, joining or just left.
+    /// The namespaces that one connection may have joined, be joining or have just left. A join beyond that is refused.
     pub max_namespaces: usize,
-    /// Refused joins of one connection before it is closed: a namespace can be a secret, and joining a way to guess it.
+    /// The joins of one connection that may be refused, before it is closed: a namespace can be a secret, and joining a
+    /// way to guess it.
     pub max_refusals: usize,
 }
 
@@ -77,7 +80,7 @@ pub struct Connection<W> {
     memberships: Vec<Membership<W>>,
     assembly: Assembly,
     attachments_due: Option<Instant>,
-    /// `None` once a namespace was joined.
+    /// When the client must have joined a namespace; `None` once it has.
     connect_due: Option<Instant>,
     refusals: usize,
     double_utf8: DoubleUtf8,
@@ -95,7 +98,7 @@ enum Phase<W> {
     Joining,
     Joined {
         acks: Acks<W>,
-        /// Leaves once no ack is awaited any more.
+        /// The client is made to leave once no ack is awaited any more.
         retiring: bool,
     },
     Left {
@@ -104,7 +107,7 @@ enum Phase<W> {
 }
 
 impl<W> Connection<W> {
-    /// The connection of a session that opens now.
+    /// Makes the connection of a session that opens now.
     #[must_use]
     pub fn new(settings: Arc<Settings>, revision: Revision, now: Instant) -> Self {
         let mut connection = Self {
@@ -118,7 +121,7 @@ impl<W> Connection<W> {
             events: VecDeque::with_capacity(1),
         };
         match revision {
-            // Such a client joins the default namespace by connecting.
+            // A client of revision 3 joins the default namespace by connecting.
             Revision::V3 => connection.join(Namespace::root(), None, None),
             Revision::V4 => (),
         }
@@ -126,13 +129,13 @@ impl<W> Connection<W> {
     }
 
     /// Lets a client join. Nothing is sent on a namespace before this. `sid` is the socket's id for the client to see.
-    /// False when the client is not waiting for it any more.
+    /// Returns false when the client is not waiting to join any more.
     pub fn accept(&mut self, namespace: &Namespace, sid: &str, lower: &mut Lower<'_>) -> bool {
         let Some(phase @ Phase::Joining) = self.phase(namespace) else { return false };
         *phase = Phase::Joined { acks: Acks::default(), retiring: false };
         self.connect_due = None;
         let data = match lower.revision() {
-            // Its client makes up an id of its own from the session's.
+            // A client of revision 3 makes up an id of its own from the session's.
             Revision::V3 => None,
             Revision::V4 => Some(ByteString::from([r#"{"sid":""#, sid, r#""}"#].concat())),
         };
@@ -192,14 +195,14 @@ impl<W> Connection<W> {
         }
     }
 
-    /// Nobody waits for this ack any more. Gives the waiter back if it was still awaited.
+    /// Stops awaiting an ack, and returns its waiter if it was still awaited.
     pub fn cancel(&mut self, namespace: &Namespace, id: AckId, lower: &mut Lower<'_>) -> Option<W> {
         let waiter = self.joined(namespace)?.remove(id)?;
         self.retire_if_idle(namespace, lower);
         Some(waiter)
     }
 
-    /// Makes the client leave once the acks it owes have come: it gets no new events from its owner meanwhile.
+    /// Makes the client leave once no ack is awaited any more. Its owner emits nothing to it after this.
     pub fn retire(&mut self, namespace: &Namespace, lower: &mut Lower<'_>) {
         if let Some(Phase::Joined { retiring, .. }) = self.phase(namespace) {
             *retiring = true;
@@ -207,7 +210,7 @@ impl<W> Connection<W> {
         }
     }
 
-    /// Makes the client leave a namespace at once. It will not reconnect by itself.
+    /// Makes the client leave a namespace at once. It does not reconnect by itself.
     pub fn disconnect(&mut self, namespace: &Namespace, lower: &mut Lower<'_>) {
         let Some(state) = self.phase(namespace) else { return };
         let left = Phase::Left { until: lower.now + LEFT_GRACE };
@@ -216,7 +219,7 @@ impl<W> Connection<W> {
                 send(&Packet::Disconnect { namespace: namespace.clone() }, lower);
                 self.left(namespace.clone(), acks, DisconnectReason::ServerLeft);
             }
-            // Not in yet: the refusal is the goodbye.
+            // The client is not in yet: the refusal is the goodbye.
             Phase::Joining => {
                 self.memberships.retain(|membership| membership.namespace != *namespace);
                 self.send_refusal(namespace.clone(), "disconnected", None, lower);
@@ -230,7 +233,7 @@ impl<W> Connection<W> {
         all.find(|membership| membership.namespace == *namespace).map(|membership| &mut membership.phase)
     }
 
-    /// The acks of a namespace that was joined.
+    /// Returns the acks of a namespace that was joined.
     fn joined(&mut self, namespace: &Namespace) -> Option<&mut Acks<W>> {
         match self.phase(namespace)? {
             Phase::Joined { acks, .. } => Some(acks),
@@ -254,7 +257,7 @@ impl<W> Connection<W> {
     }
 
     fn join(&mut self, namespace: Namespace, auth: Option<ByteString>, query: Option<ByteString>) {
-        // Most clients are in one namespace.
+        // Most clients are in one namespace, so there is memory for one.
         self.memberships.reserve_exact(1);
         self.memberships.push(Membership { namespace: namespace.clone(), phase: Phase::Joining });
         self.events.push_back(Event::Connect { namespace, auth, query });
@@ -287,7 +290,7 @@ fn send(packet: &Packet, lower: &mut Lower<'_>) {
     send_encoded(packet.encode(), lower);
 }
 
-/// Text and attachments in one go: nothing may come between them.
+/// Sends text and attachments together: nothing may come between them.
 fn send_encoded(packet: Encoded, lower: &mut Lower<'_>) {
     lower.send(packet.text);
     for data in packet.attachments {

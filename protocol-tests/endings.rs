@@ -1,12 +1,11 @@
-//! An engine as a library, at moments at which something goes wrong: its server ends, or a client asks for too much.
-
-#![allow(clippy::unwrap_used, reason = "a test's failure is the report")]
+//! What clients hear at the end of a server whose runtime ends with it, and of a WebSocket that a session has no place for.
 
 use std::future::{Future, ready};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use socket2me::config::ServeConfig;
 use socket2me::engine::{
     ClientEvent, Connect, DisconnectReason, Encoded, Engine, EngineIoSettings, Host, Limits, Reaction, Refusal, Socket,
     SocketIo, SocketIoSettings, Space,
@@ -50,7 +49,24 @@ struct Server {
 }
 
 impl Server {
+    /// Starts an engine that is used as a library.
     fn start() -> Self {
+        Self::run(async |listener, stopped| {
+            let application = SocketIo::new(TestHost, SocketIoSettings::default());
+            let engine = Engine::new(application, EngineIoSettings::default(), Limits::default());
+            engine.listen(listener, async { drop(stopped.await) }).await;
+        })
+    }
+
+    /// Starts a relay that does not wait for exchanges when it stops.
+    fn start_relay() -> Self {
+        Self::run(async |listener, stopped| {
+            let config = ServeConfig { drain_timeout: Duration::ZERO, ..ServeConfig::defaults() };
+            socket2me::relay::run(listener, config, || (), async { drop(stopped.await) }).await.unwrap();
+        })
+    }
+
+    fn run(serve: impl AsyncFnOnce(TcpListener, oneshot::Receiver<()>) + Send + 'static) -> Self {
         let (tell_address, address) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -58,9 +74,7 @@ impl Server {
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 tell_address.send(listener.local_addr().unwrap()).unwrap();
-                let application = SocketIo::new(TestHost, SocketIoSettings::default());
-                let engine = Engine::new(application, EngineIoSettings::default(), Limits::default());
-                engine.listen(listener, async { drop(stopped.await) }).await;
+                serve(listener, stopped).await;
             });
         });
         Self { address: address.recv_timeout(PATIENCE).unwrap(), stop, thread }
@@ -187,6 +201,30 @@ fn a_client_that_has_not_read_everything_gets_it_before_it_is_told_of_the_end() 
         assert_eq!(websocket.exactly(2), [0x81, 127]);
         let length = u64::from_be_bytes(websocket.exactly(8).try_into().unwrap());
         websocket.exactly(usize::try_from(length).unwrap());
+        websocket.closes(Some(1001));
+    });
+    server.stop();
+    reading.join().unwrap();
+}
+
+#[test]
+fn an_end_that_has_not_read_everything_gets_it_before_it_is_told_of_the_end_of_its_relay() {
+    let server = Server::start_relay();
+    let mut asking = server.request("GET /new");
+    asking.send(b"\r\n");
+    let token = asking.body();
+    let mut websocket = server.websocket("EIO=4&transport=websocket");
+    assert_eq!(websocket.frame().0, 0x81);
+    websocket.text(&format!("40/{token},"));
+    assert_eq!(websocket.frame().0, 0x81);
+    let mut visitor = server.request(&format!("POST /go/{token}"));
+    let body = "x".repeat(8 << 20);
+    visitor.send(format!("Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
+    assert_eq!(websocket.exactly(2), [0x81, 127]);
+    let reading = std::thread::spawn(move || {
+        let length = u64::from_be_bytes(websocket.exactly(8).try_into().unwrap());
+        let event = websocket.exactly(usize::try_from(length).unwrap());
+        assert!(event.ends_with(br#"x"}]"#));
         websocket.closes(Some(1001));
     });
     server.stop();
