@@ -12,6 +12,8 @@
 //! - [`relay`]: the product: tokens, tunnels, exchanges
 //! - [`store`]: which tokens exist
 //!
+//! ARCHITECTURE.md walks with a request, a frame and a poll through these modules, and says where to change what.
+//!
 //! `proto`, `net` and `engine` are a Socket.IO server library: with `default-features = false` only they are built. The relay
 //! is one host of it, and `examples/echo.rs` is another. `fuzzing`, behind the feature of that name, holds the bodies of the
 //! fuzz targets.

@@ -1,4 +1,4 @@
-//! Names that one document or comment gives of another: files, headings, tests and flags.
+//! Names that lead from one place to another: files, headings, items of code, tests, flags and commands.
 
 use std::fs;
 use std::path::PathBuf;
@@ -146,6 +146,139 @@ fn what_security_md_names_is_there() {
         }
     }
     assert!(tests > 25 && settings > 20, "{tests} tests and {settings} flags: is this still how names are written?");
+}
+
+/// The documents that lead through the code. Each file and item that they name must be there.
+const GUIDES: [&str; 2] = ["ARCHITECTURE.md", "CONTRIBUTING.md"];
+
+/// The words that declare an item which a guide may name.
+const DECLARATIONS: [&str; 8] = ["fn", "struct", "enum", "trait", "type", "const", "static", "mod"];
+
+/// What stands between back-quotes, line by line; of a block of code, too.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2).flat_map(str::lines)
+}
+
+/// Whether code declares an item of this name.
+fn declares(code: &str, name: &str) -> bool {
+    let is_of_a_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    DECLARATIONS.iter().any(|declaration| {
+        let declared = format!("{declaration} {name}");
+        code.match_indices(&declared).any(|(at, _)| {
+            !code[..at].ends_with(is_of_a_word) && !code[at + declared.len()..].starts_with(is_of_a_word)
+        })
+    })
+}
+
+/// What a guide names as `file` or `file::item` and what is not there. Counts what is there.
+fn missing_places(guide: &str, found: &mut usize) -> Vec<String> {
+    let mut missing = Vec::new();
+    for place in quoted(guide).filter(|quoted| !quoted.contains(' ')) {
+        let mut names = place.split("::");
+        let file = names.next().unwrap_or_default();
+        // A path such as `/metrics` is one of the server's.
+        let is_file = place.contains(".rs::") || (file.contains('/') && !file.starts_with('/'));
+        if !is_file {
+            continue;
+        }
+        let path = root().join(file);
+        if !path.exists() {
+            missing.push(format!("there is no {file}"));
+            continue;
+        }
+        *found += 1;
+        let code = fs::read_to_string(path).unwrap_or_default();
+        missing.extend(names.filter(|name| !declares(&code, name)).map(|name| format!("{file} has no {name}")));
+    }
+    missing
+}
+
+/// What the commands of a document name and what is not there: scripts and their options, test programs and suites.
+fn missing_of_commands(document: &str, found: &mut usize) -> Vec<String> {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let mut missing = Vec::new();
+    for command in quoted(document) {
+        let mut words = command.split_whitespace().take_while(|word| *word != "#").peekable();
+        let program = words.next().unwrap_or_default().trim_start_matches("./");
+        if program.starts_with("scripts/") {
+            let script = fs::read_to_string(root().join(program)).unwrap_or_default();
+            let code: Vec<_> = script.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+            let unknown = words.filter(|word| word.starts_with("--") && !code.iter().any(|line| line.contains(word)));
+            missing.extend(unknown.map(|option| format!("{program} has no {option}")));
+            missing.extend(script.is_empty().then(|| format!("there is no {program}")));
+            *found += 1;
+        } else if program == "cargo" {
+            while let Some(word) = words.next() {
+                let is_missing = match word {
+                    "--test" | "--example" => words.peek().is_some_and(|name| {
+                        let is_file = root().join(format!("examples/{name}.rs")).exists();
+                        !is_file && !manifest.contains(&format!("name = \"{name}\""))
+                    }),
+                    "--features" => words.peek().is_some_and(|name| !manifest.contains(&format!("\n{name} = ["))),
+                    suite if suite.ends_with("::") => {
+                        let path = root().join("protocol-tests").join(suite.trim_end_matches("::").replace("::", "/"));
+                        !path.exists() && !path.with_extension("rs").exists()
+                    }
+                    _ => false,
+                };
+                if is_missing {
+                    missing.push(format!("{command}: there is no {}", words.peek().unwrap_or(&word)));
+                }
+            }
+            *found += 1;
+        }
+    }
+    missing
+}
+
+#[test]
+fn the_places_that_guides_name_are_there() {
+    for guide in GUIDES {
+        let (text, mut found) = (fs::read_to_string(root().join(guide)).unwrap(), 0);
+        let missing = missing_places(&text, &mut found);
+        assert!(missing.is_empty(), "{guide}:\n{}", missing.join("\n"));
+        assert!(found > 20, "{guide} names {found} places: is this still how they are written?");
+    }
+}
+
+#[test]
+fn the_commands_that_guides_and_the_readme_name_are_there() {
+    let mut found = 0;
+    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let missing = missing_of_commands(&fs::read_to_string(root().join(document)).unwrap(), &mut found);
+        assert!(missing.is_empty(), "{document}:\n{}", missing.join("\n"));
+    }
+    assert!(found > 15, "{found} commands: is this still how they are written?");
+}
+
+#[test]
+fn places_and_commands_that_are_not_there_are_noticed() {
+    let (mut places, mut commands) = (0, 0);
+    let text = "`src/lib.rs`, `src/nothing.rs` `src/main.rs::serve` `src/main.rs::serv`, `router.rs::dispatch`, `/metrics`\n\
+        and `src/engine/command.rs::Reservation::redeem` `src/engine/command.rs::Reservation::nothing`.";
+    assert_eq!(
+        missing_places(text, &mut places),
+        [
+            "there is no src/nothing.rs",
+            "src/main.rs has no serv",
+            "there is no router.rs",
+            "src/engine/command.rs has no nothing"
+        ]
+    );
+    let text = "```sh\n./scripts/soak --heap 1 # --no\nscripts/soak --cold\nscripts/nothing\n```\n`cargo test --test tidy`\n\
+        `cargo test --test nothing` `cargo test --test protocol relay::` `cargo test --test protocol nothing::`\n\
+        `cargo run --features serde --example chat`, `cargo run --features nothing`";
+    assert_eq!(
+        missing_of_commands(text, &mut commands),
+        [
+            "scripts/soak has no --cold",
+            "there is no scripts/nothing",
+            "cargo test --test nothing: there is no nothing",
+            "cargo test --test protocol nothing::: there is no nothing::",
+            "cargo run --features nothing: there is no nothing"
+        ]
+    );
+    assert_eq!((places, commands), (5, 9));
 }
 
 /// A test whose name begins with the number of a rule says nothing to a reader who does not have the rules.

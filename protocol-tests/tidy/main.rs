@@ -38,6 +38,9 @@ const IMPURE: [&str; 24] = [
     "println!",
 ];
 
+/// An address is a value like any other, although its module is named above.
+const PURE: &str = "std::net::IpAddr";
+
 /// The folder of the repository.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -62,9 +65,6 @@ fn texts(folder: &Path) -> Vec<(PathBuf, String)> {
 }
 
 /// The Rust files below a folder of the repository.
-/// An address is a value like any other, although its module is named above.
-const PURE: &str = "std::net::IpAddr";
-
 fn files(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = texts(&root().join(folder));
     found.retain(|(path, _)| path.extension().is_some_and(|extension| extension == "rs"));

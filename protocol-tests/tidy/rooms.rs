@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
 use super::names::{Modules, Reference};
+use super::root;
 
 /// A room is a folder of `src`; beside it, the rooms whose items it may name. `lib.rs` and `main.rs` may enter all. A file beside
 /// them belongs to no room: each room may use it, and it may enter none.
@@ -44,6 +45,27 @@ fn rooms_enter_only_those_they_may() {
         .map(|Reference { from, to, what }| format!("src/{} names {what} of src/{}", from.display(), to.display()))
         .collect();
     assert!(drawn.is_empty(), "the table of rooms does not allow this:\n{}", drawn.join("\n"));
+}
+
+/// ARCHITECTURE.md shows the table, but for rooms that are not built yet.
+#[test]
+fn the_table_of_rooms_is_in_the_document() {
+    let document = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let shown: BTreeMap<&str, BTreeSet<&str>> = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `src/")?.strip_suffix(" |")?.split_once("` |"))
+        .map(|(room, cells)| (room, cells.rsplit(" | ").next().unwrap_or_default().split(", ").collect()))
+        .collect();
+    let is_built = |room: &&str| root().join("src").join(room).is_dir();
+    let checked: BTreeMap<&str, BTreeSet<&str>> = ARROWS
+        .into_iter()
+        .filter(|(room, _)| is_built(room))
+        .map(|(room, others)| match others {
+            [] => (room, BTreeSet::from(["nothing"])),
+            others => (room, others.iter().copied().filter(is_built).collect()),
+        })
+        .collect();
+    assert_eq!(shown, checked);
 }
 
 #[test]

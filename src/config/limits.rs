@@ -1,4 +1,5 @@
-//! Limits on what peers can take: connections, sessions, memory, time.
+//! Limits on what peers can take: connections, sessions, memory, time. CONTRIBUTING.md, "A limit", says what else a new one
+//! needs.
 
 use std::time::Duration;
 

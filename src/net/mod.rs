@@ -6,9 +6,9 @@
 //! - [`connection`]: one accepted connection, given up when its peer does not read
 //! - [`body`]: request bodies, read whole within a size, a pace and a memory budget
 //! - [`reply`]: responses that this process makes itself
-//! - [`websocket`]: the HTTP upgrade, frames in and out, the closing handshake
+//! - [`websocket`]: the HTTP upgrade and its 101, messages in and out, the closing handshake
 //! - [`arrival`]: who a request is from, behind proxies
-//! - [`budget`]: what all peers share and none may use up
+//! - [`budget`]: what all peers share and none may use up: connections, sessions, exchanges, bytes of memory
 //! - `buffers`, `clock`: read and write buffers of a thread; the runtime's time as a plain value
 
 pub mod arrival;

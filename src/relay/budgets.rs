@@ -1,4 +1,5 @@
-//! The budgets of a server: each limit that its peers share, by name.
+//! The budgets of a server: each limit that its peers share, by name. CONTRIBUTING.md, "A limit", says what else a new one
+//! needs.
 
 use std::sync::Arc;
 
@@ -22,7 +23,8 @@ pub(super) struct Budgets {
     /// Visitors' request bodies that are still arriving.
     pub(super) uploads: Arc<Budget>,
     pub(super) uploads_per_address: Arc<PerAddress>,
-    /// Memory for bodies and messages, in bytes.
+    /// Memory for bodies and messages, in bytes. A body is counted by `net::body` while it arrives, and a message by
+    /// `net::websocket`. Then the session's task counts what its session holds, and the exchange its event or its answer.
     pub(super) bytes: Arc<Budget>,
 }
 

@@ -1,4 +1,7 @@
 //! Why the relay, and not the end, answers a visitor: each failure with its status, its code and its words.
+//!
+//! A new failure is a variant of [`Failure`] and, if programs must tell it from the others, of [`Code`]. The compiler asks for
+//! the rest, and for its place in [`Code::ALL`] as long as [`Code::Bug`] is the last variant.
 
 use std::fmt;
 
@@ -91,6 +94,10 @@ impl Code {
         }
     }
 }
+
+// A code without a place in the list would have no counter.
+const _: () =
+    assert!(Code::ALL.len() == Code::Bug as usize + 1, "each code has a place in Code::ALL, and Bug is the last");
 
 /// A failure, by who has to mend it.
 #[derive(Debug)]

@@ -2,10 +2,11 @@
 //!
 //! In reading order:
 //!
-//! - [`run`]: the relay on a listener, until it is told to stop
-//! - `router` and `route`: which request goes where; `page` and `failure` make the responses of the relay's own
-//! - `exchanges`: one visitor's request and its response
-//! - `tunnels`: which end holds which token; `tokens`: which there are
+//! - [`run`]: the relay on a listener, until it is told to stop. At the end of this file, the settings of
+//!   [`crate::config`] become those of the other rooms
+//! - `route` and `router`: which request goes where; `page` and `failure` make the responses of the relay's own
+//! - `exchanges`: one visitor's request and its response, from the event to the ack
+//! - `tunnels`: which end holds which token, and what happens when another end takes over; `tokens`: which tokens exist
 //! - `budgets` and `throttle`: what peers share, and the rate limit of an address
 //! - `figures`: what an operator can watch
 

@@ -1,4 +1,6 @@
 //! What a request asks for, read from its method, target and `Host`.
+//!
+//! A path that the relay serves is a variant of [`Route`] here, and an arm of `Router::dispatch`, which serves it.
 
 use http::header;
 use http::request::Parts;
@@ -56,6 +58,15 @@ impl Route {
         match head.method {
             Method::GET | Method::HEAD => Ok(route),
             _ => Err(Failure::MethodNotAllowed("GET, HEAD")),
+        }
+    }
+
+    /// Returns whether a request for this route counts for the rate limit of its address.
+    pub(super) fn is_rate_limited(&self) -> bool {
+        match self {
+            // Ends must be able to answer, and a health check to ask, however many requests their address sends.
+            Self::EngineIo | Self::Health => false,
+            Self::Welcome | Self::New | Self::Refresh(_) | Self::Go(_) => true,
         }
     }
 }

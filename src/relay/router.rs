@@ -52,29 +52,27 @@ impl Router {
     async fn dispatch(&self, head: &mut Parts, body: Incoming, arrival: &Arrival) -> Result<Reply, Failure> {
         route::check_host(head)?;
         let route = Route::parse(head);
-        match route {
-            // Ends must be able to answer, however busy or near its end the server is.
-            Ok(Route::EngineIo) => {
-                let client = SocketAddr::new(arrival.client, arrival.peer.address.port());
-                return Ok(self.engine.serve(head, body, client).await);
+        if route.as_ref().map_or(true, Route::is_rate_limited) {
+            match self.throttle.count(arrival.client) {
+                Verdict::Pass => (),
+                Verdict::Delay(until) => tokio::time::sleep_until(until).await,
+                Verdict::Refuse => return Err(Failure::Throttled),
             }
-            Ok(Route::Health) => return self.health(),
-            Ok(Route::Welcome | Route::New | Route::Refresh(_) | Route::Go(_)) | Err(_) => (),
-        }
-        match self.throttle.count(arrival.client) {
-            Verdict::Pass => (),
-            Verdict::Delay(until) => tokio::time::sleep_until(until).await,
-            Verdict::Refuse => return Err(Failure::Throttled),
         }
         match route? {
+            // Ends must be able to answer, so they are served while the server stops, too.
+            Route::EngineIo => {
+                let client = SocketAddr::new(arrival.client, arrival.peer.address.port());
+                Ok(self.engine.serve(head, body, client).await)
+            }
+            Route::Health => self.health(),
+            Route::Welcome => Ok(readable_by_pages(page::welcome(&head.headers, &self.url))),
+            Route::New => self.new_token(head).await.map(readable_by_pages),
+            Route::Refresh(token) => self.refresh(token).await.map(readable_by_pages),
             Route::Go(target) => {
                 self.check_running()?;
                 Ok(self.exchanges.serve(head, body, arrival, &target).await)
             }
-            Route::Welcome => Ok(readable_by_pages(page::welcome(&head.headers, &self.url))),
-            Route::New => self.new_token(head).await.map(readable_by_pages),
-            Route::Refresh(token) => self.refresh(token).await.map(readable_by_pages),
-            Route::Health | Route::EngineIo => Err(Failure::NotFound),
         }
     }
 

@@ -1,5 +1,5 @@
-//! The original's rate limit: so many requests of one address in a window are free, so many more are delayed, and the rest
-//! is refused.
+//! The original's rate limit: of the requests of one address in a window, the first are served at once, the next are delayed
+//! to the end of the window, and the rest are refused.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,8 +13,8 @@ use crate::defaults;
 use crate::net::budget::network_of;
 use crate::tables;
 
-/// Addresses counted in one window. When there are more, those that come late share one count: memory stays bounded, and
-/// an attack from so many addresses is throttled as one.
+/// Addresses counted in one window. Beyond it, all others share one count: memory stays bounded at a few megabytes, and an
+/// attack from more addresses than this is throttled as one.
 const MAX_ADDRESSES: usize = 100_000;
 
 /// Counts requests by address.

@@ -12,59 +12,59 @@ use crate::tables;
 
 /// The tokens of this process, `capacity` at most.
 #[derive(Debug)]
-pub struct Memory {
-    tokens: Mutex<Tokens>,
+pub struct MemoryStore {
+    table: Mutex<Table>,
     capacity: usize,
 }
 
 #[derive(Debug, Default)]
-struct Tokens {
+struct Table {
     expiry: HashMap<Token, Instant>,
     /// The same entries in the order of expiry, so that those that have expired are found without a search.
     order: BTreeSet<(Instant, Token)>,
 }
 
-impl Memory {
+impl MemoryStore {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { tokens: Mutex::default(), capacity }
+        Self { table: Mutex::default(), capacity }
     }
 
     pub(super) fn count(&self) -> usize {
-        self.tokens().expiry.len()
+        self.table().expiry.len()
     }
 
     pub(super) fn create(&self, token: Token, ttl: Duration) -> Result<(), StoreError> {
-        let mut tokens = self.tokens();
-        if tokens.expiry.len() >= self.capacity {
+        let mut table = self.table();
+        if table.expiry.len() >= self.capacity {
             return Err(StoreError::Full { capacity: self.capacity });
         }
-        tokens.set(token, Instant::now() + ttl);
+        table.set(token, Instant::now() + ttl);
         Ok(())
     }
 
     pub(super) fn refresh(&self, token: &Token, ttl: Duration) -> bool {
-        let mut tokens = self.tokens();
-        let known = tokens.expiry.contains_key(token);
+        let mut table = self.table();
+        let known = table.expiry.contains_key(token);
         if known {
-            tokens.set(*token, Instant::now() + ttl);
+            table.set(*token, Instant::now() + ttl);
         }
         known
     }
 
     pub(super) fn remaining(&self, token: &Token) -> Option<Duration> {
-        let expiry = *self.tokens().expiry.get(token)?;
+        let expiry = *self.table().expiry.get(token)?;
         Some(expiry.saturating_duration_since(Instant::now()))
     }
 
-    /// Locks the tokens and removes those that have expired. A poisoned lock is taken all the same: nothing under it panics.
-    fn tokens(&self) -> MutexGuard<'_, Tokens> {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.purge(Instant::now());
-        tokens
+    /// Locks the table and removes those that have expired. A poisoned lock is taken all the same: nothing under it panics.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.purge(Instant::now());
+        table
     }
 }
 
-impl Tokens {
+impl Table {
     fn set(&mut self, token: Token, expiry: Instant) {
         if let Some(before) = self.expiry.insert(token, expiry) {
             self.order.remove(&(before, token));
@@ -93,29 +93,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_token_lives_for_its_time_after_each_refresh() {
-        let memory = Memory::new(2);
+        let store = MemoryStore::new(2);
         let ttl = Duration::from_secs(10);
-        memory.create(token(1), ttl).unwrap();
-        assert_eq!(memory.remaining(&token(1)), Some(ttl));
-        assert_eq!(memory.remaining(&token(2)), None);
+        store.create(token(1), ttl).unwrap();
+        assert_eq!(store.remaining(&token(1)), Some(ttl));
+        assert_eq!(store.remaining(&token(2)), None);
         tokio::time::advance(Duration::from_secs(9)).await;
-        assert!(memory.refresh(&token(1), ttl));
-        assert!(!memory.refresh(&token(2), ttl));
+        assert!(store.refresh(&token(1), ttl));
+        assert!(!store.refresh(&token(2), ttl));
         tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(memory.remaining(&token(1)), Some(Duration::from_secs(1)));
+        assert_eq!(store.remaining(&token(1)), Some(Duration::from_secs(1)));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(memory.remaining(&token(1)), None);
-        assert!(!memory.refresh(&token(1), ttl));
+        assert_eq!(store.remaining(&token(1)), None);
+        assert!(!store.refresh(&token(1), ttl));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_full_store_takes_another_token_once_one_has_expired() {
-        let memory = Memory::new(2);
-        memory.create(token(1), Duration::from_secs(1)).unwrap();
-        memory.create(token(2), Duration::from_secs(9)).unwrap();
-        assert_eq!(memory.create(token(3), Duration::from_secs(1)), Err(StoreError::Full { capacity: 2 }));
+        let store = MemoryStore::new(2);
+        store.create(token(1), Duration::from_secs(1)).unwrap();
+        store.create(token(2), Duration::from_secs(9)).unwrap();
+        assert_eq!(store.create(token(3), Duration::from_secs(1)), Err(StoreError::Full { capacity: 2 }));
         tokio::time::advance(Duration::from_secs(1)).await;
-        memory.create(token(3), Duration::from_secs(1)).unwrap();
-        assert_eq!(memory.tokens().order.len(), 2);
+        store.create(token(3), Duration::from_secs(1)).unwrap();
+        assert_eq!(store.table().order.len(), 2);
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! The methods are async and may fail, although memory does neither, because a store on a disk or in a network must. Another
 //! store is another variant of [`Store`].
+//!
+//! - `memory`: tokens in this process
+//! - `error`: why a store fails
 
 mod error;
 mod memory;
@@ -9,21 +12,21 @@ mod memory;
 use std::time::Duration;
 
 pub use self::error::StoreError;
-use self::memory::Memory;
+use self::memory::MemoryStore;
 use crate::proto::token::Token;
 
 /// A store of tokens.
 #[derive(Debug)]
 pub enum Store {
     /// In this process's memory: a restart loses all tokens.
-    Memory(Memory),
+    Memory(MemoryStore),
 }
 
 impl Store {
     /// Makes an empty store in memory that keeps `capacity` tokens at most.
     #[must_use]
     pub fn in_memory(capacity: usize) -> Self {
-        Self::Memory(Memory::new(capacity))
+        Self::Memory(MemoryStore::new(capacity))
     }
 
     /// Counts the tokens that this process keeps in memory: a figure for the operator, which decides nothing. Tokens that a
@@ -31,7 +34,7 @@ impl Store {
     #[must_use]
     pub fn count(&self) -> usize {
         match self {
-            Self::Memory(memory) => memory.count(),
+            Self::Memory(store) => store.count(),
         }
     }
 
@@ -42,7 +45,7 @@ impl Store {
     /// - [`StoreError::Unavailable`] if the store cannot be used now
     pub async fn create(&self, token: Token, ttl: Duration) -> Result<(), StoreError> {
         match self {
-            Self::Memory(memory) => memory.create(token, ttl),
+            Self::Memory(store) => store.create(token, ttl),
         }
     }
 
@@ -52,7 +55,7 @@ impl Store {
     /// - [`StoreError::Unavailable`] if the store cannot be used now
     pub async fn refresh(&self, token: &Token, ttl: Duration) -> Result<bool, StoreError> {
         match self {
-            Self::Memory(memory) => Ok(memory.refresh(token, ttl)),
+            Self::Memory(store) => Ok(store.refresh(token, ttl)),
         }
     }
 
@@ -62,7 +65,7 @@ impl Store {
     /// - [`StoreError::Unavailable`] if the store cannot be used now
     pub async fn remaining(&self, token: &Token) -> Result<Option<Duration>, StoreError> {
         match self {
-            Self::Memory(memory) => Ok(memory.remaining(token)),
+            Self::Memory(store) => Ok(store.remaining(token)),
         }
     }
 }

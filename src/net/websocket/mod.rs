@@ -1,7 +1,7 @@
 //! WebSockets: the HTTP upgrade, messages in and out, and the closing handshake (RFC 6455).
 //!
-//! - [`handshake`]: the upgrade of a request
-//! - this file: one WebSocket
+//! - `handshake`: the upgrade of a request: what is checked, and the 101
+//! - this file: one WebSocket, with the memory of the message that arrives
 //! - `writer`: frames on their way to the peer
 
 mod handshake;

@@ -1,6 +1,10 @@
 //! Exchanges: a visitor's request goes to the end as an event, and the end's ack comes back as the response.
 //!
 //! [`Exchanges::serve`] is the whole way, from top to bottom; `exchange` is the value that lives as long as one of them.
+//!
+//! An ack finds its visitor by a channel: [`Tunnel::emit`] hands the sending half to the end's session, whose connection keeps
+//! it under the ack's id, and `TunnelHost::acked` sends the outcome through it. `Exchanges::told` turns each outcome, an
+//! answer, a timeout or an end that left, into what the visitor gets.
 
 mod exchange;
 

@@ -1,9 +1,9 @@
 //! Tunnels: which end holds which token.
 //!
+//! - `host`: how a client of the Socket.IO server becomes an end
+//! - `registry`: all tunnels of this process. An end joins here, and takes over from the end before it, which is told to leave
 //! - `tunnel`: one tunnel and its end
 //! - `table`: values by token, in the order in which they expire
-//! - `registry`: all tunnels of this process
-//! - `host`: how a client of the Socket.IO server becomes an end
 
 mod host;
 mod registry;
