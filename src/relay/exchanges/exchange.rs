@@ -29,7 +29,7 @@ impl ExchangeId {
 
 impl fmt::Display for ExchangeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}-{:x}", self.process, self.number)
+        write!(f, "{:08x}-{}", self.process, self.number)
     }
 }
 
