@@ -43,7 +43,7 @@ def parse(arguments):
         description="Measures the server: beside its peers, its scaling curve, or its system calls.",
     )
     parser.add_argument("mode", nargs="?", choices=["compare", "curve", "syscalls"], default="compare")
-    parser.add_argument("--rounds", type=above(1, int), default=3, help="of which the medians are taken")
+    parser.add_argument("--rounds", type=above(1, int), default=3, help="how often everything is measured; the tables have the medians")
     parser.add_argument("--secs", type=above(0.1, float), help="measured each time (default 5; 2 for the curve)")
     parser.add_argument("--warm", type=above(0, float), help="seconds of load before that (default 2; 1 for the curve)")
     parser.add_argument("--workers", type=above(1, int), default=1, metavar="N",

@@ -78,7 +78,7 @@ async fn first_ends_that_join_at_once_share_the_tunnels_ack_ids() {
     }
 }
 
-/// An end is connected at every moment, so every visitor is answered by one, whoever takes over meanwhile.
+/// An end is connected at every moment, so every visitor is answered, although ends take over meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_visitor_is_told_during_a_takeover_that_no_end_is_connected() {
     const TAKEOVERS: usize = 300;

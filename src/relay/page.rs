@@ -1,11 +1,11 @@
-//! What a person sees who opens the server itself.
+//! The page at `/`.
 
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 
 use crate::net::reply::{self, Reply};
 
-/// What this is and how to try it: as a page for a browser, as text for everybody else.
+/// Says what this is and how to try it: as a page for a browser, as text for any other client.
 pub(super) fn welcome(headers: &HeaderMap, url: &str) -> Reply {
     let text = words(url);
     let browser = headers.get(header::ACCEPT).map(HeaderValue::as_bytes);

@@ -23,7 +23,7 @@ pub(super) struct Throttle {
     interval: Duration,
     max: u32,
     burst_max: u32,
-    /// Unless the operator set a limit, this machine's own addresses have none: behind a proxy here they are everybody.
+    /// Unless the operator set a limit, this machine's own addresses have none: behind a proxy on the same machine they are every visitor at once.
     loopback_too: bool,
     window: Mutex<Window>,
 }

@@ -1,7 +1,7 @@
-//! Frames on their way to a peer: small ones together, and large ones as they are.
+//! Frames on their way to a peer. Small ones are written together, large ones from where they are.
 //!
-//! What is written at once waits in a buffer of the thread; only what the peer does not take yet gets memory of its own, and
-//! exactly so much.
+//! Small frames gather in a buffer of the thread. Only what the peer does not take at once is copied to memory of its own, of
+//! exactly that size.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -15,39 +15,42 @@ use tokio::io::AsyncWrite;
 use crate::net::buffers::Buffer;
 use crate::proto::websocket::{Opcode, write_head};
 
-/// A payload up to this size, in bytes, is copied behind its head, which costs less than a place of its own.
+/// A payload up to this size, in bytes, is copied behind its head: that costs less than one more piece of a write.
 const COPIED: usize = 4 << 10;
 
-/// Pieces that one system call takes.
+/// The pieces that one system call writes. More are left to the next call.
 const PIECES: usize = 32;
 
-/// The head of an answer to a ping: what one without a payload takes, too.
+/// The size of a pong's head, in bytes. It bounds pongs without a payload, too.
 const PONG_HEAD: usize = 2;
 
-/// Answers to pings that may wait, in bytes: dozens of the largest.
+/// The bytes of pongs that may wait: dozens of the largest. Beyond it only the latest is kept.
 const MAX_PONGS: usize = 4 << 10;
 
-/// What waits to be written.
+/// The frames that wait to be written.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
+    /// Large payloads, and what the peer did not take at once.
     pieces: VecDeque<Bytes>,
-    /// Small frames, and heads, behind the pieces. It is lent by the thread, and given back before the task waits.
+    /// Small frames, and heads, behind the pieces. It is a buffer of the thread, and is given back before the task waits.
     tail: Buffer,
+    /// The memory of all that waits, in bytes.
     bytes: usize,
-    /// What was written of the first piece, or of the tail where there is none, in bytes.
+    /// The bytes that were written of the first piece, or of the tail where there is none.
     sent: usize,
+    /// The bytes of pongs among the frames that wait.
     pong_bytes: usize,
     /// The answer to the latest ping, when too many others wait (RFC 6455, section 5.5.3).
     late_pong: Option<Bytes>,
 }
 
 impl Outgoing {
-    /// The memory of what waits, in bytes.
+    /// Returns the memory of what waits, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes a whole message, or a control frame.
+    /// Queues a whole message, or a control frame.
     pub(super) fn push(&mut self, opcode: Opcode, payload: Bytes) {
         if self.tail.capacity() == 0 {
             self.tail = Buffer::take();
@@ -64,7 +67,8 @@ impl Outgoing {
         }
     }
 
-    /// Takes the answer to a ping. Whoever asks and asks and does not read the answers gets only the latest.
+    /// Queues the answer to a ping. A peer that sends pings and does not read the answers gets only the latest (RFC 6455,
+    /// section 5.5.3).
     pub(super) fn push_pong(&mut self, payload: Bytes) {
         let bytes = PONG_HEAD + payload.len();
         if self.late_pong.is_some() || self.pong_bytes + bytes > MAX_PONGS {
@@ -75,7 +79,7 @@ impl Outgoing {
         }
     }
 
-    /// Writes all of it.
+    /// Writes all that waits.
     pub(super) fn poll_write<W: AsyncWrite + Unpin>(
         &mut self,
         to: &mut W,
@@ -100,7 +104,7 @@ impl Outgoing {
             }
         }
         self.tail = Buffer::default();
-        // What was large once need not stay so.
+        // A queue that has grown gives its memory back.
         self.pieces = VecDeque::new();
         Poll::Ready(Ok(()))
     }
@@ -120,7 +124,7 @@ impl Outgoing {
         to.poll_write_vectored(cx, &slices[..count])
     }
 
-    /// Gives the tail's bytes a place of their own.
+    /// Copies the tail to a piece, and gives the buffer back to the thread.
     fn seal(&mut self) {
         if self.tail.is_empty() {
             return;
@@ -134,7 +138,7 @@ impl Outgoing {
         self.tail = Buffer::default();
     }
 
-    /// A piece holds its memory until all of it is written, and counts until then.
+    /// Counts bytes as written. A piece holds its memory until all of it is written, and counts until then.
     fn written(&mut self, bytes: usize) {
         self.sent += bytes;
         while let Some(first) = self.pieces.front()

@@ -63,7 +63,7 @@ mod tests {
         {
             assert_eq!(Jsonp::parse(text), expected.map(Jsonp), "{text}");
         }
-        assert_eq!(Jsonp::parse("99999999999"), None, "no page has so many functions");
+        assert_eq!(Jsonp::parse("99999999999"), None, "no page has that many functions");
     }
 
     #[test]

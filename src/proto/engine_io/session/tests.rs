@@ -57,7 +57,7 @@ fn the_loss_of_a_candidate_that_was_given_up_leaves_the_next_one_alone() {
     let mut session = session(Transport::Polling);
     let first = reserve(&mut session, at(0)).unwrap();
     session.candidate_lost(first);
-    assert_eq!(session.next_output(), None, "whoever says that it is lost need not be told");
+    assert_eq!(session.next_output(), None, "a candidate that says it is lost need not be told");
     let second = reserve(&mut session, at(1)).unwrap();
     session.candidate_lost(first);
     assert!(session.is_candidate(second));

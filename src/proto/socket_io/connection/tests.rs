@@ -57,7 +57,7 @@ impl World {
         frames.map(text).collect()
     }
 
-    /// Lets time pass until so many milliseconds after the start, stopping at each deadline.
+    /// Lets time pass until this many milliseconds after the start, stopping at each deadline.
     fn pass_until(&mut self, milliseconds: u64) {
         let until = Instant::after_origin(Duration::from_millis(milliseconds));
         while let Some(deadline) = self.link.deadline().filter(|deadline| *deadline <= until) {
