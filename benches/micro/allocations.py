@@ -25,6 +25,8 @@ CALLERS = 40
 PASSING = re.compile(r"(library/(alloc|core|std)/|(bytes|bytestring|hashbrown)-\d|\?\?)")
 CALLERS_SHOWN = 3
 LEAST_BLOCKS, LEAST_BYTES = 0.02, 1
+# The server's own code, beside the codecs in src/proto.
+ROOMS = ("src/net/", "src/engine/", "src/relay/")
 
 
 def profile(spec, words, requests, cores):
@@ -104,7 +106,7 @@ def site(stack, frames):
     first, *shown = callers[:CALLERS_SHOWN]
     asked = every.index(first)
     means = f", by {function(every[asked - 1])}" if asked else ""
-    ours = next((frame for frame in callers if place(frame).startswith("src/server")), None)
+    ours = next((frame for frame in callers if place(frame).startswith(ROOMS)), None)
     if ours and not any(place(frame).startswith("src/") for frame in (first, *shown)):
         shown.append(ours)
     return (first + means, *shown)

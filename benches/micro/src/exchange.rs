@@ -7,17 +7,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 use http::HeaderMap;
+use socket2me::defaults::ACK_TIMEOUT;
 use socket2me::proto::engine_io::{self, Frame, Revision, Session, Sid, Transport};
 use socket2me::proto::exchange::{Body, EndOptions, Response, Visit};
 use socket2me::proto::link::ServerLink;
-use socket2me::proto::socket_io::connection::{self, Answer, Connection};
+use socket2me::proto::socket_io::connection::{self, Answer, Awaited, Connection};
 use socket2me::proto::socket_io::packet::{Args, Encoded};
 use socket2me::proto::socket_io::{AckId, Event, Namespace};
 use socket2me::proto::time::Instant;
 use socket2me::proto::websocket::{Item, Opcode, Reader, write_head};
 
 use crate::inputs::{KIB, LINES, MIB, client_frame, document, headers, quoted, text};
-use crate::wire::{ack, read_message};
+use crate::wire::{LIMITS, ack, read_message};
 use crate::{Run, Step};
 
 const POSTED: usize = 10 * KIB;
@@ -87,8 +88,10 @@ impl Visitor {
             forwarded_proto: "http",
             forwarded_host: Some("relay.example"),
             id: "0123456789abcdef-1f",
+            body: &self.body,
+            body_length: self.body_length,
         };
-        visit.encode(namespace, id(), &self.body, self.body_length, EndOptions::default(), draft)
+        visit.encode(namespace, id(), EndOptions::default(), draft)
     }
 }
 
@@ -125,13 +128,13 @@ impl Tunnel {
         let sid = Sid::from_random([1; 15]);
         let session = Session::open(Arc::new(settings), sid, Revision::V4, Transport::WebSocket, now);
         let connection = Connection::new(Arc::new(connection::Settings::default()), Revision::V4, now);
-        let mut link = ServerLink::new(session, connection);
+        let mut link: ServerLink<Connection<()>, ()> = ServerLink::new(session, connection);
         link.websocket_frame(Frame::Text(format!("40{},", namespace.as_str()).into()), now);
         assert!(matches!(link.next_event(), Some(Event::Connect { .. })));
-        assert!(link.act(|connection, session| connection.accept(&namespace, "sid", session, now)));
+        assert!(link.act(now, |connection, lower| connection.accept(&namespace, "sid", lower)));
         let mut tunnel = Self {
             link,
-            reader: Reader::new(16 * MIB, 32 * MIB),
+            reader: Reader::new(LIMITS),
             namespace,
             sent: Vec::with_capacity(32 * KIB),
             draft: String::with_capacity(64 * KIB),
@@ -156,7 +159,8 @@ impl Tunnel {
         let now = Instant::ORIGIN;
         let event = visitor.event(&self.namespace, &mut self.draft);
         let namespace = &self.namespace;
-        self.link.act(|connection, session| connection.emit(namespace, event, Some((id(), ())), session, now));
+        let awaited = Some(Awaited { waiter: (), timeout: ACK_TIMEOUT });
+        self.link.act(now, |connection, lower| connection.emit(namespace, event, awaited, lower));
         self.send();
         let Item::Text(text) = read_message(&mut self.reader, answer) else { panic!("no text") };
         self.link.websocket_frame(Frame::Text(text), now);

@@ -6,9 +6,9 @@ use bytes::BufMut as _;
 use bytestring::ByteString;
 use socket2me::defaults::MAX_PACKETS;
 use socket2me::proto::engine_io::payload::{Batch, Body, Packets};
-use socket2me::proto::engine_io::{BinaryAs, Frame, Revision};
+use socket2me::proto::engine_io::{BinaryAs, Frame, PollingText, Revision};
 use socket2me::proto::socket_io::parser;
-use socket2me::proto::websocket::{Item, Opcode, Reader, write_head};
+use socket2me::proto::websocket::{Item, Opcode, ReadLimits, Reader, write_head};
 
 use crate::inputs::{KIB, LINES, MIB, client_frame, document, quoted, text};
 use crate::{Run, Step};
@@ -18,6 +18,9 @@ const READ: usize = 64 * KIB;
 
 /// The head and the frame around the text of an answer take so much of its size.
 const AROUND: usize = 64;
+
+/// The limits of the messages that the steps read: larger than all of them.
+pub const LIMITS: ReadLimits = ReadLimits { message: 16 * MIB, oversized: 32 * MIB };
 
 pub const STEPS: &[Step] = &[
     Step { name: "websocket read, 100 bytes", bytes: 100, prepare: || read(100) },
@@ -44,20 +47,20 @@ pub fn read_message(reader: &mut Reader, bytes: &[u8]) -> Item {
             return item;
         }
         reader.reserve(31);
-        let Some(mut room) = reader.room() else {
+        let Some(mut direct) = reader.direct() else {
             (input, unread) = unread.split_at(unread.len().min(READ));
             continue;
         };
-        let (part, rest) = unread.split_at(unread.len().min(READ).min(room.remaining_mut()));
-        room.put_slice(part);
-        reader.took(part.len());
+        let mut space = direct.space();
+        let (part, rest) = unread.split_at(unread.len().min(READ).min(space.remaining_mut()));
+        space.put_slice(part);
         unread = rest;
     }
 }
 
 fn read(size: usize) -> Run {
     let frame = client_frame(&text(LINES, size));
-    let mut reader = Reader::new(16 * MIB, 32 * MIB);
+    let mut reader = Reader::new(LIMITS);
     Box::new(move || drop(black_box(read_message(&mut reader, black_box(&frame)))))
 }
 
@@ -71,20 +74,20 @@ fn head() -> Run {
 }
 
 /// Three small acks and one of nearly 10 KiB.
-fn packets() -> Vec<Frame> {
+fn batch() -> Batch {
     let small = || ack("hello, world!");
     let large = ack(&document(10 * KIB - 4 * AROUND));
-    [small(), small(), large, small()].map(|packet| Frame::Text(format!("4{packet}").into())).into()
+    let frames = [small(), small(), large, small()].map(|packet| Frame::Text(format!("4{packet}").into())).into();
+    Batch { frames, revision: Revision::V4, binary: BinaryAs::Frames, text: PollingText::default() }
 }
 
 fn encode() -> Run {
-    let batch = Batch { frames: packets(), revision: Revision::V4, binary: BinaryAs::Frames, long_as_bytes: false };
-    Box::new(move || drop(black_box(black_box(&batch).encode(None))))
+    let batch = batch();
+    Box::new(move || drop(black_box(black_box(&batch).encode())))
 }
 
 fn decode() -> Run {
-    let batch = Batch { frames: packets(), revision: Revision::V4, binary: BinaryAs::Frames, long_as_bytes: false };
-    let Body::Text(body) = batch.encode(None) else { panic!("revision 4 is text") };
+    let Body::Text(body) = batch().encode() else { panic!("revision 4 is text") };
     Box::new(move || {
         for packet in Packets::new(Body::Text(black_box(&body).clone()), Revision::V4, MAX_PACKETS) {
             drop(black_box(packet.expect("a packet")));
