@@ -1,4 +1,4 @@
-//! A visitor's request to the event, an ack to the response, and a whole exchange through a session.
+//! From a visitor's request to the event, from an ack to the response, and a whole exchange through a session.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -24,7 +24,7 @@ use crate::{Run, Step};
 const POSTED: usize = 10 * KIB;
 const SMALL: &str = "hello, world!";
 
-/// A small GET's event has about so many bytes.
+/// The size of a small GET's event in bytes, approximately.
 const EVENT: usize = 700;
 
 pub const STEPS: &[Step] = &[
@@ -55,7 +55,7 @@ fn id() -> AckId {
     AckId::new(7).expect("an id")
 }
 
-/// Who asks, and what for.
+/// A visitor's request, apart from what is the same for all.
 struct Visitor {
     method: &'static str,
     headers: HeaderMap,
@@ -101,7 +101,7 @@ fn event(visitor: Visitor) -> Run {
     Box::new(move || drop(black_box(black_box(&visitor).event(&namespace, &mut draft))))
 }
 
-/// `body` is JSON.
+/// Decodes an ack with status 200 and this body, which is JSON.
 fn response(body: &str, attachment: Option<Bytes>) -> Run {
     let args = format!("[200,{body},{{\"content-type\":\"text/plain; charset=utf-8\"}}]");
     let answer = Answer { args: Args::parse(args.into()).expect("arguments"), attachments: Vec::from_iter(attachment) };
@@ -112,7 +112,7 @@ fn binary() -> Run {
     response("{\"_placeholder\":true,\"num\":0}", Some(vec![7; 64 * KIB].into()))
 }
 
-/// A session on a WebSocket whose client has joined.
+/// A session on a WebSocket, whose client has joined the namespace.
 struct Tunnel {
     link: ServerLink<Connection<()>, ()>,
     reader: Reader,
@@ -143,7 +143,7 @@ impl Tunnel {
         tunnel
     }
 
-    /// Puts what is due into the bytes for the socket.
+    /// Writes the frames that are due to `sent`, as a socket would get them.
     fn send(&mut self) {
         self.sent.clear();
         while self.link.next_output().is_some() {}
@@ -154,7 +154,7 @@ impl Tunnel {
         black_box(&self.sent);
     }
 
-    /// The visitor's event goes out, the answer comes in.
+    /// Sends the visitor's event to the end, and decodes the response from the end's frame `answer`.
     fn exchange(&mut self, visitor: &Visitor, answer: &[u8]) -> Response {
         let now = Instant::ORIGIN;
         let event = visitor.event(&self.namespace, &mut self.draft);
