@@ -8,30 +8,35 @@ import sys
 import compare
 import curve
 import syscalls
-from servers import BEFORE, OURS, Cores, Failure, build_load, build_ours, install_node_peer, our_spec, peers, raise_open_files
+from servers import (BEFORE, OURS, Cores, Failure, build_load, build_ours, install_node_peer, our_spec, peers,
+                     raise_open_files)
 from tables import machine
 
 NODE = ("node-express", "node-plain")
 
 
 def names_of(known):
+    """Returns the type of an argument: names from `known`, separated by commas."""
     def parse(text):
         names = [name for name in text.split(",") if name]
         for name in names:
             if name not in known:
-                raise argparse.ArgumentTypeError(f"there is no {name}; there are {', '.join(known)}")
+                known_names = ", ".join(known)
+                raise argparse.ArgumentTypeError(f"{name!r} is unknown; choose from {known_names}, separated by commas")
         return names
 
     return parse
 
 
 def above(least, kind):
+    """Returns the type of an argument: a number of this kind, and not less than `least`."""
     def parse(text):
         value = kind(text)
         if value < least:
             raise argparse.ArgumentTypeError(f"{text} is less than {least}")
         return value
 
+    # argparse's messages name the type.
     parse.__name__ = kind.__name__
     return parse
 
@@ -40,36 +45,43 @@ def parse(arguments):
     servers = [OURS, *peers()]
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        description="Measures the server: beside its peers, its scaling curve, or its system calls.",
+        description="Measures the server's cost beside that of its peers (compare), its scaling curve (curve), or its "
+                    "system calls (syscalls).",
     )
-    parser.add_argument("mode", nargs="?", choices=["compare", "curve", "syscalls"], default="compare")
-    parser.add_argument("--rounds", type=above(1, int), default=3, help="how often everything is measured; the tables have the medians")
-    parser.add_argument("--secs", type=above(0.1, float), help="measured each time (default 5; 2 for the curve)")
-    parser.add_argument("--warm", type=above(0, float), help="seconds of load before that (default 2; 1 for the curve)")
+    parser.add_argument("mode", nargs="?", choices=["compare", "curve", "syscalls"], default="compare",
+                        help="what to measure (default: compare)")
+    parser.add_argument("--rounds", type=above(1, int), default=3,
+                        help="rounds; the tables show their medians (default: 3)")
+    parser.add_argument("--secs", type=above(0.1, float),
+                        help="seconds of each measurement (default: 5; 2 for the curve)")
+    parser.add_argument("--warm", type=above(0, float),
+                        help="seconds of load before each measurement (default: 2; 1 for the curve)")
     parser.add_argument("--workers", type=above(1, int), default=1, metavar="N",
-                        help="worker threads and cores of the server, except for the curve, which has both 1 and 2")
-    parser.add_argument("--only", type=names_of(servers), metavar="A,B", help=", ".join(servers))
+                        help="worker threads of the server, with a core each (default: 1); the curve always has 1 and 2")
+    parser.add_argument("--only", type=names_of(servers), metavar="A,B",
+                        help=f"servers to measure: {', '.join(servers)}")
     parser.add_argument("--before", metavar="BIN",
-                        help="another build of our server: measured too, with the ratio to it in each round")
+                        help="another build of our server, which is measured too; the tables show the ratio to it")
     parser.add_argument("--scenarios", type=names_of([*compare.SCENARIOS, *curve.axes()]), metavar="X,Y",
-                        help=f"{', '.join(compare.SCENARIOS)}; for the curve {', '.join(curve.axes())}")
-    parser.add_argument("--idle", type=above(1, int), default=10_000, metavar="N", help="idle tunnels")
+                        help=f"scenarios to measure: {', '.join(compare.SCENARIOS)}; "
+                             f"for the curve: {', '.join(curve.axes())}")
+    parser.add_argument("--idle", type=above(1, int), default=10_000, metavar="N",
+                        help="idle tunnels (default: 10,000)")
     parser.add_argument("--idle-secs", type=above(0, float), default=28,
-                        help="how long they are held; a heartbeat comes after 25")
+                        help="seconds to hold the idle tunnels (default: 28); a heartbeat comes after 25")
     options = parser.parse_args(arguments)
     known = curve.axes() if options.mode == "curve" else compare.SCENARIOS
     if options.mode == "syscalls" and options.scenarios:
-        parser.error("syscalls has one scenario: 64 visitors on one tunnel")
-    if options.mode == "curve" and options.before:
-        parser.error("the curve is of our server alone")
-    if options.mode == "curve" and options.only:
-        parser.error("the curve is of our server alone")
+        parser.error("syscalls has only one scenario, 64 visitors on one tunnel: use it without --scenarios")
+    if options.mode == "curve" and (options.before or options.only):
+        parser.error("the curve measures our server alone: use it without --before and --only")
     options.scenarios = options.scenarios or list(known)
     for name in options.scenarios:
         if name not in known:
-            parser.error(f"{name} is no scenario of {options.mode}; there are {', '.join(known)}")
-    if options.workers > len(os.sched_getaffinity(0)):
-        parser.error(f"there are {len(os.sched_getaffinity(0))} cores here, less than --workers {options.workers}")
+            parser.error(f"{name} is no scenario of {options.mode}; choose from {', '.join(known)}")
+    available = len(os.sched_getaffinity(0))
+    if options.workers > available:
+        parser.error(f"--workers {options.workers} needs as many cores, and this process may use {available}")
     if options.secs is None:
         options.secs = 2 if options.mode == "curve" else 5
     if options.warm is None:
@@ -78,15 +90,16 @@ def parse(arguments):
 
 
 def wanted_servers(options):
-    """Builds and installs them, in the order of the table."""
+    """Builds and installs the servers to measure, and returns their specs in the order of the table."""
     default = {"compare": [OURS, *peers()], "curve": [OURS], "syscalls": [OURS, "socketioxide", "limit-relay"]}
     wanted = options.only or default[options.mode]
     if any(name in NODE for name in wanted):
         missing = install_node_peer()
         if missing and options.only:
-            raise Failure(f"the Node peers cannot be measured: {missing}")
+            raise Failure(f"the Node peers cannot be measured, because {missing}: install Node.js 20 and npm, or leave "
+                          "them out of --only")
         if missing:
-            print(f"Without the Node peers: {missing}.\n")
+            print(f"The Node peers are not measured, because {missing}.\n")
             wanted = [name for name in wanted if name not in NODE]
     build_load()
     specs = peers()
@@ -98,11 +111,13 @@ def wanted_servers(options):
 
 
 def bench(options):
+    """Measures and prints; returns whether no run had errors."""
     if options.mode != "syscalls":
         tunnels = options.idle if compare.IDLE in options.scenarios else 10_000 if "tunnels" in options.scenarios else 0
         files = raise_open_files()
         if files < tunnels + 200:
-            raise Failure(f"{tunnels} tunnels need as many open files, and {files} are allowed here (ulimit -Hn)")
+            raise Failure(f"{tunnels} tunnels and the visitors need {tunnels + 200} open files, and {files} are allowed: "
+                          "raise `ulimit -Hn`, or measure fewer idle tunnels with --idle")
     specs, cores = wanted_servers(options), Cores.choose(options.workers)
     print(f"{machine()}; {options.secs:g} s after {options.warm:g} s of warm-up", end="")
     if options.mode == "curve":
@@ -117,7 +132,8 @@ def bench(options):
 
 def main():
     options = parse(sys.argv[1:])
-    # What was started is stopped on the way out; a shell's background jobs start with SIGINT ignored.
+    # Signals become KeyboardInterrupt, so that the servers are stopped. SIGINT is set too, because a shell starts
+    # background jobs with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:

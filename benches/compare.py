@@ -1,4 +1,4 @@
-"""Our server beside its peers, round by round: the table of CPU time, memory and latency."""
+"""Measures our server beside its peers, round by round, and prints the tables of CPU time, memory and latency."""
 
 from dataclasses import replace
 
@@ -6,12 +6,12 @@ from servers import BEFORE, OURS, describe, measure, progress, verdict
 from tables import median, number, paired_ratio, paired_ratios, spread, table
 
 BASE = "socketioxide"
-# Measured where allocators differ most.
+# The base with the system's allocator. Only idle tunnels are measured, where allocators differ most.
 LESS_MEMORY = "socketioxide-system"
 IDLE = "idle"
 OPEN_LOOP = "open-2k"
 
-# name: (what it is, arguments of the load)
+# Name: (the work as the tables describe it, the load's arguments).
 SCENARIOS = {
     "get-1x64": ("small GET, 1 tunnel, 64 visitors", "relay --tunnels 1 --visitors 64"),
     "get-100x64": ("small GET, 100 tunnels, 64 visitors", "relay --tunnels 100 --visitors 64"),
@@ -26,11 +26,14 @@ SCENARIOS = {
     OPEN_LOOP: ("small GET at 2,000 a second, open loop", "relay --tunnels 10 --visitors 64 --rate 2000"),
     IDLE: ("idle tunnel", "idle"),
 }
+# Scenarios whose server and load share one core.
 ONE_CORE = {"get-1x1"}
+# Scenarios for servers that speak Socket.IO.
 SOCKET_IO_ONLY = {"polling", "churn"}
 
 
 def covers(spec, scenario):
+    """Returns whether a server takes part in a scenario."""
     if spec.name == LESS_MEMORY:
         return scenario == IDLE
     if spec.transport == "none":
@@ -39,7 +42,7 @@ def covers(spec, scenario):
 
 
 def arguments(spec, scenario, options):
-    """The load's arguments, and the seconds that they take."""
+    """Returns the load's arguments, and the seconds that the load takes with them."""
     words = SCENARIOS[scenario][1].split()
     if scenario not in SOCKET_IO_ONLY:
         words += ["--transport", spec.transport]
@@ -49,11 +52,12 @@ def arguments(spec, scenario, options):
 
 
 def compare(specs, scenarios, cores, options):
-    """Measures and prints; whether all went without errors."""
+    """Measures and prints; returns whether no run had errors."""
     reports = {(scenario, spec.name): [] for scenario in scenarios for spec in specs if covers(spec, scenario)}
     for round_number in range(1, options.rounds + 1):
         for scenario in scenarios:
-            # Forwards and backwards in turn: what a server leaves behind, such as heat, is not always the same one's.
+            # The order alternates, so that what one server leaves behind, such as heat, does not always affect the
+            # same server.
             for spec in specs if round_number % 2 else reversed(specs):
                 if not covers(spec, scenario):
                     continue
@@ -68,6 +72,7 @@ def compare(specs, scenarios, cores, options):
 
 
 def render(specs, scenarios, reports):
+    """Returns the tables as Markdown."""
     def cell(scenario, name):
         return reports.get((scenario, name), [])
 
@@ -113,5 +118,6 @@ def render(specs, scenarios, reports):
     busy = [f"{scenario} of {name}" for (scenario, name), rounds in reports.items()
             if (median(rounds, "load_cores") or 0) > 0.95]
     if busy:
-        parts.append("The load, not the server, bounds the rate (CPU times are right): " + ", ".join(busy) + ".\n")
+        parts.append("The load's core was full, so these rates are lower bounds; the CPU times are right: "
+                     + ", ".join(busy) + ".\n")
     return "\n".join(parts)

@@ -1,17 +1,19 @@
-"""How the cost of an exchange grows with tunnels, visitors, bytes and worker threads. Our server alone."""
+"""Measures how the cost of an exchange grows with tunnels, visitors, bytes and worker threads, for our server alone."""
 
 from servers import Cores, describe, measure, progress, verdict
 from tables import median, number, table
 
 KIB, MIB = 1 << 10, 1 << 20
 SIZES = {"0": 0, "1 KiB": KIB, "10 KiB": 10 * KIB, "100 KiB": 100 * KIB, "1 MiB": MIB, "8 MiB": 8 * MIB}
-# Few enough that the largest bodies of all visitors fit into the server's memory for bodies.
+# Arguments of the load. The largest bodies of eight visitors fit into the server's memory for bodies.
 BODIES = "--tunnels 8 --visitors 8"
+# Worker threads of the server.
 WORKERS = (1, 2)
 
 
 def axes():
-    """name: (what it is, {label: (arguments of the load, bytes of body)})"""
+    """Returns the axes of the curve by name. An axis is a title and points by label; a point is the load's arguments and
+    the bytes of the body."""
     every = {
         "tunnels": ("tunnels, with 64 visitors",
                     {f"{count:,}": (f"--tunnels {count} --visitors 64", 0) for count in (1, 10, 100, 1000, 10_000)}),
@@ -29,7 +31,7 @@ def axes():
 
 
 def curve(spec, chosen, options):
-    """Measures and prints; whether all went without errors."""
+    """Measures and prints; returns whether no run had errors."""
     every = {axis: points for axis, points in axes().items() if axis in chosen}
     reports = {}
     for round_number in range(1, options.rounds + 1):
@@ -54,6 +56,7 @@ def threads(workers):
 
 
 def render(axis, title, points, reports):
+    """Returns the table of one axis as Markdown."""
     with_bytes = any(size for _, size in points.values())
     head, rows = [title], []
     for workers in WORKERS:

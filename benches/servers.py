@@ -1,4 +1,4 @@
-"""What is measured: builds it, starts it on its core, puts the load on it, and stops it again."""
+"""Builds the servers, starts each on its cores, runs the load against it, and stops it."""
 
 import ctypes
 import json
@@ -19,17 +19,19 @@ ROOT = BENCHES.parent
 NODE_PEER = BENCHES / "peers" / "node"
 
 OURS = "socket2me"
-# Another build of our server, beside which a change is measured.
+# Another build of our server, to measure a change against.
 BEFORE = "before"
+# Time for a server to print its address, and to end after SIGTERM before it is killed.
 START_SECS = 15
 STOP_SECS = 3
-# At more than this, of a core, used by neither the server nor the load, a measurement is repeated.
+# A measurement is repeated, up to ATTEMPTS in all, if programs other than the server and the load used more cores
+# than this.
 NOISE_CORES = 0.25
 ATTEMPTS = 3
 
 
 class Failure(Exception):
-    """Something that ends the bench, with a message for the person who started it."""
+    """Ends the bench with a message that says what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,13 @@ class Spec:
 
     name: str
     command: tuple
-    # What the load speaks with it: see `load relay --help`.
+    # How the load's ends reach the server: see --transport in `load relay --help`.
     transport: str
 
 
 @dataclass(frozen=True)
 class Cores:
-    """Where the server and the load run."""
+    """The cores that the server and the load run on, and the server's worker threads."""
 
     server: frozenset
     load: frozenset
@@ -52,6 +54,7 @@ class Cores:
 
     @classmethod
     def choose(cls, workers):
+        """Gives the server the first `workers` cores and the load the last one, which they may share."""
         every = sorted(os.sched_getaffinity(0))
         return cls(frozenset(every[:workers]), frozenset(every[-1:]), workers)
 
@@ -63,21 +66,24 @@ class Cores:
 
 
 def target(workspace):
+    """Returns the folder of the release binaries of a workspace."""
     return Path(os.environ.get("CARGO_TARGET_DIR") or workspace / "target").resolve() / "release"
 
 
 def need(program, advice):
+    """Fails with the advice if a program is not installed."""
     if not shutil.which(program):
         raise Failure(f"{program} is missing: {advice}")
 
 
 def run(command, folder):
+    """Runs a command in a folder, with its output on standard error; fails if the command does."""
     if subprocess.run(command, cwd=folder, stdout=sys.stderr).returncode != 0:
         raise Failure(f"`{' '.join(command)}` failed in {folder.relative_to(ROOT.parent)}")
 
 
 def build_ours():
-    """Our server, in release; or the one that SOCKET2ME_BIN names."""
+    """Returns the spec of our server, built in release mode, or of the binary that SOCKET2ME_BIN names."""
     binary = os.environ.get("SOCKET2ME_BIN")
     if not binary:
         need("cargo", "install Rust from https://rustup.rs")
@@ -87,19 +93,21 @@ def build_ours():
 
 
 def our_spec(name, binary):
+    """Returns the spec of a binary of our server."""
     if not os.access(binary, os.X_OK):
-        raise Failure(f"{binary} is no program")
+        raise Failure(f"{binary} is not an executable file: name a server's binary, for example target/release/{OURS}")
     command = (str(Path(binary).resolve()), "--log", "error", "serve", "--listen", "127.0.0.1:0")
     return Spec(name, command, "ws")
 
 
 def build_load():
+    """Builds the load and the peers."""
     need("cargo", "install Rust from https://rustup.rs")
     run(["cargo", "build", "--locked", "--release"], BENCHES)
 
 
 def peers():
-    """By name, in the order of the tables."""
+    """Returns the specs of the peers by name, in the order of the tables."""
     node = shutil.which("node") or "node"
     specs = [
         Spec("socketioxide", (str(target(BENCHES) / "peer-socketioxide"),), "ws"),
@@ -113,7 +121,7 @@ def peers():
 
 
 def install_node_peer():
-    """Why the Node peers cannot be measured, or None when they are installed."""
+    """Installs the packages of the Node peers. Returns why they cannot be measured, or None if they can."""
     if not shutil.which("node") or not shutil.which("npm"):
         return "node or npm is missing"
     lock, installed = NODE_PEER / "package-lock.json", NODE_PEER / "node_modules" / "installed.json"
@@ -121,13 +129,14 @@ def install_node_peer():
         command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
         if subprocess.run(command, cwd=NODE_PEER, stdout=sys.stderr).returncode != 0:
             return "npm ci failed"
-        # Last, so that a broken attempt counts for nothing.
+        # The copy of the lock file comes last, so that an installation that failed is repeated.
         shutil.copy(lock, installed)
     return None
 
 
 def child_setup(cores):
-    """What a child does before it becomes a program: it goes to its cores, and ends when the bench is killed."""
+    """Returns what a child does before it runs its program: it moves to its cores, and asks to be killed when the bench
+    ends."""
     prctl = ctypes.CDLL(None).prctl
     set_parent_death_signal = 1
 
@@ -139,21 +148,22 @@ def child_setup(cores):
 
 
 def raise_open_files():
-    """Connections are files; returns how many a process may have."""
+    """Raises the limit of open files, which connections are, to the hard limit, and returns it."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
 
 class Server:
-    """A server process, from `with` to its end."""
+    """A server process, which runs inside a `with` block."""
 
     def __init__(self, spec, cores, extra_env=None):
         self.spec, self.cores, self.extra_env = spec, cores, extra_env or {}
 
     def __enter__(self):
         env = dict(os.environ, NODE_ENV="production", TOKIO_WORKER_THREADS=str(self.cores.workers), **self.extra_env)
-        # In a session of its own: Ctrl-C in the terminal is for the bench, which then stops the server.
+        # The server has a session of its own, so that Ctrl-C in the terminal reaches only the bench, which stops the
+        # server.
         self.process = subprocess.Popen(
             self.spec.command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
             preexec_fn=child_setup(self.cores.server),
@@ -169,12 +179,12 @@ class Server:
         self.stop()
 
     def _address(self):
-        """From the line that it prints once it listens."""
+        """Returns the address from the line that the server prints once it listens."""
         ready, _, _ = select.select([self.process.stdout], [], [], START_SECS)
         line = self.process.stdout.readline().decode() if ready else ""
         found = re.search(r"127\.0\.0\.1:\d+", line)
         if not found:
-            raise Failure(f"{self.spec.name} does not say where it listens: {line!r}")
+            raise Failure(f"{self.spec.name} printed no address within {START_SECS} s, only {line!r}")
         return found[0]
 
     def stop(self):
@@ -189,13 +199,14 @@ class Server:
             self.process.stdout.close()
 
     def load(self, arguments, secs):
-        """Puts the load on it and returns its report; one with errors says so in `failed`."""
+        """Runs the load against the server, and returns the load's report. If there were errors, its `failed` names
+        them."""
         command = [str(target(BENCHES) / "load"), *arguments, "--to", self.address, "--pid", str(self.process.pid)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=secs + 120,
                                   preexec_fn=child_setup(self.cores.load))
         except subprocess.TimeoutExpired:
-            return {"failed": "the load did not end"}
+            return {"failed": f"the load did not end within {secs + 120:g} s"}
         if done.returncode == 2:
             raise Failure(done.stderr.strip())
         if done.returncode != 0:
@@ -209,7 +220,8 @@ class Server:
 
 
 def measure(spec, cores, arguments, secs, extra_env=None):
-    """A measurement on a fresh server: again when something else was busy, the quietest counts. Errors are final."""
+    """Measures with a fresh server. If other programs were busy, measures again and returns the quietest report. Returns
+    a report with errors at once."""
     best = None
     for attempt in range(ATTEMPTS):
         with Server(spec, cores, extra_env) as server:
@@ -236,13 +248,13 @@ def describe(report):
 
 
 def verdict(rounds):
-    """Prints what was wrong with the reports, by label a list of all rounds; whether there were no errors."""
+    """Prints what was wrong with the reports. `rounds` has a list of reports by label. Returns whether none had errors."""
     every = [(label, index, report) for label, reports in rounds.items() for index, report in enumerate(reports, 1)]
     failures = [f"- {label}, round {index}: {report['failed']}" for label, index, report in every if "failed" in report]
     if failures:
-        print("Rejected for errors, and in no figure:\n\n" + "\n".join(failures) + "\n")
+        print("Excluded from the figures because of errors:\n\n" + "\n".join(failures) + "\n")
     repeated = sum(report.get("attempts", 1) > 1 for *_, report in every)
     noisy = sum(report.get("other_cores", 0) > NOISE_CORES for *_, report in every)
-    print(f"Of {len(every)} measurements, {repeated} were repeated because something else was busy, "
-          f"and {noisy} are noisy still.")
+    print(f"Of {len(every)} measurements, {repeated} were repeated because other programs were busy, "
+          f"and {noisy} are still noisy.")
     return not failures

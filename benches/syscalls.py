@@ -1,4 +1,4 @@
-"""System calls of one exchange, on the server's side: 64 visitors, one tunnel. Our server alone, or peers."""
+"""Counts the server's system calls of one exchange, with 64 visitors on one tunnel."""
 
 import os
 import re
@@ -11,15 +11,16 @@ from pathlib import Path
 from servers import Failure, Server, child_setup, describe, progress
 from tables import number, table
 
+# Time for the tracer to attach to the server, and to print its counts at the end.
 ATTACH_SECS = 10
-# What a server of this kind may call; the rest is what the total has more.
+# The system calls that are counted by name. The others are the difference to the total.
 LIKELY = ("accept4 brk close epoll_ctl epoll_wait epoll_pwait futex madvise mmap mprotect munmap read readv recvfrom "
           "recvmsg sched_yield sendmsg sendto setsockopt shutdown write writev").split()
 EVENTS = (Path("/sys/kernel/tracing/events"), Path("/sys/kernel/debug/tracing/events"))
 
 
 def perf_events():
-    """The kernel's tracepoints, where perf may use them: they slow the server little. Else None."""
+    """Returns the kernel's tracepoints for perf, which slow the server little, or None if perf cannot use them."""
     for folder in EVENTS:
         if shutil.which("perf") and os.access(folder / "raw_syscalls", os.R_OK):
             names = [name for name in LIKELY if (folder / "syscalls" / f"sys_enter_{name}").exists()]
@@ -31,7 +32,7 @@ def perf_events():
 
 
 def perf_counts(text):
-    """From `perf stat -x,`: name to count, the total under None."""
+    """Parses the output of `perf stat -x,`. Returns the counts by name, and the total under None."""
     counts = {}
     for line in text.splitlines():
         fields = line.split(",")
@@ -42,36 +43,37 @@ def perf_counts(text):
 
 
 def strace_counts(text):
-    """From `strace -c`."""
+    """Parses the output of `strace -c`. Returns the counts by name, and the total under None."""
     rows = re.findall(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", text, re.MULTILINE)
     counts = {name: int(count) for count, name in rows if name != "total"}
     return counts | {None: sum(counts.values())}
 
 
 def tracer_of(pid):
+    """Returns the id of the process that traces another one, or 0."""
     with open(f"/proc/{pid}/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("TracerPid:"))
 
 
 def count(server, events, words, secs):
-    """The load's report, and the calls of the server meanwhile."""
+    """Returns the load's report, and the server's system calls during the load."""
     pid = str(server.process.pid)
     command = ["perf", "stat", "-x,", "-e", ",".join(events)] if events else ["strace", "-c", "-f"]
     env = dict(os.environ, LC_ALL="C")
-    # On the load's core, where it takes least from the server.
+    # The tracer runs on the load's core, where it disturbs the server least.
     tracer = subprocess.Popen(
         [*command, "-p", pid], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         start_new_session=True, preexec_fn=child_setup(server.cores.load),
     )
     try:
         deadline = time.monotonic() + ATTACH_SECS
-        # perf cannot be asked whether it counts already; what it misses is the load's own start.
+        # perf does not tell whether it counts yet, so it gets half a second. It could miss only the load's start.
         while not events and not tracer_of(pid) and time.monotonic() < deadline and tracer.poll() is None:
             time.sleep(0.05)
         if events:
             time.sleep(0.5)
         if tracer.poll() is not None:
-            raise Failure(f"{command[0]} does not attach to the server: {tracer.stderr.read().strip()}")
+            raise Failure(f"{command[0]} did not attach to the server; it may need root: {tracer.stderr.read().strip()}")
         report = server.load(words, secs)
         tracer.send_signal(signal.SIGINT)
         _, text = tracer.communicate(timeout=ATTACH_SECS)
@@ -82,10 +84,11 @@ def count(server, events, words, secs):
 
 
 def syscalls(specs, cores, options):
-    """Measures and prints; whether all went without errors."""
+    """Measures and prints; returns whether no run had errors."""
     events = perf_events()
     if not events and not shutil.which("strace"):
-        raise Failure("neither perf's tracepoints (they need root) nor strace are there")
+        raise Failure("neither perf's tracepoints nor strace can be used: run as root with perf installed, or install "
+                      "strace")
     secs, good = options.secs + options.warm, True
     columns = []
     for spec in specs:
@@ -95,21 +98,21 @@ def syscalls(specs, cores, options):
             report, calls = count(server, events, words, secs)
         progress(f"{spec.name}: {describe(report)}")
         if "failed" in report or not calls.get(None):
-            print(f"{spec.name} is rejected: {report.get('failed') or 'no calls were counted'}\n")
+            print(f"{spec.name} is excluded: {report.get('failed') or 'no calls were counted'}\n")
             good = False
             continue
-        # The whole run, with its start and its warm-up: both counts have it in full.
+        # Calls and answers both count the whole run, with its start and its warm-up.
         columns.append((spec.name, {name: calls[name] / report["answered"] for name in calls}, report))
     if columns:
-        print("How: " + ("perf stat, the kernel's tracepoints." if events else
-              "strace, which slows the server several times: more waits for it at each turn, so it batches more and "
-              "calls less for each exchange than it would by itself. Take the figures as a lower bound.") + "\n")
+        print("Counted by " + ("perf stat with the kernel's tracepoints." if events else
+              "strace, which slows the server down several times. More work waits for the server at each turn, so it "
+              "batches more, and the figures are a lower bound.") + "\n")
         names = {name for _, each, _ in columns for name in each if name and each[name] >= 0.005}
         rows = [[name] + [number(each.get(name, 0)) for _, each, _ in columns]
                 for name in sorted(names, key=lambda name: -columns[0][1].get(name, 0))]
         others = [each[None] - sum(each.get(name, 0) for name in names) for _, each, _ in columns]
         rows.append(["others"] + [number(max(value, 0)) for value in others])
         rows.append(["**all**"] + [f"**{each[None]:.2f}**" for _, each, _ in columns])
-        rows.append(["exchanges a second meanwhile"] + [number(report["per_second"]) for *_, report in columns])
+        rows.append(["exchanges a second"] + [number(report["per_second"]) for *_, report in columns])
         print(table(["calls of one exchange"] + [name for name, *_ in columns], rows))
     return good

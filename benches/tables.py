@@ -1,4 +1,4 @@
-"""Markdown tables of medians."""
+"""Medians, ratios, and Markdown tables."""
 
 import os
 import platform
@@ -7,43 +7,45 @@ import subprocess
 
 
 def median(reports, key):
-    """Of the reports that have it; None without any."""
+    """Returns the median of a figure over the reports that have it and no errors; None without such a report."""
     values = [report[key] for report in reports if report.get(key) is not None and "failed" not in report]
     return statistics.median(values) if values else None
 
 
 def paired_ratio(reports, base, key):
-    """The median of the ratios of each round."""
+    """Returns the median of the ratios of each round; None without any ratio."""
     ratios = paired_ratios(reports, base, key)
     return statistics.median(ratios) if ratios else None
 
 
 def paired_ratios(reports, base, key):
-    """The ratio of each round: what changes the machine's speed slowly is in both and cancels."""
+    """Returns the ratio of two figures of each round, in which a slow drift of the machine's speed cancels."""
     both = [(a, b) for a, b in zip(reports, base) if "failed" not in a and "failed" not in b]
     return [a[key] / b[key] for a, b in both if a.get(key) and b.get(key)]
 
 
 def spread(ratios):
-    """The median of ratios, and in brackets the smallest and the largest."""
+    """Formats the median of ratios, with the smallest and the largest in brackets."""
     if not ratios:
         return "–"
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
 def number(value):
+    """Formats a number with about three digits; None as a dash."""
     if value is None:
         return "–"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def table(head, rows):
-    """The first column is text, the others are numbers."""
+    """Formats a Markdown table whose first column is text and whose others are numbers."""
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def machine():
+    """Describes the machine and its versions of Linux, Rust and Node.js in one line."""
     def first_line(*command):
         try:
             return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]

@@ -1,4 +1,4 @@
-"""The heap allocations of one exchange of the server, by valgrind's dhat: how many, and where."""
+"""Counts the heap allocations of one exchange in a whole server, by place, with valgrind's dhat."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 from servers import BENCHES, Failure, Server, Spec, progress, target
 from tables import number
 
+# Name: the arguments of `load relay`.
 SCENARIOS = {
     "get": [],
     "post-10k": ["--request", "10240", "--echo"],
@@ -17,18 +18,22 @@ SCENARIOS = {
     "binary-64k": ["--response", "65536", "--response-kind", "binary"],
     "polling": ["--transport", "polling"],
 }
-# dhat writes its file once the server has ended.
+# Time for the server to end under valgrind, and for dhat to write its file then.
 STOP_SECS = 60
-# A stack this deep reaches from an allocation to the server's own code.
+# Frames of each stack that dhat records: enough to reach from an allocation to the server's own code.
 CALLERS = 40
-# Who passes an allocation on: a site is named by who called them.
+# Code that allocates on behalf of its caller. An allocation is named after the first caller outside of it.
 PASSING = re.compile(r"(library/(alloc|core|std)/|(bytes|bytestring|hashbrown)-\d|\?\?)")
 CALLERS_SHOWN = 3
+# A site below both is not printed: it belongs to the server's start or end, or to a table that grew.
 LEAST_BLOCKS, LEAST_BYTES = 0.02, 1
+# The server's own code, without the codecs in src/proto.
+ROOMS = ("src/net/", "src/engine/", "src/relay/")
 
 
 def profile(spec, words, requests, cores):
-    """Blocks and bytes by stack, which is a tuple of addresses in the program, innermost first."""
+    """Runs the server under dhat, and returns the counts of blocks and bytes by stack. A stack is a tuple of addresses in
+    the program, innermost first."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "dhat.json"
         tool = ("valgrind", "--tool=dhat", f"--dhat-out-file={file}", f"--num-callers={CALLERS}", "--log-file=/dev/null")
@@ -39,14 +44,14 @@ def profile(spec, words, requests, cores):
             try:
                 server.process.wait(STOP_SECS)
             except subprocess.TimeoutExpired:
-                raise Failure("the server did not stop") from None
+                raise Failure(f"the server did not stop within {STOP_SECS} s of SIGTERM") from None
         if "failed" in report or report["answered"] != requests:
             raise Failure(report.get("failed") or f"{report['answered']} of {requests} requests were answered")
         progress(f"{requests} requests")
         written = json.loads(file.read_text())
     counts = defaultdict(Counter)
     for point in written["pps"]:
-        # Inlined frames have the address of what they are inlined into.
+        # An inlined frame has the same address as the function that it is inlined into.
         addresses = (written["ftbl"][frame].partition(":")[0] for frame in point["fs"])
         stack = dict.fromkeys(int(address, 16) - base for address in addresses if address.startswith("0x"))
         counts[tuple(stack)].update(blocks=point["tbk"], bytes=point["tb"])
@@ -54,17 +59,18 @@ def profile(spec, words, requests, cores):
 
 
 def loaded_at(pid, program):
-    """The address of a program's first byte."""
+    """Returns the address at which a process has mapped its program."""
     with open(f"/proc/{pid}/maps") as maps:
         for line in maps:
             if line.rstrip().endswith(program):
                 return int(line.split("-")[0], 16)
-    raise Failure(f"{program} is not in its own memory")
+    raise Failure(f"/proc/{pid}/maps does not list {program}")
 
 
 def resolve(program, addresses):
-    """The functions at each address with their places, innermost first. valgrind does not name what LTO has inlined."""
-    # What is before the program is not its own.
+    """Returns the functions at each address with their places, innermost first. dhat itself does not name the functions
+    that LTO has inlined."""
+    # An address below the program's belongs to a library.
     addresses = [address for address in addresses if address >= 0]
     command = ["addr2line", "-a", "-i", "-f", "-C", "-e", program, *map(hex, addresses)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -80,7 +86,7 @@ def resolve(program, addresses):
 
 
 def short(place):
-    """A place without what is only this machine's."""
+    """Returns a place without the parts of its path that belong to this machine."""
     place = place.partition(" (discriminator")[0]
     for pattern in (r".*/registry/src/[^/]*/", r"^/rustc/[^/]*/", re.escape(str(BENCHES.parent)) + "/"):
         place = re.sub(f"^{pattern}", "", place)
@@ -96,22 +102,23 @@ def place(frame):
 
 
 def site(stack, frames):
-    """Who asked for the memory, and who called them. The server's own code is always there, at the end if need be."""
+    """Returns the function that asked for the memory, and its callers. The innermost of the server's own functions is
+    always among them, if need be as the last."""
     every = [frame for address in stack for frame in frames.get(address, [])]
     callers = [frame for frame in every if not PASSING.match(place(frame))]
     if not callers:
-        return ("not known",)
+        return ("unknown",)
     first, *shown = callers[:CALLERS_SHOWN]
     asked = every.index(first)
     means = f", by {function(every[asked - 1])}" if asked else ""
-    ours = next((frame for frame in callers if place(frame).startswith("src/server")), None)
+    ours = next((frame for frame in callers if place(frame).startswith(ROOMS)), None)
     if ours and not any(place(frame).startswith("src/") for frame in (first, *shown)):
         shown.append(ours)
     return (first + means, *shown)
 
 
 def report(scenario, requests, cores):
-    """Measures and prints."""
+    """Counts the allocations of one exchange, and prints them with their places."""
     program = str(target(BENCHES) / "counted-server")
     spec = Spec("counted-server", (program, "--log", "error", "serve", "--listen", "127.0.0.1:0"), "ws")
     words = SCENARIOS[scenario]
@@ -131,7 +138,6 @@ def report(scenario, requests, cores):
     blocks, size = (sum(counts[index] for counts in sites.values()) for index in (0, 1))
     print(f"Allocations of one exchange, {scenario}: {number(blocks)} blocks, {number(size)} bytes\n")
     for callers, (blocks, size) in sorted(sites.items(), key=lambda item: [-count for count in item[1]]):
-        # Less is the start's and the end's, or a table that has grown.
         if abs(blocks) < LEAST_BLOCKS and abs(size) < LEAST_BYTES:
             continue
         print(f"{blocks:6.2f} blocks {size:9,.0f} bytes  {callers[0]}")

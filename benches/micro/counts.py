@@ -18,27 +18,28 @@ from tables import number, table
 
 TABLE = BENCHES / "counts.md"
 HEAD = ["step", "instructions", "blocks", "blocks resized", "bytes"]
-# A change of more than this has to be explained.
+# A count that changes by more than this part fails the run: the change has to be explained and committed.
 TOLERANCE = 0.03
-# A step is done so many times, and so many times again: once more for what is large.
+# Each step runs FEW times in one process and FEW + MORE times in another; the difference is the cost of MORE runs.
 FEW, MORE = 10, 100
+# A step on at least this many bytes runs fewer times, because valgrind is slow.
 LARGE_BYTES, FEW_LARGE, MORE_LARGE = 32 << 10, 2, 4
 INTRO = """# Counts
 
-What each step of an exchange takes, each time it runs: instructions (callgrind) and heap allocations (new blocks,
-resized blocks, bytes). `scripts/counts` compares with this file, `scripts/counts --write` writes it;
+The cost of one run of each step of an exchange: instructions (callgrind) and heap allocations (new blocks, resized
+blocks, bytes). `scripts/counts` compares its results with this file, and `scripts/counts --write` writes it.
 [README.md](README.md) explains the columns.
 
-Made with {made_with}. valgrind 3.19 does not emulate AVX-512, so code that
-works on 64 bytes at once is counted as compiled for AVX2.
+Made with {made_with}.
+valgrind 3.19 does not emulate AVX-512, so code that works on 64 bytes at once is counted as compiled for AVX2.
 
 """
 
 
 def build(*packages):
-    """As the product's release profile has it, with line numbers, and apart from what others build."""
+    """Builds with the product's release profile plus line numbers, in a target folder apart from that of other builds."""
     need("cargo", "install Rust from https://rustup.rs")
-    need("valgrind", "install it, from your system's packages for instance")
+    need("valgrind", "install it, for example with `apt-get install valgrind`")
     base = os.environ.get("CARGO_TARGET_DIR") or BENCHES / "target"
     os.environ["CARGO_TARGET_DIR"] = str(Path(base).resolve() / "counts")
     os.environ["CARGO_PROFILE_RELEASE_DEBUG"] = "1"
@@ -55,23 +56,24 @@ def output(*command):
 
 
 def collected(name, times):
-    """Instructions of a program that does the step so many times."""
+    """Returns the instructions of a whole process that runs the step this many times."""
     with tempfile.TemporaryDirectory() as folder:
         done = output("valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out",
                       str(target(BENCHES) / "steps"), name, str(times))
     found = re.search(r"Collected : (\d+)", done.stderr)
     if not found:
-        raise Failure(f"callgrind does not say what it collected: {done.stderr.strip()}")
+        raise Failure(f"callgrind printed no line `Collected : N`: {done.stderr.strip()}")
     return int(found[1])
 
 
 def instructions(name, size):
+    """Returns the instructions of one run of a step."""
     few, more = (FEW_LARGE, MORE_LARGE) if size >= LARGE_BYTES else (FEW, MORE)
     return (collected(name, few + more) - collected(name, few)) / more
 
 
 def steps(only):
-    """By name: what the columns of the table say."""
+    """Counts the steps with `only` in their name, and returns the columns of the table by name."""
     heap = {}
     for line in output(str(target(BENCHES) / "allocations")).stdout.splitlines():
         name, *counts = line.split("\t")
@@ -86,14 +88,14 @@ def steps(only):
 
 
 def committed():
-    """What the file says, by name."""
+    """Returns the rows of counts.md by name, without rows if there is no such file."""
     lines = TABLE.read_text().splitlines() if TABLE.exists() else []
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     return {name: counts for name, *counts in cells[2:]}
 
 
 def changes(before, now):
-    """What is more than a little different, a line each."""
+    """Yields a line for each count that differs by more than TOLERANCE, and for each step that is new or gone."""
     for name in before | now:
         if name not in before or name not in now:
             yield f"- {name}: {'new' if name in now else 'gone'}"
@@ -106,13 +108,13 @@ def changes(before, now):
 
 
 def made_with():
-    """What the counts depend on beside the code."""
+    """Returns what the counts depend on besides the code."""
     compiler, valgrind = (output(program, "--version").stdout.strip() for program in ("rustc", "valgrind"))
     return f"{compiler}, {valgrind}, {os.uname().machine}"
 
 
 def count_steps(options):
-    """Whether all is as the committed file says."""
+    """Counts the steps; returns false when a count differs from counts.md by more than TOLERANCE."""
     build("micro")
     now = steps(options.only)
     if options.write:
@@ -127,7 +129,8 @@ def count_steps(options):
 
 
 def count_server(options):
-    need("addr2line", "install binutils")
+    """Counts the allocations of one exchange in a whole server."""
+    need("addr2line", "install it, for example with `apt-get install binutils`")
     build("micro", "load")
     every = frozenset(os.sched_getaffinity(0))
     allocations.report(options.scenario, options.requests, Cores(every, every, 1))
@@ -144,20 +147,24 @@ def positive(text):
 def parse(arguments):
     parser = argparse.ArgumentParser(
         prog="scripts/counts",
-        description="Counts the instructions and allocations of the steps of an exchange and compares them with "
-                    "benches/counts.md; or the allocations of a whole server's exchange.",
+        description="Counts the instructions and allocations of each step of an exchange, and compares them with "
+                    "benches/counts.md. In the mode `server`, counts the allocations of one exchange in a whole "
+                    "server.",
     )
-    parser.add_argument("mode", nargs="?", choices=["steps", "server"], default="steps")
-    parser.add_argument("--write", action="store_true", help="write benches/counts.md instead")
-    parser.add_argument("--only", default="", metavar="TEXT", help="steps with this in their name")
-    parser.add_argument("--scenario", choices=allocations.SCENARIOS, default="get", help="the server's exchange")
+    parser.add_argument("mode", nargs="?", choices=["steps", "server"], default="steps",
+                        help="what to count (default: steps)")
+    parser.add_argument("--write", action="store_true", help="write the counts to benches/counts.md, not compare them")
+    parser.add_argument("--only", default="", metavar="TEXT",
+                        help="only steps with this text in their name, such as 'small GET'")
+    parser.add_argument("--scenario", choices=allocations.SCENARIOS, default="get",
+                        help="the exchange that the server serves (default: get)")
     parser.add_argument("--requests", type=positive, default=500, metavar="N",
-                        help="the server answers so many, then twice as many")
+                        help="requests of the first run; the second has twice as many (default: 500)")
     options = parser.parse_args(arguments)
     if options.write and (options.only or options.mode == "server"):
-        parser.error("--write is for all steps")
+        parser.error("--write counts all steps: use it without --only and without `server`")
     if options.only and options.mode == "server":
-        parser.error("--only is for steps")
+        parser.error("--only chooses steps: use it without `server`")
     return options
 
 

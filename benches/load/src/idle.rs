@@ -18,8 +18,10 @@ use crate::usage::{Usage, resident_kb};
 pub struct Options {
     #[command(flatten)]
     server: Server,
+    /// Tunnels, each with an end of its own
     #[arg(long, default_value_t = 10_000)]
     tunnels: usize,
+    /// How ends reach the server
     #[arg(long, value_enum, default_value = "ws")]
     transport: Transport,
     /// Seconds to hold the tunnels; more than 25 include a heartbeat

@@ -23,21 +23,25 @@ pub struct Options {
     server: Server,
     #[command(flatten)]
     span: Span,
+    /// Tunnels, each with an end of its own
     #[arg(long, default_value_t = 1)]
     tunnels: usize,
     /// Visitors: connections, each with one request at a time
     #[arg(long, default_value_t = 1)]
     visitors: usize,
+    /// How ends reach the server
     #[arg(long, value_enum, default_value = "ws")]
     transport: Transport,
     /// Bytes of the request's body. Makes the request a POST
     #[arg(long)]
     request: Option<usize>,
+    /// The kind of the request's body
     #[arg(long, value_enum, default_value = "json")]
     request_kind: Kind,
     /// Bytes of the response's body
     #[arg(long, default_value_t = 13)]
     response: usize,
+    /// The kind of the response's body
     #[arg(long, value_enum, default_value = "text")]
     response_kind: Kind,
     /// Answer with the request's body

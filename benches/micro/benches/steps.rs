@@ -1,4 +1,4 @@
-//! The time of each step.
+//! Measures the time of each step with divan.
 
 use divan::counter::BytesCount;
 use micro::Step;

@@ -1,13 +1,13 @@
-//! A visitor's request to the event, an ack to the response, and a whole exchange through a session.
+//! From a visitor's request to the event, from an ack to the response, and a whole exchange through a session.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use http::HeaderMap;
+use socket2me::defaults::ACK_TIMEOUT;
 use socket2me::proto::engine_io::{self, Frame, Revision, Session, Sid, Transport};
 use socket2me::proto::exchange::{Body, EndOptions, Response, Visit};
 use socket2me::proto::link::ServerLink;
@@ -18,13 +18,13 @@ use socket2me::proto::time::Instant;
 use socket2me::proto::websocket::{Item, Opcode, Reader, write_head};
 
 use crate::inputs::{KIB, LINES, MIB, client_frame, document, headers, quoted, text};
-use crate::wire::{ack, read_message, reader};
+use crate::wire::{LIMITS, ack, read_message};
 use crate::{Run, Step};
 
 const POSTED: usize = 10 * KIB;
 const SMALL: &str = "hello, world!";
 
-/// A small GET's event has about so many bytes.
+/// The size of a small GET's event in bytes, approximately.
 const EVENT: usize = 700;
 
 pub const STEPS: &[Step] = &[
@@ -55,7 +55,7 @@ fn id() -> AckId {
     AckId::new(7).expect("an id")
 }
 
-/// Who asks, and what for.
+/// A visitor's request, apart from what is the same for all.
 struct Visitor {
     method: &'static str,
     headers: HeaderMap,
@@ -84,7 +84,7 @@ impl Visitor {
             headers: &self.headers,
             remote_address: "127.0.0.1",
             forwarded_before: "",
-            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            peer: "127.0.0.1",
             forwarded_proto: "http",
             forwarded_host: Some("relay.example"),
             id: "0123456789abcdef-1f",
@@ -101,7 +101,7 @@ fn event(visitor: Visitor) -> Run {
     Box::new(move || drop(black_box(black_box(&visitor).event(&namespace, &mut draft))))
 }
 
-/// `body` is JSON.
+/// Decodes an ack with status 200 and this body, which is JSON.
 fn response(body: &str, attachment: Option<Bytes>) -> Run {
     let args = format!("[200,{body},{{\"content-type\":\"text/plain; charset=utf-8\"}}]");
     let answer = Answer { args: Args::parse(args.into()).expect("arguments"), attachments: Vec::from_iter(attachment) };
@@ -112,7 +112,7 @@ fn binary() -> Run {
     response("{\"_placeholder\":true,\"num\":0}", Some(vec![7; 64 * KIB].into()))
 }
 
-/// A session on a WebSocket whose client has joined.
+/// A session on a WebSocket, whose client has joined the namespace.
 struct Tunnel {
     link: ServerLink<Connection<()>, ()>,
     reader: Reader,
@@ -128,13 +128,13 @@ impl Tunnel {
         let sid = Sid::from_random([1; 15]);
         let session = Session::open(Arc::new(settings), sid, Revision::V4, Transport::WebSocket, now);
         let connection = Connection::new(Arc::new(connection::Settings::default()), Revision::V4, now);
-        let mut link = ServerLink::new(session, connection);
+        let mut link: ServerLink<Connection<()>, ()> = ServerLink::new(session, connection);
         link.websocket_frame(Frame::Text(format!("40{},", namespace.as_str()).into()), now);
         assert!(matches!(link.next_event(), Some(Event::Connect { .. })));
         assert!(link.act(now, |connection, lower| connection.accept(&namespace, "sid", lower)));
         let mut tunnel = Self {
             link,
-            reader: reader(),
+            reader: Reader::new(LIMITS),
             namespace,
             sent: Vec::with_capacity(32 * KIB),
             draft: String::with_capacity(64 * KIB),
@@ -143,7 +143,7 @@ impl Tunnel {
         tunnel
     }
 
-    /// Puts what is due into the bytes for the socket.
+    /// Writes the frames that are due to `sent`, as a socket would get them.
     fn send(&mut self) {
         self.sent.clear();
         while self.link.next_output().is_some() {}
@@ -154,12 +154,12 @@ impl Tunnel {
         black_box(&self.sent);
     }
 
-    /// The visitor's event goes out, the answer comes in.
+    /// Sends the visitor's event to the end, and decodes the response from the end's frame `answer`.
     fn exchange(&mut self, visitor: &Visitor, answer: &[u8]) -> Response {
         let now = Instant::ORIGIN;
         let event = visitor.event(&self.namespace, &mut self.draft);
         let namespace = &self.namespace;
-        let awaited = Some(Awaited { waiter: (), timeout: Duration::from_secs(5) });
+        let awaited = Some(Awaited { waiter: (), timeout: ACK_TIMEOUT });
         self.link.act(now, |connection, lower| connection.emit(namespace, event, awaited, lower));
         self.send();
         let Item::Text(text) = read_message(&mut self.reader, answer) else { panic!("no text") };

@@ -1,20 +1,20 @@
-//! What the steps work on.
+//! Inputs of the steps.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 pub const KIB: usize = 1 << 10;
 pub const MIB: usize = 1 << 20;
 
-/// Text without anything to escape.
+/// Text that needs no escapes in JSON.
 pub const PLAIN: &str = "the quick brown fox jumps over the lazy dog, ";
 
-/// An escape in every 15 bytes.
+/// Text with one escape in every 15 bytes.
 pub const LINES: &str = "a list's items\n";
 
-/// Letters of one, two, three and four bytes.
+/// Text with characters of one, two, three and four bytes.
 pub const NON_ASCII: &str = "größer – 漢字 😀, ";
 
-/// The pattern again and again, and blanks where a whole letter does not fit: so many bytes.
+/// Returns `size` bytes of text: the pattern repeated, and spaces where its next character does not fit.
 pub fn text(pattern: &str, size: usize) -> String {
     let mut text = pattern.repeat(size / pattern.len() + 1);
     let end = text.floor_char_boundary(size);
@@ -22,7 +22,7 @@ pub fn text(pattern: &str, size: usize) -> String {
     text + &" ".repeat(size - end)
 }
 
-/// A JSON document of so many bytes: objects, strings with escapes, numbers.
+/// Returns a JSON document of `size` bytes, with objects, strings with escapes, and numbers.
 pub fn document(size: usize) -> String {
     const TAIL: &str = "],\"pad\":\"\"}";
     let mut text = String::from("{\"items\":[");
@@ -42,14 +42,14 @@ pub fn document(size: usize) -> String {
     text + "],\"pad\":\"" + &padding + "\"}"
 }
 
-/// The same as a JSON string, with its quotes.
+/// Returns the text as a JSON string, with its quotes.
 pub fn quoted(text: &str) -> String {
     let mut out = String::new();
     socket2me::proto::json::write_string(text, &mut out);
     out
 }
 
-/// A text frame of a client: masked.
+/// Returns a text frame as a client sends it: masked.
 pub fn client_frame(text: &str) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = vec![0x81];
@@ -69,7 +69,7 @@ pub fn client_frame(text: &str) -> Vec<u8> {
     frame
 }
 
-/// A webhook's headers.
+/// Returns the headers of a webhook.
 pub fn headers() -> HeaderMap {
     [
         ("host", "relay.example"),

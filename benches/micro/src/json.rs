@@ -1,4 +1,4 @@
-//! JSON as text. Strings have 64 KiB before they are quoted, the document has 10.
+//! JSON as text. Strings are 64 KiB long before they are quoted; the document is 10 KiB long.
 
 use std::hint::black_box;
 
@@ -31,7 +31,7 @@ fn check(text: String) -> Run {
     Box::new(move || json::check(black_box(&text)).expect("JSON"))
 }
 
-/// With somebody who looks at what is found.
+/// Scans with a callback that uses the depth of each value, so that the compiler cannot leave it out.
 fn scan(text: String) -> Run {
     Box::new(move || {
         let mut deepest = 0;
@@ -40,7 +40,7 @@ fn scan(text: String) -> Run {
     })
 }
 
-/// To a buffer with room.
+/// Writes to a buffer that is large enough, so that no allocation is measured.
 fn write(text: String) -> Run {
     let mut out = String::with_capacity(2 * text.len() + 2);
     Box::new(move || {

@@ -1,10 +1,10 @@
-//! The steps of an exchange that need no socket, one by one, for whoever measures them: `benches/steps.rs` their times,
-//! `scripts/counts` their instructions and allocations.
+//! The steps of an exchange that need no socket, one by one. `benches/steps.rs` measures their times, and `scripts/counts`
+//! counts their instructions and allocations.
 //!
 //! - [`json`], [`wire`]: the codecs
-//! - [`exchange`]: a visitor's request to the event, an ack to the response, and all of it in a row
-//! - [`inputs`]: what they work on
-//! - [`server`]: a whole server, for those who count its allocations
+//! - [`exchange`]: from a request to the event, from an ack to the response, and both in a whole exchange
+//! - [`inputs`]: the inputs of the steps
+//! - [`server`]: a whole server, for the programs that count its allocations
 
 pub mod exchange;
 pub mod inputs;
@@ -12,19 +12,21 @@ pub mod json;
 pub mod server;
 pub mod wire;
 
-/// Does a step once.
+/// Runs a step once.
 pub type Run = Box<dyn FnMut()>;
 
-/// One step.
+/// One step of an exchange.
 pub struct Step {
+    /// The name in `counts.md` and on the command line; no two steps share one.
     pub name: &'static str,
-    /// The bytes of its input, or of its output where that is larger; about that many where it is small.
+    /// The size of the step's input in bytes, or of its output where that is larger. Approximate for small sizes.
+    /// Steps of 32 KiB and more run fewer times for a count.
     pub bytes: usize,
-    /// Makes what it works on.
+    /// Makes the step's input.
     pub prepare: fn() -> Run,
 }
 
-/// All of them, in the order of the tables.
+/// Returns all steps, in the order of the tables.
 pub fn all() -> impl Iterator<Item = &'static Step> {
     [wire::STEPS, json::STEPS, exchange::STEPS].into_iter().flatten()
 }

@@ -1,4 +1,4 @@
-//! The server as `src/main.rs` starts it, for programs that bring another allocator.
+//! The server as the product's `main.rs` starts it, for programs with another allocator.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -9,10 +9,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Reads the command line and serves until SIGTERM. `ready` gets the address.
+/// Parses the command line and serves until SIGTERM. Calls `ready` with the address once the server listens.
 ///
 /// # Errors
-/// With what keeps it from that.
+/// Fails when the log filter is invalid, the address cannot be bound, a signal handler cannot be installed, or the server
+/// fails.
 pub async fn run(ready: impl FnOnce(SocketAddr)) -> Result<(), Box<dyn Error>> {
     let cli = Cli::parse();
     tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&cli.log)?).with_writer(std::io::stderr).init();

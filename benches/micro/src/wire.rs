@@ -13,11 +13,17 @@ use socket2me::proto::websocket::{Item, Opcode, ReadLimits, Reader, write_head};
 use crate::inputs::{KIB, LINES, MIB, client_frame, document, quoted, text};
 use crate::{Run, Step};
 
-/// What one read of a socket brings at the most.
+/// The most that one read from a socket returns, in bytes: the size of the server's read buffers.
 const READ: usize = 64 * KIB;
 
-/// The head and the frame around the text of an answer take so much of its size.
+/// How much the reader reserves, as a multiple of the bytes received: the server's value while it has plenty of memory.
+const GROWTH: usize = 31;
+
+/// The size of an ack without its body, in bytes, approximately: the packet's head, the status and the headers.
 const AROUND: usize = 64;
+
+/// The reader's limits, which no step's message exceeds.
+pub const LIMITS: ReadLimits = ReadLimits { message: 16 * MIB, oversized: 32 * MIB };
 
 pub const STEPS: &[Step] = &[
     Step { name: "websocket read, 100 bytes", bytes: 100, prepare: || read(100) },
@@ -30,25 +36,20 @@ pub const STEPS: &[Step] = &[
     Step { name: "socket_io parse, ack of 1 MiB", bytes: MIB, prepare: || parse(text(LINES, MIB)) },
 ];
 
-/// An ack that answers with this text, in its packet.
+/// Returns the packet of an ack that answers with this text.
 pub fn ack(body: &str) -> String {
     let body = quoted(body);
     format!("3/k7Xq2mPz,7[200,{body},{{\"content-type\":\"text/plain; charset=utf-8\"}}]")
 }
 
-/// A reader for the largest messages here.
-pub fn reader() -> Reader {
-    Reader::new(ReadLimits { message: 16 * MIB, oversized: 32 * MIB })
-}
-
-/// Reads the one message in these bytes, which come as from a socket.
+/// Reads the one message in these bytes, in the parts in which a socket would deliver them.
 pub fn read_message(reader: &mut Reader, bytes: &[u8]) -> Item {
     let (mut input, mut unread) = bytes.split_at(bytes.len().min(READ));
     loop {
         if let Some(item) = reader.read(&mut input).expect("frames") {
             return item;
         }
-        reader.reserve(31);
+        reader.reserve(GROWTH);
         let Some(mut direct) = reader.direct() else {
             (input, unread) = unread.split_at(unread.len().min(READ));
             continue;
@@ -62,7 +63,7 @@ pub fn read_message(reader: &mut Reader, bytes: &[u8]) -> Item {
 
 fn read(size: usize) -> Run {
     let frame = client_frame(&text(LINES, size));
-    let mut reader = reader();
+    let mut reader = Reader::new(LIMITS);
     Box::new(move || drop(black_box(read_message(&mut reader, black_box(&frame)))))
 }
 
@@ -75,23 +76,21 @@ fn head() -> Run {
     })
 }
 
-/// Three small acks and one of nearly 10 KiB.
-fn packets() -> Vec<Frame> {
+/// Returns three small acks and one of nearly 10 KiB.
+fn batch() -> Batch {
     let small = || ack("hello, world!");
     let large = ack(&document(10 * KIB - 4 * AROUND));
-    [small(), small(), large, small()].map(|packet| Frame::Text(format!("4{packet}").into())).into()
+    let frames = [small(), small(), large, small()].map(|packet| Frame::Text(format!("4{packet}").into())).into();
+    Batch { frames, revision: Revision::V4, binary: BinaryAs::Frames, text: PollingText::default() }
 }
 
 fn encode() -> Run {
-    let batch =
-        Batch { frames: packets(), revision: Revision::V4, binary: BinaryAs::Frames, text: PollingText::default() };
+    let batch = batch();
     Box::new(move || drop(black_box(black_box(&batch).encode())))
 }
 
 fn decode() -> Run {
-    let batch =
-        Batch { frames: packets(), revision: Revision::V4, binary: BinaryAs::Frames, text: PollingText::default() };
-    let Body::Text(body) = batch.encode() else { panic!("revision 4 is text") };
+    let Body::Text(body) = batch().encode() else { panic!("revision 4 is text") };
     Box::new(move || {
         for packet in Packets::new(Body::Text(black_box(&body).clone()), Revision::V4, MAX_PACKETS) {
             drop(black_box(packet.expect("a packet")));

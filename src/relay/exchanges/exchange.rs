@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Level;
@@ -13,23 +14,24 @@ use crate::proto::socket_io::AckId;
 use crate::relay::figures::{Ending, ExchangeCounters};
 use crate::relay::tunnels::End;
 
-/// The id of an exchange, as `X-Request-Id` and the log have it.
+/// The id of an exchange, as `X-Request-Id` and the log have it: a number of the process, and the exchange's own.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ExchangeId {
-    process: u32,
-    number: u64,
-}
-
-impl ExchangeId {
-    /// Returns the id of the exchange with this number among those of the process with this number.
-    pub(super) fn new(process: u32, number: u64) -> Self {
-        Self { process, number }
-    }
+    pub(super) process: u32,
+    pub(super) number: u64,
 }
 
 impl fmt::Display for ExchangeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}-{}", self.process, self.number)
+        write!(f, "{}-{}", self.process, self.number)
+    }
+}
+
+impl From<ExchangeId> for HeaderValue {
+    fn from(ExchangeId { process, number }: ExchangeId) -> Self {
+        let (mut first, mut second) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let text = [first.format(process), "-", second.format(number)].concat();
+        Self::try_from(text).unwrap_or(Self::from_static("none"))
     }
 }
 

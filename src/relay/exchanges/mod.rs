@@ -88,10 +88,10 @@ impl Exchanges {
 
     /// Serves one visitor's request.
     pub(super) async fn serve(&self, head: &mut Parts, body: Incoming, arrival: &Arrival, target: &Target) -> Reply {
-        let id = ExchangeId::new(self.process, self.next.fetch_add(1, Ordering::Relaxed));
+        let id = ExchangeId { process: self.process, number: self.next.fetch_add(1, Ordering::Relaxed) };
         let is_head = head.method == http::Method::HEAD;
         let mut exchange = Exchange::begin(id, Arc::clone(&self.counters), self.in_flight.token());
-        let id_value = HeaderValue::try_from(id.to_string()).unwrap_or(HeaderValue::from_static("none"));
+        let id_value = HeaderValue::from(id);
         let told = self.run(&mut exchange, head, body, arrival, target, id_value.to_str().unwrap_or_default()).await;
         let (mut reply, ending) = match told {
             Ok(Told::Answer(response)) => (visitor_reply(response, is_head), Ending::Answered),

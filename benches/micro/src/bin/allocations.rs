@@ -1,4 +1,4 @@
-//! The heap allocations of each step, as lines of name, blocks, blocks resized, bytes.
+//! Prints the heap allocations of each step: a line with its name, blocks, blocks resized and bytes, separated by tabs.
 
 use std::alloc::System;
 
@@ -7,7 +7,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// What a first run makes for good is no cost of each.
+/// Runs before the count, so that memory that is allocated once and kept is not counted.
 const WARM_UP: usize = 10;
 const RUNS: usize = 100;
 

@@ -1,5 +1,5 @@
-//! The server as `src/main.rs` starts it, but with an allocator that counts: at each SIGUSR1 it says how many bytes live on its
-//! heap. For `scripts/soak --heap`.
+//! The server as the product's `main.rs` starts it, but with an allocator that counts. At each SIGUSR1 it prints the number of
+//! bytes that are live on its heap. `scripts/soak --heap` runs it.
 
 use std::alloc::System;
 

@@ -1,4 +1,5 @@
-//! `steps NAME N` does a step so many times, for an instrument outside to count; `steps` lists them with their bytes.
+//! `steps NAME N` runs the step of this name N times, under valgrind for instance. `steps` lists the names of all steps with
+//! their sizes in bytes.
 
 use std::process::ExitCode;
 
@@ -21,6 +22,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: steps [NAME N]");
+    eprintln!("usage: steps [NAME N], where `steps` lists the names, for example: steps 'json scan, document' 100");
     ExitCode::from(2)
 }
