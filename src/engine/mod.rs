@@ -6,11 +6,12 @@
 //!
 //! In reading order:
 //!
-//! - this file: the requests
+//! - this file: the requests, among them those that open a session on a WebSocket and those that upgrade one
 //! - `application`: what an application implements, and how the process reaches a session
 //! - `host`: what a host of Socket.IO implements, and how it reaches its clients; `socket_io` is the application under it
 //! - `sessions`: the table of sessions, its limits and counters
-//! - `session_task`: the task that owns a session; `mailbox` and `command` are what it can be asked
+//! - `session_task`: the task that owns a session; `mailbox` and `command` are what it can be asked, and the
+//!   place that it keeps for an upgrade
 //! - `polling`: the long-polling transport; `transport`: a WebSocket in the hands of the engine
 
 mod application;

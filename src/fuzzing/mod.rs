@@ -7,7 +7,6 @@ mod sequence;
 
 use bytes::{BufMut as _, Bytes};
 use bytestring::ByteString;
-use http::HeaderMap;
 
 pub use self::sequence::sequence;
 use crate::defaults::{MAX_ATTACHMENTS, MAX_DEPTH, MAX_PACKETS};
@@ -199,7 +198,7 @@ pub fn answer(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(parts.next().unwrap_or_default()) else { return };
     let Ok(args) = Args::parse(ByteString::from(text)) else { return };
     let attachments: Vec<Bytes> = parts.map(Bytes::copy_from_slice).collect();
-    let Ok(response) = Response::decode(&Answer { args, attachments }, HeaderMap::new()) else { return };
+    let Ok(response) = Response::decode(&Answer { args, attachments }) else { return };
     let bound = 64 + 8 * data.len();
     assert!(response.body.len() <= bound, "{} of {}", response.body.len(), data.len());
     assert!(!response.status.is_informational());

@@ -1,7 +1,6 @@
 //! From a visitor's request to the event, from an ack to the response, and a whole exchange through a session.
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -105,7 +104,7 @@ fn event(visitor: Visitor) -> Run {
 fn response(body: &str, attachment: Option<Bytes>) -> Run {
     let args = format!("[200,{body},{{\"content-type\":\"text/plain; charset=utf-8\"}}]");
     let answer = Answer { args: Args::parse(args.into()).expect("arguments"), attachments: Vec::from_iter(attachment) };
-    Box::new(move || drop(black_box(Response::decode(black_box(&answer), HeaderMap::new()).expect("a response"))))
+    Box::new(move || drop(black_box(Response::decode(black_box(&answer)).expect("a response"))))
 }
 
 fn binary() -> Run {
@@ -166,7 +165,7 @@ impl Tunnel {
         self.link.websocket_frame(Frame::Text(text), now);
         let Some(Event::Acked { outcome: Ok(answer), .. }) = self.link.next_event() else { panic!("no ack") };
         self.send();
-        Response::decode(&answer, HeaderMap::new()).expect("a response")
+        Response::decode(&answer).expect("a response")
     }
 }
 

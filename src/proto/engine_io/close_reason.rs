@@ -24,7 +24,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// All reasons.
+    /// All reasons, in the order of their declaration.
     pub const ALL: [Self; 8] = [
         Self::TransportError,
         Self::TransportClose,
@@ -36,6 +36,9 @@ impl CloseReason {
         Self::Overflow,
     ];
 }
+
+// The figures count by position: a reason that is left out of the list does not compile.
+const _: () = assert!(CloseReason::ALL.len() == CloseReason::Overflow as usize + 1);
 
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,7 +7,7 @@
 //! - [`payload`]: the packets of one polling body; [`polling_text`]: how such a body is written for old clients
 //! - [`jsonp`]: such a body as a script and as a form
 //! - [`query`]: what an HTTP request to the path wants
-//! - [`session`]: the state machine of one session; [`close_reason`]: why it ended
+//! - [`session`]: the state machine of one session, with its heartbeat and its upgrade; [`close_reason`]: why it ended
 //! - [`lower`]: what the layer above may do to a session
 
 mod base64;

@@ -136,7 +136,8 @@ impl Visit<'_> {
         out.push(']');
     }
 
-    /// Writes the headers that are the relay's own, without a comma behind the last.
+    /// Writes the headers that are the relay's own, without a comma behind the last. [`is_replaced`] names each of them, so that
+    /// the visitor's own does not reach the end beside it.
     fn write_own_headers(&self, form: Form, out: &mut String) {
         if let Some(length) = self.body_length {
             form.begin("content-length", out);

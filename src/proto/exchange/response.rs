@@ -50,19 +50,19 @@ impl Response {
     /// answers.
     #[must_use]
     pub fn ok() -> Self {
-        let mut response = Self::new(StatusCode::OK, HeaderMap::new());
+        let mut response = Self::new(StatusCode::OK);
         response.body = status_in_words(response.status);
         response.headers.insert(header::CONTENT_TYPE, HTML);
         response
     }
 
-    /// Makes a response of an ack's arguments. `headers` is emptied, and its memory used for the response's headers.
+    /// Makes a response of an ack's arguments.
     ///
     /// # Errors
     /// Fails if the status is not a whole number from 200 to 999; if the headers are neither an object nor `null`, have a name
     /// that is not one in HTTP, or a value that is not a string, a number, a bool, `null` or a list of these, or that HTTP
     /// cannot carry; and if the body has a placeholder without an attachment, or names an attachment more than once.
-    pub fn decode(answer: &Answer, headers: HeaderMap) -> Result<Self, InvalidAnswer> {
+    pub fn decode(answer: &Answer) -> Result<Self, InvalidAnswer> {
         let args = &answer.args;
         let kind_of = |index| args.get(index).map(Kind::of);
         let (status, rest) = match (kind_of(0), args.len()) {
@@ -72,7 +72,7 @@ impl Response {
             (Some(Kind::Null), 2) if !matches!(kind_of(1), Some(Kind::Object | Kind::Null)) => (StatusCode::OK, 1),
             (Some(_) | None, _) => (StatusCode::OK, 0),
         };
-        let mut response = Self::new(status, headers);
+        let mut response = Self::new(status);
         let (body, content_type) = match args.get(rest) {
             None => (status_in_words(status), Some(HTML)),
             Some(body) => decode_body(answer, rest, body)?,
@@ -90,9 +90,8 @@ impl Response {
         Ok(response)
     }
 
-    fn new(status: StatusCode, mut headers: HeaderMap) -> Self {
-        headers.clear();
-        Self { status, headers, body: Bytes::new(), declared_length: None }
+    fn new(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), body: Bytes::new(), declared_length: None }
     }
 
     fn set_headers(&mut self, headers: &str) -> Result<(), InvalidAnswer> {

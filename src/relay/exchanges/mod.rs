@@ -185,9 +185,7 @@ impl Exchanges {
     /// Decides what the visitor is told of an event's outcome.
     fn told(&self, outcome: Result<Outcome, oneshot::error::RecvError>) -> Result<Told, Failure> {
         match outcome {
-            Ok(Ok(answer)) => {
-                Response::decode(&answer, HeaderMap::new()).map(Told::Answer).map_err(Failure::InvalidAnswer)
-            }
+            Ok(Ok(answer)) => Response::decode(&answer).map(Told::Answer).map_err(Failure::InvalidAnswer),
             Ok(Err(AckError::TimedOut)) => match self.config.timeout_status {
                 StatusCode::OK => Ok(Told::Ok),
                 status => Err(Failure::TimedOut(status)),

@@ -36,7 +36,7 @@ impl Heartbeat {
         }
     }
 
-    /// Returns when [`Self::due`] must be asked at the latest.
+    /// Returns when [`Self::due`] must be asked at the latest. [`Self::start`], [`Self::heard`] and [`Self::pong`] set it.
     pub(super) fn deadline(self) -> Instant {
         match self {
             Self::Resting { ping_at } => ping_at,

@@ -14,6 +14,10 @@
 //! `P` is what the caller answers a poll with. The session keeps it while the poll waits, so that nobody else needs to
 //! know whether one does. Feed events to the methods, then drain [`Session::next_output`] and, while the WebSocket
 //! takes more, [`Session::next_frame`]; sleep until [`Session::deadline`] and call [`Session::handle_timeout`].
+//!
+//! - `heartbeat`: whether the client is still there, and when it is given up
+//! - `requests`: polls and POSTs; `upgrade`: the candidate for a WebSocket
+//! - `state`: the states above; `output`: what the session tells its owner
 
 mod heartbeat;
 mod output;
