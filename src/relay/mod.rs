@@ -81,17 +81,7 @@ pub async fn run(
         tokio::spawn(listener::serve(listener, handler, relay.connection_limits(), async { drop(stopped.await) }));
     // All tasks of the server's own run: the figures from here on are those of its work.
     ready();
-    let result = tokio::select! {
-        () = shutdown => Ok(()),
-        Some(ended) = vital.join_next() => {
-            let error = match ended {
-                Ok(never) => match never {},
-                Err(error) => io::Error::other(format!("a task of the server ended: {error}")),
-            };
-            tracing::error!(%error, "the server stops");
-            Err(error)
-        }
-    };
+    let result = until_stopped(&mut vital, shutdown).await;
     relay.drain().await;
     drop(stop);
     serving.await.map_err(io::Error::other)?;
@@ -100,6 +90,20 @@ pub async fn run(
         tracing::warn!(sessions = relay.router.engine.session_count(), "some ends do not read what they were sent");
     }
     result
+}
+
+/// Completes at `shutdown`, or with an error when a task ends without which the server must not go on.
+async fn until_stopped(vital: &mut JoinSet<Infallible>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    let ended = tokio::select! {
+        () = shutdown => return Ok(()),
+        Some(ended) = vital.join_next() => ended,
+    };
+    let error = match ended {
+        Ok(never) => match never {},
+        Err(error) => io::Error::other(format!("a task of the server ended: {error}")),
+    };
+    tracing::error!(%error, "the server stops");
+    Err(error)
 }
 
 async fn figures_listener(address: SocketAddr) -> io::Result<TcpListener> {
@@ -251,5 +255,28 @@ pub fn local_url(address: SocketAddr) -> String {
         format!("http://localhost:{}", address.port())
     } else {
         format!("http://{address}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_stops_with_an_error_when_a_task_that_it_needs_panics() {
+        let mut vital = JoinSet::new();
+        vital.spawn(pending());
+        vital.spawn(async { panic!("as the sweeper of expired tokens might") });
+        let error = until_stopped(&mut vital, pending()).await.unwrap_err();
+        assert!(error.to_string().starts_with("a task of the server ended: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_told_to_stop_stops_without_an_error() {
+        let mut vital = JoinSet::new();
+        vital.spawn(pending());
+        assert!(until_stopped(&mut vital, std::future::ready(())).await.is_ok());
     }
 }
