@@ -10,10 +10,16 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::budget::{AddressSlot, Held};
+use super::buffers::Buffer;
 
 /// Bytes that a peer must read, or send of a body, for each second of the stall timeout. A peer below this rate counts as
 /// stalled; the slowest modem line is faster.
 pub const MIN_BYTES_PER_SECOND: u64 = 1 << 10;
+
+/// A head and body of up to this many bytes together, in bytes, are copied into one piece: `send` costs the kernel less than
+/// `writev`. Measured in pairs: a small GET with 1 tunnel took 0.98 of the time (15 pairs, 14 of them below 1, 0.96 to 1.02),
+/// with 100 tunnels 0.99 (15 pairs, 9 of them below 1).
+const JOINED: usize = 4 << 10;
 
 /// The places of a connection among all connections and among those of its address.
 #[derive(Debug)]
@@ -109,7 +115,15 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
+        let length: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        let stream = Pin::new(&mut self.stream);
+        let written = if length <= JOINED {
+            let mut joined = Buffer::take();
+            buffers.iter().for_each(|buffer| joined.extend_from_slice(buffer));
+            stream.poll_write(cx, &joined)
+        } else {
+            stream.poll_write_vectored(cx, buffers)
+        };
         self.stall.watch(cx, written)
     }
 

@@ -83,7 +83,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         let end = Arc::new(End::new(number, options, socket));
         let mut table = self.write();
         let is_sooner = table.first().is_none_or(|(first, _)| expiry < first);
-        let new = || Arc::new(Tunnel::new(token, self.budgets.tunnel_memory(), self.budgets.tunnel_exchanges()));
+        let new = || Arc::new(Tunnel::new(self.budgets.tunnel_memory(), self.budgets.tunnel_exchanges()));
         let tunnel = Arc::clone(table.get_or_insert(token, expiry, new));
         // While the table is locked: a tunnel that was just swept out of it must get no end.
         let before = tunnel.replace_end(end);

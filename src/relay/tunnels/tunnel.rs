@@ -23,7 +23,6 @@ pub(in crate::relay) type Outcome = Result<Answer, AckError>;
 /// one before still counted, and no id is used again that the same program may still answer.
 #[derive(Debug)]
 pub(in crate::relay) struct Tunnel<H: Host> {
-    token: Token,
     memory: Arc<Budget>,
     exchanges: Arc<Budget>,
     next_ack: AtomicU64,
@@ -60,12 +59,8 @@ pub(in crate::relay) enum NotEmitted {
 
 impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
     /// Creates a tunnel without an end, whose exchanges take from these budgets.
-    pub(super) fn new(token: Token, memory: Arc<Budget>, exchanges: Arc<Budget>) -> Self {
-        Self { token, memory, exchanges, next_ack: AtomicU64::new(0), end: Mutex::default() }
-    }
-
-    pub(in crate::relay) fn token(&self) -> Token {
-        self.token
+    pub(super) fn new(memory: Arc<Budget>, exchanges: Arc<Budget>) -> Self {
+        Self { memory, exchanges, next_ack: AtomicU64::new(0), end: Mutex::default() }
     }
 
     /// The memory that its exchanges may hold, in bytes.
