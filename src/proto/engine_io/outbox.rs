@@ -29,6 +29,10 @@ impl Outbox {
 
     pub(super) fn push(&mut self, frame: Frame) {
         self.bytes += frame.len();
+        // Most sessions wait for hours with no more than the memory of their first frame: room for one, not for four.
+        if self.frames.capacity() == 0 {
+            self.frames.reserve_exact(1);
+        }
         self.frames.push_back(frame);
     }
 
