@@ -13,7 +13,7 @@ use crate::lie::{self, Lie};
 use crate::link::{self, Kind, Link, Way};
 use crate::packet::{Event, Packet, Revision};
 use crate::question;
-use crate::wire::{self, Connection, Death, Fuse};
+use crate::wire::{self, Connection, Death, Fuse, strange};
 use crate::world::{World, new_token, refresh};
 
 /// How an end behaves.
@@ -159,6 +159,20 @@ pub fn join(token: &str, revision: Revision, raw: bool) -> Packet {
         (Revision::V3, true) => format!("40/{token}?body=raw,"),
         (Revision::V3 | Revision::V4, false) => format!("40/{token},"),
     })
+}
+
+/// Waits until the server has accepted the token's namespace. Nothing else comes before that but heartbeats.
+pub async fn joined(link: &mut Link, token: &str) -> Result<()> {
+    let accepted = format!("40/{token},");
+    while let Some(packet) = link.receive().await {
+        match packet {
+            Packet::Text(text) if text.starts_with(&accepted) => return Ok(()),
+            Packet::Text(text) if text == "2" => link.say("3").await?,
+            Packet::Text(text) if text.starts_with("44/") => break,
+            Packet::Text(_) | Packet::Binary(_) => (),
+        }
+    }
+    Err(strange("the server refused to let an end join"))
 }
 
 /// Answers requests as its character demands, until the session ends.

@@ -78,13 +78,13 @@ fn main() -> ExitCode {
 /// Runs the crowd for `minutes`, and returns what does not hold afterwards.
 async fn soak(minutes: f64, seed: u64) -> Result<Vec<String>> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut server = Server::start()?;
+    let mut server = Server::start().await?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let seats = (descriptors() / DESCRIPTORS_PER_SEAT).min(MOST_SEATS) & !1;
     println!("seed {seed}, {seats} seats, server {} with its log in {}", server.address, server.log.display());
     let world = Arc::new(World::new(server.address, listener.local_addr()?, seats as usize));
-    let (start, (rss, _)) = (server.first_figures().await?, server.memory());
-    let first_heap = server.heap()?;
+    let (start, (rss, _)) = (server.figures().await?, server.memory());
+    let first_heap = server.heap().await?;
     let mut next = || StdRng::seed_from_u64(rng.random());
 
     let (stop, stopped) = watch::channel(false);
@@ -119,8 +119,8 @@ async fn soak(minutes: f64, seed: u64) -> Result<Vec<String>> {
         ))
     })?;
     let (now, peak) = server.memory();
-    let heap = first_heap.zip(server.heap()?);
-    let has_stopped = server.stop();
+    let heap = first_heap.zip(server.heap().await?);
+    let has_stopped = server.stop().await;
     let mut faults = report::print(&world, &server, &start, &end, [rss, peak, now], heap, has_stopped);
     if fewest < seats / 3 {
         faults.push(format!("only {fewest} sessions at one time, with {seats} seats: the crowd did not keep up"));

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Result};
+use std::io::Result;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
 
 use crate::wire::{self, Connection, Route, strange};
 
@@ -34,6 +38,7 @@ const STOPPING: Duration = Duration::from_secs(20);
 
 pub struct Server {
     child: Child,
+    id: u32,
     stdout: BufReader<ChildStdout>,
     counts_heap: bool,
     pub address: SocketAddr,
@@ -43,7 +48,7 @@ pub struct Server {
 
 impl Server {
     /// Starts the binary that `SOCKET2ME_BIN` names.
-    pub fn start() -> Result<Self> {
+    pub async fn start() -> Result<Self> {
         let binary = std::env::var_os("SOCKET2ME_BIN").unwrap_or_else(|| "target/release/socket2me".into());
         // Another program could take the port in between; then the server fails to start, and so does this.
         let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
@@ -53,33 +58,23 @@ impl Server {
             .args(SETTINGS)
             .stdout(Stdio::piped())
             .stderr(File::create(&log)?)
+            .kill_on_drop(true)
             .spawn()?;
+        let id = child.id().ok_or_else(|| strange("the server is gone"))?;
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().ok_or_else(|| strange("no standard output"))?);
-        stdout.read_line(&mut line)?;
+        stdout.read_line(&mut line).await?;
         let address = line.split_once("http://").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
         let address = address.ok_or_else(|| strange("the server does not say where it is"))?;
         let counts_heap = line.contains("counts its heap");
-        Ok(Self { child, stdout, counts_heap, address, metrics, log })
-    }
-
-    /// Waits for the first figures: the server says that it is ready a little before it serves `/metrics`.
-    pub async fn first_figures(&self) -> Result<Figures> {
-        for _ in 0..50 {
-            if let Ok(figures) = self.figures().await {
-                return Ok(figures);
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        self.figures().await
+        Ok(Self { child, id, stdout, counts_heap, address, metrics, log })
     }
 
     pub async fn figures(&self) -> Result<Figures> {
         let route = Route { from: Ipv4Addr::LOCALHOST, to: self.metrics };
         let request = wire::request("GET", "/metrics", &["Connection: close"], None);
-        let answer = tokio::time::timeout(Duration::from_secs(5), async {
-            Connection::open(route, None).await?.ask(&request).await
-        });
+        let answer =
+            timeout(Duration::from_secs(5), async { Connection::open(route, None).await?.ask(&request).await });
         let answer = answer.await.map_err(|_| strange("/metrics does not answer"))??;
         let figure = |line: &str| {
             let (name, value) = line.strip_prefix("socket2me_")?.split_once(' ')?;
@@ -89,12 +84,12 @@ impl Server {
     }
 
     fn descriptors(&self) -> u64 {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, |files| files.count() as u64)
+        fs::read_dir(format!("/proc/{}/fd", self.id)).map_or(0, |files| files.count() as u64)
     }
 
     /// Returns the resident memory in MiB: now, and its peak.
     pub fn memory(&self) -> (u64, u64) {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap_or_default();
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
             Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? >> 10)
@@ -103,19 +98,19 @@ impl Server {
     }
 
     /// Returns the live bytes of the server's heap, in KiB, if its allocator counts them (`scripts/soak --heap`).
-    pub fn heap(&mut self) -> Result<Option<u64>> {
+    pub async fn heap(&mut self) -> Result<Option<u64>> {
         if !self.counts_heap {
             return Ok(None);
         }
-        self.signal("-USR1")?;
+        self.signal("-USR1").await?;
         let mut line = String::new();
-        self.stdout.read_line(&mut line)?;
+        self.stdout.read_line(&mut line).await?;
         let bytes: u64 = line.trim().parse().map_err(|_| strange("the server does not say how large its heap is"))?;
         Ok(Some(bytes >> 10))
     }
 
-    fn signal(&self, name: &str) -> Result<()> {
-        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status()?;
+    async fn signal(&self, name: &str) -> Result<()> {
+        let status = Command::new("kill").args([name, &self.id.to_string()]).status().await?;
         if status.success() { Ok(()) } else { Err(strange("the server is gone")) }
     }
 
@@ -127,23 +122,10 @@ impl Server {
     }
 
     /// Asks the server to stop. Returns whether it ended in time and with success.
-    pub fn stop(&mut self) -> bool {
-        let asked = self.signal("-TERM");
-        let deadline = Instant::now() + STOPPING;
-        while asked.is_ok() && Instant::now() < deadline {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return status.success();
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        false
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Usually the server has stopped already.
-        let _ = (self.child.kill(), self.child.wait());
+    pub async fn stop(&mut self) -> bool {
+        let asked = self.signal("-TERM").await;
+        let ended = timeout(STOPPING, self.child.wait()).await;
+        asked.is_ok() && matches!(ended, Ok(Ok(status)) if status.success())
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -45,15 +45,15 @@ pub async fn run(world: Arc<World>, mut rng: StdRng, stop: watch::Receiver<bool>
                 lock(&world.witnesses).push(token.clone());
                 let kind = Kind { revision, way, route, fuse: None };
                 let seed = rng.random();
-                ends.spawn(stay(
-                    Arc::clone(&world),
-                    token.clone(),
-                    kind,
-                    raw,
-                    stop.clone(),
-                    StdRng::seed_from_u64(seed),
-                ));
-                visitors.spawn(visit(Arc::clone(&world), token, route, stop.clone(), StdRng::seed_from_u64(!seed)));
+                let (joined, has_joined) = oneshot::channel();
+                let end = End { token: token.clone(), kind, raw };
+                ends.spawn(stay(Arc::clone(&world), end, joined, stop.clone(), StdRng::seed_from_u64(seed)));
+                let visitor = visit(Arc::clone(&world), token, route, stop.clone(), StdRng::seed_from_u64(!seed));
+                visitors.spawn(async {
+                    // The end itself reports that it does not join; then the visitor's questions fail too.
+                    let _ = timeout(PATIENCE, has_joined).await;
+                    visitor.await;
+                });
             }
         }
     }
@@ -61,21 +61,32 @@ pub async fn run(world: Arc<World>, mut rng: StdRng, stop: watch::Receiver<bool>
     ends.shutdown().await;
 }
 
-/// Keeps an end connected; a lost session is a fault.
-async fn stay(world: Arc<World>, token: String, kind: Kind, raw: bool, stop: watch::Receiver<bool>, mut rng: StdRng) {
+/// A witness's end, as it joins.
+struct End {
+    token: String,
+    kind: Kind,
+    raw: bool,
+}
+
+/// Keeps an end connected, and says when it has joined for the first time; a lost session is a fault.
+async fn stay(world: Arc<World>, end: End, joined: oneshot::Sender<()>, stop: watch::Receiver<bool>, mut rng: StdRng) {
+    let End { token, kind, raw } = end;
+    let mut joined = Some(joined);
     loop {
         let life = async {
             let mut link = Link::open(kind, &[]).await?;
             link.send(&[end::join(&token, kind.revision, raw)]).await?;
+            end::joined(&mut link, &token).await?;
+            if let Some(joined) = joined.take() {
+                // Its visitor may have lost patience.
+                let _ = joined.send(());
+            }
             end::serve(&world, &mut link, Character::Honest, "", &mut rng).await
         };
         let left = life.await;
         if !*stop.borrow() {
-            count(
-                &world,
-                Verdict::Failed(format!("a witness's end lost its session: {kind:?}, {left:?}")),
-                Duration::ZERO,
-            );
+            let fault = format!("a witness's end lost its session: {kind:?}, {left:?}");
+            count(&world, Verdict::Failed(fault), Duration::ZERO);
         }
         sleep(Duration::from_millis(100)).await;
     }
@@ -83,8 +94,6 @@ async fn stay(world: Arc<World>, token: String, kind: Kind, raw: bool, stop: wat
 
 /// Asks questions, and expects the right answer to each.
 async fn visit(world: Arc<World>, token: String, route: Route, stop: watch::Receiver<bool>, mut rng: StdRng) {
-    // Time for the end to connect.
-    sleep(Duration::from_secs(2)).await;
     let mut connection = None;
     let mut refreshed = Instant::now();
     while !*stop.borrow() {
