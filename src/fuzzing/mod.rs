@@ -5,7 +5,7 @@
 
 mod sequence;
 
-use bytes::{BufMut as _, Bytes};
+use bytes::Bytes;
 use bytestring::ByteString;
 
 pub use self::sequence::sequence;
@@ -20,6 +20,7 @@ use crate::proto::socket_io::attachments::{self, Assembly, Bounds, Whole};
 use crate::proto::socket_io::connection::Answer;
 use crate::proto::socket_io::packet::Args;
 use crate::proto::socket_io::parser;
+use crate::proto::websocket::parts::read_in_parts;
 use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation, write_head};
 
 /// A Socket.IO packet that is accepted, written and read again, is the same packet. The first byte chooses the revision.
@@ -120,27 +121,7 @@ fn written(items: Vec<Item>) -> (Vec<u8>, Vec<Item>) {
 
 fn websocket_items(input: &[u8], size: usize, max_message: usize) -> (Vec<Item>, Option<Violation>) {
     let mut reader = Reader::new(ReadLimits { message: max_message, oversized: 3 * max_message });
-    let growth = 1 + size % 16;
-    let mut items = Vec::new();
-    for mut part in input.chunks(size) {
-        loop {
-            reader.reserve(growth);
-            if let Some(mut direct) = reader.direct() {
-                let mut space = direct.space();
-                let (straight, rest) = part.split_at(part.len().min(space.remaining_mut()));
-                space.put_slice(straight);
-                part = rest;
-            }
-            match reader.read(&mut part) {
-                Ok(Some(item)) => items.push(item),
-                Ok(None) if part.is_empty() => break,
-                Ok(None) => (),
-                Err(violation) => return (items, Some(violation)),
-            }
-            assert!(reader.buffered_bytes() <= input.len() + growth * input.len().max(16 << 10));
-        }
-    }
-    (items, None)
+    read_in_parts(&mut reader, input, size, 1 + size % 16)
 }
 
 /// A packet's text and its binary messages, cut from the input by lengths of one byte each, in any order.

@@ -4,6 +4,8 @@
 //! - [`reader`]: frames put together to messages
 
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod parts;
 pub mod reader;
 
 pub use self::frame::{Opcode, Violation, write_head};

@@ -305,6 +305,7 @@ fn whole_characters(bytes: &[u8]) -> ByteString {
 mod tests {
     use super::*;
     use crate::proto::websocket::frame::write_head;
+    use crate::proto::websocket::parts::read_in_parts;
 
     /// A frame as a client sends it.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -318,29 +319,14 @@ mod tests {
         out
     }
 
-    /// What comes of these bytes when they come in parts of that size, in both ways of reading.
+    /// What comes of these bytes when they come in parts of that size.
     fn read(bytes: &[u8], size: usize, growth: usize) -> (Vec<Item>, Option<Violation>) {
         let mut reader = Reader::new(ReadLimits { message: 100_000, oversized: 400_000 });
-        let mut items = Vec::new();
-        for mut part in bytes.chunks(size) {
-            loop {
-                reader.reserve(growth);
-                if let Some(mut direct) = reader.direct() {
-                    let mut space = direct.space();
-                    let (straight, rest) = part.split_at(part.len().min(space.remaining_mut()));
-                    space.put_slice(straight);
-                    part = rest;
-                }
-                match reader.read(&mut part) {
-                    Ok(Some(item)) => items.push(item),
-                    Ok(None) if part.is_empty() => break,
-                    Ok(None) => (),
-                    Err(violation) => return (items, Some(violation)),
-                }
-            }
+        let (items, violation) = read_in_parts(&mut reader, bytes, size, growth);
+        if violation.is_none() {
+            assert!(reader.buffered_bytes() <= (1 + growth) * bytes.len(), "no memory for what did not come");
         }
-        assert!(reader.buffered_bytes() <= (1 + growth) * bytes.len(), "no memory for what did not come");
-        (items, None)
+        (items, violation)
     }
 
     fn reads(bytes: &[u8], items: &[Item], violation: Option<Violation>) {
