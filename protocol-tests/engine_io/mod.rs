@@ -9,6 +9,7 @@ mod websocket;
 
 use std::time::Duration;
 
+use crate::support::ms;
 use crate::support::wire::Server;
 
 const E0: &str = r#"{"code":0,"message":"Transport unknown"}"#;
@@ -19,10 +20,6 @@ const E5: &str = r#"{"code":5,"message":"Unsupported protocol version"}"#;
 
 /// A well-formed session id that no session has.
 const NOBODY: &str = "abcdefghij-_ABCDEFGH";
-
-const fn ms(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
-}
 
 /// Starts a server with this heartbeat.
 async fn beating(interval: Duration, timeout: Duration) -> Server {

@@ -4,7 +4,8 @@
 use std::time::Instant;
 
 use super::{E1, beating, ms, small};
-use crate::support::wire::{Server, refusal, within};
+use crate::support::wire::{Server, refusal};
+use crate::support::within;
 
 // Payloads
 

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use super::{UNKNOWN, ack, go, id_of, ms, serves, visitor};
-use crate::support::wire::{Answer, Frame, NOT_FOUND, Server};
+use super::{ack, go, id_of, serves, visitor};
+use crate::support::wire::{Answer, Frame, Server};
+use crate::support::{NOT_FOUND, UNKNOWN, ms};
 
 /// Ack ids of a token are not used again for its next end, which may be the same program and still owe an answer to an
 /// earlier visitor.

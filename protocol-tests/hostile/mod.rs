@@ -18,16 +18,8 @@ mod smuggling;
 mod splitting;
 mod tokens;
 
-use std::time::Duration;
-
-use crate::support::wire::{self, Peer, Server, Ws};
-
-/// A well-formed token that no server hands out.
-const UNKNOWN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";
-
-const fn ms(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
-}
+use crate::support::wire::{Peer, Server, Ws};
+use crate::support::{UNKNOWN, ms, within};
 
 /// The path of a token's public URL.
 fn go(token: &str) -> String {
@@ -62,5 +54,5 @@ async fn serves(server: &Server, ws: &mut Ws, token: &str) {
 async fn narrow(server: &Server) -> Peer {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4 << 10).unwrap();
-    Peer::new(wire::within("a connection", socket.connect(server.address)).await.unwrap())
+    Peer::new(within("a connection", socket.connect(server.address)).await.unwrap())
 }

@@ -7,7 +7,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::figures::{Figures, watched};
 use super::{ack, go, id_of, ms, narrow, serves};
-use crate::support::wire::{Peer, Server, frame, within};
+use crate::support::wire::{Peer, Server, frame};
+use crate::support::within;
 
 async fn impatient(change: impl FnOnce(&mut ServeConfig)) -> (Server, Figures) {
     watched(|config| {

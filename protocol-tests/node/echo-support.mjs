@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
+import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -92,8 +93,8 @@ export class Echo {
   }
 
   /** Sends a request on a connection of its own. Returns the status and the body: a Buffer if binary, else a string. */
-  async request(method, query, body, signal) {
-    const request = http.request(`http://${this.url}?${query}`, { method, agent: false, signal });
+  async request(method, query, body) {
+    const request = http.request(`http://${this.url}?${query}`, { method, agent: false });
     if (body !== undefined) request.setHeader('Content-Type', Buffer.isBuffer(body) ? BINARY_TYPE : TEXT_TYPE);
     request.end(body);
     const exchange = async () => {
@@ -109,8 +110,21 @@ export class Echo {
     }
   }
 
-  get(query, signal) {
-    return this.request('GET', query, undefined, signal);
+  get(query) {
+    return this.request('GET', query);
+  }
+
+  /** Sends a poll, and hangs up once the server holds it. Returns when the server has hung up too. */
+  async cancelledPoll(query) {
+    const { hostname, port, pathname } = new URL(`http://${this.url}`);
+    const socket = connect(Number(port), hostname);
+    const answered = once(socket, 'data').then(([data]) => assert.fail(`the cancelled poll was answered: ${data}`));
+    answered.catch(() => {});
+    socket.write(`GET ${pathname}?${query} HTTP/1.1\r\nHost: ${hostname}\r\n\r\n`);
+    // What was sent before requests that have been answered has been served too.
+    for (let others = 0; others < 3; others++) await this.open();
+    socket.end();
+    await within(Promise.race([once(socket, 'close'), answered]), 'a cancelled poll');
   }
 
   post(query, body) {

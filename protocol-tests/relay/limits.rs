@@ -8,7 +8,8 @@ use socket2me::config::ServeConfig;
 
 use super::tunnel::{Server, Tunnel, patient};
 use super::visitor::{Answer, get, request, visit};
-use crate::support::end::{End, within};
+use crate::support::end::End;
+use crate::support::within;
 
 #[tokio::test]
 async fn requests_over_the_burst_are_429() {

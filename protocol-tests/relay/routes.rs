@@ -7,10 +7,8 @@ use socket2me::config::{ErrorStatus, ServeConfig};
 
 use super::tunnel::{Server, Tunnel, patient};
 use super::visitor::{get, request, visit};
+use crate::support::UNKNOWN;
 use crate::support::end::Asked;
-
-/// A well-formed token that no server hands out.
-const UNKNOWN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";
 
 fn is_token(text: &str) -> bool {
     text.len() == 48 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())

@@ -7,9 +7,7 @@ use socket2me::config::{LimitConfig, ServeConfig};
 use super::tunnel::{Server, Tunnel, patient};
 use super::visitor::{Visitor, get};
 use crate::support::end::{End, Heard};
-
-const UNKNOWN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";
-const NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";
+use crate::support::{NOT_FOUND, UNKNOWN};
 
 #[tokio::test]
 async fn an_expired_token_disconnects_its_end_and_is_like_one_that_never_was() {

@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::visitor::{Answer, Visitor, get};
-use crate::support::end::{Asked, End, within};
+use crate::support::end::{Asked, End};
+use crate::support::within;
 
 /// A running server, which ends with the test.
 pub(crate) struct Server {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::end::within;
+use crate::support::within;
 
 /// One connection of a visitor.
 pub(crate) struct Visitor {

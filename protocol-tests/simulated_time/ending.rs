@@ -6,7 +6,8 @@ use socket2me::proto::engine_io::{CloseReason, Transport};
 use socket2me::proto::socket_io::Event;
 use socket2me::proto::socket_io::connection::AckError;
 
-use super::world::{World, ms, namespace};
+use super::world::{World, namespace};
+use crate::support::ms;
 
 #[test]
 fn a_client_that_closed_gets_one_last_noop_within_a_second() {

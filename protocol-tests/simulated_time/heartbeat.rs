@@ -6,7 +6,8 @@ use socket2me::proto::engine_io::{CloseReason, Transport};
 use socket2me::proto::socket_io::Event;
 use socket2me::proto::socket_io::connection::DisconnectReason;
 
-use super::world::{World, ms};
+use super::world::World;
+use crate::support::ms;
 
 #[test]
 fn the_first_ping_comes_a_whole_interval_after_the_handshake() {

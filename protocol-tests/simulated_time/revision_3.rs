@@ -9,7 +9,8 @@ use socket2me::proto::engine_io::{CloseReason, Frame, Rejection, Revision, Setti
 use socket2me::proto::socket_io::Event;
 use socket2me::proto::socket_io::connection::DisconnectReason;
 
-use super::world::{World, ms};
+use super::world::World;
+use crate::support::ms;
 
 const BOTH: [Transport; 2] = [Transport::Polling, Transport::WebSocket];
 const V3: Option<Revision> = Some(Revision::V3);

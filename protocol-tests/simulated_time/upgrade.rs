@@ -3,7 +3,8 @@
 use socket2me::proto::engine_io::session::{PostError, UpgradeError};
 use socket2me::proto::engine_io::{BinaryAs, CloseReason, Rejection, Revision, Transport};
 
-use super::world::{World, ms};
+use super::world::World;
+use crate::support::ms;
 
 const V4: Option<Revision> = Some(Revision::V4);
 

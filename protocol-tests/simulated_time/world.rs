@@ -14,6 +14,8 @@ use socket2me::proto::socket_io::packet::Encoded;
 use socket2me::proto::socket_io::{AckId, Connection, Event, Namespace};
 use socket2me::proto::time::Instant;
 
+use crate::support::ms;
+
 type Link = ServerLink<Connection<&'static str>, u32>;
 
 /// A server's link and the time, which only the test advances.
@@ -180,10 +182,6 @@ impl World {
     pub(super) fn dropped(&self) -> Option<Output<u32>> {
         self.ticket.map(Output::DropCandidate)
     }
-}
-
-pub(super) fn ms(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
 }
 
 pub(super) fn namespace() -> Namespace {

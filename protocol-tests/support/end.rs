@@ -1,9 +1,7 @@
 //! An end: a small Socket.IO client on a WebSocket that shows every packet and sends any.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
@@ -13,16 +11,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-/// How long a test waits for one event before it fails: long enough for a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Waits for an event; panics if it does not come in time.
-pub(crate) async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, event).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited in vain for {what}"),
-    }
-}
+use super::within;
 
 /// One connection, which may join several tokens.
 pub(crate) struct End {

@@ -2,7 +2,7 @@
 //!
 //! **The contract.** What stands below this module is plain values and `&mut self` state machines. They take bytes and
 //! the time, and return bytes, events and the next deadline. Nothing here reads a clock, draws a random number, waits,
-//! locks or does I/O; the test `purity` fails when a file names something that could. So a heartbeat is tested over a
+//! locks or does I/O; the test `proto_is_pure` fails when a file names something that could. So a heartbeat is tested over a
 //! simulated day, sequences of operations are fuzzed, and server, client and the tests' peers can share one machine.
 //!
 //! In reading order:

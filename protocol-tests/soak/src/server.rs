@@ -167,13 +167,14 @@ impl Figures {
     }
 
     /// Returns, by name, each figure that must return to its value from the start.
-    pub fn gauges(&self) -> [(&'static str, u64); 9] {
+    pub fn gauges(&self) -> [(&'static str, u64); 10] {
         [
             ("connections", self.in_use("connections")),
             ("sessions", self.in_use("sessions")),
             ("tunnels", self.of("tunnels")),
             ("tokens", self.of("tokens")),
             ("exchanges", self.in_use("exchanges")),
+            ("uploads", self.in_use("uploads")),
             ("exchanges in flight", self.begun().saturating_sub(self.ended())),
             ("bytes", self.in_use("bytes")),
             ("tasks", self.of("tasks")),

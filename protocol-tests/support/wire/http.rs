@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{PATIENCE, within};
+use super::super::{PATIENCE, within};
 
 /// A response as it arrived.
 #[derive(Debug)]

@@ -5,9 +5,7 @@ mod polling;
 mod websocket;
 
 use std::fmt::Write as _;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use socket2me::config::ServeConfig;
 use tokio::net::{TcpListener, TcpStream};
@@ -16,9 +14,7 @@ use tokio::sync::oneshot;
 pub(crate) use self::http::{Answer, Peer, sid_of};
 pub(crate) use self::polling::Polling;
 pub(crate) use self::websocket::{Frame, Ws, frame};
-
-/// How long a test waits for one event before it fails. A test that passes never waits for it.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::{NOT_FOUND, within};
 
 /// The key in the example of RFC 6455, section 1.3, and the answer to it.
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -30,14 +26,6 @@ pub(crate) type Headers<'h> = &'h [(&'h str, &'h str)];
 /// The headers that ask for a WebSocket.
 pub(crate) const UPGRADE: Headers<'static> =
     &[("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", KEY)];
-
-/// Waits for an event; panics if it does not come in time.
-pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited too long: {what}"),
-    }
-}
 
 /// A running server. Each test has its own, which ends with the test's runtime.
 pub(crate) struct Server {
@@ -183,8 +171,6 @@ impl Server {
         self.send("POST", &format!("/go/{token}"), &[("Content-Type", content_type)], body).await
     }
 }
-
-pub(crate) const NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";
 
 /// The refusal of a CONNECT to a namespace that is no token, as an Engine.IO packet.
 pub(crate) fn refusal(namespace: &str) -> String {

@@ -37,7 +37,7 @@ impl CloseReason {
     ];
 }
 
-// The figures count by position: a reason that is left out of the list does not compile.
+// The figures count by position: a reason that is declared before the last and left out of the list does not compile.
 const _: () = assert!(CloseReason::ALL.len() == CloseReason::Overflow as usize + 1);
 
 impl fmt::Display for CloseReason {
