@@ -139,27 +139,29 @@ for (const [number, { revision, greeting, joins, checkJoined, refusal }] of Obje
         await closesUpon(await echo.openWebSocket(), '4abc');
       });
 
-      // The connect timeout is 1000 ms.
       if (joinsByConnecting) {
-        it('should keep the connection if no handshake is received', async () => {
-          const socket = await echo.openWebSocket();
+        it('should keep the connection if no handshake is received', async (t) => {
+          const socket = await (await echo.another(t, '--ping-timeout', '20000')).openWebSocket();
+          // The connect timeout is 1000 ms.
           for (let round = 0; round < 4; round++) await revision.beat(socket);
         });
       } else {
-        it('should close the connection if no handshake is received', async () => {
-          const silent = await echo.openWebSocket();
-          assert.deepEqual(await silent.closed(), revision.silence);
+        it('should close the connection if no handshake is received', async (t) => {
+          const silent = await (await echo.another(t, '--ping-timeout', '20000')).openWebSocket();
+          assert.deepEqual(await silent.closed(), ['2']);
 
-          const alive = await echo.openWebSocket();
-          for (let round = 0; round < 3; round++) await revision.beat(alive);
-          assert.deepEqual(await alive.closed(), []);
+          const patient = await echo.another(t, '--ping-timeout', '20000', '--connect-timeout', '2000');
+          const alive = await patient.openWebSocket();
+          await revision.beat(alive);
+          await revision.beat(alive);
+          assert.deepEqual((await alive.closed()).filter((packet) => packet !== '2'), []);
         });
       }
     });
 
     describe('disconnect', () => {
-      it('should disconnect from the main namespace', async () => {
-        const socket = await open();
+      it('should disconnect from the main namespace', async (t) => {
+        const socket = await joined(await (await echo.another(t, '--ping-timeout', '1000')).openWebSocket());
         socket.send('41');
         await revision.beat(socket);
         assert.deepEqual(await socket.closed(), revision.silence);

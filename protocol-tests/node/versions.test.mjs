@@ -63,7 +63,9 @@ const ONE_MIB = 1 << 20;
 
 const limit = { timeout: 20_000 };
 const MULTIPLEXED = { forceNew: false };
-const QUICK_HEARTBEAT = ['--ping-interval', '200ms', '--ping-timeout', '200ms'];
+// A session without heartbeats ends after 1.2 s; this many of them take 1.6 s.
+const QUICK_HEARTBEAT = ['--ping-interval', '200ms', '--ping-timeout', '1s'];
+const HEARTBEATS = 8;
 
 // A Buffer, because Node would write a string together with the headers, both as UTF-8.
 const post = (type, body, headers) =>
@@ -90,9 +92,9 @@ async function settled({ io: { engine } }, { upgrades, transport }) {
   assert.strictEqual(engine.transport.name, transport);
 }
 
-/** Waits for `count` heartbeats. Revision 3 pings from the client, revision 4 from the server. */
-function heartbeats({ io: { engine } }, count) {
-  let left = count;
+/** Waits for `HEARTBEATS`. Revision 3 pings from the client, revision 4 from the server. */
+function heartbeats({ io: { engine } }) {
+  let left = HEARTBEATS;
   return event(engine, 'packet', ({ type }) => {
     if (type === 'ping' || type === 'pong') left -= 1;
     return left === 0;
@@ -339,7 +341,7 @@ const TIMED_CASES = {
     const token = await server.token();
     const end = await join(server, token, client, answering(200, 'alive'));
     const { id } = end.io.engine;
-    await heartbeats(end, 5);
+    await heartbeats(end);
     assert.deepStrictEqual([await textOf(server.visit(token)), end.connected, end.io.engine.id], ['alive', true, id]);
   },
 
@@ -361,7 +363,7 @@ const TIMED_OLD_CASES = {
     const server = await start(t, client, [...QUICK_HEARTBEAT, '--connect-timeout', '300ms']);
     const end = await join(server, '', client);
     const { id } = end.io.engine;
-    await heartbeats(end, 5);
+    await heartbeats(end);
     assert.deepStrictEqual([end.connected, end.io.engine.id], [true, id]);
   },
 };

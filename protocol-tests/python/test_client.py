@@ -245,11 +245,11 @@ class Cases:
         self.assertEqual(event, 'disconnect')
 
     def test_heartbeats_keep_the_session(self):
-        server = self.serve('--ping-interval', '300ms', '--ping-timeout', '300ms')
+        server = self.serve('--ping-interval', '200ms', '--ping-timeout', '1s')
         token, end = self.connected(server, lambda request: 'alive')
-        # Without heartbeats the session would end after 600 ms.
+        # Without heartbeats the session would end after 1.2 s.
         with self.assertRaises(Empty):
-            end.next(1.5)
+            end.next(2)
         self.assertEqual(server.visit(f'/go/{token}')[2], b'alive')
 
 
