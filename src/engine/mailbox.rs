@@ -5,9 +5,7 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-/// The capacity, in commands, that an empty queue keeps for the next ones. A larger queue is freed once it is empty, so that a
-/// burst does not cost an idle session memory.
-const KEPT: usize = 64;
+use crate::tables;
 
 /// Why a command did not reach a session's task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,15 +119,12 @@ impl<C> Receiver<C> {
         if !self.taken.is_empty() {
             return;
         }
-        if self.taken.capacity() > KEPT {
-            self.taken = VecDeque::new();
-        }
         mem::swap(&mut self.shared.state().commands, &mut self.taken);
     }
 
     /// Returns the next of the commands that were taken.
     pub(super) fn next(&mut self) -> Option<C> {
-        self.taken.pop_front()
+        tables::take_first(&mut self.taken)
     }
 }
 
@@ -182,6 +177,17 @@ mod tests {
         assert_eq!(handled, [0]);
         assert!(receiver.has_some(cx), "the next turn takes it");
         assert_eq!(all(&mut receiver), [1]);
+    }
+
+    #[test]
+    fn a_burst_costs_an_idle_session_no_memory() {
+        let (sender, mut receiver) = mailbox(10_000);
+        // Twice, because the two queues change places.
+        for _ in 0..2 {
+            assert!((0..10_000).all(|number| sender.send(number)));
+            assert_eq!(all(&mut receiver).len(), 10_000);
+        }
+        assert_eq!((receiver.taken.capacity(), receiver.shared.state().commands.capacity()), (0, 0));
     }
 
     #[tokio::test]

@@ -185,6 +185,9 @@ impl<L: Layer, P> ServerLink<L, P> {
     /// Handles a WebSocket message over the limit, which was dropped. `start` is the start of its text, `None` for a
     /// binary message.
     pub fn websocket_oversized(&mut self, start: Option<&str>, now: Instant) {
+        if !self.session.hear(now) {
+            return self.settle();
+        }
         // Binary comes in base64 where the client wants no binary frames.
         let message = match start.filter(|start| !start.starts_with('b')) {
             None => Some(None),

@@ -4,6 +4,14 @@ use std::collections::VecDeque;
 
 use super::frame::Frame;
 use super::settings::Settings;
+use crate::tables;
+
+/// How many frames, and their bytes together.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) frames: usize,
+    pub(super) bytes: usize,
+}
 
 /// What waits to be sent: frames in order, and their size.
 #[derive(Debug, Default)]
@@ -21,10 +29,10 @@ impl Outbox {
         self.frames.is_empty()
     }
 
-    /// Whether one more frame of this many bytes stays within the limits.
-    pub(super) fn has_room(&self, bytes: usize, settings: &Settings) -> bool {
+    /// Whether so many more frames, which have so many bytes together, stay within the limits.
+    pub(super) fn has_room(&self, Size { frames, bytes }: Size, settings: &Settings) -> bool {
         self.bytes.saturating_add(bytes) <= settings.max_buffered_bytes
-            && self.frames.len() < settings.max_buffered_packets
+            && self.frames.len().saturating_add(frames) <= settings.max_buffered_packets
     }
 
     pub(super) fn push(&mut self, frame: Frame) {
@@ -37,7 +45,7 @@ impl Outbox {
     }
 
     pub(super) fn pop(&mut self) -> Option<Frame> {
-        let frame = self.frames.pop_front()?;
+        let frame = tables::take_first(&mut self.frames)?;
         self.bytes -= frame.len();
         Some(frame)
     }

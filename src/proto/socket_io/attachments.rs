@@ -93,6 +93,10 @@ impl Assembly {
         if missing == 0 {
             return Ok(Some(whole));
         }
+        let whole = match whole {
+            Whole::Packet(packet) => Whole::Packet(packet.detached()),
+            dropped @ Whole::Dropped(_) => dropped,
+        };
         self.0 = Some(Box::new(Partial { whole, missing, bytes: 0, collected: Vec::new() }));
         Ok(None)
     }
@@ -116,7 +120,8 @@ impl Assembly {
             partial.give_up();
         }
         if matches!(partial.whole, Whole::Packet(_)) {
-            partial.collected.push(data);
+            // What waits is copied: it may be a small part of a large polling body, of which only this part is counted.
+            partial.collected.push(if partial.missing > 0 { Bytes::copy_from_slice(&data) } else { data });
         }
         if partial.missing > 0 {
             self.0 = Some(partial);
@@ -146,7 +151,7 @@ impl Partial {
 fn text_bytes(packet: &Packet) -> usize {
     packet.namespace().as_str().len()
         + match packet {
-            Packet::Event { args, .. } | Packet::Ack { args, .. } => args.json().len(),
+            Packet::Event { args, .. } | Packet::Ack { args, .. } => args.bytes(),
             Packet::Connect { .. } | Packet::Disconnect { .. } | Packet::ConnectError { .. } => 0,
         }
 }
@@ -305,6 +310,20 @@ mod tests {
         let text = |text: &str| parse(&ByteString::from(text), 10, Revision::V4).unwrap();
         assert_eq!(assembly.begin(text(r#"51-["a"]"#)), Ok(None));
         assert_eq!(assembly.begin(text(r#"2["b"]"#)), Err(ParseError::Attachments));
+    }
+
+    #[test]
+    fn what_waits_does_not_hold_on_to_the_body_it_came_in() {
+        for text in [r#"52-/t,7["a",1]"#, r#"62-/t,7["a",1]"#] {
+            let body = Bytes::from([text.as_bytes(), &[0; 10_000]].concat());
+            let text = ByteString::try_from(body.slice(..text.len())).unwrap();
+            let mut assembly = Assembly::default();
+            assert_eq!(assembly.begin(parse(&text, 10, Revision::V4).unwrap()), Ok(None));
+            drop(text);
+            assert_eq!(assembly.attach(body.slice(5_000..5_100), BOUNDS), Ok(None));
+            assert!(body.try_into_mut().is_ok(), "nobody else has it");
+            assert_eq!(assembly.bytes(), "/t".len() + r#"["a",1]"#.len() + 100);
+        }
     }
 
     #[test]

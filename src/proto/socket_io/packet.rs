@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::iter;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -124,6 +125,18 @@ impl Args {
         Some(json::unescape(inner).map_or_else(|| self.json.slice_ref(inner).into_bytes(), Bytes::from))
     }
 
+    /// Returns a copy that does not hold on to the message the array came in.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self { json: ByteString::from(&*self.json), ..self }
+    }
+
+    /// Returns the size of what is kept, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.json.len() + self.unescaped.as_ref().map_or(0, |(_, text)| text.len())
+    }
+
     /// Returns the JSON of the whole array.
     #[must_use]
     pub fn json(&self) -> &ByteString {
@@ -188,6 +201,20 @@ impl Packet {
             | Self::Event { namespace, .. }
             | Self::Ack { namespace, .. }
             | Self::ConnectError { namespace, .. } => namespace,
+        }
+    }
+
+    /// Returns a copy of an event or ack that does not hold on to the message it came in. No other packet waits for anything.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        match self {
+            Self::Event { namespace, id, args, attachments } => {
+                Self::Event { namespace: namespace.detached(), id, args: args.detached(), attachments }
+            }
+            Self::Ack { namespace, id, args, attachments } => {
+                Self::Ack { namespace: namespace.detached(), id, args: args.detached(), attachments }
+            }
+            packet @ (Self::Connect { .. } | Self::Disconnect { .. } | Self::ConnectError { .. }) => packet,
         }
     }
 
@@ -294,13 +321,18 @@ impl Encoded {
     /// Returns the size of the text and the attachments, in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.text.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+        self.sizes().sum()
     }
 
     /// Always false: the text has at least the packet's type.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         false
+    }
+
+    /// Returns the size of each message, in bytes.
+    pub fn sizes(&self) -> impl Iterator<Item = usize> {
+        iter::once(self.text.len()).chain(self.attachments.iter().map(Bytes::len))
     }
 }
 

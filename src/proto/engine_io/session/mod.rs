@@ -39,7 +39,7 @@ use super::frame::Frame;
 use super::handshake::Handshake;
 use super::lower::Lower;
 use super::message::Message;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Size};
 use super::packet::{ClientPacket, Data, ServerPacket};
 use super::payload::{self, Batch};
 use super::polling_text::PollingText;
@@ -170,13 +170,21 @@ impl<P> Session<P> {
         result
     }
 
+    /// Notes that the client was heard of. Returns false when the session has ended, perhaps just now: the client is heard no more.
+    pub fn hear(&mut self, now: Instant) -> bool {
+        self.handle_timeout(now);
+        let is_open = self.close_reason().is_none();
+        if is_open {
+            self.heartbeat.heard(&self.settings, now);
+        }
+        is_open
+    }
+
     /// Handles a packet of the client, and returns the application's data, if the packet carried some.
     pub fn receive(&mut self, packet: ClientPacket, now: Instant) -> Option<Message> {
-        self.handle_timeout(now);
-        if self.close_reason().is_some() {
+        if !self.hear(now) {
             return None;
         }
-        self.heartbeat.heard(&self.settings, now);
         match (packet, self.revision) {
             (ClientPacket::Message(message), Revision::V3 | Revision::V4) => return Some(message),
             (ClientPacket::Pong, Revision::V4) => {
@@ -305,7 +313,7 @@ impl<P> Session<P> {
     /// read.
     fn push(&mut self, packet: ServerPacket, now: Instant) {
         let frame = packet.encode(self.revision);
-        if !self.outbox.has_room(frame.len(), &self.settings) {
+        if !self.outbox.has_room(Size { frames: 1, bytes: frame.len() }, &self.settings) {
             return self.close(CloseReason::Overflow, now);
         }
         self.outbox.push(frame);

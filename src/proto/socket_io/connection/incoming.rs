@@ -13,6 +13,7 @@ use crate::proto::socket_io::namespace::Namespace;
 use crate::proto::socket_io::packet::{self, AckId, Packet};
 use crate::proto::socket_io::parser::{self, Head, ParseError};
 use crate::proto::time::{Instant, earliest};
+use crate::tables;
 
 impl<W> Layer for Connection<W> {
     type Event = Event<W>;
@@ -99,7 +100,7 @@ impl<W> Layer for Connection<W> {
     }
 
     fn next_event(&mut self) -> Option<Event<W>> {
-        self.events.pop_front()
+        tables::take_first(&mut self.events)
     }
 }
 

@@ -171,7 +171,7 @@ impl<W> Connection<W> {
     ) -> Result<(), (Option<W>, AckError)> {
         let refuse = |awaited: Option<Awaited<W>>, error| Err((awaited.map(|awaited| awaited.waiter), error));
         let Some(acks) = self.joined(namespace) else { return refuse(awaited, AckError::NotJoined) };
-        if !lower.has_room(packet.len()) {
+        if !lower.has_room(packet.sizes()) {
             return refuse(awaited, AckError::Overloaded);
         }
         match (awaited, packet.id()) {

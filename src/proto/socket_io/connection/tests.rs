@@ -1,12 +1,15 @@
-//! Awaited acks over a simulated clock, on a session below and without a socket.
+//! Awaited acks and large messages over a simulated clock, on a session below and without a socket.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::{AckError, Awaited, Connection, Event, Settings};
-use crate::proto::engine_io::{Frame, Revision, Session, Settings as EngineSettings, Sid, Space, Transport};
+use crate::proto::engine_io::{
+    CloseReason, Frame, Revision, Session, Settings as EngineSettings, Sid, Space, Transport,
+};
 use crate::proto::link::ServerLink;
 use crate::proto::socket_io::namespace::Namespace;
 use crate::proto::socket_io::packet::{AckId, Encoded};
@@ -21,15 +24,24 @@ struct World {
 
 impl World {
     fn joined() -> Self {
+        Self::joined_as(Revision::V4, EngineSettings::default())
+    }
+
+    fn joined_as(revision: Revision, settings: EngineSettings) -> Self {
         let now = Instant::ORIGIN;
-        let settings = Arc::new(EngineSettings::default());
-        let session = Session::open(settings, Sid::from_random([7; 15]), Revision::V4, Transport::WebSocket, now);
-        let connection = Connection::new(Arc::new(Settings::default()), Revision::V4, now);
+        let sid = Sid::from_random([7; 15]);
+        let session = Session::open(Arc::new(settings), sid, revision, Transport::WebSocket, now);
+        let connection = Connection::new(Arc::new(Settings::default()), revision, now);
         let mut world = Self { link: ServerLink::new(session, connection), now, told: Vec::new() };
+        assert_eq!(world.sent().len(), 1, "the open packet");
         world.say("40/t,");
         assert!(world.link.act(now, |connection, lower| connection.accept(&namespace(), "s", lower)));
-        assert_eq!(world.sent().len(), 2, "the open packet, and that of the namespace");
+        assert_eq!(world.sent().len(), 1, "the packet of the namespace");
         world
+    }
+
+    fn close_reason(&self) -> Option<CloseReason> {
+        self.link.session().close_reason()
     }
 
     /// Emits an event whose text has the id, and which is to be answered within the timeout.
@@ -123,4 +135,53 @@ fn an_event_without_an_id_cannot_be_awaited() {
     world.emit(None, "nobody", 500);
     assert_eq!(world.told, [(0, "nobody", Err(AckError::MissingId))]);
     assert_eq!(world.sent(), Vec::<String>::new());
+}
+
+#[test]
+fn an_event_is_sent_whole_or_refused_whole() {
+    let mut refused = 0;
+    let cases = [Revision::V3, Revision::V4]
+        .into_iter()
+        .flat_map(|revision| (1..5).flat_map(move |packets| (20..60).map(move |bytes| (revision, packets, bytes))));
+    for (revision, max_buffered_packets, max_buffered_bytes) in cases {
+        let settings = EngineSettings { max_buffered_packets, max_buffered_bytes, ..EngineSettings::default() };
+        let mut world = World::joined_as(revision, settings);
+        let attachments = vec![Bytes::from_static(&[0; 10]); 2];
+        let mut event = Encoded::begin(&namespace(), AckId::new(1), attachments, Space::New(8));
+        event.json().push_str("[\"e\"]");
+        let awaited = Some(Awaited { waiter: "w", timeout: Duration::from_secs(1) });
+        world.link.act(world.now, |connection, lower| connection.emit(&namespace(), event.finish(), awaited, lower));
+        world.hear();
+        let frames = std::iter::from_fn(|| world.link.next_frame()).count();
+        let what = format!("{revision:?}, at most {max_buffered_packets} packets and {max_buffered_bytes} bytes");
+        match frames {
+            0 => assert_eq!(world.told, [(0, "w", Err(AckError::Overloaded))], "{what}"),
+            frames => assert_eq!((frames, world.told.as_slice()), (3, [].as_slice()), "{what}"),
+        }
+        assert_eq!(world.close_reason(), None, "{what}");
+        refused += usize::from(frames == 0);
+    }
+    assert!((1..2 * 4 * 40).contains(&refused), "{refused}");
+}
+
+#[test]
+fn a_large_message_that_comes_too_late_is_not_heard() {
+    let mut world = World::joined();
+    world.emit(Some(1), "w", 60_000);
+    world.now = Instant::after_origin(Duration::from_secs(46));
+    world.link.websocket_oversized(Some("43/t,1["), world.now);
+    world.hear();
+    assert_eq!(world.close_reason(), Some(CloseReason::PingTimeout));
+    assert_eq!(world.told, [(46_000, "w", Err(AckError::Disconnected))]);
+}
+
+#[test]
+fn a_large_message_shows_that_its_client_of_revision_3_is_alive() {
+    let mut world = World::joined_as(Revision::V3, EngineSettings::default());
+    world.pass_until(40_000);
+    world.link.websocket_oversized(Some("42/t,["), world.now);
+    world.pass_until(80_000);
+    assert_eq!(world.close_reason(), None);
+    world.pass_until(86_000);
+    assert_eq!(world.close_reason(), Some(CloseReason::PingTimeout));
 }
