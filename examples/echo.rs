@@ -222,17 +222,21 @@ impl Host for Echo {
 
 /// Appends an array of `first` and an event's arguments, which are all but its name. They stay as the client wrote them:
 /// they are text from beginning to end, and no number or odd string is changed by being read.
-fn write_array(first: Option<&str>, event: &Args, json: &mut String) {
-    json.push('[');
-    json.push_str(first.unwrap_or_default());
-    let arguments = (1..).map_while(|index| event.get(index));
-    for (index, argument) in arguments.enumerate() {
-        if index > 0 || first.is_some() {
-            json.push(',');
+fn write_array(first: Option<&str>, event: &Args, out: &mut String) {
+    out.push('[');
+    out.push_str(first.unwrap_or_default());
+    let mut separator = if first.is_some() { "," } else { "" };
+    let mut is_name = true;
+    let walked = json::for_each_element(event.json(), |element| {
+        if !is_name {
+            out.push_str(separator);
+            out.push_str(&event.json()[element]);
+            separator = ",";
         }
-        json.push_str(argument);
-    }
-    json.push(']');
+        is_name = false;
+    });
+    walked.expect("an event's arguments are a JSON array");
+    out.push(']');
 }
 
 /// An application of Engine.IO itself: a protocol of one's own instead of Socket.IO. Its layer does all that it does, so

@@ -157,8 +157,9 @@ impl<A: Application> Engine<A> {
     /// Serves a request to the Engine.IO path. `peer` is the client's address, for [`Limits::per_address`]. The request's URI
     /// and headers are dropped where the request has to wait.
     pub async fn serve(&self, head: &mut Parts, body: Incoming, peer: SocketAddr) -> Reply {
-        let Ok(cors) = self.cors_headers(&head.headers) else {
-            return reply::text(StatusCode::FORBIDDEN, "application/json", ORIGIN_REFUSED);
+        let cors = match self.cors_headers(&head.headers) {
+            Ok(cors) => cors,
+            Err(rejection) => return polling::refuse(rejection),
         };
         let mut reply = if head.method == HttpMethod::OPTIONS && head.headers.contains_key(header::ORIGIN) {
             preflight(&head.headers)
@@ -289,13 +290,13 @@ impl<A: Application> Engine<A> {
     ///
     /// # Errors
     /// When the page's origin is not among [`Limits::origins`].
-    fn cors_headers(&self, request: &HeaderMap) -> Result<HeaderMap, OriginRefused> {
+    fn cors_headers(&self, request: &HeaderMap) -> Result<HeaderMap, Rejection> {
         let mut headers = HeaderMap::new();
         if let Some(origin) = request.get(header::ORIGIN) {
             let admits =
                 |allowed: &String| allowed == "*" || allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
             if !self.sessions.limits.origins.iter().any(admits) {
-                return Err(OriginRefused);
+                return Err(Rejection::Forbidden);
             }
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
@@ -308,12 +309,6 @@ impl<A: Application> Engine<A> {
 /// How long [`Engine::listen`] waits for its clients once it has told them to leave; it returns then although some have not
 /// heard of it. The closing handshake of a WebSocket takes two seconds at the most, so only clients that do not read take longer.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A page of this origin may not connect.
-struct OriginRefused;
-
-/// The body for [`OriginRefused`], in the form of the reference: code 4.
-const ORIGIN_REFUSED: &str = r#"{"code":4,"message":"Forbidden"}"#;
 
 fn method_of(method: &HttpMethod) -> Method {
     match *method {

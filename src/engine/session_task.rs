@@ -106,8 +106,8 @@ impl<A: Application> SessionTask<A> {
         self.registration.sessions.clock.now()
     }
 
-    /// Ends the session, if it has not ended, and hands the layer's last events to the application. A panic costs the event in
-    /// which it happens, and must not leave this function: the task may be unwinding already.
+    /// Ends the session, if it has not ended, hands the layer's last events to the application, and answers the poll that
+    /// waits. A panic costs the event in which it happens, and must not leave this function: the task may be unwinding already.
     fn end(&mut self, reason: CloseReason) {
         let now = self.now();
         let mut has_panicked = panic::catch_unwind(AssertUnwindSafe(|| self.link.close(reason, now))).is_err();
@@ -115,6 +115,12 @@ impl<A: Application> SessionTask<A> {
             let tell = || self.registration.sessions.application.event(&mut self.state, event, &mut self.link, now);
             has_panicked |= panic::catch_unwind(AssertUnwindSafe(tell)).is_err();
         }
+        let answer = || {
+            while let Some(output) = self.link.next_output() {
+                self.output(output);
+            }
+        };
+        has_panicked |= panic::catch_unwind(AssertUnwindSafe(answer)).is_err();
         if has_panicked {
             tracing::error!(session = ?self.registration.sid, "a panic at the end of a session");
         }

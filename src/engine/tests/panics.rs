@@ -58,3 +58,12 @@ async fn sessions_of_a_runtime_that_ends_are_gone_for_their_host() {
     calls.expect("disconnected /a: server shutting down").await;
     assert_eq!((client.poll().await, engine.session_count()), (None, 0));
 }
+
+#[tokio::test]
+async fn a_poll_that_waits_is_answered_when_a_panic_ends_its_session() {
+    let (engine, mut calls) = engine("received /a");
+    let client = PollingClient::joined(&engine, &["/a"]).await;
+    calls.expect("connected /a").await;
+    let (polled, is_open) = tokio::join!(client.poll(), client.post(r#"42/a,["event"]"#));
+    assert_eq!((polled, is_open), (Some(vec!["1".to_owned()]), false));
+}

@@ -65,7 +65,7 @@ pub enum Rejection {
     BadHandshakeMethod,
     /// 3: the request does not fit the session.
     BadRequest,
-    /// 4: the application refused the handshake.
+    /// 4: a page of this origin may not connect.
     Forbidden,
     /// 5: the revision is missing, unknown or turned off.
     UnsupportedRevision,
