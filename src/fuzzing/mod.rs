@@ -5,8 +5,12 @@
 
 mod sequence;
 
+use std::fmt;
+
 use bytes::Bytes;
 use bytestring::ByteString;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 pub use self::sequence::sequence;
 use crate::defaults::{MAX_ATTACHMENTS, MAX_DEPTH, MAX_PACKETS};
@@ -15,7 +19,7 @@ use crate::proto::engine_io::payload::{Batch, Body, Packets};
 use crate::proto::engine_io::query::{Method, Request};
 use crate::proto::engine_io::{BinaryAs, ClientPacket, Frame, Message, PollingText, Revision};
 use crate::proto::exchange::{Response, query};
-use crate::proto::json::{self, Kind};
+use crate::proto::json;
 use crate::proto::socket_io::attachments::{self, Assembly, Bounds, Whole};
 use crate::proto::socket_io::connection::Answer;
 use crate::proto::socket_io::packet::Args;
@@ -154,7 +158,7 @@ pub fn queries(data: &[u8]) {
     query::parse(data).write_json(&mut out);
     assert_eq!(json::check(&out), Ok(()), "{out}");
     // Not as a `Value`: serde_json takes an object with a certain key for a number or raw text of its own.
-    let _: &serde_json::value::RawValue = serde_json::from_str(&out).expect("serde_json agrees");
+    let _: &RawValue = serde_json::from_str(&out).expect("serde_json agrees");
     if let Some(payload) = jsonp::payload_of_form(data) {
         assert!(payload.len() <= 3 * data.len(), "a byte that is no UTF-8 becomes three");
     }
@@ -192,7 +196,6 @@ pub fn answer(data: &[u8]) {
 /// A text is JSON for us when it is for serde_json; its parts are the parts that serde_json finds, and strings mean the
 /// same.
 pub fn json(data: &[u8]) {
-    use serde_json::value::RawValue;
     let Ok(text) = std::str::from_utf8(data) else { return };
     let is_json = json::check(text).is_ok();
     assert_eq!(is_json, serde_json::from_str::<&RawValue>(text).is_ok(), "{text}");
@@ -213,9 +216,11 @@ pub fn json(data: &[u8]) {
         let ours: Vec<&str> = elements.into_iter().map(|range| &text[range]).collect();
         assert_eq!(ours, theirs.iter().map(|value| value.get()).collect::<Vec<_>>());
     }
-    if json::members(text).is_ok() {
-        assert_eq!(Kind::of(text.trim_ascii_start()), Kind::Object);
-    }
+    let members = json::members(text).map(|members| {
+        let text_of = |json::Member { key, value }| (&text[key], &text[value]);
+        members.into_iter().map(text_of).collect::<Vec<_>>()
+    });
+    assert_eq!(members.ok(), serde_json::from_str(text).ok().map(|RawMembers(members)| members));
     let found = attachments::placeholders(text, &[const { Bytes::new() }; 3], MAX_DEPTH).unwrap_or_default();
     assert!(found.iter().all(|(range, number)| text.is_char_boundary(range.start) && *number < 3));
     if is_json {
@@ -224,6 +229,33 @@ pub fn json(data: &[u8]) {
     let mut quoted = String::new();
     json::write_string(text, &mut quoted);
     assert_eq!(serde_json::from_str::<String>(&quoted).ok().as_deref(), Some(text));
+}
+
+/// The members of an object as serde_json finds them: the text of each key and value.
+struct RawMembers<'t>(Vec<(&'t str, &'t str)>);
+
+impl<'t> Deserialize<'t> for RawMembers<'t> {
+    fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(RawVisitor).map(Self)
+    }
+}
+
+struct RawVisitor;
+
+impl<'t> Visitor<'t> for RawVisitor {
+    type Value = Vec<(&'t str, &'t str)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+            members.push((key.get(), value.get()));
+        }
+        Ok(members)
+    }
 }
 
 /// JSON in ASCII is JSON, and means the same.

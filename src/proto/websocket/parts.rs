@@ -26,13 +26,14 @@ pub(crate) fn read_in_parts(
                 space.put_slice(straight);
                 part = rest;
             }
-            match reader.read(&mut part) {
+            let read = reader.read(&mut part);
+            assert!(reader.buffered_bytes() <= most, "no memory for what did not come");
+            match read {
                 Ok(Some(item)) => items.push(item),
                 Ok(None) if part.is_empty() => break,
                 Ok(None) => (),
                 Err(violation) => return (items, Some(violation)),
             }
-            assert!(reader.buffered_bytes() <= most, "no memory for what did not come");
         }
     }
     (items, None)
