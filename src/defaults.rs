@@ -58,6 +58,13 @@ pub const MAX_UPLOADS: usize = MAX_EXCHANGES;
 /// files at once, and it takes a hundred addresses to use up all.
 pub const MAX_UPLOADS_PER_ADDRESS: usize = MAX_UPLOADS / 100;
 
+/// Bytes in the head of a response that an end gives; beyond, it is 502. As much as a request may have.
+pub const MAX_RESPONSE_HEAD: usize = MAX_HEAD;
+
+/// Header lines that an end gives one response; beyond, it is 502. A site sets a few dozen. The connection of a visitor keeps
+/// room for as many as its largest response had, about 100 bytes each.
+pub const MAX_RESPONSE_HEADERS: usize = 128;
+
 /// Bytes of all bodies and messages on their way; beyond, exchanges are 503 and sessions with more to send are closed. A
 /// hundred uploads of 2.5 MiB at once, and no strain on a small machine.
 pub const MAX_BUFFERED: usize = 256 * MIB;
@@ -143,6 +150,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Namespaces of one connection; beyond, a CONNECT is refused. More than a program has tunnels, and looked through one by one.
 pub const MAX_NAMESPACES: usize = 100;
+
+/// Bytes in the `auth` of a CONNECT, or in the query of its namespace; beyond, it is refused. A signed token has a few
+/// thousand.
+pub const MAX_AUTH: usize = 64 * KIB;
 
 /// Refused CONNECTs of one connection; beyond, it is closed. A namespace can be a secret, and joining a way to guess it.
 pub const MAX_REFUSALS: usize = 20;

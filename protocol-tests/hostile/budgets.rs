@@ -164,6 +164,27 @@ async fn a_namespace_over_the_limit_is_refused_until_another_is_left() {
     serves(&server, &mut ws, &third).await;
 }
 
+#[tokio::test]
+async fn what_an_end_sends_with_its_join_is_limited() {
+    let server = Server::with(|config| config.limits.max_auth = 100).await;
+    let (mut ws, _) = server.joined().await;
+    let token = server.token().await;
+    let auth = |length: usize| format!(r#"{{"x":"{}"}}"#, "y".repeat(length - r#"{"x":""}"#.len()));
+    ws.text(&format!("40/{token},{}", auth(101))).await;
+    ws.expect(&format!(r#"44/{token},{{"message":"auth is over the limit of 100 bytes"}}"#)).await;
+    ws.text(&format!("40/{token},{}", auth(100))).await;
+    assert!(ws.next_text().await.starts_with(&format!(r#"40/{token},{{"sid""#)));
+    serves(&server, &mut ws, &token).await;
+
+    let (mut ws, _) = server.joined_v3().await;
+    let token = server.token().await;
+    ws.text(&format!("40/{token}?x={},", "y".repeat(99))).await;
+    ws.expect(&format!(r#"44/{token},"the query of the namespace is over the limit of 100 bytes""#)).await;
+    ws.text(&format!("40/{token}?x={},", "y".repeat(98))).await;
+    ws.expect(&format!("40/{token},")).await;
+    serves(&server, &mut ws, &token).await;
+}
+
 /// A client of revision 3 is always in the default namespace, so it could otherwise join no token with a limit of one.
 #[tokio::test]
 async fn the_default_namespace_of_revision_3_is_not_counted() {

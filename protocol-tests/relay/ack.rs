@@ -1,6 +1,6 @@
 //! What the ack of an end becomes for the visitor (PROTOCOL.md, "The ack").
 
-use super::tunnel::Tunnel;
+use super::tunnel::{Tunnel, patient};
 use super::visitor::request;
 use crate::support::end::End;
 
@@ -85,7 +85,14 @@ async fn an_ack_becomes_the_response() {
 async fn a_buffer_becomes_bytes_or_its_form_in_json() {
     let tunnel = &mut Tunnel::patient().await;
     let buffers = r#"{"a":{"type":"Buffer","data":[1,255]},"b":[{"type":"Buffer","data":[]}]}"#;
-    let attachments: [(&str, &[&[u8]], Expected<'_>); 5] = [
+    let outer = r#"[{"type":"Buffer","data":[7]},{"type":"Buffer","data":[8]}]"#;
+    let attachments: [(&str, &[&[u8]], Expected<'_>); 6] = [
+        // What is inside a placeholder means nothing.
+        (
+            r#"[200,[{"_placeholder":true,"num":0,"x":{"_placeholder":true,"num":1}},{"_placeholder":true,"num":1}]]"#,
+            &[&[7], &[8]],
+            json(200, outer),
+        ),
         (r#"[200,"no use for it"]"#, &[PNG], html(200, "no use for it")),
         (r#"[200,{"_placeholder":true,"num":0}]"#, &[PNG], typed("application/octet-stream", PNG)),
         (r#"[{"_placeholder":true,"num":0}]"#, &[b""], typed("application/octet-stream", b"")),
@@ -172,6 +179,55 @@ async fn answers_that_http_cannot_carry_are_502_and_harm_nothing_else() {
         assert_eq!(answer.header("x-a"), None, "{args}");
         tunnel.still_works().await;
     }
+}
+
+/// Returns the headers of an ack: so many, with values of this length each.
+fn many_headers(count: usize, length: usize) -> String {
+    let members: Vec<_> = (0..count).map(|number| format!(r#""x-{number:05}":"{}""#, "x".repeat(length))).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+#[tokio::test]
+async fn a_head_over_the_limits_is_502() {
+    let mut tunnel = Tunnel::patient().await;
+    // A line takes its name, a colon, a blank, its value and its end: 64 KiB are 64 lines of 1024 bytes.
+    let line = 1024 - "x-00000: \r\n".len();
+    let list = |count: usize| format!(r#"{{"x-a":[{}]}}"#, vec!["0"; count].join(","));
+    for (headers, fits) in [
+        (many_headers(128, 0), true),
+        (many_headers(129, 0), false),
+        (list(128), true),
+        (list(129), false),
+        (list(1_000_000), false),
+        (many_headers(64, line), true),
+        (many_headers(64, line).replacen("xx", "xxx", 1), false),
+        (many_headers(64, line).replacen("xx", "\u{e9}x", 1), true),
+        (many_headers(1, 10_000_000), false),
+        // So many that the table of headers has no room for them.
+        (many_headers(24_573, 0), false),
+        (many_headers(40_000, 0), false),
+    ] {
+        let what = format!("{} bytes: {}", headers.len(), headers.chars().take(40).collect::<String>());
+        let ask = request("GET", &tunnel.at(""), &[], b"");
+        let (_, answer) = tunnel.exchange(&ask, &format!(r#"[200,"x",{headers}]"#), &[]).await;
+        if fits {
+            assert_eq!((answer.status, answer.text().as_str()), (200, "x"), "{what}");
+        } else {
+            assert_eq!((answer.status, answer.code()), (502, Some("invalid-answer")), "{what}");
+            assert!(answer.error().contains("the headers are over the limit of 128 lines and 65536 bytes"), "{what}");
+        }
+        tunnel.still_works().await;
+    }
+}
+
+#[tokio::test]
+async fn the_largest_limit_of_headers_leaves_room_for_those_of_the_relay() {
+    let mut config = patient();
+    (config.limits.max_response_headers, config.limits.max_response_head) = (10_000, 1 << 20);
+    let mut tunnel = Tunnel::open(config, "").await;
+    let ask = request("GET", &tunnel.at(""), &[], b"");
+    let (_, answer) = tunnel.exchange(&ask, &format!(r#"[200,"x",{}]"#, many_headers(10_000, 0)), &[]).await;
+    assert_eq!((answer.status, answer.header("x-09999")), (200, Some("")));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::help::{per_address, when_unset};
-use super::units::{duration, duration_text, memory, size, size_text};
+use super::units::{duration, duration_text, headers, memory, size, size_text};
 use crate::defaults;
 
 /// The limits of `socket2me serve`. Each stops one peer, or all together, from using up what the others need.
@@ -51,6 +51,16 @@ pub struct LimitConfig {
     /// to send are closed. The requests of one tunnel may take a quarter of it, and so may what one session has to send
     #[arg(long, env = "SOCKET2ME_MAX_BUFFERED", value_parser = memory, value_name = "SIZE")]
     pub max_buffered: Option<usize>,
+    /// Head of an end's response: its headers. Beyond: 502
+    #[arg(long, env = "SOCKET2ME_MAX_RESPONSE_HEAD", default_value = size_text(defaults::MAX_RESPONSE_HEAD), value_parser = size, value_name = "SIZE")]
+    pub max_response_head: usize,
+    /// Header lines of an end's response, 10000 at most. Beyond: 502. Each visitor's connection keeps room for as many
+    /// as its largest response had, 100 bytes each
+    #[arg(long, env = "SOCKET2ME_MAX_RESPONSE_HEADERS", default_value = defaults::MAX_RESPONSE_HEADERS.to_string(), value_parser = headers, value_name = "COUNT")]
+    pub max_response_headers: usize,
+    /// The `auth` of an end that joins, or the query of the namespace that it joins. Beyond: joining is refused
+    #[arg(long, env = "SOCKET2ME_MAX_AUTH", default_value = size_text(defaults::MAX_AUTH), value_parser = size, value_name = "SIZE")]
+    pub max_auth: usize,
     /// Namespaces of one session, so tunnels of one connection of an end. Beyond: joining is refused
     #[arg(long, env = "SOCKET2ME_MAX_NAMESPACES", default_value_t = defaults::MAX_NAMESPACES, value_name = "COUNT")]
     pub max_namespaces: usize,
@@ -68,8 +78,8 @@ pub struct LimitConfig {
     /// Head of a request: its first line and its headers, 8KiB at least. Beyond: 431
     #[arg(long, env = "SOCKET2ME_MAX_HEAD", default_value = size_text(defaults::MAX_HEAD), value_parser = size, value_name = "SIZE")]
     pub max_head: usize,
-    /// Headers of a request. Beyond: 431. Above 100, each request costs an allocation
-    #[arg(long, env = "SOCKET2ME_MAX_HEADERS", default_value_t = defaults::MAX_HEADERS, value_name = "COUNT")]
+    /// Headers of a request, 10000 at most. Beyond: 431. Above 100, each request costs an allocation
+    #[arg(long, env = "SOCKET2ME_MAX_HEADERS", default_value = defaults::MAX_HEADERS.to_string(), value_parser = headers, value_name = "COUNT")]
     pub max_headers: usize,
     /// Time to receive a request's head; also the keep-alive timeout. Then the connection is closed
     #[arg(long, env = "SOCKET2ME_HEAD_TIMEOUT", default_value = duration_text(defaults::HEAD_TIMEOUT), value_parser = duration, value_name = "TIME")]

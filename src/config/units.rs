@@ -46,6 +46,13 @@ pub(super) fn duration_text(duration: Duration) -> String {
     if seconds > 0 && seconds.is_multiple_of(3600) { format!("{}h", seconds / 3600) } else { format!("{seconds}s") }
 }
 
+/// Reads a number of header lines. More than the most make no table: it panics beyond 24,576.
+pub(super) fn headers(text: &str) -> Result<usize, String> {
+    const MOST: usize = 10_000;
+    let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+    number.ok_or_else(|| format!("`{text}` is not a number of headers from 1 to {MOST}"))
+}
+
 /// Reads a size of at most 1 GiB, for what is in memory as one piece: `1000`, `64KiB`, `10MiB`. More is a typing error.
 pub(super) fn size(text: &str) -> Result<usize, String> {
     const LARGEST: usize = 1 << 30;

@@ -18,7 +18,7 @@ use crate::proto::engine_io::jsonp::{self, Jsonp};
 use crate::proto::engine_io::payload::{Batch, Body, Packets};
 use crate::proto::engine_io::query::{Method, Request};
 use crate::proto::engine_io::{BinaryAs, ClientPacket, Frame, Message, PollingText, Revision};
-use crate::proto::exchange::{Response, query};
+use crate::proto::exchange::{HeadLimits, Response, query};
 use crate::proto::json;
 use crate::proto::socket_io::attachments::{self, Assembly, Bounds, Whole};
 use crate::proto::socket_io::connection::Answer;
@@ -183,7 +183,9 @@ pub fn answer(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(parts.next().unwrap_or_default()) else { return };
     let Ok(args) = Args::parse(ByteString::from(text)) else { return };
     let attachments: Vec<Bytes> = parts.map(Bytes::copy_from_slice).collect();
-    let Ok(response) = Response::decode(&Answer { args, attachments }) else { return };
+    let Ok(response) = Response::decode(&Answer { args, attachments }, HeadLimits::default()) else { return };
+    let HeadLimits { bytes, lines } = HeadLimits::default();
+    assert!(response.headers.len() <= lines + 1 && response.bytes() - response.body.len() <= bytes + 64, "the head");
     let bound = 64 + 8 * data.len();
     assert!(response.body.len() <= bound, "{} of {}", response.body.len(), data.len());
     assert!(!response.status.is_informational());
@@ -216,11 +218,9 @@ pub fn json(data: &[u8]) {
         let ours: Vec<&str> = elements.into_iter().map(|range| &text[range]).collect();
         assert_eq!(ours, theirs.iter().map(|value| value.get()).collect::<Vec<_>>());
     }
-    let members = json::members(text).map(|members| {
-        let text_of = |json::Member { key, value }| (&text[key], &text[value]);
-        members.into_iter().map(text_of).collect::<Vec<_>>()
-    });
-    assert_eq!(members.ok(), serde_json::from_str(text).ok().map(|RawMembers(members)| members));
+    let mut members = Vec::new();
+    let walked = json::for_each_member(text, |json::Member { key, value }| members.push((&text[key], &text[value])));
+    assert_eq!(walked.ok().map(|()| members), serde_json::from_str(text).ok().map(|RawMembers(members)| members));
     let found = attachments::placeholders(text, &[const { Bytes::new() }; 3], MAX_DEPTH).unwrap_or_default();
     assert!(found.iter().all(|(range, number)| text.is_char_boundary(range.start) && *number < 3));
     if is_json {

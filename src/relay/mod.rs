@@ -231,6 +231,7 @@ fn socket_io_settings(config: &ServeConfig) -> socket_io::connection::Settings {
         connect_timeout: config.connect_timeout,
         max_attachments: config.limits.max_attachments,
         max_namespaces: config.limits.max_namespaces,
+        max_auth_bytes: config.limits.max_auth,
         max_attachment_bytes: config.payload_limit(),
         max_depth: config.limits.max_depth,
         ..socket_io::connection::Settings::default()

@@ -104,7 +104,7 @@ fn event(visitor: Visitor) -> Run {
 fn response(body: &str, attachment: Option<Bytes>) -> Run {
     let args = format!("[200,{body},{{\"content-type\":\"text/plain; charset=utf-8\"}}]");
     let answer = Answer { args: Args::parse(args.into()).expect("arguments"), attachments: Vec::from_iter(attachment) };
-    Box::new(move || drop(black_box(Response::decode(black_box(&answer)).expect("a response"))))
+    Box::new(move || drop(black_box(Response::decode(black_box(&answer), HeadLimits::default()).expect("a response"))))
 }
 
 fn binary() -> Run {
@@ -165,7 +165,7 @@ impl Tunnel {
         self.link.websocket_frame(Frame::Text(text), now);
         let Some(Event::Acked { outcome: Ok(answer), .. }) = self.link.next_event() else { panic!("no ack") };
         self.send();
-        Response::decode(&answer).expect("a response")
+        Response::decode(&answer, HeadLimits::default()).expect("a response")
     }
 }
 

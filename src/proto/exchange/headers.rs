@@ -1,8 +1,8 @@
 //! Which headers pass the relay (PROTOCOL.md, "Headers"; RFC 9110, section 7.6.1).
 
-use http::header::{self, GetAll, HeaderMap, HeaderName, HeaderValue};
+use std::collections::HashSet;
 
-use crate::proto::headers::list_contains;
+use http::header::{self, HeaderMap, HeaderName};
 
 /// Tells whether a header belongs to one connection and not to the message (RFC 9110, section 7.6.1).
 fn is_hop_by_hop(name: &str) -> bool {
@@ -46,38 +46,54 @@ pub fn end_may_set(name: &HeaderName) -> bool {
 
 /// The headers of one message that belong to its connection, and so are not passed on.
 #[derive(Debug)]
-pub struct HopByHop<'m> {
-    connection: Option<GetAll<'m, HeaderValue>>,
+pub struct HopByHop {
+    /// Those of the message's headers that its `Connection` names.
+    named: HashSet<HeaderName>,
 }
 
-impl<'m> HopByHop<'m> {
+impl HopByHop {
     /// Reads the message's `Connection`, which may name more such headers.
     #[must_use]
-    pub fn of(headers: &'m HeaderMap) -> Self {
-        let connection = headers.get_all(header::CONNECTION);
-        let names_no_header = |value: &HeaderValue| {
-            [&b"keep-alive"[..], b"close"].iter().any(|usual| value.as_bytes().eq_ignore_ascii_case(usual))
-        };
-        Self { connection: (!connection.iter().all(names_no_header)).then_some(connection) }
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut named = HashSet::new();
+        for value in headers.get_all(header::CONNECTION) {
+            for item in value.as_bytes().split(|&byte| byte == b',') {
+                // Both the names and the headers may be many, so each name is looked up once.
+                let name = str::from_utf8(item).map(str::trim_ascii).unwrap_or_default();
+                if !is_usual(name) && headers.contains_key(name) {
+                    named.extend(HeaderName::from_bytes(name.as_bytes()));
+                }
+            }
+        }
+        Self { named }
     }
 
     /// Tells whether a header belongs to the connection.
     #[must_use]
     pub fn contains(&self, name: &HeaderName) -> bool {
-        let is_named = |value: &HeaderValue| list_contains(value.as_bytes(), name.as_str());
-        is_hop_by_hop(name.as_str()) || self.connection.as_ref().is_some_and(|all| all.iter().any(is_named))
+        is_hop_by_hop(name.as_str()) || (!self.named.is_empty() && self.named.contains(name))
     }
+}
+
+/// Tells whether an item of a `Connection` is one of those that are no header.
+fn is_usual(item: &str) -> bool {
+    ["keep-alive", "close"].iter().any(|usual| item.eq_ignore_ascii_case(usual))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
     fn headers_of_the_connection_are_not_passed_on() {
         let mut headers = HeaderMap::new();
         headers.append(header::CONNECTION, HeaderValue::from_static("close, X-One"));
-        headers.append(header::CONNECTION, HeaderValue::from_static("x-two"));
+        headers.append(header::CONNECTION, HeaderValue::from_static("x-two,,\t x-absent"));
+        for name in ["x-one", "x-two", "x-three", "close"] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
         let hop_by_hop = HopByHop::of(&headers);
         for (name, stops) in [
             ("connection", true),
@@ -89,6 +105,7 @@ mod tests {
             ("proxy-authorization", true),
             ("upgrade", true),
             ("content-type", false),
+            ("close", false),
         ] {
             assert_eq!(hop_by_hop.contains(&HeaderName::from_static(name)), stops, "{name}");
         }

@@ -17,4 +17,4 @@ pub mod response;
 pub use self::body::{Body, InvalidBody};
 pub use self::options::EndOptions;
 pub use self::request::Visit;
-pub use self::response::{InvalidAnswer, Response};
+pub use self::response::{HeadLimits, InvalidAnswer, Response};

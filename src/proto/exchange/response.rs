@@ -8,6 +8,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::headers::{HopByHop, end_may_set};
+use crate::defaults;
 use crate::proto::headers::text_to_value;
 use crate::proto::json::{self, Kind};
 use crate::proto::socket_io::attachments::placeholders;
@@ -17,8 +18,8 @@ const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-/// Room for the headers that a response has beside those that the end gave: its type, and the relay's own.
-const OTHERS: usize = 4;
+/// Room for the headers of a usual response, those that the end gave and the relay's own.
+const USUAL_HEADERS: usize = 12;
 
 /// The response that the visitor gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +62,8 @@ impl Response {
     /// # Errors
     /// Fails if the status is not a whole number from 200 to 999; if the headers are neither an object nor `null`, have a name
     /// that is not one in HTTP, or a value that is not a string, a number, a bool, `null` or a list of these, or that HTTP
-    /// cannot carry; and if the body has a placeholder without an attachment, or names an attachment more than once.
-    pub fn decode(answer: &Answer) -> Result<Self, InvalidAnswer> {
+    /// cannot carry, or are over the limits; and if the body has a placeholder without an attachment, or names an attachment more than once.
+    pub fn decode(answer: &Answer, limits: HeadLimits) -> Result<Self, InvalidAnswer> {
         let args = &answer.args;
         let kind_of = |index| args.get(index).map(Kind::of);
         let (status, rest) = match (kind_of(0), args.len()) {
@@ -79,7 +80,7 @@ impl Response {
         };
         response.body = body;
         if let Some(headers) = args.get(rest + 1) {
-            response.set_headers(headers)?;
+            response.set_headers(headers, limits)?;
         }
         if let Some(content_type) = content_type {
             response.headers.entry(header::CONTENT_TYPE).or_insert(content_type);
@@ -90,11 +91,18 @@ impl Response {
         Ok(response)
     }
 
+    /// Returns the size of the body and the headers, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+        self.body.len() + self.headers.iter().map(line).sum::<usize>()
+    }
+
     fn new(status: StatusCode) -> Self {
         Self { status, headers: HeaderMap::new(), body: Bytes::new(), declared_length: None }
     }
 
-    fn set_headers(&mut self, headers: &str) -> Result<(), InvalidAnswer> {
+    fn set_headers(&mut self, headers: &str, limits: HeadLimits) -> Result<(), InvalidAnswer> {
         match Kind::of(headers) {
             Kind::Null => return Ok(()),
             Kind::Object => (),
@@ -102,19 +110,19 @@ impl Response {
                 return Err(InvalidAnswer("the headers must be an object".to_owned()));
             }
         }
-        let members = json::members(headers).map_err(|error| InvalidAnswer(format!("the headers are {error}")))?;
-        if members.is_empty() {
-            return Ok(());
-        }
         let given = &mut self.headers;
-        given.reserve(members.len() + OTHERS);
-        for json::Member { key, value } in members {
-            let key = json::unquote(&headers[key]);
-            let name = HeaderName::from_bytes(key.as_bytes())
-                .map_err(|_| InvalidAnswer(format!("{} is no header name", shown(&key))))?;
-            // As in Node, a later value replaces an earlier one of the same name, and a list makes several lines.
-            given.remove(&name);
-            add_lines(given, &name, &headers[value])?;
+        given.reserve(USUAL_HEADERS);
+        let mut head = Head { lines: given, limits, left: limits };
+        let mut added = Ok(());
+        let walked = json::for_each_member(headers, |json::Member { key, value }| {
+            if added.is_ok() {
+                added = head.set(&json::unquote(&headers[key]), &headers[value]);
+            }
+        });
+        walked.map_err(|error| InvalidAnswer(format!("the headers are {error}")))?;
+        added?;
+        if given.is_empty() {
+            return Ok(());
         }
         if let Some(length) = given.get_all(header::CONTENT_LENGTH).iter().next_back() {
             self.declared_length = length.to_str().ok().and_then(|text| text.parse().ok());
@@ -170,40 +178,80 @@ fn status(number: &str) -> Result<StatusCode, InvalidAnswer> {
     })
 }
 
-/// Adds the lines of one header: one, or one for each element of a list.
-fn add_lines(headers: &mut HeaderMap, name: &HeaderName, value: &str) -> Result<(), InvalidAnswer> {
-    match Kind::of(value) {
-        Kind::Array => {
-            let elements = json::elements(value).map_err(|error| InvalidAnswer(format!("the headers are {error}")))?;
-            for range in elements {
-                if let Some(line) = header_line(name, &value[range])? {
-                    headers.append(name, line);
-                }
-            }
-        }
-        Kind::String | Kind::Number | Kind::Bool | Kind::Null | Kind::Object => {
-            if let Some(line) = header_line(name, value)? {
-                headers.append(name, line);
-            }
-        }
-    }
-    Ok(())
+/// What the head of a response may have that an end gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// The bytes of all lines together.
+    pub bytes: usize,
+    /// The lines.
+    pub lines: usize,
 }
 
-/// Returns the value of one header line; `None` for `null`.
-fn header_line(name: &HeaderName, value: &str) -> Result<Option<HeaderValue>, InvalidAnswer> {
-    let text = match Kind::of(value) {
-        Kind::Null => return Ok(None),
-        Kind::String => json::unquote(value),
-        Kind::Number | Kind::Bool => value.into(),
-        Kind::Object | Kind::Array => {
-            return Err(InvalidAnswer(format!("the value of the header {name} must be a string or a list of strings")));
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self { bytes: defaults::MAX_RESPONSE_HEAD, lines: defaults::MAX_RESPONSE_HEADERS }
+    }
+}
+
+/// The head of a response that an end gives, line by line. A line that is replaced by a later one counts too.
+struct Head<'r> {
+    lines: &'r mut HeaderMap,
+    limits: HeadLimits,
+    left: HeadLimits,
+}
+
+impl Head<'_> {
+    /// Sets one header: one line, or one for each element of a list. As in Node, a later value replaces an earlier one of the
+    /// same name.
+    fn set(&mut self, name: &str, value: &str) -> Result<(), InvalidAnswer> {
+        let is_no_name = |_| InvalidAnswer(format!("{} is no header name", shown(name)));
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(is_no_name)?;
+        self.lines.remove(&name);
+        if Kind::of(value) != Kind::Array {
+            return self.add(&name, value);
         }
-    };
-    let value = text_to_value(&text).ok_or_else(|| {
-        InvalidAnswer(format!("the value of the header {name} has characters that HTTP cannot carry"))
-    })?;
-    Ok(Some(value))
+        let mut added = Ok(());
+        let walked = json::for_each_element(value, |element| {
+            if added.is_ok() {
+                added = self.add(&name, &value[element]);
+            }
+        });
+        walked.map_err(|error| InvalidAnswer(format!("the headers are {error}")))?;
+        added
+    }
+
+    /// Adds one line, or none for `null`.
+    fn add(&mut self, name: &HeaderName, value: &str) -> Result<(), InvalidAnswer> {
+        let text = match Kind::of(value) {
+            Kind::Null => return Ok(()),
+            Kind::String => json::unquote(value),
+            Kind::Number | Kind::Bool => value.into(),
+            Kind::Object | Kind::Array => {
+                let message = format!("the value of the header {name} must be a string or a list of strings");
+                return Err(InvalidAnswer(message));
+            }
+        };
+        let left = self.left;
+        let after = |bytes| left.bytes.checked_sub(name.as_str().len() + ": \r\n".len() + bytes);
+        // Two bytes of the text are one character at least, and one byte of the value. What is over the limit is not copied.
+        if after(text.len() / 2).is_none() {
+            return Err(self.over_limits());
+        }
+        let value = text_to_value(&text).ok_or_else(|| {
+            InvalidAnswer(format!("the value of the header {name} has characters that HTTP cannot carry"))
+        })?;
+        let (Some(lines), Some(bytes)) = (left.lines.checked_sub(1), after(value.len())) else {
+            return Err(self.over_limits());
+        };
+        self.left = HeadLimits { lines, bytes };
+        self.lines.try_append(name, value).map_err(|_| self.over_limits())?;
+        Ok(())
+    }
+
+    fn over_limits(&self) -> InvalidAnswer {
+        let HeadLimits { lines, bytes } = self.limits;
+        InvalidAnswer(format!("the headers are over the limit of {lines} lines and {bytes} bytes"))
+    }
 }
 
 /// Returns a JSON body with its attachments in place of their placeholders, as Node's `JSON.stringify` writes a Buffer.

@@ -16,7 +16,9 @@ mod write;
 mod tests;
 
 pub use self::event::{Event, Invalid, Kind};
-pub use self::parts::{Member, check, elements, for_each_element, for_each_element_unescaping, member, members};
+pub use self::parts::{
+    Member, check, elements, for_each_element, for_each_element_unescaping, for_each_member, member,
+};
 pub use self::scan::scan;
 pub use self::unescape::{unescape, unquote, without_quotes};
 pub use self::write::{to_ascii, write_continuation, write_string, write_unicode_escape};

@@ -90,12 +90,12 @@ pub struct Member {
     pub value: Range<usize>,
 }
 
-/// Returns the members of an object in the order they are written, repeated keys included.
+/// Visits the members of an object in the order they are written, repeated keys included.
 ///
 /// # Errors
-/// Fails if the text is not JSON, or is not an object: then `at` is where the `{` should stand.
-pub fn members(text: &str) -> Result<Vec<Member>, Invalid> {
-    let mut members = Vec::new();
+/// Fails if the text is not JSON, or is not an object: then `at` is where the `{` should stand. The members in front of that
+/// byte may have been visited.
+pub fn for_each_member(text: &str, mut visit: impl FnMut(Member)) -> Result<(), Invalid> {
     let mut cursor = Cursor::new(text);
     cursor.skip_whitespace();
     cursor.expect(b'{')?;
@@ -103,7 +103,7 @@ pub fn members(text: &str) -> Result<Vec<Member>, Invalid> {
     if !cursor.eat(b'}') {
         loop {
             let key = cursor.skip_key()?;
-            members.push(Member { key, value: skip_value(&mut cursor)? });
+            visit(Member { key, value: skip_value(&mut cursor)? });
             cursor.skip_whitespace();
             if !cursor.eat(b',') {
                 break;
@@ -111,17 +111,21 @@ pub fn members(text: &str) -> Result<Vec<Member>, Invalid> {
         }
         cursor.expect(b'}')?;
     }
-    cursor.expect_end()?;
-    Ok(members)
+    cursor.expect_end()
 }
 
 /// Returns the value of the member with this key, given without quotes or escapes. Of a repeated key the last value counts, as
 /// in JavaScript. Returns `None` also if the text is not an object.
 #[must_use]
 pub fn member(object: &ByteString, name: &str) -> Option<ByteString> {
-    let members = members(object).ok()?;
-    let member = members.into_iter().rev().find(|member| unquote(&object[member.key.clone()]) == name)?;
-    Some(object.slice_ref(&object[member.value]))
+    let mut found = None;
+    for_each_member(object, |Member { key, value }| {
+        if unquote(&object[key]) == name {
+            found = Some(value);
+        }
+    })
+    .ok()?;
+    Some(object.slice_ref(&object[found?]))
 }
 
 #[cfg(test)]

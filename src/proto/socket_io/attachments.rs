@@ -171,7 +171,8 @@ impl Dropped {
 }
 
 /// Finds the placeholders of a JSON text: where each stands, and the number of its attachment, in the order they are
-/// written. Only here does depth take memory, so only here it is bounded.
+/// written. What is inside a placeholder is none of it, and means nothing. Only here does depth take memory, so only here it is
+/// bounded.
 ///
 /// # Errors
 /// When a placeholder names none of the attachments (CVE-2022-2421), or something is nested deeper than `max_depth`.
@@ -181,9 +182,13 @@ pub fn placeholders(
     max_depth: usize,
 ) -> Result<Vec<(Range<usize>, usize)>, ParseError> {
     let mut search =
-        Search { text, count: attachments.len(), max_depth, open: Vec::new(), found: Vec::new(), wrong: false };
+        Search { text, count: attachments.len(), max_depth, open: Vec::new(), found: Vec::new(), too_deep: false };
     let scanned = json::scan(text, |depth, event| search.event(depth, event));
-    if search.wrong || scanned.is_err() { Err(ParseError::Attachments) } else { Ok(search.found) }
+    if search.too_deep || scanned.is_err() {
+        return Err(ParseError::Attachments);
+    }
+    let named = |(range, number): (Range<usize>, Option<usize>)| Some((range, number?));
+    search.found.into_iter().map(named).collect::<Option<_>>().ok_or(ParseError::Attachments)
 }
 
 /// The search for placeholders in a JSON text.
@@ -194,16 +199,17 @@ struct Search<'t> {
     max_depth: usize,
     /// The objects and arrays that are open, the innermost last.
     open: Vec<Candidate>,
-    found: Vec<(Range<usize>, usize)>,
-    wrong: bool,
+    /// `None` in place of a number that is not that of an attachment.
+    found: Vec<(Range<usize>, Option<usize>)>,
+    too_deep: bool,
 }
 
 impl Search<'_> {
     fn event(&mut self, depth: usize, event: Event) {
         match event {
             Event::Open(kind, start) => {
-                self.wrong |= depth > self.max_depth;
-                if !self.wrong {
+                self.too_deep |= depth > self.max_depth;
+                if !self.too_deep {
                     self.open.push(Candidate { start, kind, key: 0..0, marked: false, number: None });
                 }
             }
@@ -219,10 +225,8 @@ impl Search<'_> {
             }
             Event::Close(end) => {
                 if let Some(object) = self.open.pop().filter(|object| object.marked) {
-                    match object.number.filter(|&number| number < self.count) {
-                        Some(number) => self.found.push((object.start..end, number)),
-                        None => self.wrong = true,
-                    }
+                    while self.found.pop_if(|(inside, _)| inside.start > object.start).is_some() {}
+                    self.found.push((object.start..end, object.number.filter(|&number| number < self.count)));
                 }
             }
         }
@@ -288,6 +292,9 @@ mod tests {
             (r#"51-["a",{"x":[],"num":0,"y":{},"_placeholder":true}]"#.to_owned(), vec![b"1"]),
             (r#"61-7[200,{"_placeholder":true,"num":0}]"#.to_owned(), vec![b"1"]),
             (format!(r#"2["a",{PH0}]"#), vec![]),
+            // What is inside a placeholder means nothing.
+            (r#"51-["a",{"_placeholder":true,"num":0,"x":{"_placeholder":true,"num":9}}]"#.to_owned(), vec![b"1"]),
+            (r#"51-["a",{"x":[{"_placeholder":true,"num":0}],"num":0,"_placeholder":true}]"#.to_owned(), vec![b"1"]),
         ] {
             assert_eq!(
                 assemble(&text, &binaries),
@@ -348,5 +355,15 @@ mod tests {
         let one = [Bytes::new()];
         assert_eq!(placeholders(&deep, &one, BOUNDS.depth), Err(ParseError::Attachments));
         assert_eq!(placeholders(&format!(r#"[{{"a":{PH0}}}]"#), &one, BOUNDS.depth), Ok(vec![(6..35, 0)]));
+    }
+
+    #[test]
+    fn placeholders_do_not_overlap() {
+        let two = [Bytes::new(), Bytes::new()];
+        let outer = format!(r#"{{"x":[{PH0},{{"y":{PH0}}}],"num":1,"_placeholder":true,"z":{PH0}}}"#);
+        let text = format!("[{PH0},{outer},{PH0}]");
+        let found = placeholders(&text, &two, BOUNDS.depth).unwrap();
+        let found: Vec<_> = found.into_iter().map(|(range, number)| (&text[range], number)).collect();
+        assert_eq!(found, [(PH0, 0), (outer.as_str(), 1), (PH0, 0)]);
     }
 }

@@ -32,7 +32,7 @@ use crate::net::body::{self, BodyLimits, Kept};
 use crate::net::buffers::Buffer;
 use crate::net::listener::release_head;
 use crate::net::reply::Reply;
-use crate::proto::exchange::{Body, Response, Visit};
+use crate::proto::exchange::{Body, HeadLimits, Response, Visit};
 use crate::proto::socket_io::AckId;
 use crate::proto::socket_io::connection::AckError;
 use crate::proto::socket_io::packet::Encoded;
@@ -130,7 +130,7 @@ impl Exchanges {
         exchange.ack_in();
         let told = self.told(outcome)?;
         if let Told::Answer(response) = &told
-            && !exchange.resize_memory(response.body.len(), tunnel.memory())
+            && !exchange.resize_memory(response.bytes(), tunnel.memory())
         {
             return Err(Failure::Busy);
         }
@@ -185,7 +185,11 @@ impl Exchanges {
     /// Decides what the visitor is told of an event's outcome.
     fn told(&self, outcome: Result<Outcome, oneshot::error::RecvError>) -> Result<Told, Failure> {
         match outcome {
-            Ok(Ok(answer)) => Response::decode(&answer).map(Told::Answer).map_err(Failure::InvalidAnswer),
+            Ok(Ok(answer)) => {
+                let limits = &self.config.limits;
+                let head = HeadLimits { bytes: limits.max_response_head, lines: limits.max_response_headers };
+                Response::decode(&answer, head).map(Told::Answer).map_err(Failure::InvalidAnswer)
+            }
             Ok(Err(AckError::TimedOut)) => match self.config.timeout_status {
                 StatusCode::OK => Ok(Told::Ok),
                 status => Err(Failure::TimedOut(status)),

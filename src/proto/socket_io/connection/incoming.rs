@@ -203,6 +203,12 @@ impl<W> Connection<W> {
             let message = "too many namespaces on one connection: connect with forceNew";
             return self.send_refusal(namespace, message, None, lower);
         }
+        let sent = auth.as_ref().or(query.as_ref()).map_or(0, |sent| sent.len());
+        let limit = self.settings.max_auth_bytes;
+        if sent > limit {
+            let what = if query.is_some() { "the query of the namespace" } else { "auth" };
+            return self.send_refusal(namespace, &format!("{what} is over the limit of {limit} bytes"), None, lower);
+        }
         self.join(namespace.detached(), auth, query);
     }
 

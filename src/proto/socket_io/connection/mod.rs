@@ -54,6 +54,9 @@ pub struct Settings {
     pub attachment_timeout: Duration,
     /// The namespaces that one connection may have joined, be joining or have just left. A join beyond that is refused.
     pub max_namespaces: usize,
+    /// The size of what a client may send with a join, in bytes: its `auth`, or in revision 3 the query of the namespace. A
+    /// join with more is refused.
+    pub max_auth_bytes: usize,
     /// The joins of one connection that may be refused, before it is closed: a namespace can be a secret, and joining a
     /// way to guess it.
     pub max_refusals: usize,
@@ -68,6 +71,7 @@ impl Default for Settings {
             max_depth: defaults::MAX_DEPTH,
             attachment_timeout: defaults::ATTACHMENT_TIMEOUT,
             max_namespaces: defaults::MAX_NAMESPACES,
+            max_auth_bytes: defaults::MAX_AUTH,
             max_refusals: defaults::MAX_REFUSALS,
         }
     }
