@@ -278,6 +278,25 @@ const CASES = {
     }
   },
 
+  async 'no name of the visitors is taken for the place of an attachment'(t, client) {
+    const server = await start(t, client);
+    const token = await server.token();
+    const seen = [];
+    await join(server, token, client, (request, respond) => {
+      seen.push([request.query, request.headers['x-a'], request.body]);
+      respond(200, 'seen');
+    });
+    const bytes = Buffer.from([0, 1, 0xff]);
+    const visit = (query, headers) => {
+      const { method, body, headers: type } = post('application/octet-stream', bytes);
+      return server.visit(token, query, { method, body, headers: { ...type, ...headers } });
+    };
+    const refused = await visit('', { _placeholder: '1', num: '0' });
+    assert.deepStrictEqual([refused.status, refused.headers['x-socket2me-error'], seen], [400, 'invalid-head', []]);
+    assert.strictEqual(await textOf(visit('?_placeholder=1&num=0&y[_placeholder]=true', { 'X-A': 'b' })), 'seen');
+    assert.deepStrictEqual(seen, [[{ num: '0', y: {} }, 'b', bytes]]);
+  },
+
   async '--engine-io 4 refuses clients of Engine.IO 3'(t, client) {
     const server = await start(t, client, ['--engine-io', '4']);
     const token = await server.token();

@@ -62,11 +62,12 @@ class Server:
             self.log.close()
         assert self.process.returncode == 0, f'the server ended with {self.process.returncode}:\n{log[-4000:]}'
 
-    def visit(self, path, method='GET', body=None, content_type=None):
+    def visit(self, path, method='GET', body=None, content_type=None, headers=None):
         """Sends an HTTP request on a connection of its own. Returns the status, headers and body of the response."""
         connection = HTTPConnection(self.address, timeout=PATIENCE_SECONDS)
         try:
-            connection.request(method, path, body, {'Content-Type': content_type} if content_type else {})
+            given = {'Content-Type': content_type} if content_type else {}
+            connection.request(method, path, body, {**given, **(headers or {})})
             response = connection.getresponse()
             return response.status, response.headers, response.read()
         finally:
@@ -176,6 +177,18 @@ class Cases:
             'search': '?a[b]=c&l=1&l=2',
             'body': {},
         })
+
+    def test_no_name_of_the_visitors_is_taken_for_the_place_of_an_attachment(self):
+        server = self.serve()
+        seen = []
+        token, _ = self.connected(server, seen.append)
+        binary = ('POST', b'x', 'application/octet-stream')
+        status, headers, _ = server.visit(f'/go/{token}', *binary, headers={'_placeholder': '1', 'num': '0'})
+        self.assertEqual((status, headers['X-Socket2Me-Error'], seen), (400, 'invalid-head', []))
+        # This one made the client answer nothing any more.
+        self.assertEqual(server.visit(f'/go/{token}?_placeholder=1&num=a', *binary)[0], 200)
+        [request] = seen
+        self.assertEqual((request['query'], request['body']), ({'num': 'a'}, b'x'))
 
     def test_the_visitor_gets_what_the_handler_returns(self):
         server = self.serve()

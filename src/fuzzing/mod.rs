@@ -9,6 +9,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use http::HeaderMap;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -18,12 +19,13 @@ use crate::proto::engine_io::jsonp::{self, Jsonp};
 use crate::proto::engine_io::payload::{Batch, Body, Packets};
 use crate::proto::engine_io::query::{Method, Request};
 use crate::proto::engine_io::{BinaryAs, ClientPacket, Frame, Message, PollingText, Revision};
-use crate::proto::exchange::{HeadLimits, Response, query};
+use crate::proto::exchange::{Body as VisitBody, EndOptions, HeadLimits, Response, Visit, query};
 use crate::proto::json;
 use crate::proto::socket_io::attachments::{self, Assembly, Bounds, Whole};
 use crate::proto::socket_io::connection::Answer;
 use crate::proto::socket_io::packet::Args;
 use crate::proto::socket_io::parser;
+use crate::proto::socket_io::{AckId, Namespace};
 use crate::proto::websocket::parts::read_in_parts;
 use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation, write_head};
 
@@ -152,7 +154,8 @@ pub fn attachments(data: &[u8]) {
     }
 }
 
-/// A request to the Engine.IO path, and a query or form as qs reads it, whose JSON is JSON.
+/// A request to the Engine.IO path, and a query or form as qs reads it, whose JSON is JSON. Beside an attachment, nothing of a
+/// query looks like the place of one.
 pub fn queries(data: &[u8]) {
     let mut out = String::new();
     query::parse(data).write_json(&mut out);
@@ -163,6 +166,7 @@ pub fn queries(data: &[u8]) {
         assert!(payload.len() <= 3 * data.len(), "a byte that is no UTF-8 becomes three");
     }
     let Ok(text) = std::str::from_utf8(data) else { return };
+    check_marker(text);
     for method in [Method::Get, Method::Post, Method::Other] {
         for upgrade in [false, true] {
             let request = Request::parse(method, text, upgrade);
@@ -175,6 +179,37 @@ pub fn queries(data: &[u8]) {
         assert!(script.starts_with("___eio[") && script.ends_with("\");"), "{script}");
         assert!(!script.contains(['\u{2028}', '\u{2029}', '\n', '\r']), "one line, to any script engine");
     }
+}
+
+/// In the event of a request with this query and a body of bytes, only the body looks like the place of an attachment.
+fn check_marker(query: &str) {
+    let visit = Visit {
+        method: "POST",
+        path: "",
+        query: Some(query),
+        http_version: "1.1",
+        headers: &HeaderMap::new(),
+        remote_address: "",
+        forwarded_before: "",
+        peer: "",
+        forwarded_proto: "",
+        forwarded_host: None,
+        id: "",
+        body: &VisitBody::Bytes(Bytes::new()),
+        body_length: None,
+    };
+    let mut draft = String::new();
+    let id = AckId::new(0).expect("in range");
+    let event = visit.encode(&Namespace::root(), id, EndOptions::default(), &mut draft).expect("no headers");
+    let Message::Text(packet) = event.text.message() else { panic!("a packet is text") };
+    let args = packet.strip_prefix("51-0").expect("an event with an attachment");
+    let mut markers = 0;
+    let walked = json::scan(args, |_, event| {
+        if let json::Event::Key(key) = event {
+            markers += usize::from(json::unquote(&args[key]) == "_placeholder");
+        }
+    });
+    assert_eq!((walked, markers), (Ok(()), 1), "{args}");
 }
 
 /// An ack of any arguments is a response that HTTP can carry, or an error. Behind each NUL is an attachment.

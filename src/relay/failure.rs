@@ -12,7 +12,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use crate::config::ErrorStatus;
 use crate::net::body::BodyError;
 use crate::net::reply::{self, Reply};
-use crate::proto::exchange::{InvalidAnswer, InvalidBody};
+use crate::proto::exchange::{InvalidAnswer, InvalidBody, MarkerInHeaders};
 use crate::proto::json;
 
 /// Names the failure when the relay, and not the end, made the response.
@@ -115,6 +115,8 @@ pub(super) enum Failure {
     BodyIncomplete,
     /// A head that HTTP does not allow, in this way.
     InvalidHead(&'static str),
+    /// An end would take the headers for the body.
+    MarkerInHeaders(MarkerInHeaders),
     /// A body that is not what its headers say.
     InvalidBody(InvalidBody),
     /// Too many requests from this address.
@@ -158,7 +160,7 @@ impl Failure {
             Self::BodyTooLarge(_) => Code::BodyTooLarge,
             Self::BodyTooSlow => Code::BodyTooSlow,
             Self::BodyIncomplete => Code::BodyIncomplete,
-            Self::InvalidHead(_) => Code::InvalidHead,
+            Self::InvalidHead(_) | Self::MarkerInHeaders(_) => Code::InvalidHead,
             Self::InvalidBody(_) => Code::InvalidBody,
             Self::Throttled => Code::Throttled,
             Self::TooManyUploads => Code::TooManyUploads,
@@ -186,7 +188,9 @@ impl Failure {
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyIncomplete | Self::InvalidHead(_) | Self::InvalidBody(_) => StatusCode::BAD_REQUEST,
+            Self::BodyIncomplete | Self::InvalidHead(_) | Self::MarkerInHeaders(_) | Self::InvalidBody(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Throttled | Self::TooManyUploads => StatusCode::TOO_MANY_REQUESTS,
             Self::TokenNotFound => standard(StatusCode::NOT_FOUND),
             Self::NotConnected | Self::Disconnected => standard(StatusCode::BAD_GATEWAY),
@@ -224,6 +228,7 @@ impl Failure {
                 headers.insert(header::ALLOW, HeaderValue::from_static(methods));
             }
             Self::NotFound
+            | Self::MarkerInHeaders(_)
             | Self::InvalidBody(_)
             | Self::TokenNotFound
             | Self::NotConnected
@@ -246,6 +251,7 @@ impl fmt::Display for Failure {
             Self::BodyTooSlow => f.write_str("the body came too slowly"),
             Self::InvalidHead(what) => write!(f, "the request is not valid HTTP: {what}"),
             Self::BodyIncomplete => f.write_str("the body did not arrive whole"),
+            Self::MarkerInHeaders(error) => error.fmt(f),
             Self::InvalidBody(error) => error.fmt(f),
             Self::Throttled => f.write_str("too many requests from this address, slow down"),
             Self::TooManyUploads => f.write_str(

@@ -90,7 +90,7 @@ impl Visitor {
             body: &self.body,
             body_length: self.body_length,
         };
-        visit.encode(namespace, id(), EndOptions::default(), draft)
+        visit.encode(namespace, id(), EndOptions::default(), draft).expect("no marker among the headers")
     }
 }
 

@@ -16,5 +16,5 @@ pub mod response;
 
 pub use self::body::{Body, InvalidBody};
 pub use self::options::EndOptions;
-pub use self::request::Visit;
+pub use self::request::{MarkerInHeaders, Visit};
 pub use self::response::{HeadLimits, InvalidAnswer, Response};

@@ -1,5 +1,7 @@
 //! The event `request`: a visitor's request as the end gets it (PROTOCOL.md, "The request event").
 
+use std::fmt;
+
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::body::Body;
@@ -17,6 +19,25 @@ const FIXED_SIZE: usize = 256;
 
 /// The size of a body, in bytes, up to which writing the event twice costs less than guessing its size in JSON.
 const SMALL_BODY: usize = 2 << 10;
+
+/// The key by which clients know the place of an attachment. Some take any object that has it for one, whatever its value:
+/// the visitor's headers too, and python-socketio answers nothing any more once the number beside it names no attachment.
+const MARKER: &str = "_placeholder";
+
+/// A visitor's header has the name of a marker that only the relay may write beside an attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MarkerInHeaders;
+
+impl fmt::Display for MarkerInHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the header {MARKER} cannot be sent beside a body of bytes: clients would take the headers for the body"
+        )
+    }
+}
+
+impl std::error::Error for MarkerInHeaders {}
 
 /// A visitor's request.
 #[derive(Debug, Clone, Copy)]
@@ -51,15 +72,30 @@ pub struct Visit<'a> {
 
 impl Visit<'_> {
     /// Encodes the event. A small one is written in `scratch` first, whose content is lost.
-    #[must_use]
-    pub fn encode(&self, namespace: &Namespace, id: AckId, options: EndOptions, scratch: &mut String) -> Encoded {
+    ///
+    /// # Errors
+    /// When an end would take a header of the visitor's for the body.
+    pub fn encode(
+        &self,
+        namespace: &Namespace,
+        id: AckId,
+        options: EndOptions,
+        scratch: &mut String,
+    ) -> Result<Encoded, MarkerInHeaders> {
+        if self.has_attachment() && self.headers.contains_key(MARKER) {
+            return Err(MarkerInHeaders);
+        }
         let attachments = match self.body {
             Body::Bytes(bytes) => vec![bytes.clone()],
             Body::Absent | Body::Json(_) | Body::Form(_) | Body::Text(_) => Vec::new(),
         };
         let mut event = Encoded::begin(namespace, Some(id), attachments, self.space(scratch));
         self.write(event.json(), options);
-        event.finish()
+        Ok(event.finish())
+    }
+
+    fn has_attachment(&self) -> bool {
+        matches!(self.body, Body::Bytes(_))
     }
 
     /// Returns where the event is written: with a long body in memory of its own, which has room for some escapes.
@@ -85,7 +121,7 @@ impl Visit<'_> {
         // The path is always there, and always from the root.
         write_string(if self.path.is_empty() { "/" } else { self.path }, out);
         out.push_str(r#","query":"#);
-        query::write_json(self.query.unwrap_or_default().as_bytes(), out);
+        self.write_query(out);
         out.push_str(r#","search":"#);
         write_search(self.query, out);
         out.push_str(r#","httpVersion":"#);
@@ -97,6 +133,18 @@ impl Visit<'_> {
         out.push_str(r#","body":"#);
         write_body(self.body, out);
         out.push_str("}]");
+    }
+
+    /// Writes the query as an object. Beside an attachment it has no key that clients take for the attachment's place.
+    fn write_query(&self, out: &mut String) {
+        let query = self.query.unwrap_or_default().as_bytes();
+        let start = out.len();
+        query::write_json(query, out);
+        // A key is written as it is; so are values, for which this is not wrong but slow.
+        if self.has_attachment() && out[start..].contains(MARKER) {
+            out.truncate(start);
+            query::parse(query).without(MARKER).write_json(out);
+        }
     }
 
     /// Writes an object as Node makes it: names in lower case, repeated ones joined.
@@ -269,7 +317,7 @@ mod tests {
         let id = AckId::new(7).unwrap();
         let namespace = Namespace::new("/t".into()).unwrap();
         let visit = Visit { body_length: Some(16), ..visit(&headers, &body) };
-        let event = visit.encode(&namespace, id, EndOptions::default(), &mut String::new());
+        let event = visit.encode(&namespace, id, EndOptions::default(), &mut String::new()).unwrap();
         assert_eq!(
             text(&event),
             concat!(
@@ -288,7 +336,7 @@ mod tests {
         let options = EndOptions { raw_body: true, raw_headers: true };
         let body = Body::Bytes(Bytes::from_static(b"\0"));
         let visit = Visit { query: None, path: "", forwarded_host: None, ..visit(&headers, &body) };
-        let event = visit.encode(&Namespace::root(), AckId::new(0).unwrap(), options, &mut String::new());
+        let event = visit.encode(&Namespace::root(), AckId::new(0).unwrap(), options, &mut String::new()).unwrap();
         let text = text(&event);
         assert!(text.starts_with("51-0[\"request\",{\"headers\":{\"cookie\":\"a=1; b=2\",\"x-a\":\"1, 2\","), "{text}");
         let raw = r#""rawHeaders":[["cookie","a=1"],["cookie","b=2"],["x-a","1"],["x-a","2"],["x-forwarded-for","#;
@@ -296,5 +344,25 @@ mod tests {
         assert!(text.contains(r#""url":"/","query":{},"search":"","#), "{text}");
         assert!(text.ends_with(r#""body":{"_placeholder":true,"num":0}}]"#), "{text}");
         assert_eq!(event.attachments, [Bytes::from_static(b"\0")]);
+    }
+
+    #[test]
+    fn nothing_of_the_visitors_looks_like_an_attachments_place() {
+        let query = Some("_placeholder=1&num=7&a[b][_placeholder]=2&a[c]=_placeholder&l[]=1&l[][%5fplaceholder]=3");
+        let (none, marked) = (headers(&[]), headers(&[("_placeholder", "1"), ("num", "0")]));
+        let (bytes, text_body) = (Body::Bytes(Bytes::from_static(b"x")), Body::Text("x".into()));
+        let encode = |headers: &HeaderMap, body: &Body| {
+            let visit = Visit { query, ..visit(headers, body) };
+            visit.encode(&Namespace::root(), AckId::new(0).unwrap(), EndOptions::default(), &mut String::new())
+        };
+        let beside = text(&encode(&none, &bytes).unwrap());
+        let expected = r#""query":{"num":"7","a":{"b":{},"c":"_placeholder"},"l":["1",{}]},"search""#;
+        assert!(beside.contains(expected), "{beside}");
+        assert!(beside.contains(r#""search":"?_placeholder=1&num=7"#), "{beside}");
+        assert_eq!(encode(&marked, &bytes).unwrap_err(), MarkerInHeaders);
+        // Without an attachment it is a name like any other.
+        let alone = text(&encode(&marked, &text_body).unwrap());
+        assert!(alone.contains(r#""headers":{"_placeholder":"1","num":"0","#), "{alone}");
+        assert!(alone.contains(r#""query":{"_placeholder":"1","num":"7""#), "{alone}");
     }
 }

@@ -238,7 +238,8 @@ impl EndRequest<'_> {
             body_length: self.has_body.then_some(self.body.len()),
         };
         let namespace = end.socket().namespace();
-        Ok(Buffer::with_text(|draft| visit.encode(namespace, ack_id, end.options(), draft)))
+        Buffer::with_text(|draft| visit.encode(namespace, ack_id, end.options(), draft))
+            .map_err(Failure::MarkerInHeaders)
     }
 }
 

@@ -18,6 +18,19 @@ pub enum Node {
 }
 
 impl Node {
+    /// Returns the node without the members of this key, at any depth.
+    #[must_use]
+    pub fn without(self, key: &str) -> Self {
+        match self {
+            Self::List(items) => Self::List(items.into_iter().map(|item| item.without(key)).collect()),
+            Self::Map(entries) => {
+                let others = entries.into_iter().filter(|(name, _)| name != key);
+                Self::Map(others.map(|(name, value)| (name, value.without(key))).collect())
+            }
+            leaf @ (Self::Text(_) | Self::True) => leaf,
+        }
+    }
+
     /// Appends the node as compact JSON, which is what `JSON.stringify` gives for the tree of qs.
     pub fn write_json(&self, out: &mut String) {
         match self {
