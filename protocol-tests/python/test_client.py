@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from importlib.metadata import version
 from pathlib import Path
@@ -256,6 +257,15 @@ class Cases:
         _, end = self.connected(server, None)
         event, _ = end.next()
         self.assertEqual(event, 'disconnect')
+
+    def test_many_visitors_at_once_are_answered(self):
+        server = self.serve('--response-timeout', '60s')
+        token, _ = self.connected(server, lambda request: request['url'])
+        with ThreadPoolExecutor(60) as visitors:
+            for _ in range(3):
+                paths = [f'/{number}' for number in range(60)]
+                bodies = visitors.map(lambda path: server.visit(f'/go/{token}{path}')[2].decode(), paths)
+                self.assertEqual(list(bodies), paths)
 
     def test_heartbeats_keep_the_session(self):
         server = self.serve('--ping-interval', '200ms', '--ping-timeout', '1s')

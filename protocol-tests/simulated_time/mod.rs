@@ -2,6 +2,7 @@
 
 mod ending;
 mod heartbeat;
+mod polls;
 mod revision_3;
 mod upgrade;
 mod world;

@@ -21,7 +21,7 @@ type Link = ServerLink<Connection<&'static str>, u32>;
 /// A server's link and the time, which only the test advances.
 pub(super) struct World {
     pub(super) link: Link,
-    revision: Revision,
+    pub(super) revision: Revision,
     pub(super) now: Instant,
     /// The candidate that was reserved last.
     ticket: Option<UpgradeTicket>,

@@ -13,6 +13,10 @@ pub(super) struct Size {
     pub(super) bytes: usize,
 }
 
+/// What one answer of long-polling carries at most. python-engineio leaves the server when one has more than 16 packets, and no
+/// client gains by an answer of many megabytes, which it reads whole.
+const BATCH: Size = Size { frames: 16, bytes: 1 << 20 };
+
 /// What waits to be sent: frames in order, and their size.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -50,8 +54,22 @@ impl Outbox {
         Some(frame)
     }
 
-    pub(super) fn take(&mut self) -> Vec<Frame> {
-        self.bytes = 0;
-        std::mem::take(&mut self.frames).into()
+    /// Takes what one answer of long-polling may carry: the first frames, and at least one.
+    pub(super) fn take_batch(&mut self) -> Vec<Frame> {
+        let mut bytes = 0;
+        let fits = |frame: &&Frame| {
+            bytes += frame.len();
+            bytes <= BATCH.bytes
+        };
+        let count = self.frames.iter().take(BATCH.frames).take_while(fits).count().max(1);
+        if count >= self.frames.len() {
+            self.bytes = 0;
+            return std::mem::take(&mut self.frames).into();
+        }
+        std::iter::from_fn(|| self.pop()).take(count).collect()
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
     }
 }

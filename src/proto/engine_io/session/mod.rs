@@ -210,7 +210,7 @@ impl<P> Session<P> {
         }
         let orderly = matches!(reason, CloseReason::ForcedServerClose | CloseReason::ServerShuttingDown);
         if !orderly {
-            self.outbox.take();
+            self.outbox.clear();
         }
         self.drop_candidate();
         let mut tail = Tail::Nothing;
@@ -218,11 +218,12 @@ impl<P> Session<P> {
             tail = if orderly { Tail::WebSocket } else { Tail::Nothing };
         } else {
             self.outbox.push(ServerPacket::Close.encode(self.revision));
-            match self.state.take_parked() {
-                Some(to) => self.answer_with_outbox(to),
-                // On shutdown nobody waits for the next poll: the client notices the closed port.
-                None if reason == CloseReason::ForcedServerClose => tail = Tail::Poll { until: now + FAREWELL },
-                None => (),
+            if let Some(to) = self.state.take_parked() {
+                self.answer_with_batch(to);
+            }
+            // On shutdown nobody waits for the next poll: the client notices the closed port.
+            if reason == CloseReason::ForcedServerClose && !self.outbox.is_empty() {
+                tail = Tail::Poll { until: now + FAREWELL };
             }
         }
         self.state = State::Closed { reason, tail };
@@ -232,7 +233,7 @@ impl<P> Session<P> {
     pub fn websocket_lost(&mut self, reason: CloseReason, now: Instant) {
         self.close(reason, now);
         self.finish();
-        self.outbox.take();
+        self.outbox.clear();
     }
 
     /// Returns what is next to do for the transport, or `None` when all is done.
@@ -247,7 +248,7 @@ impl<P> Session<P> {
         let frames = if std::mem::take(&mut self.opening) {
             self.outbox.pop().into_iter().collect()
         } else {
-            self.outbox.take()
+            self.outbox.take_batch()
         };
         Some(Output::Poll { to, answer: self.packets(frames) })
     }
@@ -278,7 +279,7 @@ impl<P> Session<P> {
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.state {
             State::Closed { tail: Tail::Poll { until }, .. } if *until <= now => {
-                self.outbox.take();
+                self.outbox.clear();
                 return self.finish();
             }
             State::Closed { .. } => return,
@@ -320,7 +321,7 @@ impl<P> Session<P> {
     }
 
     fn closed_by_client(&mut self, now: Instant) {
-        self.outbox.take();
+        self.outbox.clear();
         self.drop_candidate();
         let noop = ServerPacket::Noop.encode(self.revision);
         let tail = if matches!(self.state, State::WebSocket) {
@@ -347,8 +348,8 @@ impl<P> Session<P> {
         self.outputs.push_back(Output::Poll { to, answer });
     }
 
-    fn answer_with_outbox(&mut self, to: P) {
-        let frames = self.outbox.take();
+    fn answer_with_batch(&mut self, to: P) {
+        let frames = self.outbox.take_batch();
         let packets = self.packets(frames);
         self.answer(to, packets);
     }

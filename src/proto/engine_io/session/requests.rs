@@ -20,8 +20,10 @@ impl<P> Session<P> {
         if let Err(rejection) = self.check_polling(revision) {
             return match self.state {
                 State::Closed { tail: Tail::Poll { .. }, .. } if revision == Some(self.revision) => {
-                    self.finish();
-                    self.answer_with_outbox(to);
+                    self.answer_with_batch(to);
+                    if self.outbox.is_empty() {
+                        self.finish();
+                    }
                 }
                 State::Closed { .. } | State::Polling(_) | State::Probing(_) | State::WebSocket => {
                     self.answer(to, PollAnswer::Rejected(rejection));
