@@ -126,6 +126,15 @@ impl Server {
     }
 }
 
+/// Waits until a server accepts no more connections. It has told its sessions to end before that.
+fn until_stopping(address: SocketAddr) {
+    let begun = std::time::Instant::now();
+    while TcpStream::connect(address).is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "the server does not stop");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// A client's side of a connection.
 struct Connection(TcpStream);
 
@@ -207,28 +216,47 @@ fn a_client_that_has_not_read_everything_gets_it_before_it_is_told_of_the_end() 
     reading.join().unwrap();
 }
 
+/// What waits for the end at that moment waits in its WebSocket, or also in its session.
 #[test]
 fn an_end_that_has_not_read_everything_gets_it_before_it_is_told_of_the_end_of_its_relay() {
-    let server = Server::start_relay();
-    let mut asking = server.request("GET /new");
-    asking.send(b"\r\n");
-    let token = asking.body();
-    let mut websocket = server.websocket("EIO=4&transport=websocket");
-    assert_eq!(websocket.frame().0, 0x81);
-    websocket.text(&format!("40/{token},"));
-    assert_eq!(websocket.frame().0, 0x81);
-    let mut visitor = server.request(&format!("POST /go/{token}"));
-    let body = "x".repeat(8 << 20);
-    visitor.send(format!("Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
-    assert_eq!(websocket.exactly(2), [0x81, 127]);
-    let reading = std::thread::spawn(move || {
-        let length = u64::from_be_bytes(websocket.exactly(8).try_into().unwrap());
-        let event = websocket.exactly(usize::try_from(length).unwrap());
-        assert!(event.ends_with(br#"x"}]"#));
-        websocket.closes(Some(1001));
-    });
-    server.stop();
-    reading.join().unwrap();
+    for waits_in_session in [false, true] {
+        let server = Server::start_relay();
+        let mut asking = server.request("GET /new");
+        asking.send(b"\r\n");
+        let token = asking.body();
+        let mut websocket = server.websocket("EIO=4&transport=websocket");
+        assert_eq!(websocket.frame().0, 0x81);
+        websocket.text(&format!("40/{token},"));
+        assert_eq!(websocket.frame().0, 0x81);
+        let mut visitor = server.request(&format!("POST /go/{token}"));
+        let body = "x".repeat(8 << 20);
+        visitor.send(format!("Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
+        assert_eq!(websocket.exactly(2), [0x81, 127]);
+        let _second = waits_in_session.then(|| {
+            let mut second = server.request(&format!("GET /go/{token}/second"));
+            second.send(b"\r\n");
+            // The session has the event once the server answers a later request.
+            server.open("EIO=4");
+            second
+        });
+        let address = server.address;
+        let reading = std::thread::spawn(move || {
+            // What is read before the server stops proves nothing.
+            until_stopping(address);
+            let length = u64::from_be_bytes(websocket.exactly(8).try_into().unwrap());
+            let event = websocket.exactly(usize::try_from(length).unwrap());
+            assert!(event.ends_with(br#"x"}]"#));
+            if waits_in_session {
+                assert_eq!(websocket.exactly(2), [0x81, 126]);
+                let length = u16::from_be_bytes(websocket.exactly(2).try_into().unwrap());
+                let event = String::from_utf8(websocket.exactly(usize::from(length))).unwrap();
+                assert!(event.contains("/second"), "{event}");
+            }
+            websocket.closes(Some(1001));
+        });
+        server.stop();
+        reading.join().unwrap();
+    }
 }
 
 #[test]

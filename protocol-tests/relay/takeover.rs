@@ -46,42 +46,10 @@ async fn an_ack_id_is_not_used_again_by_the_next_end() {
     assert_eq!(second.answer(false).await.text(), "second");
 }
 
-/// Ends of a token that join at the same moment, before any of them is the tunnel's: each event has an id of its own.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn first_ends_that_join_at_once_share_the_tunnels_ack_ids() {
-    let server = Server::start(patient()).await;
-    for _ in 0..20 {
-        let token = server.token().await;
-        let ends = futures::future::join_all((0..4).map(|_| End::connect(server.address, &token))).await;
-        let visitors = futures::future::join_all((0..4).map(|_| async {
-            let mut visitor = Visitor::connect(server.address).await;
-            visitor.send(&request("GET", &format!("/go/{token}"), &[], b"")).await;
-            visitor
-        }))
-        .await;
-        let mut ids = Vec::new();
-        for mut end in ends {
-            // The newest is asked four times, the others are told to leave.
-            while ids.len() < visitors.len() {
-                match end.hear().await {
-                    Heard::Text(packet) if packet.starts_with("42") => {
-                        ids.push(packet.split('[').next().unwrap().to_owned());
-                    }
-                    Heard::Text(packet) if packet == format!("41/{token},") => break,
-                    other => panic!("{other:?}"),
-                }
-            }
-        }
-        ids.sort();
-        ids.dedup();
-        assert_eq!(ids.len(), 4, "{ids:?}");
-    }
-}
-
 /// An end is connected at every moment, so every visitor is answered, although ends take over meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_visitor_is_told_during_a_takeover_that_no_end_is_connected() {
-    const TAKEOVERS: usize = 300;
+    const TAKEOVERS: usize = 100;
     let server = Server::start(patient()).await;
     let token = server.token().await;
     let (address, is_over, served) = (server.address, AtomicBool::new(false), AtomicUsize::new(0));
@@ -96,7 +64,9 @@ async fn no_visitor_is_told_during_a_takeover_that_no_end_is_connected() {
     let mut ends = tokio::task::JoinSet::new();
     ends.spawn(serve(End::connect(address, &token).await));
     let visiting = futures::future::join_all((0..6).map(|_| async {
-        let ask = format!("GET /go/{token} HTTP/1.1\r\nHost: relay.example\r\n\r\n");
+        // Making the event of a long body takes a while, in which another end may take over.
+        let head = "Host: relay.example\r\nContent-Type: text/plain\r\nContent-Length: 65536\r\n\r\n";
+        let ask = format!("POST /go/{token} HTTP/1.1\r\n{head}{}", "\"".repeat(65536));
         let mut visitor = Visitor::connect(address).await;
         while !is_over.load(Ordering::Relaxed) {
             visitor.send(ask.as_bytes()).await;

@@ -74,8 +74,13 @@ impl Budget {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes nothing unless everything fits, so that a large request that is refused takes nothing from a small one.
+    /// Takes nothing unless everything fits, so that a large request that is refused takes nothing from a small one. Only when
+    /// others take the room of the whole between the look and the taking is something taken and given back.
     fn take(&self, amount: usize) -> bool {
+        if self.whole.as_ref().is_some_and(|whole| !whole.has_room(amount)) {
+            self.count_refusal();
+            return false;
+        }
         let within_limit = |used: usize| used.checked_add(amount).filter(|&sum| sum <= self.limit);
         if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within_limit).is_err() {
             self.count_refusal();
@@ -87,6 +92,16 @@ impl Budget {
             return false;
         }
         true
+    }
+
+    /// Returns whether this and its wholes have room for `amount`, and counts a refusal where one has not.
+    fn has_room(&self, amount: usize) -> bool {
+        let has_room = self.used().checked_add(amount).is_some_and(|sum| sum <= self.limit)
+            && self.whole.as_ref().is_none_or(|whole| whole.has_room(amount));
+        if !has_room {
+            self.count_refusal();
+        }
+        has_room
     }
 
     fn give_back(&self, amount: usize) {
@@ -293,15 +308,35 @@ mod tests {
     #[test]
     fn a_request_that_is_refused_takes_nothing_meanwhile() {
         let budget = Budget::new(10);
-        let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
+            let large = scope.spawn(|| {
+                for _ in 0..2_000_000 {
                     assert!(budget.hold(11).is_none());
                 }
             });
-            let refused = (0..200_000).filter(|_| budget.hold(10).is_none()).count();
-            stop.store(true, Ordering::Relaxed);
+            let mut refused = 0;
+            while !large.is_finished() {
+                refused += usize::from(budget.hold(10).is_none());
+            }
+            assert_eq!(refused, 0);
+        });
+    }
+
+    /// Nor from its part, when it is the whole that refuses.
+    #[test]
+    fn a_request_that_the_whole_refuses_takes_nothing_of_its_part_meanwhile() {
+        let whole = Budget::new(10);
+        let part = whole.part(11);
+        std::thread::scope(|scope| {
+            let large = scope.spawn(|| {
+                for _ in 0..2_000_000 {
+                    assert!(part.hold(11).is_none());
+                }
+            });
+            let mut refused = 0;
+            while !large.is_finished() {
+                refused += usize::from(part.hold(10).is_none());
+            }
             assert_eq!(refused, 0);
         });
     }

@@ -153,3 +153,85 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use futures::{SinkExt as _, StreamExt as _};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+    use tokio_tungstenite::tungstenite::Message;
+
+    use super::*;
+    use crate::config::ServeConfig;
+    use crate::engine::{
+        ClientEvent, Connect, DisconnectReason, Engine, EngineIoSettings, Limits, Reaction, Refusal, SocketIo,
+        SocketIoSettings,
+    };
+    use crate::store::Store;
+
+    /// A host that hands out the sockets of its clients.
+    #[derive(Debug)]
+    struct TestHost(mpsc::Sender<Socket<Self>>);
+
+    impl Host for TestHost {
+        type Member = ();
+        type Waiter = oneshot::Sender<Outcome>;
+
+        fn connect(&self, _: Connect) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
+            ready(Ok(()))
+        }
+
+        fn connected(&self, (): &mut (), socket: &Socket<Self>, _: Reaction<'_, Self>) {
+            self.0.try_send(socket.clone()).unwrap();
+        }
+
+        fn received(&self, (): &mut (), _: &Socket<Self>, _: ClientEvent, _: Reaction<'_, Self>) {}
+
+        fn disconnected(&self, (): (), _: &Socket<Self>, _: DisconnectReason) {}
+    }
+
+    /// The socket of a client that has joined.
+    async fn socket() -> Socket<TestHost> {
+        let (tell, mut told) = mpsc::channel(1);
+        let application = SocketIo::new(TestHost(tell), SocketIoSettings::default());
+        let engine = Engine::new(application, EngineIoSettings::default(), Limits::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", listener.local_addr().unwrap());
+        tokio::spawn(async move { engine.listen(listener, pending()).await });
+        let (mut client, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        client.send(Message::text("40")).await.unwrap();
+        client.next().await.unwrap().unwrap();
+        told.recv().await.unwrap()
+    }
+
+    /// Ends that join at the same moment, before the token has a tunnel, get one tunnel and share its ids.
+    #[tokio::test]
+    async fn first_ends_that_join_at_once_are_ends_of_one_tunnel() {
+        let socket = socket().await;
+        let tokens = Arc::new(Tokens::new(Store::in_memory(1), Duration::from_secs(60)));
+        let tunnels = Tunnels::<TestHost>::new(tokens, Budgets::new(&ServeConfig::defaults()));
+        for round in 0..2_000 {
+            let token = Token::from_uuid(uuid::Uuid::from_u128(round));
+            let ready = AtomicUsize::new(0);
+            let join = || {
+                let remaining = Duration::from_secs(60);
+                let admission = Admission { token, options: EndOptions::default(), remaining };
+                // Both go on within nanoseconds, which no `Barrier` brings about.
+                ready.fetch_add(1, Ordering::SeqCst);
+                while ready.load(Ordering::SeqCst) < 2 {
+                    std::hint::spin_loop();
+                }
+                let joined = tunnels.join(admission, socket.clone());
+                let id = joined.tunnel.next_ack();
+                (joined.tunnel, id)
+            };
+            let [(one, first), (other, second)] =
+                std::thread::scope(|scope| [scope.spawn(join), scope.spawn(join)].map(|thread| thread.join().unwrap()));
+            assert!(Arc::ptr_eq(&one, &other), "round {round}: two tunnels");
+            assert_ne!(first, second, "round {round}");
+            tunnels.remove(&token);
+        }
+    }
+}

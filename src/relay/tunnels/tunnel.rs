@@ -101,12 +101,12 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
         event: Encoded,
         timeout: Duration,
     ) -> Result<oneshot::Receiver<Outcome>, NotEmitted> {
-        let current = self.lock();
-        if !current.as_ref().is_some_and(|current| Arc::ptr_eq(current, end)) {
+        let guard = self.lock();
+        let Some(current) = guard.as_ref().filter(|current| Arc::ptr_eq(current, end)) else {
             return Err(NotEmitted::Replaced);
-        }
+        };
         let (waiter, outcome) = oneshot::channel();
-        match end.socket.emit(event, Some(Awaited { waiter, timeout })) {
+        match current.socket.emit(event, Some(Awaited { waiter, timeout })) {
             Ok(()) => Ok(outcome),
             Err(Undelivered::Full) => Err(NotEmitted::Overloaded),
             Err(Undelivered::Closed) => Err(NotEmitted::Gone),
