@@ -46,6 +46,21 @@ async fn an_upload_is_counted_while_it_comes() {
     serves(&server, &mut ws, &token).await;
 }
 
+/// A control character takes six bytes in an event, and a field of a form takes more than its text.
+#[tokio::test]
+async fn what_a_body_becomes_is_counted_before_it_is_made() {
+    let (server, figures) = with_memory(4_000_000).await;
+    let (mut ws, token) = server.joined().await;
+    for (content_type, body) in
+        [("text/plain", vec![1; 200_000]), ("application/x-www-form-urlencoded", b"a&".repeat(10_000))]
+    {
+        let answer = server.visit_as(content_type, &token, &body).await.answer().await;
+        assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("server-busy")), "{content_type}");
+        figures.until_used("bytes", |used| used == 0, content_type).await;
+        serves(&server, &mut ws, &token).await;
+    }
+}
+
 #[tokio::test]
 async fn an_upload_is_counted_while_its_ack_is_awaited() {
     let (server, figures) = with_memory(4_000_000).await;
@@ -275,4 +290,23 @@ async fn an_unread_answer_to_a_poll_is_counted() {
     figures.until_used("bytes", |used| used >= BODY as u64, "an answer to a poll that is not read").await;
     drop(poll);
     figures.until_used("bytes", |used| used == 0, "the poll was cut").await;
+}
+
+/// What the exchanges of an older end hold of the tunnel's quarter, the next end finds held.
+#[tokio::test]
+async fn a_takeover_keeps_the_memory_that_a_tunnel_holds() {
+    let (server, figures) = with_memory(400_000).await;
+    let (mut older, token) = server.joined().await;
+    let mut waiting = server.visit_as("text/plain", &token, &[b'x'; 60_000]).await;
+    let id = id_of(&older.next_text().await);
+    let mut newer = server.open_ws().await;
+    newer.join(&token).await;
+    let mut refused = server.visit_as("text/plain", &token, &[b'x'; 60_000]).await;
+    let answer = refused.answer().await;
+    assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("server-busy")));
+    assert_eq!(figures.outcomes("server-busy").await, 1);
+    ack(&mut older, &token, &id, "[]").await;
+    assert_eq!(waiting.answer().await.status, 200);
+    figures.until_used("bytes", |used| used == 0, "the first is answered").await;
+    serves(&server, &mut newer, &token).await;
 }

@@ -15,6 +15,37 @@ fn buffer(bytes: &[u8]) -> Body {
 }
 
 #[tokio::test]
+async fn every_field_of_a_form_arrives_or_the_form_is_413() {
+    let mut tunnel = Tunnel::open(ServeConfig { max_body: 1 << 20, ..patient() }, "").await;
+    let fields = |count: usize| (0..count).map(|number| format!("f{number}={number}")).collect::<Vec<_>>().join("&");
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    for count in [1, 1_000, 1_500, 15_000] {
+        let ask = request("POST", &tunnel.at(""), &form, fields(count).as_bytes());
+        let (asked, _) = tunnel.exchange(&ask, "[]", &[]).await;
+        let body = asked.request.body.get();
+        assert_eq!(body.matches(':').count(), count);
+        assert!(body.ends_with(&format!(r#""f{0}":"{0}"}}"#, count - 1)), "{count}");
+    }
+    let ask = request("POST", &tunnel.at(""), &form, fields(20_000).as_bytes());
+    let answer = visit(tunnel.server.address, &ask).await;
+    assert_eq!((answer.status, answer.code()), (413, Some("body-too-large")));
+    assert!(answer.error().contains("so many fields"), "{}", answer.error());
+    tunnel.still_works().await;
+}
+
+#[tokio::test]
+async fn json_and_forms_in_other_character_sets_are_415() {
+    let mut tunnel = Tunnel::patient().await;
+    for content_type in ["application/json; charset=utf-16", "application/x-www-form-urlencoded; charset=koi8-r"] {
+        let ask = request("POST", &tunnel.at(""), &[("content-type", content_type)], b"\"a\"");
+        let answer = visit(tunnel.server.address, &ask).await;
+        assert_eq!((answer.status, answer.code()), (415, Some("unsupported-charset")), "{content_type}");
+        assert!(answer.error().contains("send UTF-8"), "{}", answer.error());
+    }
+    tunnel.still_works().await;
+}
+
+#[tokio::test]
 async fn each_content_type_arrives_as_json_text_or_bytes() {
     let mut tunnel = Tunnel::patient().await;
     let untouched = r#"{"b":1.0,"a":1e400,"a":12345678901234567890123,"n":-0,"é":"\u0041\/", "l":[ ]}"#;
@@ -32,6 +63,8 @@ async fn each_content_type_arrives_as_json_text_or_bytes() {
             b"a[b]=c&l=1&l=2&s=%20+",
             json(r#"{"a":{"b":"c"},"l":["1","2"],"s":"  "}"#),
         ),
+        ("application/x-www-form-urlencoded", b"\xef\xbb\xbfa=1", json(r#"{"a":"1"}"#)),
+        ("application/json;charset=latin1", b"\"caf\xe9\"", json("\"café\"")),
         ("text/plain", b"line\r\n\"quoted\" \\", json(r#""line\r\n\"quoted\" \\""#)),
         ("text/plain; charset=utf-8", "日本 é".as_bytes(), json("\"日本 é\"")),
         ("text/plain", b"caf\xe9", buffer(b"caf\xe9")),

@@ -188,6 +188,12 @@ impl ServeConfig {
         self.limits.max_buffered.unwrap_or_else(|| defaults::MAX_BUFFERED.max(self.payload_limit().saturating_mul(8)))
     }
 
+    /// Returns the memory that the fields of one form may take, in bytes: more than enough for a hundred thousand by default.
+    #[must_use]
+    pub fn max_form_memory(&self) -> usize {
+        self.max_body.saturating_mul(4)
+    }
+
     /// Returns the address to listen on: `--listen`, else `--port` on all interfaces, else the default.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

@@ -28,6 +28,7 @@ pub(super) enum Code {
     BodyIncomplete,
     InvalidHead,
     InvalidBody,
+    UnsupportedCharset,
     Throttled,
     TooManyUploads,
     TokenNotFound,
@@ -45,7 +46,7 @@ pub(super) enum Code {
 
 impl Code {
     /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -53,6 +54,7 @@ impl Code {
         Self::BodyIncomplete,
         Self::InvalidHead,
         Self::InvalidBody,
+        Self::UnsupportedCharset,
         Self::Throttled,
         Self::TooManyUploads,
         Self::TokenNotFound,
@@ -78,6 +80,7 @@ impl Code {
             Self::BodyIncomplete => "body-incomplete",
             Self::InvalidHead => "invalid-head",
             Self::InvalidBody => "invalid-body",
+            Self::UnsupportedCharset => "unsupported-charset",
             Self::Throttled => "throttled",
             Self::TooManyUploads => "too-many-uploads",
             Self::TokenNotFound => "token-not-found",
@@ -161,7 +164,9 @@ impl Failure {
             Self::BodyTooSlow => Code::BodyTooSlow,
             Self::BodyIncomplete => Code::BodyIncomplete,
             Self::InvalidHead(_) | Self::MarkerInHeaders(_) => Code::InvalidHead,
-            Self::InvalidBody(_) => Code::InvalidBody,
+            Self::InvalidBody(InvalidBody::NotJson(_)) => Code::InvalidBody,
+            Self::InvalidBody(InvalidBody::Charset(_)) => Code::UnsupportedCharset,
+            Self::InvalidBody(InvalidBody::TooManyFields(_)) => Code::BodyTooLarge,
             Self::Throttled => Code::Throttled,
             Self::TooManyUploads => Code::TooManyUploads,
             Self::TokenNotFound => Code::TokenNotFound,
@@ -186,11 +191,13 @@ impl Failure {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge(_) | Self::InvalidBody(InvalidBody::TooManyFields(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::InvalidBody(InvalidBody::Charset(_)) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyIncomplete | Self::InvalidHead(_) | Self::MarkerInHeaders(_) | Self::InvalidBody(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::BodyIncomplete
+            | Self::InvalidHead(_)
+            | Self::MarkerInHeaders(_)
+            | Self::InvalidBody(InvalidBody::NotJson(_)) => StatusCode::BAD_REQUEST,
             Self::Throttled | Self::TooManyUploads => StatusCode::TOO_MANY_REQUESTS,
             Self::TokenNotFound => standard(StatusCode::NOT_FOUND),
             Self::NotConnected | Self::Disconnected => standard(StatusCode::BAD_GATEWAY),

@@ -8,7 +8,7 @@ use bytestring::ByteString;
 use http::HeaderMap;
 use socket2me::defaults::ACK_TIMEOUT;
 use socket2me::proto::engine_io::{self, Frame, Revision, Session, Sid, Transport};
-use socket2me::proto::exchange::{Body, EndOptions, Response, Visit};
+use socket2me::proto::exchange::{Body, EndOptions, HeadLimits, Response, Visit};
 use socket2me::proto::link::ServerLink;
 use socket2me::proto::socket_io::connection::{self, Answer, Awaited, Connection};
 use socket2me::proto::socket_io::packet::{Args, Encoded};

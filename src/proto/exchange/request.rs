@@ -17,7 +17,7 @@ use crate::proto::socket_io::{AckId, Namespace};
 /// The usual size of the members other than headers, query and body, in bytes.
 const FIXED_SIZE: usize = 256;
 
-/// The size of a body, in bytes, up to which writing the event twice costs less than guessing its size in JSON.
+/// The size of a body, in bytes, up to which writing the event twice costs less than knowing its size in JSON before.
 const SMALL_BODY: usize = 2 << 10;
 
 /// The key by which clients know the place of an attachment. Some take any object that has it for one, whatever its value:
@@ -98,11 +98,11 @@ impl Visit<'_> {
         matches!(self.body, Body::Bytes(_))
     }
 
-    /// Returns where the event is written: with a long body in memory of its own, which has room for some escapes.
+    /// Returns where the event is written: with a long body in memory of its own.
     fn space<'s>(&self, scratch: &'s mut String) -> Space<'s> {
         match self.body {
             Body::Json(text) | Body::Text(text) if text.len() > SMALL_BODY => {
-                Space::New(FIXED_SIZE + self.head_size() + text.len() + text.len() / 16)
+                Space::New(FIXED_SIZE + self.head_size() + self.body.memory())
             }
             Body::Absent | Body::Json(_) | Body::Text(_) | Body::Form(_) | Body::Bytes(_) => Space::Scratch(scratch),
         }
@@ -265,7 +265,7 @@ fn write_body(body: &Body, out: &mut String) {
     match body {
         Body::Absent => out.push_str("{}"),
         Body::Json(text) => out.push_str(text),
-        Body::Form(form) => form.write_json(out),
+        Body::Form(form) => query::write_json(form, out),
         Body::Text(text) => write_string(text, out),
         Body::Bytes(_) => out.push_str(r#"{"_placeholder":true,"num":0}"#),
     }

@@ -21,4 +21,4 @@ pub use self::parts::{
 };
 pub use self::scan::scan;
 pub use self::unescape::{unescape, unquote, without_quotes};
-pub use self::write::{to_ascii, write_continuation, write_string, write_unicode_escape};
+pub use self::write::{escaped_len, to_ascii, write_continuation, write_string, write_unicode_escape};

@@ -195,3 +195,15 @@ proptest! {
         prop_assert_eq!(unquote(&quoted), text);
     }
 }
+
+proptest! {
+    #[test]
+    fn a_string_takes_no_more_than_was_counted_before(text in "[\0-\u{1f}\"\\\\a-cé😀]{0,600}", line_ends in "[\n\r\ta-z]{0,300}") {
+        let mut out = String::new();
+        write_string(&text.replace(['\n', '\r', '\t'], ""), &mut out);
+        prop_assert_eq!(out.len(), 2 + escaped_len(text.replace(['\n', '\r', '\t'], "").as_bytes()));
+        let mut out = String::new();
+        write_string(&line_ends, &mut out);
+        prop_assert!(out.len() <= 2 + escaped_len(line_ends.as_bytes()));
+    }
+}

@@ -204,3 +204,20 @@ fn short_plain_length(bytes: &[u8]) -> usize {
         _ => bytes.len(),
     }
 }
+
+/// Returns how many bytes a text takes in JSON at most, without its quotes.
+#[must_use]
+pub fn escaped_len(text: &[u8]) -> usize {
+    /// So many bytes that one byte holds the count of any of them, which the compiler makes vectors of.
+    const COUNTED: usize = 255;
+    let mut more = 0;
+    for block in text.chunks(COUNTED) {
+        let (mut short, mut long) = (0_u8, 0_u8);
+        for &byte in block {
+            short += u8::from(byte == b'"' || byte == b'\\');
+            long += u8::from(byte < b' ');
+        }
+        more += usize::from(short) + (r"\u001f".len() - 1) * usize::from(long);
+    }
+    text.len() + more
+}

@@ -165,7 +165,14 @@ impl Exchanges {
             // An end can leave while the body arrives, and so can a token.
             let Some(end) = tunnel.end() else { return Err(self.tokens.without_end(token).await) };
             let ack_id = tunnel.next_ack();
-            let event = request.event(&end, ack_id)?;
+            let max_form = self.config.max_form_memory();
+            let body = Body::detect(&request.head.headers, request.body.clone(), end.options(), max_form)
+                .map_err(Failure::InvalidBody)?;
+            // What the event takes is counted before it is written: a control character takes six bytes.
+            if !exchange.resize_memory(body.memory(), tunnel.memory()) {
+                return Err(Failure::Busy);
+            }
+            let event = request.event(&end, ack_id, &body)?;
             let bytes = event.len();
             if !exchange.resize_memory(bytes, tunnel.memory()) {
                 return Err(Failure::Busy);
@@ -218,9 +225,8 @@ struct EndRequest<'h> {
 
 impl EndRequest<'_> {
     /// Makes the event that `end` gets.
-    fn event(&self, end: &End, ack_id: AckId) -> Result<Encoded, Failure> {
+    fn event(&self, end: &End, ack_id: AckId, body: &Body) -> Result<Encoded, Failure> {
         let Self { head, arrival, .. } = self;
-        let body = Body::detect(&head.headers, self.body.clone(), end.options()).map_err(Failure::InvalidBody)?;
         let (scheme, host) = (arrival.scheme(&head.headers), arrival.host(&head.headers));
         let visit = Visit {
             method: head.method.as_str(),
@@ -234,7 +240,7 @@ impl EndRequest<'_> {
             forwarded_proto: &scheme,
             forwarded_host: host.as_deref(),
             id: self.id,
-            body: &body,
+            body,
             body_length: self.has_body.then_some(self.body.len()),
         };
         let namespace = end.socket().namespace();

@@ -2,6 +2,8 @@
 
 use std::mem;
 
+use indexmap::IndexMap;
+
 use super::node::Node;
 
 /// The largest `N` for which `a[N]=x` makes a list. A larger `N` is a key of a map. 20 is the default of qs (`arrayLimit`).
@@ -13,7 +15,7 @@ const MAX_ARRAY_INDEX: u32 = 20;
 pub(super) const PROTOTYPE: &str = "__proto__";
 
 /// A key of a JavaScript object. The variants stand in the order in which `Object.keys` returns them.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
     /// An array index: decimal digits without a leading zero, less than `u32::MAX`. Indexes come first, ascending.
     Index(u32),
@@ -117,59 +119,40 @@ pub(super) struct Branch {
     /// Whether this is a list. Then all keys are [`Key::Index`].
     is_list: bool,
     /// The entries, in the order in which their keys were set.
-    entries: Vec<(Key, Draft)>,
-    /// Indexes into `entries`, by ascending key, for bisection. An insertion moves some of these small numbers, never the
-    /// entries.
-    sorted: Vec<usize>,
+    entries: IndexMap<Key, Draft>,
+    /// The index behind the greatest one.
+    next: u32,
 }
 
 impl Branch {
     pub(super) fn map() -> Self {
-        Self { is_list: false, entries: Vec::new(), sorted: Vec::new() }
+        Self { is_list: false, entries: IndexMap::new(), next: 0 }
     }
 
     fn list() -> Self {
         Self { is_list: true, ..Self::map() }
     }
 
-    /// Returns the index of the key in `sorted`, or as an error the index at which it would be.
-    fn find(&self, key: &Key) -> Result<usize, usize> {
-        self.sorted.binary_search_by(|&position| self.entries[position].0.cmp(key))
-    }
-
-    fn get_mut(&mut self, key: &Key) -> Option<&mut Draft> {
-        let place = self.find(key).ok()?;
-        Some(&mut self.entries[self.sorted[place]].1)
-    }
-
     fn set(&mut self, key: Key, value: Draft) {
-        match self.find(&key) {
-            Ok(place) => self.entries[self.sorted[place]].1 = value,
-            Err(place) => {
-                // Most branches of a hostile query have one entry, and a vector's first growth is to four.
-                if self.entries.is_empty() {
-                    self.entries.reserve_exact(1);
-                    self.sorted.reserve_exact(1);
-                }
-                self.sorted.insert(place, self.entries.len());
-                self.entries.push((key, value));
-            }
+        if let Key::Index(index) = key {
+            self.next = self.next.max(index + 1);
         }
+        // Most branches of a hostile query have one entry, and the first growth is to four.
+        if self.entries.is_empty() {
+            self.entries.reserve_exact(1);
+        }
+        self.entries.insert(key, value);
     }
 
-    /// Sets the index that follows the greatest one.
+    /// Sets the index that follows the greatest one. Only a list is pushed to. Its indexes are at most the number of parameters
+    /// and [`MAX_ARRAY_INDEX`], so this cannot overflow.
     fn push(&mut self, value: Draft) {
-        let next = match self.sorted.last().map(|&position| &self.entries[position].0) {
-            // Only a list is pushed to. Its indexes are at most MAX_PARAMETERS + MAX_ARRAY_INDEX, so this cannot overflow.
-            Some(Key::Index(last)) => last + 1,
-            Some(Key::Name(_)) | None => 0,
-        };
-        self.set(Key::Index(next), value);
+        self.set(Key::Index(self.next), value);
     }
 
     /// Sets the key, or appends to the values that it has: the same name came again.
     pub(super) fn combine_at(&mut self, key: Key, value: Draft) {
-        match self.get_mut(&key) {
+        match self.entries.get_mut(&key) {
             None => self.set(key, value),
             Some(Draft::Branch(list)) => list.push(value),
             Some(plain) => plain.begin_list(value),
@@ -178,7 +161,7 @@ impl Branch {
 
     /// Sets the key, or merges into the value that it has: another name leads to the same place.
     pub(super) fn merge_at(&mut self, key: Key, value: Draft) {
-        match self.get_mut(&key) {
+        match self.entries.get_mut(&key) {
             None => self.set(key, value),
             Some(existing) => existing.merge(value),
         }
@@ -193,7 +176,7 @@ impl Branch {
                 self.merge_at(key, value);
                 continue;
             }
-            match (self.get_mut(&key), value) {
+            match (self.entries.get_mut(&key), value) {
                 (None, value) => self.set(key, value),
                 (Some(Draft::Branch(existing)), Draft::Branch(value)) => existing.absorb(*value),
                 (Some(_), value) => self.push(value),
@@ -203,7 +186,7 @@ impl Branch {
 
     /// Returns the entries in the order of `Object.keys`.
     pub(super) fn into_ordered(self) -> Vec<(Key, Draft)> {
-        let mut entries = self.entries;
+        let mut entries: Vec<_> = self.entries.into_iter().collect();
         // The sort is stable, so names stay in their order. No index is u32::MAX.
         entries.sort_by_key(|(key, _)| match key {
             Key::Index(index) => *index,

@@ -4,17 +4,23 @@ use std::borrow::Cow;
 
 use super::draft::{Branch, Draft, Key, PROTOTYPE};
 use super::node::Node;
-use crate::proto::json::write_string;
+use crate::proto::json::{escaped_len, write_string};
 
 /// The bracketed segments of a name that become levels. The rest of a name with more is one last key. 5 is the default of qs.
 ///
 /// The limit also bounds the recursion of everything that walks a tree.
 const MAX_DEPTH: usize = 5;
 
-/// The parameters that are read from one query, empty ones included. Those that follow are ignored. 1,000 is the default of qs.
-///
-/// The limit bounds the size of every container, so that bisection and insertion stay cheap on hostile input.
-const MAX_PARAMETERS: usize = 1000;
+/// The memory, in bytes, that a parameter or a level of its name takes beside its text, while the tree is made.
+const PER_BRANCH: usize = 220;
+
+/// Returns about how much memory [`parse`] and the JSON of its tree take, in bytes.
+#[must_use]
+pub fn memory(query: &[u8]) -> usize {
+    let brackets = memchr::memchr_iter(b'[', query).count() + memchr::memmem::find_iter(query, b"%5").count();
+    let parameters = 1 + memchr::memchr_iter(b'&', query).count();
+    PER_BRANCH * (parameters + brackets) + query.len() + escaped_len(query)
+}
 
 /// Parses a query, given without its leading `?`, or a form body, as the npm package qs 6.13 does for express 4.
 ///
@@ -103,7 +109,7 @@ fn with_plain_brackets(text: &str) -> Cow<'_, str> {
 /// Reads `name=value` pairs into a map from whole names, brackets included, to a text or the list of the texts of that name.
 fn read_parameters(text: &str) -> Branch {
     let mut parameters = Branch::map();
-    for part in text.split('&').take(MAX_PARAMETERS) {
+    for part in text.split('&') {
         let (name, value) = split_part(part);
         let name = decode(name);
         // Neither name sets anything: qs skips an empty name, and makes of `__proto__` only an empty map.
@@ -235,14 +241,14 @@ mod tests {
     }
 
     #[test]
-    fn ignores_what_follows_the_last_parameter_allowed() {
-        check("&".repeat(MAX_PARAMETERS - 1) + "a=1", r#"{"a":"1"}"#);
-        check("&".repeat(MAX_PARAMETERS) + "a=1", "{}");
-        let names: Vec<String> = (0..=MAX_PARAMETERS).map(|number| format!("k{number}")).collect();
-        assert_eq!(entries(&names.join("&")).len(), MAX_PARAMETERS);
+    fn reads_every_parameter() {
+        const MANY: usize = 100_000;
+        check("&".repeat(MANY) + "a=1", r#"{"a":"1"}"#);
+        let names: Vec<String> = (0..MANY).map(|number| format!("k{number}")).collect();
+        assert_eq!(entries(&names.join("&")).len(), MANY);
         for name in ["a=1&", "a[]=1&", "a%5B%5d=1&"] {
-            let top = entries(&name.repeat(MAX_PARAMETERS + 1));
-            assert_eq!(top, [("a".to_owned(), Node::List(vec![Node::Text("1".to_owned()); MAX_PARAMETERS]))]);
+            let top = entries(&name.repeat(MANY));
+            assert_eq!(top, [("a".to_owned(), Node::List(vec![Node::Text("1".to_owned()); MANY]))]);
         }
     }
 
@@ -267,10 +273,11 @@ mod tests {
 
     #[test]
     fn keeps_the_order_of_many_keys() {
-        let descending: Vec<String> = (0..MAX_PARAMETERS).rev().map(|number| format!("a[{number}]=")).collect();
+        const MANY: usize = 100_000;
+        let descending: Vec<String> = (0..MANY).rev().map(|number| format!("a[{number}]=")).collect();
         let top = entries(&descending.join("&"));
         let [(_, Node::Map(inner))] = top.as_slice() else { panic!("not one map: {top:?}") };
-        let ascending = (0..MAX_PARAMETERS).map(|number| number.to_string());
+        let ascending = (0..MANY).map(|number| number.to_string());
         assert!(inner.iter().map(|(key, _)| key.clone()).eq(ascending));
     }
 }
