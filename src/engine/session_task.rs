@@ -92,9 +92,7 @@ impl<A: Application> Drop for SessionTask<A> {
         let reason = self.link.session().close_reason().unwrap_or(CloseReason::ServerShuttingDown);
         tracing::debug!(session = ?self.registration.sid, %reason, "session closed");
         self.registration.sessions.count_end(reason);
-        if let Some(websocket) = self.websocket.take() {
-            websocket.farewell(close_code(reason));
-        }
+        self.close_websocket(close_code(reason));
     }
 }
 
@@ -233,13 +231,19 @@ impl<A: Application> SessionTask<A> {
                 Received::Message(message) => self.link.websocket_frame(frame_of(message), now),
                 Received::Oversized(start) => self.link.websocket_oversized(start.as_deref(), now),
                 Received::Ended(ended) => {
-                    if let Some(websocket) = self.websocket.take() {
-                        websocket.farewell(ended.close_code());
-                    }
+                    self.close_websocket(ended.close_code());
                     self.link.websocket_lost(close_reason(ended), now);
                 }
             }
             self.let_application_act(now);
+        }
+    }
+
+    /// Closes the WebSocket, with a code or without one. From here on, what the client has not read counts as the WebSocket's.
+    fn close_websocket(&mut self, code: Option<u16>) {
+        self.memory.clear();
+        if let Some(websocket) = self.websocket.take() {
+            websocket.farewell(code);
         }
     }
 

@@ -141,14 +141,15 @@ impl AsyncWrite for Connection {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::super::budget::{AddressLimit, Budget, PerAddress};
     use super::*;
 
-    async fn pair() -> (Connection, TcpStream) {
+    /// A connection and its peer.
+    pub(in crate::net) async fn pair() -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, address) = listener.accept().await.unwrap();

@@ -133,19 +133,24 @@ impl WebSocket {
     fn from_upgraded(upgraded: hyper::upgrade::Upgraded, limits: Limits) -> Option<Self> {
         // The only kind of connection that the listener makes.
         let parts = upgraded.downcast::<TokioIo<Connection>>().ok()?;
+        Some(Self::new(parts.io.into_inner(), parts.read_buf.to_vec().into(), limits))
+    }
+
+    /// Creates a WebSocket on a connection, of which `input` was read.
+    fn new(socket: Connection, input: Buffer, limits: Limits) -> Self {
         let read_limits =
             ReadLimits { message: limits.max_message, oversized: limits.max_message.saturating_mul(OVERSIZE_FACTOR) };
-        Some(Self {
-            socket: parts.io.into_inner(),
+        Self {
+            socket,
             reader: Reader::new(read_limits),
-            input: parts.read_buf.to_vec().into(),
+            input,
             input_at: 0,
             outgoing: Outgoing::default(),
             has_closed: false,
             is_closed: false,
             budget: limits.memory,
             memory: Memory::default(),
-        })
+        }
     }
 
     /// Receives what comes next. After [`Received::Ended`] only [`Self::farewell`] may be called.
@@ -256,20 +261,25 @@ impl WebSocket {
     }
 
     /// Sends a close frame, with a code or without one, as far as the peer takes it at once. Returns the rest, if there is any,
-    /// for a task to do: to write what is left and to wait for the peer's close frame, for up to two seconds.
+    /// for a task to do: to write what is left and to wait for the peer's close frame, for up to two seconds. The rest is
+    /// counted in the shared memory. When that has too little left, the frames are dropped and the peer sees the connection end.
     pub fn goodbye(mut self, code: Option<u16>) -> Option<impl Future<Output = ()> + Send + 'static> {
         self.close(code);
-        // The message that was arriving is dropped here and gives its memory back.
-        let Self { mut socket, mut outgoing, is_closed, .. } = self;
+        // Of a message that was arriving nothing is kept.
+        let Self { mut socket, mut outgoing, is_closed, mut memory, budget, .. } = self;
         let sent = poll_fn(|cx| outgoing.poll_write(&mut socket, cx)).now_or_never();
         if is_closed && sent.is_some() {
             // Both have sent a close frame, and the server closes the connection first (RFC 6455, section 7.1.1).
             return None;
         }
+        if !memory.resize(outgoing.bytes(), &budget) {
+            outgoing = Outgoing::default();
+        }
         Some(async move {
             let goodbye = async {
                 // Whatever goes wrong now, it is over.
                 let _ = poll_fn(|cx| outgoing.poll_write(&mut socket, cx)).await;
+                drop((outgoing, memory));
                 let _ = socket.shutdown().await;
                 // Closing with bytes unread would reset the connection, and the peer might lose our last words.
                 let mut rest = [0; 1024];
@@ -277,5 +287,44 @@ impl WebSocket {
             };
             let _ = tokio::time::timeout(FAREWELL, goodbye).await;
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::net::connection::tests::pair;
+
+    /// Closes a WebSocket with a message of 16 MiB, more than the system buffers for its peer. Returns the shared memory, what is
+    /// left to do, and the peer.
+    async fn goodbye(memory: usize) -> (Arc<Budget>, impl Future<Output = ()>, TcpStream) {
+        let (socket, peer) = pair().await;
+        let memory = Budget::new(memory);
+        let limits = Limits { max_message: 1000, memory: Arc::clone(&memory) };
+        let mut websocket = WebSocket::new(socket, Buffer::default(), limits);
+        websocket.queue(Message::Binary(vec![0; 16 << 20].into()));
+        (memory, websocket.goodbye(None).expect("the peer reads nothing"), peer)
+    }
+
+    #[tokio::test]
+    async fn what_a_peer_has_not_read_when_it_is_closed_is_counted_until_it_is_sent() {
+        let (memory, rest, mut peer) = goodbye(64 << 20).await;
+        assert!(memory.used() >= 16 << 20, "{}", memory.used());
+        let reading = async move {
+            peer.read_to_end(&mut Vec::new()).await.unwrap();
+            assert_eq!(memory.used(), 0, "the peer's close frame is awaited");
+        };
+        futures::future::join(rest, reading).await;
+    }
+
+    #[tokio::test]
+    async fn what_has_no_memory_is_not_sent_to_a_peer_that_is_closed() {
+        let (memory, rest, mut peer) = goodbye(8 << 20).await;
+        assert_eq!((memory.used(), memory.refused()), (0, 1));
+        let reading = async move { peer.read_to_end(&mut Vec::new()).await.unwrap() };
+        let ((), read) = futures::future::join(rest, reading).await;
+        assert!((1..16 << 20).contains(&read), "{read}");
     }
 }
