@@ -62,7 +62,7 @@ impl Server {
     fn start_relay() -> Self {
         Self::run(async |listener, stopped| {
             let config = ServeConfig { drain_timeout: Duration::ZERO, ..ServeConfig::defaults() };
-            socket2me::relay::run(listener, config, || (), async { drop(stopped.await) }).await.unwrap();
+            socket2me::relay::run(listener, config, |_| (), async { drop(stopped.await) }).await.unwrap();
         })
     }
 

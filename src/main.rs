@@ -50,10 +50,9 @@ async fn serve(config: ServeConfig) -> Result<(), String> {
         message
     })?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    let url = config.public_url.clone().unwrap_or_else(|| relay::local_url(address));
     let shutdown = shutdown().map_err(|error| format!("cannot wait for signals: {error}"))?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-    let ready = || println!("Socket2Me is ready at {url} - get a token with: curl {url}/new");
+    let ready = |url: &str| println!("Socket2Me is ready at {url} - get a token with: curl {url}/new");
     relay::run(listener, config, ready, shutdown).await.map_err(|error| error.to_string())
 }
 

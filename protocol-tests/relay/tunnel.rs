@@ -31,7 +31,7 @@ impl Server {
             // An error means that the test has dropped the server's handle, and is over.
             let _ = stopped.await;
         };
-        let running = tokio::spawn(socket2me::relay::run(listener, config, || (), shutdown));
+        let running = tokio::spawn(socket2me::relay::run(listener, config, |_| (), shutdown));
         Self { address, stop, running }
     }
 

@@ -48,7 +48,8 @@ use crate::proto::{engine_io, socket_io};
 use crate::store::Store;
 
 /// Runs the relay on a listener until `shutdown` completes; then lets exchanges in flight finish, within the drain timeout,
-/// tells the ends to reconnect elsewhere, and returns. `ready` is called once nothing can fail any more.
+/// tells the ends to reconnect elsewhere, and returns. `ready` is called once nothing can fail any more, with the URL by which the
+/// server is reached.
 ///
 /// # Errors
 /// When the listener does not know its own address, when figures cannot be served where they should be, and when a task
@@ -56,7 +57,7 @@ use crate::store::Store;
 pub async fn run(
     listener: TcpListener,
     config: ServeConfig,
-    ready: impl FnOnce(),
+    ready: impl FnOnce(&str),
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let metrics_listen = config.metrics_listen;
@@ -80,7 +81,7 @@ pub async fn run(
     let serving =
         tokio::spawn(listener::serve(listener, handler, relay.connection_limits(), async { drop(stopped.await) }));
     // All tasks of the server's own run: the figures from here on are those of its work.
-    ready();
+    ready(&relay.router.url);
     let result = until_stopped(&mut vital, shutdown).await;
     relay.drain().await;
     drop(stop);
@@ -250,8 +251,7 @@ fn session_limits(config: &ServeConfig, budgets: &Budgets) -> engine::Limits {
 }
 
 /// Returns the URL by which a server is reached from its own machine.
-#[must_use]
-pub fn local_url(address: SocketAddr) -> String {
+fn local_url(address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         format!("http://localhost:{}", address.port())
     } else {
@@ -264,6 +264,15 @@ mod tests {
     use std::future::pending;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_server_is_ready_at_its_public_url_without_a_slash_at_its_end() {
+        let config = ServeConfig { public_url: Some("https://tunnel.example/".to_owned()), ..ServeConfig::defaults() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut ready = String::new();
+        run(listener, config, |url| ready.push_str(url), std::future::ready(())).await.unwrap();
+        assert_eq!(ready, "https://tunnel.example");
+    }
 
     #[tokio::test]
     async fn a_server_stops_with_an_error_when_a_task_that_it_needs_panics() {

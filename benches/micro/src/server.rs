@@ -24,6 +24,6 @@ pub async fn run(ready: impl FnOnce(SocketAddr)) -> Result<(), Box<dyn Error>> {
     let stop = async move {
         terminate.recv().await;
     };
-    socket2me::relay::run(listener, *config, || ready(address), stop).await?;
+    socket2me::relay::run(listener, *config, |_| ready(address), stop).await?;
     Ok(())
 }

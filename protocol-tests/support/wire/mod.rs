@@ -44,7 +44,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        tokio::spawn(socket2me::relay::run(listener, config, || (), async { drop(stopped.await) }));
+        tokio::spawn(socket2me::relay::run(listener, config, |_| (), async { drop(stopped.await) }));
         Self { address, stop }
     }
 
