@@ -30,7 +30,8 @@ pub const TOKEN_TTL: Duration = Duration::from_secs(6 * 3600);
 /// moment of expiry: a minute is enough for a refresh that is on its way.
 pub const TOKEN_GRACE: Duration = Duration::from_secs(60);
 
-/// Tokens in memory; beyond, `GET /new` is 503. About 100 bytes each, so 100 MB for all.
+/// Tokens in memory; beyond, `GET /new` is 503. About 350 bytes each, and 900 once it has had an end, so 350 to 900 MB for all.
+/// Reached when 46 tokens are asked for each second of [`TOKEN_TTL`].
 pub const MAX_TOKENS: usize = 1_000_000;
 
 // Exchanges.

@@ -31,7 +31,7 @@ pub struct LimitConfig {
     /// Engine.IO sessions of one address, as trusted proxies report it. Beyond: a new one is 503
     #[arg(long, env = "SOCKET2ME_MAX_SESSIONS_PER_ADDRESS", value_name = "COUNT")]
     pub max_sessions_per_address: Option<usize>,
-    /// Tokens in memory, about 100 bytes each. Beyond: /new is 503 until a token expires
+    /// Tokens in memory, about 350 bytes each, and 900 once it has had an end. Beyond: /new is 503 until a token expires
     #[arg(long, env = "SOCKET2ME_MAX_TOKENS", default_value_t = defaults::MAX_TOKENS, value_name = "COUNT")]
     pub max_tokens: usize,
     /// Visitors' requests in flight, of all tunnels. Beyond: 503
