@@ -1,10 +1,10 @@
 //! Every limit of `--help`, set low: what exceeds it gets the right answer and is counted, and is served again when others
 //! have left. The limit on memory has a file of its own, `memory`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::figures::watched;
-use super::{ack, go, ms, narrow, serves, visitor};
+use super::{UNKNOWN, ack, go, ms, narrow, serves, visitor};
 use crate::support::wire::{Peer, Server};
 
 pub(crate) const TOO_MANY_SESSIONS: &str = r#"{"code":4,"message":"Too many sessions, try again later"}"#;
@@ -252,6 +252,26 @@ async fn heads_over_their_limits_are_431() {
         let server = Server::with(|config| config.limits.max_head = max_head).await;
         let answer = server.ask("GET", "/healthz", &[("X-A", &"x".repeat(length))], b"").await;
         assert_eq!(answer.status, status, "{length} of {max_head}");
+    }
+}
+
+#[tokio::test]
+async fn requests_of_one_address_over_the_rate_limit_are_counted_and_are_no_exchanges() {
+    let (server, figures) = watched(|config| {
+        config.throttle_interval = Duration::from_secs(3600);
+        config.throttle_interval_burst_max = Some(1);
+    })
+    .await;
+    for (status, code, refused) in [(500, "token-not-found", 0), (429, "throttled", 1)] {
+        let answer = server.ask("GET", &go(UNKNOWN), &[], b"").await;
+        assert_eq!((answer.status, answer.header("x-socket2me-error")), (status, Some(code)));
+        assert_eq!(answer.header("x-request-id").is_some(), refused == 0, "{code}");
+        assert_eq!(figures.refused("requests-per-address").await, refused, "{code}");
+    }
+    assert_eq!((figures.outcomes("token-not-found").await, figures.get("exchanges_begun_total").await), (1, 1));
+    let all = figures.all().await;
+    for code in ["throttled", "stopping", "invalid-head", "not-found", "method-not-allowed"] {
+        assert!(!all.contains(&format!("outcome=\"{code}\"")), "{code} would always be 0");
     }
 }
 

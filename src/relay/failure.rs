@@ -70,6 +70,11 @@ impl Code {
         Self::Bug,
     ];
 
+    /// Returns whether an exchange can fail with this code. The others are of requests that begin none.
+    pub(super) fn can_end_an_exchange(self) -> bool {
+        !matches!(self, Self::NotFound | Self::MethodNotAllowed | Self::InvalidHead | Self::Throttled | Self::Stopping)
+    }
+
     /// Returns the code as text.
     pub(super) const fn as_str(self) -> &'static str {
         match self {

@@ -75,13 +75,16 @@ impl ExchangeCounters {
 
 /// All endings, in the order in which the figures list them.
 fn endings() -> impl Iterator<Item = Ending> {
-    [Ending::Answered, Ending::Silent, Ending::VisitorLeft].into_iter().chain(Code::ALL.map(Ending::Failed))
+    let failed = Code::ALL.into_iter().filter(|code| code.can_end_an_exchange()).map(Ending::Failed);
+    [Ending::Answered, Ending::Silent, Ending::VisitorLeft].into_iter().chain(failed)
 }
 
 /// What there is to count.
 pub(super) struct Figures<'f> {
     pub(super) exchanges: &'f ExchangeCounters,
     pub(super) budgets: &'f Budgets,
+    /// Requests over the rate limit.
+    pub(super) throttled: u64,
     /// Sessions that have ended, by the reason.
     pub(super) sessions_ended: Vec<(CloseReason, u64)>,
     /// Ends that are connected.
@@ -111,9 +114,9 @@ impl Figures<'_> {
     }
 
     fn write_exchanges(&self, out: &mut String) {
-        header(out, "exchanges_begun_total", "counter", "Requests under /go/ that have arrived");
+        header(out, "exchanges_begun_total", "counter", "Requests under /go/ that were let in");
         line(out, "exchanges_begun_total", "", self.exchanges.begun.load(Ordering::Relaxed));
-        header(out, "exchanges_total", "counter", "Requests under /go/ by what came of them");
+        header(out, "exchanges_total", "counter", "Requests under /go/ that were let in, by what came of them");
         for ending in endings() {
             let count = self.exchanges.of(ending).load(Ordering::Relaxed);
             line(out, "exchanges_total", &format!("{{outcome=\"{}\"}}", ending.as_str()), count);
@@ -142,12 +145,13 @@ impl Figures<'_> {
             line(out, "refused_total", &format!("{{budget=\"{name}\"}}"), budget.refused());
         }
         let Budgets { connections_per_address, sessions_per_address, uploads_per_address, .. } = self.budgets;
-        for (name, per_address) in [
-            ("connections", connections_per_address),
-            ("sessions", sessions_per_address),
-            ("uploads", uploads_per_address),
+        for (name, refused) in [
+            ("connections", connections_per_address.refused()),
+            ("sessions", sessions_per_address.refused()),
+            ("uploads", uploads_per_address.refused()),
+            ("requests", self.throttled),
         ] {
-            line(out, "refused_total", &format!("{{budget=\"{name}-per-address\"}}"), per_address.refused());
+            line(out, "refused_total", &format!("{{budget=\"{name}-per-address\"}}"), refused);
         }
     }
 }

@@ -191,6 +191,7 @@ impl Relay {
         Figures {
             exchanges: self.router.exchanges.counters(),
             budgets: &self.budgets,
+            throttled: self.router.throttle.refused(),
             sessions_ended: self.router.engine.ended().collect(),
             tunnels: self.tunnels.connected(),
             tokens: self.tokens.count(),

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub(super) struct Throttle {
     /// Unless the operator set a limit, this machine's own addresses have none: behind a proxy on the same machine they are every visitor at once.
     loopback_too: bool,
     window: Mutex<Window>,
+    refused: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -54,6 +56,7 @@ impl Throttle {
             burst_max: config.throttle_interval_burst_max.unwrap_or(defaults::THROTTLE_INTERVAL_BURST_MAX),
             loopback_too: config.throttle_interval_max.is_some() || config.throttle_interval_burst_max.is_some(),
             window: Mutex::new(Window { until: Instant::now() + interval, counts: HashMap::new() }),
+            refused: AtomicU64::new(0),
         }
     }
 
@@ -76,10 +79,18 @@ impl Throttle {
         let count = window.counts.entry(key).or_insert(0);
         *count = count.saturating_add(1);
         match *count {
-            count if count > self.burst_max => Verdict::Refuse,
+            count if count > self.burst_max => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                Verdict::Refuse
+            }
             count if count > self.max => Verdict::Delay(window.until),
             _ => Verdict::Pass,
         }
+    }
+
+    /// Returns how many requests were refused.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 }
 
