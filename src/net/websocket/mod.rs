@@ -34,7 +34,8 @@ use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation};
 const WRITE_BUFFER: usize = 32 << 10;
 
 /// While less than a quarter of the shared memory is in use, room is reserved for this many times the bytes received so far, so
-/// a message of up to 2 MiB is reallocated once: the first read takes 64 KiB. Otherwise as much is reserved as has arrived.
+/// a message of up to 2 MiB is reallocated once: the first read takes 64 KiB. Otherwise as much is reserved as has arrived. Less
+/// than 16 KiB counts as 16 KiB.
 const GROWTH: usize = 31;
 
 /// A message over the limit, but within this many times the limit, is read and dropped, so that it costs one exchange. Beyond
