@@ -121,10 +121,11 @@ pub struct ServeConfig {
     /// Window of the rate limit, in milliseconds
     #[arg(long = "throttle-interval-ms", env = "THROTTLE_INTERVAL_MS", default_value = defaults::THROTTLE_INTERVAL.as_millis().to_string(), value_parser = milliseconds, value_name = "MS")]
     pub throttle_interval: Duration,
-    /// Requests of one address in a window that are answered at once. Beyond: they wait for the next window
+    /// Requests of one address, except of trusted proxies, in a window that are answered at once. Beyond: they wait for
+    /// the next window
     #[arg(long, env = "THROTTLE_INTERVAL_MAX", value_name = "COUNT")]
     pub throttle_interval_max: Option<u32>,
-    /// Requests of one address in a window that are answered at all. Beyond: 429
+    /// Requests of one address, except of trusted proxies, in a window that are answered at all. Beyond: 429
     #[arg(long, env = "THROTTLE_INTERVAL_BURST_MAX", value_name = "COUNT")]
     pub throttle_interval_burst_max: Option<u32>,
 

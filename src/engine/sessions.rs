@@ -12,7 +12,7 @@ use super::application::{Application, Handle};
 use super::command::SessionCommand;
 use super::mailbox::{self, mailbox};
 use crate::defaults;
-use crate::net::budget::{AddressLimit, AddressSlot, Budget, Held, PerAddress};
+use crate::net::budget::{AddressSlot, Budget, Exempt, Held, PerAddress};
 use crate::net::clock::Clock;
 use crate::proto::engine_io::{CloseReason, Rejection, Settings, Sid};
 use crate::tables;
@@ -40,7 +40,7 @@ impl Default for Limits {
         Self {
             mailbox: defaults::MAX_WAITING_COMMANDS,
             sessions: Budget::new(defaults::MAX_SESSIONS),
-            per_address: PerAddress::new(AddressLimit::by_default(defaults::MAX_SESSIONS_PER_ADDRESS)),
+            per_address: PerAddress::new(defaults::MAX_SESSIONS_PER_ADDRESS, Exempt::default()),
             bytes: Budget::new(defaults::MAX_BUFFERED),
             stall_timeout: defaults::STALL_TIMEOUT,
             origins: vec![defaults::ALLOWED_ORIGIN.to_owned()],

@@ -170,53 +170,57 @@ impl Memory {
     }
 }
 
-/// The limit of a [`PerAddress`].
+/// Addresses to which no limit for one address applies.
 #[derive(Debug, Clone)]
-pub struct AddressLimit {
-    /// What the operator set. Without it, this machine's own addresses have no limit: behind a proxy on the same machine
-    /// they are every peer at once.
-    pub set: Option<usize>,
-    /// The limit when the operator set none.
-    pub default: usize,
-    /// Networks without a limit: those of proxies, whose address stands for all their clients.
-    pub exempt: Vec<IpNet>,
+pub struct Exempt {
+    /// This machine's own addresses are exempt. True unless the operator set the limit: behind a proxy on the same machine they
+    /// are every peer at once.
+    pub this_machine: bool,
+    /// Networks of trusted proxies, whose address stands for all their clients.
+    pub proxies: Vec<IpNet>,
 }
 
-impl AddressLimit {
-    /// A limit that no operator set, without exempt networks.
+impl Default for Exempt {
+    fn default() -> Self {
+        Self { this_machine: true, proxies: Vec::new() }
+    }
+}
+
+impl Exempt {
+    /// Returns whether an address is exempt.
     #[must_use]
-    pub fn by_default(default: usize) -> Self {
-        Self { set: None, default, exempt: Vec::new() }
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        (self.this_machine && address.is_loopback()) || self.proxies.iter().any(|proxy| proxy.contains(&address))
     }
 }
 
 /// Counts how many of something each address has. A /64 of IPv6, which one subscriber has whole, counts as one address.
 #[derive(Debug)]
 pub struct PerAddress {
-    limit: AddressLimit,
+    limit: usize,
+    exempt: Exempt,
     counts: Mutex<HashMap<IpAddr, usize>>,
     refused: AtomicU64,
 }
 
 impl PerAddress {
-    /// Creates a count in which no address has anything.
+    /// Creates a count in which no address has anything, and may have as many as `limit`.
     #[must_use]
-    pub fn new(limit: AddressLimit) -> Arc<Self> {
-        Arc::new(Self { limit, counts: Mutex::default(), refused: AtomicU64::new(0) })
+    pub fn new(limit: usize, exempt: Exempt) -> Arc<Self> {
+        Arc::new(Self { limit, exempt, counts: Mutex::default(), refused: AtomicU64::new(0) })
     }
 
     /// Takes one for `address`, or returns `None` and counts a refusal when the address has as many as it may have.
     #[must_use]
     pub fn hold(self: &Arc<Self>, address: IpAddr) -> Option<AddressSlot> {
-        let address = address.to_canonical();
-        let AddressLimit { set, default, exempt } = &self.limit;
-        if exempt.iter().any(|network| network.contains(&address)) || (address.is_loopback() && set.is_none()) {
+        if self.exempt.contains(address) {
             return Some(AddressSlot { of: None });
         }
         let address = network_of(address);
         let mut counts = self.counts();
         let count = counts.get(&address).copied().unwrap_or(0);
-        if count >= set.unwrap_or(*default) {
+        if count >= self.limit {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
@@ -259,8 +263,8 @@ impl Drop for AddressSlot {
 
 /// Returns what counts as one address: an IPv4 address, or the /64 of an IPv6 address.
 pub(crate) fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
             IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
@@ -271,11 +275,6 @@ pub(crate) fn network_of(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn per_address(set: Option<usize>, exempt: &[&str]) -> Arc<PerAddress> {
-        let exempt = exempt.iter().map(|network| network.parse().unwrap()).collect();
-        PerAddress::new(AddressLimit { set, default: 1, exempt })
-    }
 
     #[test]
     fn a_budget_gives_out_its_limit_and_takes_it_back() {
@@ -356,7 +355,8 @@ mod tests {
 
     #[test]
     fn each_address_has_its_own_limit() {
-        let per_address = per_address(None, &["203.0.113.0/24"]);
+        let proxies = vec!["203.0.113.0/24".parse().unwrap()];
+        let per_address = PerAddress::new(1, Exempt { proxies, ..Exempt::default() });
         let of = |address: &str| per_address.hold(address.parse().unwrap());
         let first = of("192.0.2.1").unwrap();
         assert!(of("192.0.2.1").is_none());
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_limit_of_zero_refuses_every_address_and_remembers_none() {
-        let per_address = per_address(Some(0), &[]);
+        let per_address = PerAddress::new(0, Exempt { this_machine: false, proxies: Vec::new() });
         for address in ["127.0.0.1", "192.0.2.1", "2001:db8::1"] {
             assert!(per_address.hold(address.parse().unwrap()).is_none(), "{address}");
         }

@@ -145,7 +145,7 @@ pub(super) mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
-    use super::super::budget::{AddressLimit, Budget, PerAddress};
+    use super::super::budget::{Budget, Exempt, PerAddress};
     use super::*;
 
     /// A connection and its peer.
@@ -153,10 +153,9 @@ pub(super) mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, address) = listener.accept().await.unwrap();
-        let limit = AddressLimit { set: None, default: 1, exempt: Vec::new() };
         let place = Place {
             connection: Budget::new(1).hold(1).unwrap(),
-            of_address: PerAddress::new(limit).hold(address.ip()).unwrap(),
+            of_address: PerAddress::new(1, Exempt::default()).hold(address.ip()).unwrap(),
         };
         (Connection::new(stream, Duration::from_secs(30), place), peer)
     }

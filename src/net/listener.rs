@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::arrival::{Arrival, Peer};
-use super::budget::{AddressLimit, Budget, PerAddress};
+use super::budget::{Budget, Exempt, PerAddress};
 use super::connection::{Connection, Place};
 use super::reply::Reply;
 use crate::defaults;
@@ -52,7 +52,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: Budget::new(defaults::MAX_CONNECTIONS),
-            per_address: PerAddress::new(AddressLimit::by_default(defaults::MAX_CONNECTIONS_PER_ADDRESS)),
+            per_address: PerAddress::new(defaults::MAX_CONNECTIONS_PER_ADDRESS, Exempt::default()),
             refusal: Bytes::from_static(
                 b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
             ),

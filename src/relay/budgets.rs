@@ -3,11 +3,9 @@
 
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
 use crate::config::ServeConfig;
 use crate::defaults;
-use crate::net::budget::{AddressLimit, Budget, PerAddress};
+use crate::net::budget::{Budget, Exempt, PerAddress};
 
 /// The limits of a server that its peers share.
 #[derive(Debug, Clone)]
@@ -31,9 +29,9 @@ pub(super) struct Budgets {
 impl Budgets {
     pub(super) fn new(config: &ServeConfig) -> Self {
         let limits = &config.limits;
-        let per_address = |set, default| {
-            let exempt: Vec<IpNet> = config.trust_proxy.clone();
-            PerAddress::new(AddressLimit { set, default, exempt })
+        let per_address = |set: Option<usize>, default| {
+            let exempt = Exempt { this_machine: set.is_none(), proxies: config.trust_proxy.clone() };
+            PerAddress::new(set.unwrap_or(default), exempt)
         };
         Self {
             connections: Budget::new(limits.max_connections),

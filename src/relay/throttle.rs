@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::config::ServeConfig;
 use crate::defaults;
-use crate::net::budget::network_of;
+use crate::net::budget::{Exempt, network_of};
 use crate::tables;
 
 /// Addresses counted in one window. Beyond it, all others share one count: memory stays bounded at a few megabytes, and an
@@ -24,8 +24,7 @@ pub(super) struct Throttle {
     interval: Duration,
     max: u32,
     burst_max: u32,
-    /// Unless the operator set a limit, this machine's own addresses have none: behind a proxy on the same machine they are every visitor at once.
-    loopback_too: bool,
+    exempt: Exempt,
     window: Mutex<Window>,
     refused: AtomicU64,
 }
@@ -50,18 +49,19 @@ pub(super) enum Verdict {
 impl Throttle {
     pub(super) fn new(config: &ServeConfig) -> Self {
         let interval = config.throttle_interval;
+        let is_set = config.throttle_interval_max.is_some() || config.throttle_interval_burst_max.is_some();
         Self {
             interval,
             max: config.throttle_interval_max.unwrap_or(defaults::THROTTLE_INTERVAL_MAX),
             burst_max: config.throttle_interval_burst_max.unwrap_or(defaults::THROTTLE_INTERVAL_BURST_MAX),
-            loopback_too: config.throttle_interval_max.is_some() || config.throttle_interval_burst_max.is_some(),
+            exempt: Exempt { this_machine: !is_set, proxies: config.trust_proxy.clone() },
             window: Mutex::new(Window { until: Instant::now() + interval, counts: HashMap::new() }),
             refused: AtomicU64::new(0),
         }
     }
 
     pub(super) fn count(&self, address: IpAddr) -> Verdict {
-        if address.is_loopback() && !self.loopback_too {
+        if self.exempt.contains(address) {
             return Verdict::Pass;
         }
         let now = Instant::now();
@@ -102,6 +102,7 @@ mod tests {
         Throttle::new(&ServeConfig {
             throttle_interval_max: max,
             throttle_interval_burst_max: burst_max,
+            trust_proxy: vec!["203.0.113.0/24".parse().unwrap()],
             ..ServeConfig::defaults()
         })
     }
@@ -125,6 +126,12 @@ mod tests {
         assert!((0..1_000).all(|_| unset.count(home) == Verdict::Pass));
         let set = throttle(None, Some(0));
         assert_eq!(set.count(home), Verdict::Refuse);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trusted_proxy_that_names_no_visitor_is_not_limited() {
+        let throttle = throttle(Some(1), Some(1));
+        assert!((0..9).all(|_| throttle.count("203.0.113.1".parse().unwrap()) == Verdict::Pass));
     }
 
     #[tokio::test(start_paused = true)]
