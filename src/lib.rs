@@ -38,6 +38,8 @@
 pub mod config;
 pub mod defaults;
 pub mod engine;
+#[cfg(feature = "server")]
+mod expiring;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod net;

@@ -1,27 +1,19 @@
 //! Tokens in memory. Each call first removes the tokens that have expired, so no task is needed and nothing grows.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::error::StoreError;
+use crate::expiring::Expiring;
 use crate::proto::token::Token;
-use crate::tables;
 
 /// The tokens of this process, `capacity` at most.
 #[derive(Debug)]
 pub struct MemoryStore {
-    table: Mutex<Table>,
+    table: Mutex<Expiring<Token, ()>>,
     capacity: usize,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    expiry: HashMap<Token, Instant>,
-    /// The same entries in the order of expiry, so that those that have expired are found without a search.
-    order: BTreeSet<(Instant, Token)>,
 }
 
 impl MemoryStore {
@@ -30,56 +22,37 @@ impl MemoryStore {
     }
 
     pub(super) fn count(&self) -> usize {
-        self.table().expiry.len()
+        self.table().len()
     }
 
     pub(super) fn create(&self, token: Token, ttl: Duration) -> Result<(), StoreError> {
         let mut table = self.table();
-        if table.expiry.len() >= self.capacity {
+        if table.len() >= self.capacity {
             return Err(StoreError::Full { capacity: self.capacity });
         }
-        table.set(token, Instant::now() + ttl);
+        table.get_or_insert(token, Instant::now() + ttl, || ());
         Ok(())
     }
 
     pub(super) fn refresh(&self, token: &Token, ttl: Duration) -> bool {
-        let mut table = self.table();
-        let known = table.expiry.contains_key(token);
-        if known {
-            table.set(*token, Instant::now() + ttl);
-        }
-        known
+        self.table().set_expiry(*token, Instant::now() + ttl)
     }
 
     pub(super) fn remaining(&self, token: &Token) -> Option<Duration> {
-        let expiry = *self.table().expiry.get(token)?;
+        let expiry = self.table().expiry(token)?;
         Some(expiry.saturating_duration_since(Instant::now()))
     }
 
     /// Locks the table and removes those that have expired. A poisoned lock is taken all the same: nothing under it panics.
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, Expiring<Token, ()>> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.purge(Instant::now());
-        table
-    }
-}
-
-impl Table {
-    fn set(&mut self, token: Token, expiry: Instant) {
-        if let Some(before) = self.expiry.insert(token, expiry) {
-            self.order.remove(&(before, token));
-        }
-        self.order.insert((expiry, token));
-    }
-
-    fn purge(&mut self, now: Instant) {
-        while let Some(&(expiry, token)) = self.order.first()
+        let now = Instant::now();
+        while let Some((expiry, token)) = table.first()
             && expiry <= now
         {
-            self.order.pop_first();
-            self.expiry.remove(&token);
-            tables::shrink(&mut self.expiry);
+            table.remove(&token);
         }
+        table
     }
 }
 
@@ -116,6 +89,6 @@ mod tests {
         assert_eq!(store.create(token(3), Duration::from_secs(1)), Err(StoreError::Full { capacity: 2 }));
         tokio::time::advance(Duration::from_secs(1)).await;
         store.create(token(3), Duration::from_secs(1)).unwrap();
-        assert_eq!(store.table().order.len(), 2);
+        assert_eq!(store.table().len(), 2);
     }
 }

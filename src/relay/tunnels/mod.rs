@@ -3,11 +3,9 @@
 //! - `host`: how a client of the Socket.IO server becomes an end
 //! - `registry`: all tunnels of this process. An end joins here, and takes over from the end before it, which is told to leave
 //! - `tunnel`: one tunnel and its end
-//! - `table`: values by token, in the order in which they expire
 
 mod host;
 mod registry;
-mod table;
 mod tunnel;
 
 pub(super) use self::host::TunnelHost;

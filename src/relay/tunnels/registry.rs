@@ -5,14 +5,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use tokio::sync::oneshot;
-
-use super::table::Table;
 use super::tunnel::{End, Outcome, Tunnel};
 use crate::engine::{Host, Socket};
+use crate::expiring::Expiring;
 use crate::proto::exchange::EndOptions;
 use crate::proto::token::Token;
 use crate::relay::budgets::Budgets;
@@ -43,7 +41,7 @@ pub(in crate::relay) struct Joined<H: Host> {
 #[derive(Debug)]
 pub(in crate::relay) struct Tunnels<H: Host> {
     pub(super) tokens: Arc<Tokens>,
-    table: RwLock<Table<Arc<Tunnel<H>>>>,
+    table: RwLock<Expiring<Token, Arc<Tunnel<H>>>>,
     /// How many have an end.
     connected: AtomicUsize,
     budgets: Budgets,
@@ -126,11 +124,15 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         loop {
             let first = self.read().first();
             let Some((_, token)) = first.filter(|&(expiry, _)| expiry <= now) else { return };
-            match self.tokens.remaining(&token).await {
-                Ok(remaining) => self.write().set_expiry(token, now + remaining),
-                Err(Failure::TokenNotFound) => self.remove(&token),
-                Err(_) => self.write().set_expiry(token, now + STORE_RETRY),
-            }
+            let remaining = match self.tokens.remaining(&token).await {
+                Ok(remaining) => remaining,
+                Err(Failure::TokenNotFound) => {
+                    self.remove(&token);
+                    continue;
+                }
+                Err(_) => STORE_RETRY,
+            };
+            self.write().set_expiry(token, now + remaining);
         }
     }
 
@@ -145,11 +147,11 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
 
     // Nothing that is done under the lock can panic half-way, so a poisoned table is whole.
 
-    fn read(&self) -> RwLockReadGuard<'_, Table<Arc<Tunnel<H>>>> {
+    fn read(&self) -> RwLockReadGuard<'_, Expiring<Token, Arc<Tunnel<H>>>> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Table<Arc<Tunnel<H>>>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Expiring<Token, Arc<Tunnel<H>>>> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
