@@ -1,9 +1,10 @@
 //! Request bodies: read whole, within a size, at a pace, and out of the memory that all share.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::FutureExt as _;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
@@ -67,11 +68,11 @@ pub async fn read_admitted<A, E: From<BodyError>>(
     if body.is_end_stream() {
         return Ok(Kept::default());
     }
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > limits.max_bytes {
+    let announced = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    if announced.is_some_and(|bytes| bytes > limits.max_bytes) {
         return Err(BodyError::TooLarge(limits.max_bytes).into());
     }
-    let mut gathering = Gathering { first: Bytes::new(), rest: None, announced, memory: Memory::default() };
+    let mut gathering = Gathering { announced, ..Gathering::default() };
     while let Some(frame) = body.frame().now_or_never() {
         match frame {
             Some(frame) => drop(gathering.push(frame, limits)?),
@@ -112,17 +113,20 @@ impl Window {
 }
 
 /// The body so far. One that comes in one piece, the usual case, is not copied.
+#[derive(Default)]
 struct Gathering {
+    /// The only piece so far.
     first: Bytes,
-    rest: Option<BytesMut>,
-    /// The length that the head announced, in bytes.
-    announced: usize,
+    /// All pieces, once there are two.
+    joined: Vec<u8>,
+    /// The length that the head announced, in bytes. A chunked body has none.
+    announced: Option<usize>,
     memory: Memory,
 }
 
 impl Gathering {
     fn len(&self) -> usize {
-        self.rest.as_ref().map_or(self.first.len(), BytesMut::len)
+        self.first.len() + self.joined.len()
     }
 
     /// Takes the next frame. Returns the bytes that came with it.
@@ -138,25 +142,72 @@ impl Gathering {
             return Err(BodyError::TooLarge(limits.max_bytes));
         }
         self.append(data);
-        if self.memory.resize(self.len(), limits.memory) { Ok(length) } else { Err(BodyError::NoMemory) }
+        let bytes = self.first.len() + self.joined.capacity();
+        if self.memory.resize(bytes, limits.memory) { Ok(length) } else { Err(BodyError::NoMemory) }
     }
 
     fn append(&mut self, data: Bytes) {
-        if self.first.is_empty() && self.rest.is_none() {
+        if self.len() == 0 {
             self.first = data;
             return;
         }
-        let joined = self.rest.get_or_insert_with(|| {
-            // Reserving what was announced would let a peer reserve memory by a header alone.
-            let capacity = self.announced.min(4 * self.first.len().max(UNCOUNTED_BYTES));
-            let mut joined = BytesMut::with_capacity(capacity);
-            joined.extend_from_slice(&self.first);
-            joined
-        });
-        joined.extend_from_slice(&data);
+        let length = self.len() + data.len();
+        if self.joined.capacity() < length {
+            // Reserving all that was announced at once would let a peer reserve memory by a header alone.
+            let capacity = match self.announced {
+                Some(announced) => announced.min(UNCOUNTED_BYTES.max(4 * length)),
+                None => UNCOUNTED_BYTES.max(2 * length),
+            };
+            self.joined.reserve_exact(capacity.max(length) - self.joined.len());
+        }
+        self.joined.extend_from_slice(&mem::take(&mut self.first));
+        self.joined.extend_from_slice(&data);
     }
 
     fn finish(self) -> Kept {
-        Kept { bytes: self.rest.map_or(self.first, BytesMut::freeze), memory: self.memory }
+        let bytes = if self.joined.is_empty() { self.first } else { self.joined.into() };
+        Kept { bytes, memory: self.memory }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// Gathers pieces of this size, up to this length, and checks what is counted after each.
+    fn gather(piece: usize, whole: usize, announced: Option<usize>) {
+        let memory = Budget::new(usize::MAX);
+        let limits = BodyLimits { max_bytes: whole, stall_timeout: Duration::MAX, memory: &memory };
+        let mut gathering = Gathering { announced, ..Gathering::default() };
+        for length in (piece..=whole).step_by(piece) {
+            let data = Frame::data(vec![b'x'; piece].into());
+            assert_eq!(gathering.push(Ok(data), limits), Ok(piece));
+            let reserved = gathering.first.len() + gathering.joined.capacity();
+            let most = announced.unwrap_or(usize::MAX).min(UNCOUNTED_BYTES.max(4 * length));
+            assert!((length..=most).contains(&reserved), "{reserved} for {length} of {announced:?}");
+            assert_eq!(memory.used(), if reserved > UNCOUNTED_BYTES { reserved } else { 0 }, "{length}");
+        }
+        assert_eq!(gathering.finish().bytes, vec![b'x'; whole / piece * piece]);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn a_body_counts_the_memory_that_is_reserved_for_it() {
+        for (piece, whole) in [(1, 20_000), (1_000, 100_000), (100_000, 1 << 20), (100_000, 100_000)] {
+            gather(piece, whole, Some(whole));
+            gather(piece, whole, None);
+        }
+    }
+
+    #[test]
+    fn a_piece_that_was_copied_is_dropped() {
+        let mut gathering = Gathering::default();
+        let piece: Arc<[u8]> = vec![0; 100].into();
+        gathering.append(Bytes::from_owner(Arc::clone(&piece)));
+        assert_eq!(Arc::strong_count(&piece), 2);
+        gathering.append(Bytes::from_static(b"more"));
+        assert_eq!(Arc::strong_count(&piece), 1);
     }
 }
