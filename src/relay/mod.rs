@@ -28,10 +28,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt as _;
+use futures::future::FusedFuture as _;
 use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use self::budgets::Budgets;
 use self::exchanges::Exchanges;
@@ -78,14 +80,16 @@ pub async fn run(
         }
     };
     // In a task of its own, so that a connection is served by the thread that accepted it.
-    let serving =
-        tokio::spawn(listener::serve(listener, handler, relay.connection_limits(), async { drop(stopped.await) }));
+    let serving = listener::serve(listener, handler, relay.connection_limits(), async { drop(stopped.await) });
+    let mut serving = tokio::spawn(serving).fuse();
     // All tasks of the server's own run: the figures from here on are those of its work.
     ready(&relay.router.url);
-    let result = until_stopped(&mut vital, shutdown).await;
+    let result = until_stopped(&mut vital, &mut serving, shutdown).await;
     relay.drain().await;
     drop(stop);
-    serving.await.map_err(io::Error::other)?;
+    if !serving.is_terminated() {
+        serving.await.map_err(io::Error::other)?;
+    }
     // The process may end as soon as this returns, so the ends must have heard of it before.
     if tokio::time::timeout(CLOSE_TIMEOUT, relay.router.engine.closed()).await.is_err() {
         tracing::warn!(sessions = relay.router.engine.session_count(), "some ends do not read what they were sent");
@@ -94,15 +98,17 @@ pub async fn run(
 }
 
 /// Completes at `shutdown`, or with an error when a task ends without which the server must not go on.
-async fn until_stopped(vital: &mut JoinSet<Infallible>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    let ended = tokio::select! {
+async fn until_stopped(
+    vital: &mut JoinSet<Infallible>,
+    serving: impl Future<Output = Result<(), JoinError>>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let error = tokio::select! {
         () = shutdown => return Ok(()),
-        Some(ended) = vital.join_next() => ended,
+        Some(Err(error)) = vital.join_next() => error,
+        Err(error) = serving => error,
     };
-    let error = match ended {
-        Ok(never) => match never {},
-        Err(error) => io::Error::other(format!("a task of the server ended: {error}")),
-    };
+    let error = io::Error::other(format!("a task of the server ended: {error}"));
     tracing::error!(%error, "the server stops");
     Err(error)
 }
@@ -277,17 +283,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_stops_with_an_error_when_a_task_that_it_needs_panics() {
-        let mut vital = JoinSet::new();
-        vital.spawn(pending());
-        vital.spawn(async { panic!("as the sweeper of expired tokens might") });
-        let error = until_stopped(&mut vital, pending()).await.unwrap_err();
-        assert!(error.to_string().starts_with("a task of the server ended: "), "{error}");
+        for is_listener in [false, true] {
+            let mut vital = JoinSet::new();
+            vital.spawn(pending());
+            vital.spawn(async move { if is_listener { pending().await } else { panic!("as the sweeper might") } });
+            let serving = async move { if is_listener { panic!("as the listener might") } else { pending().await } };
+            let mut serving = tokio::spawn(serving).fuse();
+            let error = until_stopped(&mut vital, &mut serving, pending()).await.unwrap_err();
+            assert!(error.to_string().starts_with("a task of the server ended: "), "{error}");
+            assert_eq!(serving.is_terminated(), is_listener);
+        }
     }
 
     #[tokio::test]
     async fn a_server_that_is_told_to_stop_stops_without_an_error() {
         let mut vital = JoinSet::new();
         vital.spawn(pending());
-        assert!(until_stopped(&mut vital, std::future::ready(())).await.is_ok());
+        assert!(until_stopped(&mut vital, pending(), std::future::ready(())).await.is_ok());
     }
 }
