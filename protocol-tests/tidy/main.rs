@@ -9,6 +9,7 @@ mod rooms;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// What `proto` must not name: nothing that reads the time, waits, locks, draws, or does I/O.
 const IMPURE: [&str; 24] = [
@@ -151,4 +152,20 @@ fn no_channel_is_unbounded() {
             assert!(!line.contains("unbounded"), "{}:{}", shown(&path), index + 1);
         }
     }
+}
+
+/// The patches that `scripts/fuzz --planted` applies name a fuzz target, and fit the sources as they are.
+#[test]
+fn planted_faults_fit() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("fuzz/planted")).unwrap() {
+        let patch = entry.unwrap().path();
+        let name = patch.file_stem().unwrap().to_str().unwrap();
+        let target = name.split('-').next().unwrap();
+        assert!(root().join(format!("fuzz/fuzz_targets/{target}.rs")).exists(), "{name}: there is no such target");
+        let git = Command::new("git").current_dir(root()).args(["apply", "--check"]).arg(&patch).output().unwrap();
+        assert!(git.status.success(), "{name}: {}", String::from_utf8_lossy(&git.stderr));
+        count += 1;
+    }
+    assert!(count > 0, "no patches: have they moved?");
 }

@@ -19,6 +19,9 @@ use crate::proto::time::Instant;
 const MAX_BUFFERED: usize = 4096;
 const MAX_PACKETS: usize = 32;
 
+/// The packets that an answer to a poll may have: more make some clients leave.
+const MOST_POLLED: usize = 16;
+
 /// What clients say, beside what the input itself has.
 const WORDS: [&str; 22] = [
     "40/a,",
@@ -356,7 +359,7 @@ impl World {
                 assert!(self.polls.remove(&to), "a poll has one answer");
                 if let PollAnswer::Packets(batch) = answer {
                     assert!(!batch.frames.is_empty(), "an answer has packets");
-                    assert!(batch.frames.len() <= MAX_PACKETS + 8, "{} packets", batch.frames.len());
+                    assert!(batch.frames.len() <= MOST_POLLED, "{} packets", batch.frames.len());
                     let _ = batch.encode();
                 }
             }
