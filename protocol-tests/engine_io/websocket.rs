@@ -221,3 +221,43 @@ async fn a_request_before_the_upgrade_is_answered_first() {
     let open = peer.exactly(4).await;
     assert_eq!((open[0], open[2], open[3]), (0x81, b'0', b'{'), "{open:?}");
 }
+
+/// The reference server picks the first, and browsers close a WebSocket whose server picks none (RFC 6455, section 4.1).
+#[tokio::test]
+async fn the_first_subprotocol_that_a_client_names_is_picked() {
+    let server = Server::start().await;
+    let refusal = "the header Sec-WebSocket-Protocol must be a list of different names";
+    for (lines, picked) in [
+        (&[][..], Ok(None)),
+        (&["chat"], Ok(Some("chat"))),
+        (&["v2.chat, v1.chat"], Ok(Some("v2.chat"))),
+        (&[" a!#$%&'*+-.^_`|~Z9 ,b"], Ok(Some("a!#$%&'*+-.^_`|~Z9"))),
+        (&["b", "a"], Ok(Some("b"))),
+        (&[""], Err(refusal)),
+        (&["a,,b"], Err(refusal)),
+        (&["a,"], Err(refusal)),
+        (&["a b"], Err(refusal)),
+        (&["a, b;q=1"], Err(refusal)),
+        (&["a, b, a"], Err(refusal)),
+        (&["a", "a"], Err(refusal)),
+        (&["\u{e9}"], Err(refusal)),
+    ] {
+        let named: Vec<_> = lines.iter().map(|&line| ("Sec-WebSocket-Protocol", line)).collect();
+        let headers = [UPGRADE, &named].concat();
+        for query in ["EIO=4&transport=websocket", "EIO=3&transport=websocket"] {
+            let answer = server.ask("GET", &format!("/socket.io/?{query}"), &headers, b"").await;
+            match picked {
+                Ok(picked) => {
+                    let got = (answer.status, answer.header("sec-websocket-protocol"));
+                    assert_eq!(got, (101, picked), "{lines:?}");
+                }
+                Err(refusal) => answer.is(400, refusal),
+            }
+        }
+    }
+    // A WebSocket for a session that polls, too.
+    let session = server.open().await;
+    let target = format!("/socket.io/?{}", session.query("websocket"));
+    let answer = server.ask("GET", &target, &[UPGRADE, &[("Sec-WebSocket-Protocol", "x, y")]].concat(), b"").await;
+    assert_eq!((answer.status, answer.header("sec-websocket-protocol")), (101, Some("x")));
+}

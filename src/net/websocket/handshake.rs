@@ -1,5 +1,6 @@
 //! The HTTP upgrade to a WebSocket (RFC 6455, section 4.2).
 
+use std::collections::HashSet;
 use std::future::Future;
 
 use base64::Engine as _;
@@ -24,6 +25,8 @@ pub fn is_upgrade(headers: &HeaderMap) -> bool {
 pub struct Handshake {
     /// The value of `Sec-WebSocket-Accept`.
     accept: HeaderValue,
+    /// The subprotocol that the client is told.
+    subprotocol: Option<HeaderValue>,
 }
 
 impl Handshake {
@@ -31,7 +34,7 @@ impl Handshake {
     ///
     /// # Errors
     /// With a response, status 400, that says what is wrong with the request: its method, `Connection`,
-    /// `Sec-WebSocket-Version` or `Sec-WebSocket-Key`.
+    /// `Sec-WebSocket-Version`, `Sec-WebSocket-Key` or `Sec-WebSocket-Protocol`.
     pub fn parse(head: &Parts) -> Result<Self, Box<Reply>> {
         let headers = &head.headers;
         if head.method != Method::GET {
@@ -50,8 +53,10 @@ impl Handshake {
         if !decoded.is_ok_and(|bytes| bytes.len() == 16) {
             return Err(refusal("the header Sec-WebSocket-Key must be base64 of 16 bytes"));
         }
-        let accept = HeaderValue::try_from(derive_accept_key(key));
-        accept.map(|accept| Self { accept }).map_err(|_| refusal("the header Sec-WebSocket-Key is wrong"))
+        let accept = HeaderValue::try_from(derive_accept_key(key))
+            .map_err(|_| refusal("the header Sec-WebSocket-Key is wrong"))?;
+        let subprotocol = first_subprotocol(headers).map_err(refusal)?;
+        Ok(Self { accept, subprotocol })
     }
 
     /// Returns the response 101, and the WebSocket once that response was sent. `None` when it never is: the peer left before,
@@ -69,8 +74,35 @@ impl Handshake {
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, self.accept);
+        headers.extend(self.subprotocol.map(|name| (header::SEC_WEBSOCKET_PROTOCOL, name)));
         (reply, async move { WebSocket::from_upgraded(upgrade?.await.ok()?, limits) })
     }
+}
+
+/// Returns the first subprotocol that a client names. Nothing here depends on it, but browsers close a WebSocket whose server
+/// picks none of those they named (RFC 6455, section 4.1); the reference server picks the first, too.
+///
+/// # Errors
+/// With what is wrong, for a list with an item that is no name, or that stands there twice.
+fn first_subprotocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, &'static str> {
+    const WRONG: &str = "the header Sec-WebSocket-Protocol must be a list of different names";
+    let mut named = HashSet::new();
+    let mut first = None;
+    for line in headers.get_all(header::SEC_WEBSOCKET_PROTOCOL) {
+        for name in line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            let is_name = !name.is_empty() && name.iter().copied().all(is_token_character);
+            if !is_name || !named.insert(name) {
+                return Err(WRONG);
+            }
+            first.get_or_insert(name);
+        }
+    }
+    first.map(HeaderValue::from_bytes).transpose().map_err(|_| WRONG)
+}
+
+/// Tells whether a byte may stand in a token (RFC 9110, section 5.6.2).
+fn is_token_character(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn refusal(message: &'static str) -> Box<Reply> {
