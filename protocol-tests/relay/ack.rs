@@ -272,23 +272,52 @@ async fn a_buffer_as_the_value_of_a_header_is_a_bad_answer() {
     tunnel.still_works().await;
 }
 
-/// RFC 9110, section 8.6: a 204 has no `Content-Length`.
+/// RFC 9110, sections 8.6, 15.3.5, 15.3.6 and 15.4.5: 204 and 304 have no length, 205 has the length 0.
 #[tokio::test]
-async fn status_204_has_neither_body_nor_length() {
+async fn a_status_without_content_has_neither_body_nor_metadata_that_nobody_gave() {
     let mut tunnel = Tunnel::patient().await;
-    for args in ["[204]", r#"[204,"text"]"#, r#"[204,null,{"Content-Length":"0"}]"#] {
-        // `exchange` fails if a body follows the head.
-        let (_, answer) = tunnel.exchange(&request("GET", &tunnel.at(""), &[], b""), args, &[]).await;
-        assert_eq!((answer.status, answer.header("content-length")), (204, None), "{args}");
+    let buffer = r#"{"_placeholder":true,"num":0}"#;
+    for (status, length) in [(204, None), (205, Some("0")), (304, None)] {
+        for (body, attachments, content_type) in [
+            (String::new(), &[][..], None),
+            (",null".to_owned(), &[], None),
+            (r#","text""#.to_owned(), &[], None),
+            (",12".to_owned(), &[], None),
+            (r#",{"a":1}"#.to_owned(), &[], None),
+            (format!(",{buffer}"), &[b"".as_slice()], None),
+            (format!(",{buffer}"), &[PNG], None),
+            (r#",null,{"Content-Length":"0"}"#.to_owned(), &[], None),
+            (r#","text",{"Content-Length":"4"}"#.to_owned(), &[], None),
+            // What the end gave stays.
+            (r#","text",{"Content-Type":"text/a"}"#.to_owned(), &[], Some("text/a")),
+        ] {
+            let args = format!("[{status}{body}]");
+            // `exchange` fails if a body follows the head.
+            let (_, answer) = tunnel.exchange(&request("GET", &tunnel.at(""), &[], b""), &args, attachments).await;
+            assert_eq!(
+                (answer.status, answer.header("content-length"), answer.body.len()),
+                (status, length, 0),
+                "{args}"
+            );
+            assert_eq!(answer.header("content-type"), content_type, "{args}");
+        }
+        // To HEAD, a 204 and a 205 have no length of a body that GET would not have.
+        let args = format!(r#"[{status},null,{{"Content-Length":"1234","ETag":"x"}}]"#);
+        let (_, answer) = tunnel.exchange(&request("HEAD", &tunnel.at(""), &[], b""), &args, &[]).await;
+        assert_eq!((answer.status, answer.header("etag")), (status, Some("x")), "{args}");
+        if status != 304 {
+            assert_eq!(answer.header("content-length"), None, "{args}");
+        }
     }
 }
 
 #[tokio::test]
-async fn status_304_has_no_body() {
+async fn a_status_without_a_name_says_unknown_as_in_node() {
     let mut tunnel = Tunnel::patient().await;
-    for args in ["[304]", r#"[304,"text",{"ETag":"x"}]"#] {
-        let (_, answer) = tunnel.exchange(&request("GET", &tunnel.at(""), &[], b""), args, &[]).await;
-        assert_eq!(answer.status, 304, "{args}");
+    for (status, reason) in [(200, "OK"), (299, "unknown"), (418, "I'm a teapot"), (599, "unknown"), (999, "unknown")] {
+        let ask = request("GET", &tunnel.at(""), &[], b"");
+        let (_, answer) = tunnel.exchange(&ask, &format!(r#"[{status},"x"]"#), &[]).await;
+        assert_eq!((answer.status, answer.reason.as_str()), (status, reason));
     }
 }
 

@@ -158,12 +158,13 @@ async fn an_end_that_never_answers_gives_ok() {
 
 #[tokio::test]
 async fn an_end_that_never_answers_gives_the_error_that_the_operator_wants() {
-    for timeout_status in [504, 503] {
+    for timeout_status in [504, 503, 599] {
         let mut tunnel = impatient(timeout_status).await;
         let (mut visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
         let answer = visitor.answer(false).await;
         assert_eq!((answer.status, answer.code()), (timeout_status, Some("client-timed-out")));
         assert_eq!(answer.error(), "client did not answer in time");
+        assert_eq!(answer.reason, if timeout_status == 599 { "unknown" } else { answer.reason.as_str() });
         survives_a_late_ack(&mut tunnel, &asked).await;
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Visitor {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// The words behind the status.
+    pub(crate) reason: String,
     /// In the order of arrival; values are read as ISO 8859-1.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
@@ -79,12 +81,14 @@ impl Visitor {
         };
         let head: String = head[..head.len() - 4].iter().map(|&byte| char::from(byte)).collect();
         let mut lines = head.split("\r\n");
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap().parse().unwrap();
+        let mut first = lines.next().unwrap().splitn(3, ' ').skip(1);
+        let status = first.next().unwrap().parse().unwrap();
+        let reason = first.next().unwrap().to_owned();
         let headers = lines.map(|line| {
             let (name, value) = line.split_once(':').unwrap();
             (name.to_owned(), value.trim().to_owned())
         });
-        let mut answer = Answer { status, headers: headers.collect(), body: Vec::new() };
+        let mut answer = Answer { status, reason, headers: headers.collect(), body: Vec::new() };
         assert_eq!(answer.header("transfer-encoding"), None, "the server knows the length of all it sends");
         if !to_head && status >= 200 && !matches!(status, 204 | 304) {
             let length = answer.header("content-length").unwrap().parse().unwrap();

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use super::arrival::{Arrival, Peer};
 use super::budget::{Budget, Exempt, PerAddress};
 use super::connection::{Connection, Place};
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use crate::defaults;
 
 /// What connections may take, and how their requests are understood.
@@ -150,7 +150,7 @@ async fn connection<H, F>(
     let from = Peer::new(peer);
     let service = service_fn(|request: Request<Incoming>| {
         let arrival = Arrival::new(request.headers(), &from, &trusted);
-        handler(request, arrival).map(Ok::<_, Infallible>)
+        handler(request, arrival).map(|reply| Ok::<_, Infallible>(reply::with_reason(reply)))
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use hyper::ext::ReasonPhrase;
 
 use super::budget::{Budget, Memory, UNCOUNTED_BYTES};
 
@@ -102,6 +103,18 @@ impl<G> AsRef<[u8]> for Guarded<G> {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// The reason of a status that has none, as Node writes it.
+const UNKNOWN: ReasonPhrase = ReasonPhrase::from_static(b"unknown");
+
+/// Gives a status without a name the reason `unknown`, where hyper would write `<none>`.
+#[must_use]
+pub fn with_reason(mut reply: Reply) -> Reply {
+    if reply.status().canonical_reason().is_none() {
+        reply.extensions_mut().insert(UNKNOWN);
+    }
+    reply
 }
 
 /// Makes a response without a body.

@@ -17,4 +17,4 @@ pub mod response;
 pub use self::body::{Body, InvalidBody};
 pub use self::options::EndOptions;
 pub use self::request::{MarkerInHeaders, Visit};
-pub use self::response::{HeadLimits, InvalidAnswer, Response};
+pub use self::response::{HeadLimits, InvalidAnswer, Response, is_without_content};

@@ -28,7 +28,7 @@ pub struct Response {
     pub status: StatusCode,
     /// The headers, without those that belong to a connection, that no end may set, or that tell a length.
     pub headers: HeaderMap,
-    /// The body. It is empty if the status, 204 or 304, allows none.
+    /// The body. It is empty if the status allows none.
     pub body: Bytes,
     /// The `content-length` that the end gave, in bytes. A response to HEAD has it in place of the length of its empty body.
     pub declared_length: Option<u64>,
@@ -78,15 +78,16 @@ impl Response {
             None => (status_in_words(status), Some(HTML)),
             Some(body) => decode_body(answer, rest, body)?,
         };
-        response.body = body;
+        if !is_without_content(status) {
+            response.body = body;
+        }
         if let Some(headers) = args.get(rest + 1) {
             response.set_headers(headers, limits)?;
         }
-        if let Some(content_type) = content_type {
+        if let Some(content_type) = content_type
+            && !is_without_content(status)
+        {
             response.headers.entry(header::CONTENT_TYPE).or_insert(content_type);
-        }
-        if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-            response.body = Bytes::new();
         }
         Ok(response)
     }
@@ -136,6 +137,13 @@ impl Response {
         }
         Ok(())
     }
+}
+
+/// Tells whether a response with this status has no content, whatever the end gave, and so no type that the end did not give:
+/// 204, 205 and 304 (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5).
+#[must_use]
+pub fn is_without_content(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Returns the body of a response without one: the status in words, as express writes it.

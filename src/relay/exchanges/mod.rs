@@ -32,7 +32,7 @@ use crate::net::body::{self, BodyLimits, Kept};
 use crate::net::buffers::Buffer;
 use crate::net::listener::release_head;
 use crate::net::reply::Reply;
-use crate::proto::exchange::{Body, HeadLimits, Response, Visit};
+use crate::proto::exchange::{Body, HeadLimits, Response, Visit, is_without_content};
 use crate::proto::socket_io::AckId;
 use crate::proto::socket_io::connection::AckError;
 use crate::proto::socket_io::packet::Encoded;
@@ -258,7 +258,8 @@ fn has_body(headers: &HeaderMap) -> bool {
 fn visitor_reply(response: Response, is_head: bool) -> Reply {
     let Response { status, headers, body, declared_length } = response;
     // To HEAD, an end may tell the length of the body that GET would give.
-    let length = declared_length.filter(|_| is_head && body.is_empty() && status != StatusCode::NO_CONTENT);
+    let has_length = is_head && body.is_empty() && (!is_without_content(status) || status == StatusCode::NOT_MODIFIED);
+    let length = declared_length.filter(|_| has_length);
     let mut reply = Reply::new(body.into());
     *reply.status_mut() = status;
     *reply.headers_mut() = headers;
