@@ -72,3 +72,30 @@ async fn another_origin_may_not_use_an_open_session() {
     server.ask("GET", &target, &upgrade, b"").await.is(403, FORBIDDEN);
     session.is_alive().await;
 }
+
+/// A cache keeps what each answer was made of apart (RFC 9110, section 12.5.5).
+#[tokio::test]
+async fn answers_to_pages_vary_by_all_that_they_were_made_of() {
+    let server = Server::with(|config| config.allow_origin = vec!["https://app.example".to_owned()]).await;
+    let wants = ("Access-Control-Request-Headers", "x-a");
+    for (method, origin, status, vary) in [
+        ("OPTIONS", "https://app.example", 204, &["access-control-request-headers", "origin"][..]),
+        ("GET", "https://app.example", 200, &["origin"]),
+        ("OPTIONS", "https://evil.example", 403, &["origin"]),
+        ("GET", "https://evil.example", 403, &["origin"]),
+    ] {
+        let headers = [("Origin", origin), wants];
+        let answer = server.ask(method, "/socket.io/?EIO=4&transport=polling", &headers, b"").await;
+        let lines = answer.head.lines().filter_map(|line| line.split_once(": "));
+        let mut named: Vec<_> = lines
+            .filter(|(name, _)| name.eq_ignore_ascii_case("vary"))
+            .map(|(_, value)| value.to_lowercase())
+            .collect();
+        named.sort();
+        assert_eq!(
+            (answer.status, named.iter().map(String::as_str).collect::<Vec<_>>()),
+            (status, vary.to_vec()),
+            "{method} {origin}"
+        );
+    }
+}

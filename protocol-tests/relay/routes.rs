@@ -153,6 +153,7 @@ async fn an_end_that_never_answers_gives_ok() {
     assert_eq!((answer.status, answer.code(), answer.text().as_str()), (200, None, "OK"));
     assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
     assert_eq!(answer.header("x-provided-by"), Some("Socket2Me"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"), "the end may answer the next request");
     survives_a_late_ack(&mut tunnel, &asked).await;
 }
 
@@ -163,8 +164,8 @@ async fn an_end_that_never_answers_gives_the_error_that_the_operator_wants() {
         let (mut visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
         let answer = visitor.answer(false).await;
         assert_eq!((answer.status, answer.code()), (timeout_status, Some("client-timed-out")));
-        assert_eq!(answer.error(), "client did not answer in time");
         assert_eq!(answer.reason, if timeout_status == 599 { "unknown" } else { answer.reason.as_str() });
+        assert_eq!(answer.error(), "client did not answer in time");
         survives_a_late_ack(&mut tunnel, &asked).await;
     }
 }
@@ -216,4 +217,44 @@ async fn the_start_page_and_healthz_are_served() {
     let server = Server::start(config).await;
     let page = get(server.address, "/").await.text();
     assert!(page.contains("curl -s https://relay.example/new"), "{page}");
+}
+
+/// A page may be an end, so it must be able to read why it gets no token.
+#[tokio::test]
+async fn pages_of_any_origin_may_read_all_answers_about_tokens() {
+    let mut config = patient();
+    config.limits.max_tokens = 1;
+    let server = Server::start(config).await;
+    let token = server.token().await;
+    for (method, target, status, code) in [
+        ("GET", "/".to_owned(), 200, None),
+        ("GET", format!("/refresh/{token}"), 200, None),
+        ("HEAD", "/new".to_owned(), 200, None),
+        ("GET", "/new".to_owned(), 503, Some("server-busy")),
+        ("POST", "/new".to_owned(), 405, Some("method-not-allowed")),
+        ("GET", format!("/refresh/{UNKNOWN}"), 500, Some("token-not-found")),
+        ("GET", "/refresh/x?y".to_owned(), 500, Some("token-not-found")),
+        ("DELETE", format!("/refresh/{token}"), 405, Some("method-not-allowed")),
+    ] {
+        let answer = visit(server.address, &request(method, &target, &[("Origin", "https://app.example")], b"")).await;
+        assert_eq!((answer.status, answer.code()), (status, code), "{method} {target}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{method} {target}");
+        let exposed = answer.header("access-control-expose-headers");
+        assert_eq!(exposed, Some("retry-after, x-socket2me-error"), "{method} {target}");
+    }
+    // What else there is, pages of other origins cannot read.
+    for target in ["/healthz", "/nothing", &format!("/go/{token}")] {
+        assert_eq!(get(server.address, target).await.header("access-control-allow-origin"), None, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn pages_may_read_that_they_ask_too_often() {
+    let config = ServeConfig { throttle_interval_max: Some(1), throttle_interval_burst_max: Some(1), ..patient() };
+    let config = ServeConfig { throttle_interval: Duration::from_secs(120), ..config };
+    let server = Server::start(config).await;
+    server.token().await;
+    let answer = get(server.address, "/new").await;
+    assert_eq!((answer.status, answer.code()), (429, Some("throttled")));
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
 }

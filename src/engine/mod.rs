@@ -157,10 +157,12 @@ impl<A: Application> Engine<A> {
     /// Serves a request to the Engine.IO path. `peer` is the client's address, for [`Limits::per_address`]. The request's URI
     /// and headers are dropped where the request has to wait.
     pub async fn serve(&self, head: &mut Parts, body: Incoming, peer: SocketAddr) -> Reply {
-        let cors = match self.cors_headers(&head.headers) {
-            Ok(cors) => cors,
-            Err(rejection) => return polling::refuse(rejection),
-        };
+        let (origin, is_allowed) = self.origin(&head.headers);
+        if !is_allowed {
+            let mut reply = polling::refuse(Rejection::Forbidden);
+            reply.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
+            return reply;
+        }
         let mut reply = if head.method == HttpMethod::OPTIONS && head.headers.contains_key(header::ORIGIN) {
             preflight(&head.headers)
         } else {
@@ -169,7 +171,9 @@ impl<A: Application> Engine<A> {
                 Err(rejection) => polling::refuse(rejection),
             }
         };
-        reply.headers_mut().extend(cors);
+        if let Some(origin) = origin {
+            allow(origin, reply.headers_mut());
+        }
         reply
     }
 
@@ -284,31 +288,30 @@ impl<A: Application> Engine<A> {
         websocket::Limits { max_message: settings.max_payload, memory: Arc::clone(&limits.bytes) }
     }
 
-    /// Returns the CORS headers of a response. Unless the operator says otherwise, any origin may connect: no cookie
-    /// authorises anything here, so a foreign page gains nothing. The exact origin is repeated because browsers refuse `*` to
-    /// clients that send credentials, as old ones always do. A client without an origin is no page.
-    ///
-    /// # Errors
-    /// When the page's origin is not among [`Limits::origins`].
-    fn cors_headers(&self, request: &HeaderMap) -> Result<HeaderMap, Rejection> {
-        let mut headers = HeaderMap::new();
-        if let Some(origin) = request.get(header::ORIGIN) {
-            let admits =
-                |allowed: &String| allowed == "*" || allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
-            if !self.sessions.limits.origins.iter().any(admits) {
-                return Err(Rejection::Forbidden);
-            }
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-            headers.append(header::VARY, HeaderValue::from_static("Origin"));
-        }
-        Ok(headers)
+    /// Returns the origin of the page that a request comes from, and whether it is among [`Limits::origins`]. Unless the operator
+    /// says otherwise, any origin may connect: no cookie authorises anything here, so a foreign page gains nothing. A client
+    /// without an origin is no page.
+    fn origin(&self, request: &HeaderMap) -> (Option<HeaderValue>, bool) {
+        let Some(origin) = request.get(header::ORIGIN) else { return (None, true) };
+        let admits = |allowed: &String| allowed == "*" || allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
+        // A copy: the value itself would keep hyper's read buffer alive while a poll waits.
+        let copy = HeaderValue::from_bytes(origin.as_bytes()).ok();
+        (copy, self.sessions.limits.origins.iter().any(admits))
     }
 }
 
 /// How long [`Engine::listen`] waits for its clients once it has told them to leave; it returns then although some have not
 /// heard of it. The closing handshake of a WebSocket takes two seconds at the most, so only clients that do not read take longer.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Allows a page of this origin to read a response. The exact origin is repeated because browsers refuse `*` to clients that send
+/// credentials, as old ones always do.
+fn allow(origin: HeaderValue, headers: &mut HeaderMap) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    // A preflight varies by what the page wants to send, too.
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+}
 
 fn method_of(method: &HttpMethod) -> Method {
     match *method {

@@ -2,12 +2,25 @@
 
 use std::borrow::Cow;
 
-use http::header::HeaderValue;
+use http::header::{self, HeaderMap, HeaderValue};
 
 /// Tells whether a comma-separated list holds a name, in upper or lower case.
 #[must_use]
 pub fn list_contains(list: &[u8], name: &str) -> bool {
     list.split(|&byte| byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// Tells whether a request's `Accept` names a media type, such as `text/html`, whatever parameters follow it. A range such as
+/// `*/*` names none (RFC 9110, section 12.5.1).
+#[must_use]
+pub fn accepts_by_name(headers: &HeaderMap, media_type: &str) -> bool {
+    let names = |value: &HeaderValue| {
+        value.as_bytes().split(|&byte| byte == b',').any(|range| {
+            let name = range.split(|&byte| byte == b';').next().unwrap_or_default();
+            name.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
+        })
+    };
+    headers.get_all(header::ACCEPT).iter().any(names)
 }
 
 /// Returns a value as text, as Node reads it: each byte is a character of ISO 8859-1, so that no byte is lost.
@@ -33,6 +46,25 @@ pub fn text_to_value(text: &str) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_media_type_is_for_clients_that_name_it() {
+        for (accept, json, html) in [
+            ("application/json", true, false),
+            ("application/json, text/plain, */*", true, false),
+            ("text/html, Application/JSON;q=0.9", true, true),
+            ("*/*", false, false),
+            ("text/*", false, false),
+            ("a/b;c=text/html", false, false),
+            ("text/html;level=1", false, true),
+            ("application/jsonp, text/htmlx", false, false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            let named = ["application/json", "text/html"].map(|name| accepts_by_name(&headers, name));
+            assert_eq!(named, [json, html], "{accept}");
+        }
+        assert!(!accepts_by_name(&HeaderMap::new(), "text/html"));
+    }
 
     #[test]
     fn values_are_latin_1_both_ways() {

@@ -1,15 +1,15 @@
 //! The page at `/`.
 
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 
 use crate::net::reply::{self, Reply};
+use crate::proto::headers::accepts_by_name;
 
 /// Says what this is and how to try it: as a page for a browser, as text for any other client.
 pub(super) fn welcome(headers: &HeaderMap, url: &str) -> Reply {
     let text = words(url);
-    let browser = headers.get(header::ACCEPT).map(HeaderValue::as_bytes);
-    if browser.is_some_and(|accept| memchr::memmem::find(accept, b"text/html").is_some()) {
+    if accepts_by_name(headers, "text/html") {
         reply::text(StatusCode::OK, "text/html; charset=utf-8", html(&text))
     } else {
         reply::text(StatusCode::OK, "text/plain; charset=utf-8", text)

@@ -84,6 +84,11 @@ impl Target {
     }
 }
 
+/// Tells whether pages of any origin may read the answers at a path, errors too: a page may be an end, so it may ask for a token.
+pub(super) fn is_for_pages(path: &str) -> bool {
+    matches!(path, "/" | "/new") || path.starts_with("/refresh/")
+}
+
 /// Checks that a request has exactly one `Host`, which HTTP/1.0 may leave out (RFC 9112, section 3.2). Of two, a proxy in
 /// front of this server may have believed the other one.
 ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
@@ -21,8 +21,11 @@ use crate::config::ErrorStatus;
 use crate::engine::{Engine, SocketIo};
 use crate::net::arrival::Arrival;
 use crate::net::reply::{self, Reply};
-use crate::proto::headers::list_contains;
+use crate::proto::headers::accepts_by_name;
 use crate::proto::token::Token;
+
+/// What a page of another origin may read of an answer besides its body: why it is an error, and when to try again.
+const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after, x-socket2me-error");
 
 /// All that serves requests.
 pub(super) struct Router {
@@ -43,10 +46,17 @@ impl Router {
     /// The head and the arrival are passed by reference, here and below: moved, they would be stored in every nested future, and
     /// hyper copies the outermost once for each request.
     pub(super) async fn serve(&self, head: &mut Parts, body: Incoming, arrival: &Arrival) -> Reply {
-        match self.dispatch(head, body, arrival).await {
+        let is_for_pages = route::is_for_pages(head.uri.path());
+        let mut reply = match self.dispatch(head, body, arrival).await {
             Ok(reply) => reply,
             Err(failure) => failure.reply(self.error_status),
+        };
+        if is_for_pages {
+            let headers = reply.headers_mut();
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         }
+        reply
     }
 
     async fn dispatch(&self, head: &mut Parts, body: Incoming, arrival: &Arrival) -> Result<Reply, Failure> {
@@ -66,9 +76,9 @@ impl Router {
                 Ok(self.engine.serve(head, body, client).await)
             }
             Route::Health => self.health(),
-            Route::Welcome => Ok(readable_by_pages(page::welcome(&head.headers, &self.url))),
-            Route::New => self.new_token(head).await.map(readable_by_pages),
-            Route::Refresh(token) => self.refresh(token).await.map(readable_by_pages),
+            Route::Welcome => Ok(page::welcome(&head.headers, &self.url)),
+            Route::New => self.new_token(head).await,
+            Route::Refresh(token) => self.refresh(token).await,
             Route::Go(target) => {
                 self.check_running()?;
                 Ok(self.exchanges.serve(head, body, arrival, &target).await)
@@ -87,7 +97,8 @@ impl Router {
 
     async fn new_token(&self, head: &Parts) -> Result<Reply, Failure> {
         self.check_running()?;
-        let wants_json = accepts_json(&head.headers);
+        // The original's client asks for JSON and parses it; curl, and a shell, want the bare token.
+        let wants_json = accepts_by_name(&head.headers, "application/json");
         // HEAD makes no token: its response could not carry it.
         if head.method == Method::HEAD {
             return Ok(token_reply("", wants_json));
@@ -101,49 +112,10 @@ impl Router {
     }
 }
 
-/// The original's client asks for JSON and parses it; curl, and a shell, want the bare token.
 fn token_reply(token: &str, as_json: bool) -> Reply {
     if as_json {
         reply::text(StatusCode::OK, "application/json; charset=utf-8", format!("\"{token}\""))
     } else {
         reply::text(StatusCode::OK, "text/plain; charset=utf-8", Bytes::copy_from_slice(token.as_bytes()))
-    }
-}
-
-fn accepts_json(headers: &HeaderMap) -> bool {
-    let names_json = |value: &HeaderValue| {
-        value.as_bytes().split(|&byte| byte == b',').any(|range| {
-            let name = range.split(|&byte| byte == b';').next().unwrap_or_default();
-            list_contains(name, "application/json")
-        })
-    };
-    headers.get_all(header::ACCEPT).iter().any(names_json)
-}
-
-/// A page of any origin may be an end, so it may ask for a token.
-fn readable_by_pages(mut reply: Reply) -> Reply {
-    reply.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    reply
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_is_for_clients_that_name_it() {
-        for (accept, expected) in [
-            ("application/json", true),
-            ("application/json, text/plain, */*", true),
-            ("text/html, Application/JSON;q=0.9", true),
-            ("*/*", false),
-            ("text/html", false),
-            ("application/jsonp", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-            assert_eq!(accepts_json(&headers), expected, "{accept}");
-        }
-        assert!(!accepts_json(&HeaderMap::new()));
     }
 }

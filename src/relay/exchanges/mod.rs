@@ -95,7 +95,7 @@ impl Exchanges {
         let told = self.run(&mut exchange, head, body, arrival, target, id_value.to_str().unwrap_or_default()).await;
         let (mut reply, ending) = match told {
             Ok(Told::Answer(response)) => (visitor_reply(response, is_head), Ending::Answered),
-            Ok(Told::Ok) => (visitor_reply(Response::ok(), is_head), Ending::Silent),
+            Ok(Told::Ok) => (timeout_reply(is_head), Ending::Silent),
             Err(failure) => (failure.reply(self.config.error_status), Ending::Failed(failure.code())),
         };
         reply.headers_mut().insert(REQUEST_ID, id_value);
@@ -270,3 +270,11 @@ fn visitor_reply(response: Response, is_head: bool) -> Reply {
     }
     reply
 }
+/// Makes the response of the relay for an end that did not answer. The end may answer the next request, so no cache may keep
+/// this one.
+fn timeout_reply(is_head: bool) -> Reply {
+    let mut reply = visitor_reply(Response::ok(), is_head);
+    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
