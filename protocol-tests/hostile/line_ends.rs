@@ -57,10 +57,14 @@ impl Tunnel {
         let expected = format!(
             concat!(
                 r#"["request",{{"headers":{{{},"x-forwarded-for":"127.0.0.1","x-forwarded-proto":"http","#,
-                r#""x-forwarded-host":"{}"}},"method":"{}","url":"{}","query":{{}},"search":"","#,
-                r#""httpVersion":"1.1","remoteAddress":"127.0.0.1","id":"#
+                r#""x-forwarded-host":"{}","x-forwarded-prefix":"{}"}},"method":"{}","url":"{}","query":{{}},"#,
+                r#""search":"","httpVersion":"1.1","remoteAddress":"127.0.0.1","id":"#
             ),
-            headers, host, method, path
+            headers,
+            host,
+            go(&self.token),
+            method,
+            path
         );
         let (_, event) = packet.split_at(packet.find('[').unwrap());
         let rest = event.strip_prefix(&expected).unwrap_or_else(|| panic!("{what}: {event} is not {expected}"));

@@ -10,6 +10,7 @@ mod bodies;
 mod limits;
 mod request;
 mod routes;
+mod shared_origin;
 mod takeover;
 mod tokens;
 mod tunnel;

@@ -136,6 +136,7 @@ async fn raw_headers_come_on_request_with_repeated_ones_kept() {
     let (asked, _) = tunnel.exchange(&request("GET", &tunnel.at(""), &headers, b""), "[]", &[]).await;
     let raw = asked.request.raw_headers.as_ref().unwrap();
     let lower: Vec<_> = raw.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str())).collect();
+    let prefix = tunnel.at("");
     let expected = [
         ("host", "relay.example"),
         ("cookie", "a=1"),
@@ -146,6 +147,7 @@ async fn raw_headers_come_on_request_with_repeated_ones_kept() {
         ("x-forwarded-for", "127.0.0.1"),
         ("x-forwarded-proto", "http"),
         ("x-forwarded-host", "relay.example"),
+        ("x-forwarded-prefix", &prefix),
     ];
     assert_eq!(lower.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>(), expected);
     assert_eq!(asked.header("cookie"), Some("a=1; b=2"), "the joined ones are there too");

@@ -87,7 +87,8 @@ pub struct ServeConfig {
     /// Port to listen on, on all interfaces. Hosting platforms set the variable; --listen comes first
     #[arg(long, env = "PORT")]
     pub port: Option<u16>,
-    /// URL at which visitors and ends reach this server, for what it prints [default: the address it listens on]
+    /// URL at which visitors and ends reach this server: what it prints, and apps get in X-Forwarded-Host and
+    /// X-Forwarded-Prefix [default: the address it listens on, and for apps the host that a visitor asks for]
     #[arg(long, env = "SOCKET2ME_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
     /// Redis server to keep tokens in. Not used yet: the server logs a warning and keeps tokens in memory

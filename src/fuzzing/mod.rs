@@ -19,7 +19,8 @@ use crate::proto::engine_io::jsonp::{self, Jsonp};
 use crate::proto::engine_io::payload::{Batch, Body, Packets};
 use crate::proto::engine_io::query::{Method, Request};
 use crate::proto::engine_io::{BinaryAs, ClientPacket, Frame, Message, PollingText, Revision};
-use crate::proto::exchange::{Body as VisitBody, EndOptions, HeadLimits, Response, Visit, query};
+use crate::proto::exchange::headers::ORIGIN_WIDE;
+use crate::proto::exchange::{Body as VisitBody, EndOptions, HeadLimits, Response, Visit, is_without_content, query};
 use crate::proto::json;
 use crate::proto::socket_io::attachments::{self, Assembly, Bounds, Whole};
 use crate::proto::socket_io::connection::Answer;
@@ -194,6 +195,9 @@ fn check_marker(query: &str) {
         peer: "",
         forwarded_proto: "",
         forwarded_host: None,
+        tunnels_at: "/go/",
+        token: "TOKEN",
+        has_trusted_request_id: false,
         id: "",
         body: &VisitBody::Bytes(Bytes::new()),
         body_length: None,
@@ -224,9 +228,11 @@ pub fn answer(data: &[u8]) {
     let bound = 64 + 8 * data.len();
     assert!(response.body.len() <= bound, "{} of {}", response.body.len(), data.len());
     assert!(!response.status.is_informational());
+    assert!(response.body.is_empty() || !is_without_content(response.status), "{} with a body", response.status);
     for (name, value) in &response.headers {
         assert!(!value.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "{name}");
         assert!(!name.as_str().starts_with("x-socket2me-") && *name != "content-length" && *name != "connection");
+        assert!(!ORIGIN_WIDE.contains(&name.as_str()), "{name} decides for other tunnels");
     }
 }
 

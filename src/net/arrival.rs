@@ -59,6 +59,12 @@ impl Arrival {
         Self { peer: peer.clone(), client, is_proxied }
     }
 
+    /// Returns whether the request came from a proxy that the operator trusts.
+    #[must_use]
+    pub fn is_proxied(&self) -> bool {
+        self.is_proxied
+    }
+
     /// Returns the client's address as text.
     #[must_use]
     pub fn client_text(&self) -> Cow<'_, str> {

@@ -41,12 +41,13 @@ pub(super) enum Code {
     Busy,
     Store,
     Stopping,
+    ServiceWorker,
     Bug,
 }
 
 impl Code {
     /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -67,6 +68,7 @@ impl Code {
         Self::Busy,
         Self::Store,
         Self::Stopping,
+        Self::ServiceWorker,
         Self::Bug,
     ];
 
@@ -98,6 +100,7 @@ impl Code {
             Self::Busy => "server-busy",
             Self::Store => "store-unavailable",
             Self::Stopping => "stopping",
+            Self::ServiceWorker => "service-worker-refused",
             Self::Bug => "internal-error",
         }
     }
@@ -127,6 +130,8 @@ pub(super) enum Failure {
     MarkerInHeaders(MarkerInHeaders),
     /// A body that is not what its headers say.
     InvalidBody(InvalidBody),
+    /// A script above all tunnels that a page wants to run as its service worker.
+    ServiceWorker,
     /// Too many requests from this address.
     Throttled,
     /// Too many bodies from this address are still arriving.
@@ -172,6 +177,7 @@ impl Failure {
             Self::InvalidBody(InvalidBody::NotJson(_)) => Code::InvalidBody,
             Self::InvalidBody(InvalidBody::Charset(_)) => Code::UnsupportedCharset,
             Self::InvalidBody(InvalidBody::TooManyFields(_)) => Code::BodyTooLarge,
+            Self::ServiceWorker => Code::ServiceWorker,
             Self::Throttled => Code::Throttled,
             Self::TooManyUploads => Code::TooManyUploads,
             Self::TokenNotFound => Code::TokenNotFound,
@@ -203,6 +209,7 @@ impl Failure {
             | Self::InvalidHead(_)
             | Self::MarkerInHeaders(_)
             | Self::InvalidBody(InvalidBody::NotJson(_)) => StatusCode::BAD_REQUEST,
+            Self::ServiceWorker => StatusCode::FORBIDDEN,
             Self::Throttled | Self::TooManyUploads => StatusCode::TOO_MANY_REQUESTS,
             Self::TokenNotFound => standard(StatusCode::NOT_FOUND),
             Self::NotConnected | Self::Disconnected => standard(StatusCode::BAD_GATEWAY),
@@ -242,6 +249,7 @@ impl Failure {
             Self::NotFound
             | Self::MarkerInHeaders(_)
             | Self::InvalidBody(_)
+            | Self::ServiceWorker
             | Self::TokenNotFound
             | Self::NotConnected
             | Self::Disconnected
@@ -265,6 +273,10 @@ impl fmt::Display for Failure {
             Self::BodyIncomplete => f.write_str("the body did not arrive whole"),
             Self::MarkerInHeaders(error) => error.fmt(f),
             Self::InvalidBody(error) => error.fmt(f),
+            Self::ServiceWorker => f.write_str(
+                "a service worker at this path would control the pages of all tunnels: register a script behind \
+                 /go/TOKEN/, such as /go/TOKEN/sw.js",
+            ),
             Self::Throttled => f.write_str("too many requests from this address, slow down"),
             Self::TooManyUploads => f.write_str(
                 "too many request bodies from this address are still arriving, try again when one has arrived",

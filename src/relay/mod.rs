@@ -4,7 +4,8 @@
 //!
 //! - [`run`]: the relay on a listener, until it is told to stop. At the end of this file, the settings of
 //!   [`crate::config`] become those of the other rooms
-//! - `route` and `router`: which request goes where; `page` and `failure` make the responses of the relay's own
+//! - `route` and `router`: which request goes where; `page` and `failure` make the responses of the relay's own, and
+//!   `shared_origin` those that keep tunnels apart in a browser
 //! - `exchanges`: one visitor's request and its response, from the event to the ack
 //! - `tunnels`: which end holds which token, and what happens when another end takes over; `tokens`: which tokens exist
 //! - `budgets` and `throttle`: what peers share, and the rate limit of an address
@@ -15,8 +16,10 @@ mod exchanges;
 mod failure;
 mod figures;
 mod page;
+mod public_url;
 mod route;
 mod router;
+mod shared_origin;
 mod throttle;
 mod tokens;
 mod tunnels;

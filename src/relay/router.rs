@@ -14,6 +14,7 @@ use super::exchanges::Exchanges;
 use super::failure::Failure;
 use super::page;
 use super::route::{self, Route};
+use super::shared_origin;
 use super::throttle::{Throttle, Verdict};
 use super::tokens::Tokens;
 use super::tunnels::TunnelHost;
@@ -81,6 +82,9 @@ impl Router {
             Route::Refresh(token) => self.refresh(token).await,
             Route::Go(target) => {
                 self.check_running()?;
+                if let Some(redirect) = shared_origin::guard(head, &target)? {
+                    return Ok(redirect);
+                }
                 Ok(self.exchanges.serve(head, body, arrival, &target).await)
             }
         }

@@ -20,28 +20,57 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Tells whether a header would decide for the whole origin of a response. All tunnels of a server share one origin, and no end
-/// may touch the pages, storage and requests of another tunnel.
-fn is_origin_wide(name: &str) -> bool {
-    matches!(
-        name,
-        "alt-svc"
-            | "clear-site-data"
-            | "nel"
-            | "public-key-pins"
-            | "report-to"
-            | "service-worker-allowed"
-            | "strict-transport-security"
-    )
-}
+/// The response headers that a browser keeps for the whole origin or host, in alphabetical order. All tunnels of a server share
+/// one origin, and no end may decide for the pages, storage and requests of another tunnel.
+///
+/// They are those of the IANA registry of HTTP fields, of MDN's reference of headers, and of Chromium's source. Headers that
+/// bind one document, such as `Content-Security-Policy`, `Reporting-Endpoints` and `Speculation-Rules`, are not among them.
+/// PROTOCOL.md, section 6, has the same list with what each would decide.
+pub const ORIGIN_WIDE: [&str; 29] = [
+    "accept-ch",
+    "accept-ch-lifetime",
+    "alt-svc",
+    "alternate-protocol",
+    "attribution-reporting-register-os-source",
+    "attribution-reporting-register-os-trigger",
+    "attribution-reporting-register-source",
+    "attribution-reporting-register-trigger",
+    "clear-site-data",
+    "critical-ch",
+    "critical-origin-trial",
+    "expect-ct",
+    "idp-signin-status",
+    "nel",
+    "observe-browsing-topics",
+    "origin-agent-cluster",
+    "origin-trial",
+    "public-key-pins",
+    "public-key-pins-report-only",
+    "report-to",
+    "sec-session-challenge",
+    "sec-session-registration",
+    "secure-session-challenge",
+    "secure-session-registration",
+    "service-worker-allowed",
+    "set-login",
+    "shared-storage-write",
+    "strict-transport-security",
+    "use-as-dictionary",
+];
 
-/// The prefix of the relay's own headers, which no end can set.
+/// The prefix of the relay's own headers, which neither ends nor visitors can set.
 const OWN_PREFIX: &str = "x-socket2me-";
+
+/// Tells whether a name is one of the relay's own headers.
+#[must_use]
+pub fn is_relays_own(name: &str) -> bool {
+    name.starts_with(OWN_PREFIX)
+}
 
 /// Tells whether an end may set a header. Those that belong to a connection are [`HopByHop`]'s to refuse.
 #[must_use]
 pub fn end_may_set(name: &HeaderName) -> bool {
-    !is_origin_wide(name.as_str()) && !name.as_str().starts_with(OWN_PREFIX)
+    ORIGIN_WIDE.binary_search(&name.as_str()).is_err() && !is_relays_own(name.as_str())
 }
 
 /// The headers of one message that belong to its connection, and so are not passed on.

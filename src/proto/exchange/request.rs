@@ -5,7 +5,7 @@ use std::fmt;
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::body::Body;
-use super::headers::HopByHop;
+use super::headers::{HopByHop, is_relays_own};
 use super::options::EndOptions;
 use super::query;
 use crate::proto::engine_io::Space;
@@ -15,7 +15,7 @@ use crate::proto::socket_io::packet::Encoded;
 use crate::proto::socket_io::{AckId, Namespace};
 
 /// The usual size of the members other than headers, query and body, in bytes.
-const FIXED_SIZE: usize = 256;
+const FIXED_SIZE: usize = 336;
 
 /// The size of a body, in bytes, up to which writing the event twice costs less than knowing its size in JSON before.
 const SMALL_BODY: usize = 2 << 10;
@@ -23,6 +23,9 @@ const SMALL_BODY: usize = 2 << 10;
 /// The key by which clients know the place of an attachment. Some take any object that has it for one, whatever its value:
 /// the visitor's headers too, and python-socketio answers nothing any more once the number beside it names no attachment.
 const MARKER: &str = "_placeholder";
+
+/// The name of a request's id. Only a trusted proxy may give one.
+const REQUEST_ID: &str = "x-request-id";
 
 /// A visitor's header has the name of a marker that only the relay may write beside an attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +65,13 @@ pub struct Visit<'a> {
     pub forwarded_proto: &'a str,
     /// `X-Forwarded-Host` for the end.
     pub forwarded_host: Option<&'a str>,
+    /// Where visitors find all tunnels: `/go/`, behind the path of the server's public URL. With the token behind it, it is
+    /// `X-Forwarded-Prefix` for the end.
+    pub tunnels_at: &'a str,
+    /// The token in the path.
+    pub token: &'a str,
+    /// The end gets `X-Request-Id` as it came: a proxy set it that the operator trusts.
+    pub has_trusted_request_id: bool,
     /// The exchange's id.
     pub id: &'a str,
     /// The body.
@@ -159,7 +169,7 @@ impl Visit<'_> {
                 out.push_str(if name == header::COOKIE { "; " } else { ", " });
                 write_continuation(&value_to_text(value), out);
                 out.push(',');
-            } else if !is_replaced(name) && !hop_by_hop.contains(name) {
+            } else if self.passes(name) && !hop_by_hop.contains(name) {
                 before = Some(name);
                 MEMBER.begin(name.as_str(), out);
                 write_string(&value_to_text(value), out);
@@ -173,7 +183,7 @@ impl Visit<'_> {
     /// Writes a list of pairs, repeated names kept. Lines of one name stand together, where the first of them was.
     fn write_raw_headers(&self, out: &mut String) {
         let hop_by_hop = HopByHop::of(self.headers);
-        let passed = self.headers.iter().filter(|(name, _)| !is_replaced(name) && !hop_by_hop.contains(name));
+        let passed = self.headers.iter().filter(|(name, _)| self.passes(name) && !hop_by_hop.contains(name));
         out.push('[');
         for (name, value) in passed {
             PAIR.begin(name.as_str(), out);
@@ -182,6 +192,20 @@ impl Visit<'_> {
         }
         self.write_own_headers(PAIR, out);
         out.push(']');
+    }
+
+    /// Tells whether the end gets a header of the visitor's.
+    fn passes(&self, name: &HeaderName) -> bool {
+        let name = name.as_str();
+        match name {
+            REQUEST_ID => self.has_trusted_request_id,
+            // Programs behind CGI, WSGI and their like read `_` as `-`: there, `X_Forwarded_For` is the relay's statement.
+            _ if name.contains('_') => {
+                let name = name.replace('_', "-");
+                !is_replaced(&name) && name != REQUEST_ID
+            }
+            _ => !is_replaced(name),
+        }
     }
 
     /// Writes the headers that are the relay's own, without a comma behind the last. [`is_replaced`] names each of them, so that
@@ -203,6 +227,11 @@ impl Visit<'_> {
             write_string(host, out);
             out.push_str(form.end);
         }
+        form.begin("x-forwarded-prefix", out);
+        write_string(self.tunnels_at, out);
+        out.pop();
+        write_continuation(self.token, out);
+        out.push_str(form.end);
         out.pop();
     }
 
@@ -245,9 +274,18 @@ impl Form {
     }
 }
 
-/// Whether a header is left out because the relay has its own, or has already done what it asks.
-fn is_replaced(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "content-length" | "expect")
+/// Whether a header is left out because the relay has its own, or has already done what it asks, or because no visitor may
+/// speak as the relay.
+fn is_replaced(name: &str) -> bool {
+    matches!(
+        name,
+        "x-forwarded-for"
+            | "x-forwarded-proto"
+            | "x-forwarded-host"
+            | "x-forwarded-prefix"
+            | "content-length"
+            | "expect"
+    ) || is_relays_own(name)
 }
 
 fn write_search(query: Option<&str>, out: &mut String) {
@@ -303,6 +341,9 @@ mod tests {
             peer: "192.0.2.1",
             forwarded_proto: "http",
             forwarded_host: Some("relay.example"),
+            tunnels_at: "/go/",
+            token: "TOKEN",
+            has_trusted_request_id: false,
             id: "k-1",
             body,
             body_length: None,
@@ -322,7 +363,8 @@ mod tests {
             text(&event),
             concat!(
                 r#"2/t,7["request",{"headers":{"host":"relay.example","content-length":"16","x-forwarded-for":"192.0.2.1","#,
-                r#""x-forwarded-proto":"http","x-forwarded-host":"relay.example"},"method":"POST","url":"/a//b/..%2F","#,
+                r#""x-forwarded-proto":"http","x-forwarded-host":"relay.example","x-forwarded-prefix":"/go/TOKEN"},"#,
+                r#""method":"POST","url":"/a//b/..%2F","#,
                 r#""query":{"x":"1","y":{"z":" "}},"search":"?x=1&y[z]=%20","httpVersion":"1.1","#,
                 r#""remoteAddress":"192.0.2.1","id":"k-1","body":{"b":1.0,"a":[]}}]"#,
             )

@@ -8,6 +8,7 @@
 
 mod exchange;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,6 +24,7 @@ use self::exchange::{Exchange, ExchangeId};
 use super::budgets::Budgets;
 use super::failure::Failure;
 use super::figures::{Ending, ExchangeCounters};
+use super::public_url::PublicUrl;
 use super::route::Target;
 use super::tokens::Tokens;
 use super::tunnels::{End, NoPlace, NotEmitted, Outcome, Tunnel, Tunnels};
@@ -47,6 +49,7 @@ pub(super) struct Exchanges {
     tokens: Arc<Tokens>,
     budgets: Budgets,
     config: Arc<ServeConfig>,
+    public_url: PublicUrl,
     counters: Arc<ExchangeCounters>,
     /// Exchanges that are not over, so that a stopping server can wait for them.
     in_flight: TaskTracker,
@@ -69,6 +72,7 @@ impl Exchanges {
             tunnels,
             tokens,
             budgets,
+            public_url: PublicUrl::new(config.public_url.as_deref()),
             config,
             counters: Arc::new(ExchangeCounters::new()),
             in_flight: TaskTracker::new(),
@@ -122,8 +126,17 @@ impl Exchanges {
             NoPlace::Server => Failure::Busy,
         })?);
         exchange.take_memory(body.memory);
-        let request = EndRequest { head, body: body.bytes, has_body, arrival, path: target.path(head), id };
-        let outcome = self.ask(exchange, &tunnel, token, &request).await?;
+        let request = EndRequest {
+            head,
+            body: body.bytes,
+            has_body,
+            arrival,
+            public_url: &self.public_url,
+            token,
+            path: target.path(head),
+            id,
+        };
+        let outcome = self.ask(exchange, &tunnel, &request).await?;
         drop(request);
         release_head(head);
         let outcome = outcome.await;
@@ -158,12 +171,11 @@ impl Exchanges {
         &self,
         exchange: &mut Exchange,
         tunnel: &Tunnel,
-        token: &Token,
         request: &EndRequest<'_>,
     ) -> Result<oneshot::Receiver<Outcome>, Failure> {
         loop {
             // An end can leave while the body arrives, and so can a token.
-            let Some(end) = tunnel.end() else { return Err(self.tokens.without_end(token).await) };
+            let Some(end) = tunnel.end() else { return Err(self.tokens.without_end(request.token).await) };
             let ack_id = tunnel.next_ack();
             let max_form = self.config.max_form_memory();
             let body = Body::detect(&request.head.headers, request.body.clone(), end.options(), max_form)
@@ -219,6 +231,8 @@ struct EndRequest<'h> {
     /// The request says that it has a body, even if that is empty.
     has_body: bool,
     arrival: &'h Arrival,
+    public_url: &'h PublicUrl,
+    token: &'h Token,
     path: &'h str,
     id: &'h str,
 }
@@ -226,8 +240,9 @@ struct EndRequest<'h> {
 impl EndRequest<'_> {
     /// Makes the event that `end` gets.
     fn event(&self, end: &End, ack_id: AckId, body: &Body) -> Result<Encoded, Failure> {
-        let Self { head, arrival, .. } = self;
-        let (scheme, host) = (arrival.scheme(&head.headers), arrival.host(&head.headers));
+        let Self { head, arrival, public_url, .. } = self;
+        let scheme = arrival.scheme(&head.headers);
+        let host = public_url.host().map(Cow::Borrowed).or_else(|| arrival.host(&head.headers));
         let visit = Visit {
             method: head.method.as_str(),
             path: self.path,
@@ -239,6 +254,9 @@ impl EndRequest<'_> {
             peer: arrival.peer.text(),
             forwarded_proto: &scheme,
             forwarded_host: host.as_deref(),
+            tunnels_at: public_url.tunnels_at(),
+            token: self.token.as_str(),
+            has_trusted_request_id: arrival.is_proxied(),
             id: self.id,
             body,
             body_length: self.has_body.then_some(self.body.len()),
@@ -252,6 +270,14 @@ impl EndRequest<'_> {
 /// Returns whether a request says that it has a body, even if that is empty (RFC 9112, section 6.3).
 fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+/// Makes the response of the relay for an end that did not answer. The end may answer the next request, so no cache may keep
+/// this one.
+fn timeout_reply(is_head: bool) -> Reply {
+    let mut reply = visitor_reply(Response::ok(), is_head);
+    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
 }
 
 /// Makes the response of an end's answer.
@@ -270,11 +296,3 @@ fn visitor_reply(response: Response, is_head: bool) -> Reply {
     }
     reply
 }
-/// Makes the response of the relay for an end that did not answer. The end may answer the next request, so no cache may keep
-/// this one.
-fn timeout_reply(is_head: bool) -> Reply {
-    let mut reply = visitor_reply(Response::ok(), is_head);
-    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply
-}
-

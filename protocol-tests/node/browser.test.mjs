@@ -1,0 +1,116 @@
+// Two tunnels of one server in Chromium: one is hostile, and the other must not notice (PROTOCOL.md, "The shared origin").
+
+import assert from 'node:assert';
+import { test } from 'node:test';
+import { chromium, openTab } from './browser.mjs';
+import { serve } from './support.mjs';
+
+const binary = chromium();
+// Where nothing may be skipped, a missing browser fails the test.
+const skip = binary === undefined && !process.env.CI && 'Chromium is not installed: scripts/browser installs it';
+const options = { timeout: 120_000, skip };
+
+const HTML = { 'content-type': 'text/html' };
+const SCRIPT = { 'content-type': 'text/javascript' };
+const HIJACK = "addEventListener('fetch', (event) => event.respondWith(new Response('hijacked')));";
+
+/** A server with a tab and two tunnels, `a` and `b`. `asked` is what their ends were asked. */
+async function tunnels(t, answer) {
+  const server = await serve(t);
+  const tunnel = async (name) => {
+    const token = await server.token();
+    const asked = [];
+    await server.end(token, {}, (request, respond) => {
+      asked.push(request);
+      respond(...answer(name, request));
+    });
+    return { url: `${server.url}/go/${token}`, path: `/go/${token}`, asked };
+  };
+  return { a: await tunnel('a'), b: await tunnel('b'), tab: await openTab(t, binary) };
+}
+
+const page = (name, headers = {}) => [200, `<title>${name}</title><a href="next">${name}</a>`, { ...HTML, ...headers }];
+const last = (tunnel) => tunnel.asked.findLast(({ url }) => url !== '/favicon.ico');
+
+test('a page of one tunnel registers no service worker for another', options, async (t) => {
+  const { a, b, tab } = await tunnels(t, (name, request) => {
+    const isWorker = request.headers['service-worker'] === 'script' || request.url.endsWith('.js');
+    return isWorker ? [200, HIJACK, { ...SCRIPT, 'service-worker-allowed': '/' }] : page(name);
+  });
+  await tab.open(a.url);
+  const register = (script, scope) => tab.run(
+    `navigator.serviceWorker.register(${JSON.stringify(script)}, ${JSON.stringify({ scope })})
+      .then(async ({ scope }) => { await navigator.serviceWorker.ready; return scope; })`);
+  for (const script of [a.path, `${a.path}?v=1`, `${a.path}/../${a.path.slice(4)}`, `${a.path}/sw.js`]) {
+    for (const scope of ['/', '/go/', b.path, `${b.path}/`]) {
+      assert.match(await register(script, scope), /^threw /, `${script} for ${scope}`);
+    }
+  }
+  // Its own pages it may control.
+  assert.strictEqual(await register(`${a.path}/sw.js`, `${a.path}/`), `${a.url}/`);
+  await tab.open(`${a.url}/anything`);
+  assert.strictEqual(await tab.run('document.body.innerText'), 'hijacked');
+  for (const url of [b.url, `${b.url}/`, `${b.url}/deep/page`]) {
+    await tab.open(url);
+    assert.strictEqual(await tab.run('document.title'), 'b', url);
+    assert.strictEqual(await tab.run('navigator.serviceWorker.controller'), null, url);
+  }
+});
+
+test('cookies and links of a page stay in its tunnel', options, async (t) => {
+  const { a, b, tab } = await tunnels(t, (name) => page(name, { 'set-cookie': [`${name}=1`] }));
+  for (const [tunnel, name] of [[a, 'a'], [b, 'b']]) {
+    await tab.open(`${tunnel.url}?x=1`);
+    assert.strictEqual(await tab.run('location.href'), `${tunnel.url}/?x=1`);
+    assert.strictEqual(await tab.run('document.links[0].href'), `${tunnel.url}/next`);
+    await tab.run(`document.cookie = 'script-${name}=1'`);
+    assert.strictEqual(last(tunnel).headers.cookie, undefined, 'a cookie of the other tunnel');
+  }
+  await tab.open(`${a.url}/next`);
+  assert.deepStrictEqual(last(a).headers.cookie.split('; ').toSorted(), ['a=1', 'script-a=1']);
+});
+
+test('credentials for one tunnel are not sent to another', options, async (t) => {
+  const { a, b, tab } = await tunnels(t, (name, request) => {
+    if (name === 'b' || request.headers.authorization) return page(name);
+    return [401, 'who are you?', { ...HTML, 'www-authenticate': 'Basic realm="x"' }];
+  });
+  await tab.logInAs('me', 'secret');
+  await tab.open(a.url);
+  await tab.logOut();
+  assert.strictEqual(await tab.run('document.title'), 'a');
+  await tab.open(`${a.url}/next`);
+  assert.ok(last(a).headers.authorization, 'they are sent again without being asked for');
+  assert.strictEqual(a.asked.filter(({ url, headers }) => url === '/next' && !headers.authorization).length, 0);
+  for (const url of [b.url, `${b.url}/next`]) {
+    await tab.open(url);
+    assert.strictEqual(last(b).headers.authorization, undefined, url);
+  }
+});
+
+test('no response of one tunnel decides for the whole origin', options, async (t) => {
+  const hostile = {
+    'clear-site-data': '"cache", "cookies", "storage"',
+    'accept-ch': 'device-memory, sec-ch-device-memory, sec-ch-ua-model',
+    'use-as-dictionary': 'match="/go/*"',
+  };
+  const { a, b, tab } = await tunnels(t, (name) => page(name, name === 'a' ? hostile : {}));
+  await tab.open(`${b.url}/`);
+  await tab.run("document.cookie = 'b=1'; localStorage.setItem('b', '1')");
+  await tab.open(`${a.url}/`);
+  await tab.open(`${b.url}/`);
+  assert.strictEqual(await tab.run("document.cookie + localStorage.getItem('b')"), 'b=11');
+  const { headers } = last(b);
+  for (const name of ['device-memory', 'sec-ch-device-memory', 'sec-ch-ua-model', 'available-dictionary']) {
+    assert.strictEqual(headers[name], undefined, name);
+  }
+});
+
+test('what PROTOCOL.md says that tunnels share, they share', options, async (t) => {
+  const { a, b, tab } = await tunnels(t, (name) => page(name));
+  await tab.open(`${a.url}/`);
+  await tab.run("document.cookie = 'everywhere=1; Path=/'; localStorage.setItem('a', '1')");
+  await tab.open(`${b.url}/`);
+  assert.strictEqual(await tab.run("localStorage.getItem('a')"), '1');
+  assert.strictEqual(last(b).headers.cookie, 'everywhere=1');
+});
