@@ -2,7 +2,8 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
+import { accessSync, constants, mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -30,17 +31,23 @@ export async function openTab(t, binary) {
   const profile = mkdtempSync(path.join(tmpdir(), 'socket2me-chromium-'));
   const flags = [
     '--headless=new', '--remote-debugging-port=0', `--user-data-dir=${profile}`, '--no-first-run', '--disable-gpu',
-    '--disable-dev-shm-usage', '--disable-background-networking', '--disable-component-update', '--no-proxy-server',
+    '--disable-dev-shm-usage', '--disable-breakpad', '--disable-background-networking', '--disable-component-update', '--no-proxy-server',
     // Chromium's sandbox does not start as root, as in a container. It opens pages of this test alone.
     ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
     'about:blank',
   ];
-  const child = spawn(binary, flags, { stdio: ['ignore', 'ignore', 'pipe'] });
+  // In a group of its own: its processes may outlive the first of them, and write into the profile.
+  const child = spawn(binary, flags, { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
   const exited = once(child, 'exit');
   t.after(async () => {
     child.kill('SIGTERM');
     await exited;
-    rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+    try {
+      process.kill(-child.pid, 'SIGKILL');
+    } catch (error) {
+      if (error.code !== 'ESRCH') throw error;
+    }
+    await rm(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   });
   const endpoint = await new Promise((resolve, reject) => {
     exited.then(([code]) => reject(new Error(`Chromium ended with ${code}`)));

@@ -3,7 +3,7 @@
 import assert from 'node:assert';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { TRANSPORTS, event, inbox, serve } from './support.mjs';
+import { TRANSPORTS, event, inbox, serve, visit } from './support.mjs';
 
 const limit = { timeout: 20_000 };
 const FIVE_MIB = 5 << 20;
@@ -146,3 +146,26 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
     assert.deepStrictEqual(requests.unread, 0);
   });
 }
+
+test('an end that names subprotocols connects, and the first is picked', limit, async (t) => {
+  const server = await serve(t);
+  const protocols = ['v2.example', 'v1.example'];
+  for (const transports of [['websocket'], ['polling', 'websocket']]) {
+    const end = await server.end(await server.token(), { transports, protocols });
+    if (end.io.engine.transport.name !== 'websocket') await event(end.io.engine, 'upgrade');
+    assert.deepStrictEqual(end.io.engine.transport.ws.protocol, 'v2.example', transports.join());
+  }
+});
+
+test('programs are answered at a tunnel without a slash, and browsers are sent to one', limit, async (t) => {
+  const server = await serve(t);
+  const token = await server.token();
+  await server.end(token, {}, (request, respond) => respond(200, `${request.headers['x-forwarded-prefix']} ${request.url}`));
+  const url = `${server.url}/go/${token}`;
+  const text = `/go/${token} /`;
+  assert.deepStrictEqual((await visit(url)).text, text, 'http');
+  assert.deepStrictEqual(await (await fetch(url)).text(), text, 'undici');
+  const sent = await visit(`${url}?a=b`, { headers: { accept: 'text/html' } });
+  assert.deepStrictEqual(new URL(sent.headers.location, url).href, `${url}/?a=b`);
+  assert.deepStrictEqual((await visit(new URL(sent.headers.location, url))).text, text, 'a browser');
+});
