@@ -117,8 +117,8 @@ impl Servers {
     async fn serve(&self, request: http::Request<hyper::body::Incoming>, arrival: Arrival) -> Reply {
         let (mut head, body) = request.into_parts();
         match head.uri.path() {
-            "/socket.io/" => self.socket_io.serve(&mut head, body, arrival.peer.address).await,
-            "/engine.io/" => self.engine_io.serve(&mut head, body, arrival.peer.address).await,
+            "/socket.io/" => self.socket_io.serve(&mut head, body, &arrival).await,
+            "/engine.io/" => self.engine_io.serve(&mut head, body, &arrival).await,
             "/websocket" => match Handshake::parse(&head) {
                 Ok(handshake) => {
                     let (reply, websocket) = handshake.accept(&mut head, self.websockets.clone());

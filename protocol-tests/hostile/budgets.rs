@@ -92,14 +92,18 @@ async fn sessions_of_one_address_over_its_limit_are_refused() {
         ("192.0.2.2", 200),
         ("2001:db8::1", 200),
         ("2001:db8::2", 503),
-        // Connections of the proxy itself are not limited.
+        // Visitors whom the proxy does not name share its address.
         ("", 200),
-        ("", 200),
+        ("", 503),
     ] {
         let answer = server.ask("GET", target, &[("X-Forwarded-For", address)], b"").await;
         assert_eq!(answer.status, status, "{address}");
     }
-    assert_eq!((figures.refused("sessions-per-address").await, figures.used("sessions").await), (4, 5));
+    // The proxy itself is not limited.
+    for _ in 0..2 {
+        assert_eq!(server.ask("GET", target, &[], b"").await.status, 200);
+    }
+    assert_eq!((figures.refused("sessions-per-address").await, figures.used("sessions").await), (5, 6));
 }
 
 #[tokio::test]

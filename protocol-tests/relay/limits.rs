@@ -36,6 +36,54 @@ async fn requests_over_the_burst_are_429() {
     drop(End::connect(tunnel.server.address, &tunnel.token).await);
 }
 
+/// A server behind a trusted proxy that answers one request of each address.
+async fn behind_a_proxy() -> Server {
+    let config = ServeConfig {
+        throttle_interval: Duration::from_secs(3600),
+        throttle_interval_max: Some(1),
+        throttle_interval_burst_max: Some(1),
+        trust_proxy: vec!["127.0.0.0/8".parse().unwrap()],
+        ..patient()
+    };
+    Server::start(config).await
+}
+
+#[tokio::test]
+async fn visitors_whose_address_cannot_be_read_share_the_limit_of_their_proxy() {
+    for unreadable in [
+        &b"X-Forwarded-For: 192.0.2.1,"[..],
+        b"X-Forwarded-For:",
+        b"X-Forwarded-For: 192.0.2.1, , ",
+        b"X-Forwarded-For: \xe9",
+        b"X-Forwarded-For: unknown",
+        b"Forwarded: for=_hidden",
+        b"Forwarded: by=192.0.2.1",
+        b"X-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.2",
+    ] {
+        let server = behind_a_proxy().await;
+        let ask = [b"GET /new HTTP/1.1\r\nHost: a\r\nConnection: close\r\n", unreadable, b"\r\n\r\n"].concat();
+        let statuses = [visit(server.address, &ask).await.status, visit(server.address, &ask).await.status];
+        assert_eq!(statuses, [200, 429], "{}", unreadable.escape_ascii());
+    }
+}
+
+#[tokio::test]
+async fn visitors_are_counted_by_the_address_that_their_proxy_writes_in_any_form() {
+    let server = behind_a_proxy().await;
+    for (line, status) in [
+        (&b"X-Forwarded-For: \xe9, 192.0.2.1"[..], 200),
+        (b"X-Forwarded-For: 192.0.2.1:4711", 429),
+        (b"Forwarded: for=\"192.0.2.1:4712\";proto=https", 429),
+        (b"X-Forwarded-For: \xe9\r\nX-Forwarded-For: 192.0.2.2", 200),
+        (b"Forwarded: for=192.0.2.9, for=192.0.2.2", 429),
+        (b"X-Forwarded-For: [2001:db8::1]:4711", 200),
+        (b"X-Forwarded-For: 2001:db8::2", 429),
+    ] {
+        let ask = [b"GET /new HTTP/1.1\r\nHost: a\r\nConnection: close\r\n", line, b"\r\n\r\n"].concat();
+        assert_eq!(visit(server.address, &ask).await.status, status, "{}", line.escape_ascii());
+    }
+}
+
 #[tokio::test]
 async fn visitors_behind_a_trusted_proxy_are_counted_by_their_own_address() {
     let config = ServeConfig {

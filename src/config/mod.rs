@@ -115,7 +115,7 @@ pub struct ServeConfig {
     /// Body of a visitor's request. Beyond: 413
     #[arg(long, env = "SOCKET2ME_MAX_BODY", default_value = size_text(defaults::MAX_BODY), value_parser = size, value_name = "SIZE")]
     pub max_body: usize,
-    /// Networks of proxies whose X-Forwarded-* headers are believed, separated by commas [default: none]
+    /// Networks of proxies whose X-Forwarded-* and Forwarded headers are believed, separated by commas [default: none]
     #[arg(long, env = "SOCKET2ME_TRUST_PROXY", value_delimiter = ',', value_parser = network, value_name = "CIDR")]
     pub trust_proxy: Vec<IpNet>,
 

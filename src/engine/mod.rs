@@ -140,7 +140,7 @@ impl<A: Application> Engine<A> {
             let engine = engine.clone();
             async move {
                 let (mut head, body) = request.into_parts();
-                engine.serve(&mut head, body, arrival.peer.address).await
+                engine.serve(&mut head, body, &arrival).await
             }
         };
         let stop = async {
@@ -154,9 +154,9 @@ impl<A: Application> Engine<A> {
         }
     }
 
-    /// Serves a request to the Engine.IO path. `peer` is the client's address, for [`Limits::per_address`]. The request's URI
-    /// and headers are dropped where the request has to wait.
-    pub async fn serve(&self, head: &mut Parts, body: Incoming, peer: SocketAddr) -> Reply {
+    /// Serves a request to the Engine.IO path. [`Limits::per_address`] counts the arrival's client. The request's URI and headers
+    /// are dropped where the request has to wait.
+    pub async fn serve(&self, head: &mut Parts, body: Incoming, arrival: &Arrival) -> Reply {
         let (origin, is_allowed) = self.origin(&head.headers);
         if !is_allowed {
             let mut reply = polling::refuse(Rejection::Forbidden);
@@ -166,7 +166,7 @@ impl<A: Application> Engine<A> {
         let mut reply = if head.method == HttpMethod::OPTIONS && head.headers.contains_key(header::ORIGIN) {
             preflight(&head.headers)
         } else {
-            match self.dispatch(head, body, peer).await {
+            match self.dispatch(head, body, arrival).await {
                 Ok(reply) => reply,
                 Err(rejection) => polling::refuse(rejection),
             }
@@ -178,13 +178,13 @@ impl<A: Application> Engine<A> {
     }
 
     /// Serves what a request asks for.
-    async fn dispatch(&self, head: &mut Parts, body: Incoming, peer: SocketAddr) -> Result<Reply, Rejection> {
+    async fn dispatch(&self, head: &mut Parts, body: Incoming, arrival: &Arrival) -> Result<Reply, Rejection> {
         let is_upgrade = websocket::is_upgrade(&head.headers);
         let query = head.uri.query().unwrap_or_default();
         let request = EngineRequest::parse(method_of(&head.method), query, is_upgrade)?;
         let (mailbox, revision, jsonp) = match request {
             EngineRequest::Open { revision, transport, binary, jsonp } => {
-                let (opening, slot) = self.admit(head, revision, peer)?;
+                let (opening, slot) = self.admit(head, revision, arrival)?;
                 let session = self.session(&opening, transport).with_binary_as(binary);
                 match transport {
                     Transport::Polling => (self.start(session, slot, &opening, None), Some(revision), jsonp),
@@ -205,11 +205,12 @@ impl<A: Application> Engine<A> {
     }
 
     /// Takes a place for a session that a client asks to open.
-    fn admit(&self, head: &Parts, revision: Revision, peer: SocketAddr) -> Result<(Opening, SessionSlot), Rejection> {
+    fn admit(&self, head: &Parts, revision: Revision, arrival: &Arrival) -> Result<(Opening, SessionSlot), Rejection> {
         if !self.sessions.settings.revisions.contains(&revision) {
             return Err(Rejection::UnsupportedRevision);
         }
-        let slot = self.sessions.admit(peer.ip())?;
+        let slot = self.sessions.admit(arrival.client)?;
+        let peer = SocketAddr::new(arrival.client.address, arrival.peer.address.port());
         // A generator for secrets, seeded by the system: asking the system itself costs a call for each session.
         let sid = Sid::from_random(rand::rng().random());
         Ok((Opening { peer, sid, revision, query: head.uri.query().unwrap_or_default().to_owned() }, slot))

@@ -1,7 +1,6 @@
 //! The table of an engine's sessions, its limits and counters, and what the tasks of all sessions share.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use super::application::{Application, Handle};
 use super::command::SessionCommand;
 use super::mailbox::{self, mailbox};
 use crate::defaults;
-use crate::net::budget::{AddressSlot, Budget, Exempt, Held, PerAddress};
+use crate::net::budget::{AddressSlot, Budget, Client, Exempt, Held, PerAddress};
 use crate::net::clock::Clock;
 use crate::proto::engine_io::{CloseReason, Rejection, Settings, Sid};
 use crate::tables;
@@ -104,16 +103,16 @@ impl<A: Application> Sessions<A> {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Takes a place for one more session of this address.
+    /// Takes a place for one more session of this client.
     ///
     /// # Errors
     /// - [`Rejection::Stopping`]: no more sessions are opened.
     /// - [`Rejection::TooManySessions`]: as many are open as may be, in all or of this address.
-    pub(super) fn admit(&self, address: IpAddr) -> Result<SessionSlot, Rejection> {
+    pub(super) fn admit(&self, client: Client) -> Result<SessionSlot, Rejection> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Rejection::Stopping);
         }
-        let of_address = self.limits.per_address.hold(address).ok_or(Rejection::TooManySessions)?;
+        let of_address = self.limits.per_address.hold(client).ok_or(Rejection::TooManySessions)?;
         let session = self.limits.sessions.hold(1).ok_or(Rejection::TooManySessions)?;
         Ok(SessionSlot { _session: session, _of_address: of_address })
     }

@@ -170,6 +170,22 @@ impl Memory {
     }
 }
 
+/// Whom the limits for one address count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client {
+    /// The address.
+    pub address: IpAddr,
+    /// The address is known to be the client's own. An address that stands for clients of whom nothing is known is never exempt.
+    pub can_be_exempt: bool,
+}
+
+impl From<IpAddr> for Client {
+    /// The peer of a connection.
+    fn from(address: IpAddr) -> Self {
+        Self { address, can_be_exempt: true }
+    }
+}
+
 /// Addresses to which no limit for one address applies.
 #[derive(Debug, Clone)]
 pub struct Exempt {
@@ -187,11 +203,13 @@ impl Default for Exempt {
 }
 
 impl Exempt {
-    /// Returns whether an address is exempt.
+    /// Returns whether a client is exempt.
     #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        (self.this_machine && address.is_loopback()) || self.proxies.iter().any(|proxy| proxy.contains(&address))
+    pub fn contains(&self, client: Client) -> bool {
+        let address = client.address.to_canonical();
+        client.can_be_exempt
+            && ((self.this_machine && address.is_loopback())
+                || self.proxies.iter().any(|proxy| proxy.contains(&address)))
     }
 }
 
@@ -211,13 +229,14 @@ impl PerAddress {
         Arc::new(Self { limit, exempt, counts: Mutex::default(), refused: AtomicU64::new(0) })
     }
 
-    /// Takes one for `address`, or returns `None` and counts a refusal when the address has as many as it may have.
+    /// Takes one for `client`, or returns `None` and counts a refusal when its address has as many as it may have.
     #[must_use]
-    pub fn hold(self: &Arc<Self>, address: IpAddr) -> Option<AddressSlot> {
-        if self.exempt.contains(address) {
+    pub fn hold(self: &Arc<Self>, client: impl Into<Client>) -> Option<AddressSlot> {
+        let client = client.into();
+        if self.exempt.contains(client) {
             return Some(AddressSlot { of: None });
         }
-        let address = network_of(address);
+        let address = network_of(client.address);
         let mut counts = self.counts();
         let count = counts.get(&address).copied().unwrap_or(0);
         if count >= self.limit {
@@ -226,6 +245,12 @@ impl PerAddress {
         }
         counts.insert(address, count + 1);
         Some(AddressSlot { of: Some((Arc::clone(self), address)) })
+    }
+
+    /// Returns how many an address may have.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Returns how often an address had as many as it may have.
@@ -357,7 +382,7 @@ mod tests {
     fn each_address_has_its_own_limit() {
         let proxies = vec!["203.0.113.0/24".parse().unwrap()];
         let per_address = PerAddress::new(1, Exempt { proxies, ..Exempt::default() });
-        let of = |address: &str| per_address.hold(address.parse().unwrap());
+        let of = |address: &str| per_address.hold(address.parse::<IpAddr>().unwrap());
         let first = of("192.0.2.1").unwrap();
         assert!(of("192.0.2.1").is_none());
         assert!(of("::ffff:192.0.2.1").is_none(), "the same address, written as IPv6");
@@ -366,16 +391,21 @@ mod tests {
         assert!(of("2001:db8::2").is_none());
         let _proxy = (of("203.0.113.1").unwrap(), of("203.0.113.1").unwrap());
         let _home = (of("127.0.0.1").unwrap(), of("127.0.0.1").unwrap());
+        for address in ["203.0.113.9", "127.0.0.9"] {
+            let doubtful = || per_address.hold(Client { address: address.parse().unwrap(), can_be_exempt: false });
+            let _held = doubtful().unwrap();
+            assert!(doubtful().is_none(), "{address} stands for clients that are unknown");
+        }
         drop(first);
         let _again = of("192.0.2.1").unwrap();
-        assert_eq!((per_address.counts().len(), per_address.refused()), (3, 3));
+        assert_eq!((per_address.counts().len(), per_address.refused()), (3, 5));
     }
 
     #[test]
     fn a_limit_of_zero_refuses_every_address_and_remembers_none() {
         let per_address = PerAddress::new(0, Exempt { this_machine: false, proxies: Vec::new() });
         for address in ["127.0.0.1", "192.0.2.1", "2001:db8::1"] {
-            assert!(per_address.hold(address.parse().unwrap()).is_none(), "{address}");
+            assert!(per_address.hold(address.parse::<IpAddr>().unwrap()).is_none(), "{address}");
         }
         assert_eq!((per_address.counts().len(), per_address.refused()), (0, 3));
     }

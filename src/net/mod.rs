@@ -7,7 +7,7 @@
 //! - [`body`]: request bodies, read whole within a size, a pace and a memory budget
 //! - [`reply`]: responses that this process makes itself
 //! - [`websocket`]: the HTTP upgrade and its 101, messages in and out, the closing handshake
-//! - [`arrival`]: who a request is from, behind proxies
+//! - [`arrival`]: who a request is from, behind proxies; `forwarded`: what the headers of proxies say of that
 //! - [`budget`]: what all peers share and none may use up: connections, sessions, exchanges, bytes of memory
 //! - `buffers`, `clock`: read and write buffers of a thread; the runtime's time as a plain value
 
@@ -17,6 +17,7 @@ pub mod budget;
 pub(crate) mod buffers;
 pub(crate) mod clock;
 pub mod connection;
+mod forwarded;
 pub mod listener;
 pub mod reply;
 pub mod websocket;

@@ -1,6 +1,5 @@
 //! Hands each request to the part of the relay that serves it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -72,10 +71,7 @@ impl Router {
         }
         match route? {
             // Ends must be able to answer, so they are served while the server stops, too.
-            Route::EngineIo => {
-                let client = SocketAddr::new(arrival.client, arrival.peer.address.port());
-                Ok(self.engine.serve(head, body, client).await)
-            }
+            Route::EngineIo => Ok(self.engine.serve(head, body, arrival).await),
             Route::Health => self.health(),
             Route::Welcome => Ok(page::welcome(&head.headers, &self.url)),
             Route::New => self.new_token(head).await,

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::config::ServeConfig;
 use crate::defaults;
-use crate::net::budget::{Exempt, network_of};
+use crate::net::budget::{Client, Exempt, network_of};
 use crate::tables;
 
 /// Addresses counted in one window. Beyond it, all others share one count: memory stays bounded at a few megabytes, and an
@@ -60,8 +60,8 @@ impl Throttle {
         }
     }
 
-    pub(super) fn count(&self, address: IpAddr) -> Verdict {
-        if self.exempt.contains(address) {
+    pub(super) fn count(&self, client: Client) -> Verdict {
+        if self.exempt.contains(client) {
             return Verdict::Pass;
         }
         let now = Instant::now();
@@ -72,7 +72,7 @@ impl Throttle {
             window.counts.clear();
             tables::shrink(&mut window.counts);
         }
-        let mut key = network_of(address);
+        let mut key = network_of(client.address);
         if window.counts.len() >= MAX_ADDRESSES && !window.counts.contains_key(&key) {
             key = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
         }
@@ -98,6 +98,10 @@ impl Throttle {
 mod tests {
     use super::*;
 
+    fn from(address: &str) -> Client {
+        address.parse::<IpAddr>().unwrap().into()
+    }
+
     fn throttle(max: Option<u32>, burst_max: Option<u32>) -> Throttle {
         Throttle::new(&ServeConfig {
             throttle_interval_max: max,
@@ -111,17 +115,17 @@ mod tests {
     async fn passes_then_delays_then_refuses() {
         let throttle = throttle(Some(2), Some(3));
         let end = Instant::now() + Duration::from_secs(1);
-        let address = "192.0.2.1".parse().unwrap();
+        let address = from("192.0.2.1");
         let verdicts: Vec<_> = (0..4).map(|_| throttle.count(address)).collect();
         assert_eq!(verdicts, [Verdict::Pass, Verdict::Pass, Verdict::Delay(end), Verdict::Refuse]);
-        assert_eq!(throttle.count("192.0.2.2".parse().unwrap()), Verdict::Pass, "another address is another count");
+        assert_eq!(throttle.count(from("192.0.2.2")), Verdict::Pass, "another address is another count");
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(throttle.count(address), Verdict::Pass, "another window");
     }
 
     #[tokio::test(start_paused = true)]
     async fn this_machine_is_limited_only_on_request() {
-        let home = "127.0.0.1".parse().unwrap();
+        let home = from("127.0.0.1");
         let unset = throttle(None, None);
         assert!((0..1_000).all(|_| unset.count(home) == Verdict::Pass));
         let set = throttle(None, Some(0));
@@ -131,13 +135,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_trusted_proxy_that_names_no_visitor_is_not_limited() {
         let throttle = throttle(Some(1), Some(1));
-        assert!((0..9).all(|_| throttle.count("203.0.113.1".parse().unwrap()) == Verdict::Pass));
+        assert!((0..9).all(|_| throttle.count(from("203.0.113.1")) == Verdict::Pass));
+        // A proxy that names nobody speaks for itself. One whose report cannot be read speaks for somebody unknown.
+        let unknown = Client { can_be_exempt: false, ..from("203.0.113.1") };
+        assert_eq!([throttle.count(unknown), throttle.count(unknown)], [Verdict::Pass, Verdict::Refuse]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_network_of_ipv6_counts_as_one() {
         let throttle = throttle(Some(1), Some(1));
-        assert_eq!(throttle.count("2001:db8::1".parse().unwrap()), Verdict::Pass);
-        assert_eq!(throttle.count("2001:db8::2".parse().unwrap()), Verdict::Refuse);
+        assert_eq!(throttle.count(from("2001:db8::1")), Verdict::Pass);
+        assert_eq!(throttle.count(from("2001:db8::2")), Verdict::Refuse);
     }
 }

@@ -108,7 +108,7 @@ impl Host for TestHost {
 }
 
 fn slot(engine: &Engine<SocketIo<TestHost>>) -> SessionSlot {
-    engine.sessions.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("a place")
+    engine.sessions.admit(IpAddr::V4(Ipv4Addr::LOCALHOST).into()).expect("a place")
 }
 
 /// A client of revision 4 on long-polling, without the HTTP.
