@@ -30,9 +30,14 @@ pub const TOKEN_TTL: Duration = Duration::from_secs(6 * 3600);
 /// moment of expiry: a minute is enough for a refresh that is on its way.
 pub const TOKEN_GRACE: Duration = Duration::from_secs(60);
 
-/// Tokens in memory; beyond, `GET /new` is 503. About 350 bytes each, and 900 once it has had an end, so 350 to 900 MB for all.
+/// Tokens in memory; beyond, `GET /new` is 503. About 400 bytes each, and 950 once it has had an end, so 400 to 950 MB for all.
 /// Reached when 46 tokens are asked for each second of [`TOKEN_TTL`].
 pub const MAX_TOKENS: usize = 1_000_000;
+
+/// Tokens of one address that have not expired; beyond, `GET /new` is 429. The original's client asks for one at each disconnect,
+/// and never takes the old one up again: 10,000 are one every two seconds in [`TOKEN_TTL`]. It takes a hundred addresses to use
+/// up [`MAX_TOKENS`].
+pub const MAX_TUNNELS_PER_ADDRESS: usize = MAX_TOKENS / 100;
 
 // Exchanges.
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::figures::watched;
 use super::{UNKNOWN, ack, go, ms, narrow, serves, visitor};
-use crate::support::wire::{Peer, Server};
+use crate::support::wire::{Answer, Peer, Server};
 
 pub(crate) const TOO_MANY_SESSIONS: &str = r#"{"code":4,"message":"Too many sessions, try again later"}"#;
 
@@ -123,6 +123,43 @@ async fn no_token_is_made_over_the_limit_until_one_expires() {
     }
 }
 
+/// Asks a server behind a proxy for a token, as this visitor.
+async fn new_token(server: &Server, visitor: &str) -> Answer {
+    server.ask("GET", "/new", &[("X-Forwarded-For", visitor)], b"").await
+}
+
+#[tokio::test]
+async fn no_token_is_made_for_an_address_over_its_limit_until_one_expires() {
+    let (server, figures) = watched(|config| {
+        config.limits.max_tunnels_per_address = Some(2);
+        config.trust_proxy = vec!["127.0.0.0/8".parse().unwrap()];
+        (config.token_ttl, config.token_grace) = (ms(2_000), Some(ms(0)));
+    })
+    .await;
+    let begun = Instant::now();
+    let mut refreshed = Vec::new();
+    for visitor in ["192.0.2.1", "192.0.2.2", "2001:db8::1", "192.0.2.1", "2001:db8::2"] {
+        let answer = new_token(&server, visitor).await;
+        assert_eq!(answer.status, 200, "{visitor}");
+        refreshed.push(answer.text());
+    }
+    for visitor in ["192.0.2.1", "2001:db8::3"] {
+        let answer = new_token(&server, visitor).await;
+        assert_eq!((answer.status, answer.header("x-socket2me-error")), (429, Some("too-many-tunnels")), "{visitor}");
+        assert!(answer.text().contains("too many tunnels of this address, 2 of 2"), "{}", answer.text());
+    }
+    assert_eq!((figures.refused("tunnels-per-address").await, figures.get("tokens").await), (2, 5));
+    // The proxy itself makes as many as it likes.
+    for _ in 0..5 {
+        server.token().await;
+    }
+    // A refresh keeps a token and its place.
+    assert_eq!(server.ask("GET", &format!("/refresh/{}", refreshed[0]), &[], b"").await.status, 200);
+    while new_token(&server, "192.0.2.1").await.status != 200 {
+        assert!(begun.elapsed() < ms(20_000), "no token expires");
+    }
+}
+
 #[tokio::test]
 async fn exchanges_over_the_limit_of_a_tunnel_or_of_the_server_are_503() {
     let (server, figures) = watched(|config| {
@@ -131,7 +168,7 @@ async fn exchanges_over_the_limit_of_a_tunnel_or_of_the_server_are_503() {
     .await;
     let ((mut one, first), (mut other, second)) = (server.joined().await, server.joined().await);
     let mut waiting = vec![visitor(&server, &mut one, &first).await, visitor(&server, &mut one, &first).await];
-    let refused = |answer: crate::support::wire::Answer, code| {
+    let refused = |answer: Answer, code| {
         assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some(code)));
         assert_eq!(answer.header("retry-after"), Some("1"));
     };

@@ -16,6 +16,7 @@ use crate::defaults;
     mut_arg("max_connections_per_address", when_unset(per_address(defaults::MAX_CONNECTIONS_PER_ADDRESS))),
     mut_arg("max_sessions_per_address", when_unset(per_address(defaults::MAX_SESSIONS_PER_ADDRESS))),
     mut_arg("max_uploads_per_address", when_unset(per_address(defaults::MAX_UPLOADS_PER_ADDRESS))),
+    mut_arg("max_tunnels_per_address", when_unset(per_address(defaults::MAX_TUNNELS_PER_ADDRESS))),
     mut_arg("max_buffered", when_unset(format!("{}, or eight times --max-payload where that is more", size_text(defaults::MAX_BUFFERED))))
 )]
 pub struct LimitConfig {
@@ -31,9 +32,12 @@ pub struct LimitConfig {
     /// Engine.IO sessions of one address, as trusted proxies report it. Beyond: a new one is 503
     #[arg(long, env = "SOCKET2ME_MAX_SESSIONS_PER_ADDRESS", value_name = "COUNT")]
     pub max_sessions_per_address: Option<usize>,
-    /// Tokens in memory, about 350 bytes each, and 900 once it has had an end. Beyond: /new is 503 until a token expires
+    /// Tokens in memory, about 400 bytes each, and 950 once it has had an end. Beyond: /new is 503 until a token expires
     #[arg(long, env = "SOCKET2ME_MAX_TOKENS", default_value_t = defaults::MAX_TOKENS, value_name = "COUNT")]
     pub max_tokens: usize,
+    /// Tokens that one address made, except a trusted proxy, and that have not expired. Beyond: /new is 429. 0 is no limit
+    #[arg(long, env = "SOCKET2ME_MAX_TUNNELS_PER_ADDRESS", value_name = "COUNT")]
+    pub max_tunnels_per_address: Option<usize>,
     /// Visitors' requests in flight, of all tunnels. Beyond: 503
     #[arg(long, env = "SOCKET2ME_MAX_EXCHANGES", default_value_t = defaults::MAX_EXCHANGES, value_name = "COUNT")]
     pub max_exchanges: usize,

@@ -21,6 +21,8 @@ pub(super) struct Budgets {
     /// Visitors' request bodies that are still arriving.
     pub(super) uploads: Arc<Budget>,
     pub(super) uploads_per_address: Arc<PerAddress>,
+    /// Tokens that have not expired, of the address that made them.
+    pub(super) tunnels_per_address: Arc<PerAddress>,
     /// Memory for bodies and messages, in bytes. A body is counted by `net::body` while it arrives, and a message by
     /// `net::websocket`. Then the session's task counts what its session holds, and the exchange its event or its answer.
     pub(super) bytes: Arc<Budget>,
@@ -29,9 +31,11 @@ pub(super) struct Budgets {
 impl Budgets {
     pub(super) fn new(config: &ServeConfig) -> Self {
         let limits = &config.limits;
+        // The settings are counts, of which zero means no limit.
         let per_address = |set: Option<usize>, default| {
             let exempt = Exempt { this_machine: set.is_none(), proxies: config.trust_proxy.clone() };
-            PerAddress::new(set.unwrap_or(default), exempt)
+            let limit = set.unwrap_or(default);
+            PerAddress::new(if limit == 0 { usize::MAX } else { limit }, exempt)
         };
         Self {
             connections: Budget::new(limits.max_connections),
@@ -45,6 +49,7 @@ impl Budgets {
             exchanges_per_tunnel: limits.max_exchanges_per_tunnel,
             uploads: Budget::new(limits.max_uploads),
             uploads_per_address: per_address(limits.max_uploads_per_address, defaults::MAX_UPLOADS_PER_ADDRESS),
+            tunnels_per_address: per_address(limits.max_tunnels_per_address, defaults::MAX_TUNNELS_PER_ADDRESS),
             bytes: Budget::new(config.max_buffered()),
         }
     }

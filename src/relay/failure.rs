@@ -31,6 +31,7 @@ pub(super) enum Code {
     UnsupportedCharset,
     Throttled,
     TooManyUploads,
+    TooManyTunnels,
     TokenNotFound,
     NotConnected,
     Disconnected,
@@ -47,7 +48,7 @@ pub(super) enum Code {
 
 impl Code {
     /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 22] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -58,6 +59,7 @@ impl Code {
         Self::UnsupportedCharset,
         Self::Throttled,
         Self::TooManyUploads,
+        Self::TooManyTunnels,
         Self::TokenNotFound,
         Self::NotConnected,
         Self::Disconnected,
@@ -74,7 +76,15 @@ impl Code {
 
     /// Returns whether an exchange can fail with this code. The others are of requests that begin none.
     pub(super) fn can_end_an_exchange(self) -> bool {
-        !matches!(self, Self::NotFound | Self::MethodNotAllowed | Self::InvalidHead | Self::Throttled | Self::Stopping)
+        !matches!(
+            self,
+            Self::NotFound
+                | Self::MethodNotAllowed
+                | Self::InvalidHead
+                | Self::Throttled
+                | Self::TooManyTunnels
+                | Self::Stopping
+        )
     }
 
     /// Returns the code as text.
@@ -90,6 +100,7 @@ impl Code {
             Self::UnsupportedCharset => "unsupported-charset",
             Self::Throttled => "throttled",
             Self::TooManyUploads => "too-many-uploads",
+            Self::TooManyTunnels => "too-many-tunnels",
             Self::TokenNotFound => "token-not-found",
             Self::NotConnected => "client-not-connected",
             Self::Disconnected => "client-disconnected",
@@ -136,6 +147,8 @@ pub(super) enum Failure {
     Throttled,
     /// Too many bodies from this address are still arriving.
     TooManyUploads,
+    /// This address made as many tokens as it may: this many.
+    TooManyTunnels(usize),
     // The end's, or its owner's.
     /// The token is unknown or has expired.
     TokenNotFound,
@@ -180,6 +193,7 @@ impl Failure {
             Self::ServiceWorker => Code::ServiceWorker,
             Self::Throttled => Code::Throttled,
             Self::TooManyUploads => Code::TooManyUploads,
+            Self::TooManyTunnels(_) => Code::TooManyTunnels,
             Self::TokenNotFound => Code::TokenNotFound,
             Self::NotConnected => Code::NotConnected,
             Self::Disconnected => Code::Disconnected,
@@ -210,7 +224,7 @@ impl Failure {
             | Self::MarkerInHeaders(_)
             | Self::InvalidBody(InvalidBody::NotJson(_)) => StatusCode::BAD_REQUEST,
             Self::ServiceWorker => StatusCode::FORBIDDEN,
-            Self::Throttled | Self::TooManyUploads => StatusCode::TOO_MANY_REQUESTS,
+            Self::Throttled | Self::TooManyUploads | Self::TooManyTunnels(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TokenNotFound => standard(StatusCode::NOT_FOUND),
             Self::NotConnected | Self::Disconnected => standard(StatusCode::BAD_GATEWAY),
             Self::TimedOut(status) => *status,
@@ -246,8 +260,10 @@ impl Failure {
             Self::MethodNotAllowed(methods) => {
                 headers.insert(header::ALLOW, HeaderValue::from_static(methods));
             }
+            // It may take hours until a token expires.
             Self::NotFound
             | Self::MarkerInHeaders(_)
+            | Self::TooManyTunnels(_)
             | Self::InvalidBody(_)
             | Self::ServiceWorker
             | Self::TokenNotFound
@@ -280,6 +296,11 @@ impl fmt::Display for Failure {
             Self::Throttled => f.write_str("too many requests from this address, slow down"),
             Self::TooManyUploads => f.write_str(
                 "too many request bodies from this address are still arriving, try again when one has arrived",
+            ),
+            Self::TooManyTunnels(limit) => write!(
+                f,
+                "too many tunnels of this address, {limit} of {limit}: use a token that you have, or try again when one has \
+                 expired"
             ),
             Self::TokenNotFound => f.write_str("token not found"),
             Self::NotConnected => f.write_str("client not connected"),

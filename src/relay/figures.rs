@@ -144,11 +144,13 @@ impl Figures<'_> {
         for (name, budget) in budgets {
             line(out, "refused_total", &format!("{{budget=\"{name}\"}}"), budget.refused());
         }
-        let Budgets { connections_per_address, sessions_per_address, uploads_per_address, .. } = self.budgets;
+        let Budgets { connections_per_address, sessions_per_address, uploads_per_address, tunnels_per_address, .. } =
+            self.budgets;
         for (name, refused) in [
             ("connections", connections_per_address.refused()),
             ("sessions", sessions_per_address.refused()),
             ("uploads", uploads_per_address.refused()),
+            ("tunnels", tunnels_per_address.refused()),
             ("requests", self.throttled),
         ] {
             line(out, "refused_total", &format!("{{budget=\"{name}-per-address\"}}"), refused);

@@ -163,7 +163,8 @@ impl Relay {
         let config = Arc::new(config);
         let budgets = Budgets::new(&config);
         let lifetime = config.token_ttl + config.grace();
-        let tokens = Arc::new(Tokens::new(Store::in_memory(config.limits.max_tokens), lifetime));
+        let store = Store::in_memory(config.limits.max_tokens);
+        let tokens = Arc::new(Tokens::new(store, Arc::clone(&budgets.tunnels_per_address), lifetime));
         let tunnels = Tunnels::new(Arc::clone(&tokens), budgets.clone());
         let socket_io = SocketIo::new(TunnelHost::new(Arc::clone(&tunnels)), socket_io_settings(&config));
         let router = Router {

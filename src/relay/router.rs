@@ -74,7 +74,7 @@ impl Router {
             Route::EngineIo => Ok(self.engine.serve(head, body, arrival).await),
             Route::Health => self.health(),
             Route::Welcome => Ok(page::welcome(&head.headers, &self.url)),
-            Route::New => self.new_token(head).await,
+            Route::New => self.new_token(head, arrival).await,
             Route::Refresh(token) => self.refresh(token).await,
             Route::Go(target) => {
                 self.check_running()?;
@@ -95,7 +95,7 @@ impl Router {
         Ok(reply::text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"))
     }
 
-    async fn new_token(&self, head: &Parts) -> Result<Reply, Failure> {
+    async fn new_token(&self, head: &Parts, arrival: &Arrival) -> Result<Reply, Failure> {
         self.check_running()?;
         // The original's client asks for JSON and parses it; curl, and a shell, want the bare token.
         let wants_json = accepts_by_name(&head.headers, "application/json");
@@ -103,7 +103,7 @@ impl Router {
         if head.method == Method::HEAD {
             return Ok(token_reply("", wants_json));
         }
-        Ok(token_reply(self.tokens.create().await?.as_str(), wants_json))
+        Ok(token_reply(self.tokens.create(arrival.client).await?.as_str(), wants_json))
     }
 
     async fn refresh(&self, token: Option<Token>) -> Result<Reply, Failure> {

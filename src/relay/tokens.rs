@@ -1,31 +1,40 @@
 //! Tokens: which there are, how long they live, and what it means for a visitor or an end when the store fails.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::failure::Failure;
+use crate::net::budget::{AddressSlot, Client, PerAddress};
 use crate::proto::token::Token;
 use crate::store::{Store, StoreError};
 
 /// The tokens of this server.
 #[derive(Debug)]
 pub(super) struct Tokens {
-    store: Store,
+    store: Store<AddressSlot>,
+    /// Tokens that one address made and that have not expired.
+    per_address: Arc<PerAddress>,
     /// How long a token lives after it was made or refreshed, with the grace for a refresh that comes at the last moment.
     lifetime: Duration,
 }
 
 impl Tokens {
-    pub(super) fn new(store: Store, lifetime: Duration) -> Self {
-        Self { store, lifetime }
+    pub(super) fn new(store: Store<AddressSlot>, per_address: Arc<PerAddress>, lifetime: Duration) -> Self {
+        Self { store, per_address, lifetime }
     }
 
-    /// Makes a token.
+    /// Makes a token for a client.
     ///
     /// # Errors
-    /// When the store is full or fails.
-    pub(super) async fn create(&self) -> Result<Token, Failure> {
+    /// When the client's address made as many tokens as it may, and when the store is full or fails.
+    pub(super) async fn create(&self, client: Client) -> Result<Token, Failure> {
+        // An address that has none left gets one back only when expired tokens are forgotten.
+        self.store.purge();
+        let Some(slot) = self.per_address.hold(client) else {
+            return Err(Failure::TooManyTunnels(self.per_address.limit()));
+        };
         let token = Token::from_uuid(uuid::Uuid::new_v4());
-        self.store.create(token, self.lifetime).await?;
+        self.store.create(token, self.lifetime, slot).await?;
         tracing::info!(?token, "token made");
         Ok(token)
     }

@@ -15,14 +15,14 @@ pub use self::error::StoreError;
 use self::memory::MemoryStore;
 use crate::proto::token::Token;
 
-/// A store of tokens.
+/// A store of tokens. `H` is what this process holds for each token that it made, and is dropped once the token has expired.
 #[derive(Debug)]
-pub enum Store {
+pub enum Store<H = ()> {
     /// In this process's memory: a restart loses all tokens.
-    Memory(MemoryStore),
+    Memory(MemoryStore<H>),
 }
 
-impl Store {
+impl<H> Store<H> {
     /// Makes an empty store in memory that keeps `capacity` tokens at most.
     #[must_use]
     pub fn in_memory(capacity: usize) -> Self {
@@ -38,14 +38,21 @@ impl Store {
         }
     }
 
-    /// Adds a new token, which expires after `ttl`.
+    /// Forgets the tokens that have expired, and drops what was held for them. Each other call does so first.
+    pub fn purge(&self) {
+        match self {
+            Self::Memory(store) => store.purge(),
+        }
+    }
+
+    /// Adds a new token, which expires after `ttl`. `held` is dropped then, or at once if the token is not added.
     ///
     /// # Errors
     /// - [`StoreError::Full`] if the store keeps as many tokens as it may
     /// - [`StoreError::Unavailable`] if the store cannot be used now
-    pub async fn create(&self, token: Token, ttl: Duration) -> Result<(), StoreError> {
+    pub async fn create(&self, token: Token, ttl: Duration, held: H) -> Result<(), StoreError> {
         match self {
-            Self::Memory(store) => store.create(token, ttl),
+            Self::Memory(store) => store.create(token, ttl, held),
         }
     }
 

@@ -212,8 +212,10 @@ mod tests {
     #[tokio::test]
     async fn first_ends_that_join_at_once_are_ends_of_one_tunnel() {
         let socket = socket().await;
-        let tokens = Arc::new(Tokens::new(Store::in_memory(1), Duration::from_secs(60)));
-        let tunnels = Tunnels::<TestHost>::new(tokens, Budgets::new(&ServeConfig::defaults()));
+        let budgets = Budgets::new(&ServeConfig::defaults());
+        let per_address = Arc::clone(&budgets.tunnels_per_address);
+        let tokens = Arc::new(Tokens::new(Store::in_memory(1), per_address, Duration::from_secs(60)));
+        let tunnels = Tunnels::<TestHost>::new(tokens, budgets);
         for round in 0..2_000 {
             let token = Token::from_uuid(uuid::Uuid::from_u128(round));
             let ready = AtomicUsize::new(0);
