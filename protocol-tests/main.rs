@@ -9,4 +9,6 @@ mod hostile;
 mod relay;
 mod simulated_time;
 mod socket_io;
+#[cfg(target_os = "linux")]
+mod starting;
 mod support;

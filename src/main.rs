@@ -1,13 +1,10 @@
 //! `socket2me`: reads the command line, runs the command, and turns its outcome into an exit code.
 
 use std::io::{self, IsTerminal as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use socket2me::config::{Cli, Command, LogFormat, ServeConfig};
+use socket2me::config::{self, Cli, Command, LogFormat, ServeConfig};
 use socket2me::relay;
-use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 /// mimalloc keeps the pages of large bodies, which come and go all the time. The system's allocator returns them and fetches
@@ -16,10 +13,13 @@ use tracing_subscriber::EnvFilter;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read().unwrap_or_else(|error| error.exit());
     if let Err(error) = start_logging(&cli.log, cli.log_format) {
         eprintln!("socket2me: --log {}: {error}", cli.log);
         return ExitCode::from(2);
+    }
+    for variable in config::unknown_variables() {
+        tracing::warn!(variable, "no setting has this environment variable: socket2me serve --help lists them");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -41,29 +41,17 @@ fn main() -> ExitCode {
 }
 
 async fn serve(config: ServeConfig) -> Result<(), String> {
-    let address = config.address();
-    let listener = listen(address).await.map_err(|error| {
-        let mut message = format!("cannot listen on {address}: {error}");
-        if error.kind() == io::ErrorKind::AddrInUse {
-            message += " (another program has this port: stop it, or choose another with --listen ADDR:PORT)";
-        }
-        message
-    })?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
-    let shutdown = shutdown().map_err(|error| format!("cannot wait for signals: {error}"))?;
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-    let ready = |url: &str| println!("Socket2Me is ready at {url} - get a token with: curl {url}/new");
-    relay::run(listener, config, ready, shutdown).await.map_err(|error| error.to_string())
-}
-
-/// Binds `address`. On a machine without IPv6, "all interfaces" falls back to those of IPv4.
-async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    match TcpListener::bind(address).await {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse && address.ip().is_unspecified() => {
-            TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port())).await
-        }
-        bound => bound,
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
     }
+    let listeners = relay::bind(config.address()).await.map_err(|error| error.to_string())?;
+    let shutdown = shutdown().map_err(|error| format!("cannot wait for signals: {error}"))?;
+    for listener in &listeners {
+        let address = listener.local_addr().map_err(|error| error.to_string())?;
+        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    }
+    let ready = |url: &str| println!("Socket2Me is ready at {url} - get a token with: curl {url}/new");
+    relay::run(listeners, config, ready, shutdown).await.map_err(|error| error.to_string())
 }
 
 /// Returns a future that completes at the first request to stop. The second ends the process at once.

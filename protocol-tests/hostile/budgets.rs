@@ -161,6 +161,23 @@ async fn no_token_is_made_for_an_address_over_its_limit_until_one_expires() {
 }
 
 #[tokio::test]
+async fn a_limit_of_zero_for_one_address_is_no_limit() {
+    let (server, figures) = watched(|config| {
+        config.limits.max_tunnels_per_address = Some(0);
+        config.limits.max_connections_per_address = Some(0);
+        config.limits.max_sessions_per_address = Some(0);
+        config.limits.max_uploads_per_address = Some(0);
+        (config.throttle_interval_max, config.throttle_interval_burst_max) = (Some(0), Some(0));
+    })
+    .await;
+    let (mut ws, token) = server.joined().await;
+    serves(&server, &mut ws, &token).await;
+    for budget in ["tunnels", "connections", "sessions", "uploads", "requests"] {
+        assert_eq!(figures.refused(&format!("{budget}-per-address")).await, 0, "{budget}");
+    }
+}
+
+#[tokio::test]
 async fn exchanges_over_the_limit_of_a_tunnel_or_of_the_server_are_503() {
     let (server, figures) = watched(|config| {
         (config.limits.max_exchanges, config.limits.max_exchanges_per_tunnel) = (3, 2);

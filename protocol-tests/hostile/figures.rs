@@ -19,7 +19,7 @@ pub(crate) struct Figures(SocketAddr);
 pub(crate) async fn watched(change: impl FnOnce(&mut ServeConfig)) -> (Server, Figures) {
     let address = free_address();
     let server = Server::with(|config| {
-        config.metrics_listen = Some(address);
+        config.metrics_listen = Some(address.into());
         change(config);
     });
     let server = server.await;

@@ -1,21 +1,25 @@
 //! Every setting, as a flag of the command line and as an environment variable. A flag beats its variable, and either beats
 //! the default in [`crate::defaults`].
 
+mod environment;
 mod help;
 mod limits;
+mod listen;
 mod units;
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use http::StatusCode;
 use ipnet::IpNet;
 
+pub use self::environment::unknown_variables;
 use self::help::{per_address, when_unset};
 pub use self::limits::LimitConfig;
+pub use self::listen::Listen;
 use self::units::{
-    duration, duration_text, milliseconds, network, origin, revision, revisions_text, size, size_text, timeout_status,
+    duration, duration_text, log_filter, milliseconds, network, origin, public_url, revision, revisions_text,
+    size_from, size_text, some_time, timeout_status,
 };
 use crate::defaults;
 use crate::proto::engine_io::Revision;
@@ -29,10 +33,10 @@ use crate::proto::engine_io::Revision;
 )]
 pub struct Cli {
     /// Format of the log on standard error
-    #[arg(long, global = true, env = "SOCKET2ME_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
+    #[arg(long, global = true, help_heading = "Log", env = "SOCKET2ME_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
     pub log_format: LogFormat,
     /// What is logged: error, warn, info, debug, trace, or a filter such as `socket2me=debug,hyper=info`
-    #[arg(long, global = true, env = "SOCKET2ME_LOG", default_value = defaults::LOG)]
+    #[arg(long, global = true, help_heading = "Log", env = "SOCKET2ME_LOG", default_value = defaults::LOG, value_parser = log_filter, value_name = "FILTER")]
     pub log: String,
     /// The command to run.
     #[command(subcommand)]
@@ -41,8 +45,10 @@ pub struct Cli {
 
 /// What the words for values stand for in the help of `serve`.
 const UNITS: &str = "\
-COUNT is a number. SIZE is a number of bytes, or with KiB, MiB or GiB: 64KiB.
-TIME is a number of seconds, or with ms, s, m or h: 300ms.
+COUNT is a number. SIZE is a number of bytes, or with KiB, MiB or GiB: 64KiB. 64K and 64KB are the same.
+TIME is a number of seconds, or with ms, s, m or h: 300ms. MS is a number of milliseconds.
+ADDR:PORT is 127.0.0.1:3000, or localhost:3000 for both loopback addresses, or 3000 for all interfaces.
+Zero is refused where the help of a setting does not say what it means. A variable that is empty is absent.
 An address of IPv6 is its /64 network.";
 
 /// A command of the binary.
@@ -82,84 +88,87 @@ pub enum ErrorStatus {
 )]
 pub struct ServeConfig {
     /// Address and port to listen on
-    #[arg(long, env = "SOCKET2ME_LISTEN", value_name = "ADDR:PORT")]
-    pub listen: Option<SocketAddr>,
-    /// Port to listen on, on all interfaces. Hosting platforms set the variable; --listen comes first
-    #[arg(long, env = "PORT")]
+    #[arg(help_heading = "Server", long, env = "SOCKET2ME_LISTEN", value_name = "ADDR:PORT")]
+    pub listen: Option<Listen>,
+    /// Port to listen on, on all interfaces. Hosting platforms set the variable; --listen comes before it
+    #[arg(help_heading = "Server", long, env = "PORT")]
     pub port: Option<u16>,
-    /// URL at which visitors and ends reach this server: what it prints, and apps get in X-Forwarded-Host and
-    /// X-Forwarded-Prefix [default: the address it listens on, and for apps the host that a visitor asks for]
-    #[arg(long, env = "SOCKET2ME_PUBLIC_URL", value_name = "URL")]
+    /// URL at which visitors and ends reach this server, with its scheme, and its path if it has one: what it prints, and
+    /// apps get in X-Forwarded-Host and X-Forwarded-Prefix [default: the address it listens on, and for apps the host
+    /// that a visitor asks for]
+    #[arg(help_heading = "Server", long, env = "SOCKET2ME_PUBLIC_URL", value_parser = public_url, value_name = "URL")]
     pub public_url: Option<String>,
     /// Redis server to keep tokens in. Not used yet: the server logs a warning and keeps tokens in memory
-    #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(help_heading = "Tokens", long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis_url: Option<String>,
 
     /// Life of a token without a refresh; then it is unknown, and its end is disconnected
-    #[arg(long, env = "TOKEN_EXPIRE_SECONDS", default_value = duration_text(defaults::TOKEN_TTL), value_parser = duration, value_name = "TIME")]
+    #[arg(help_heading = "Tokens", long, env = "TOKEN_EXPIRE_SECONDS", default_value = duration_text(defaults::TOKEN_TTL), value_parser = some_time, value_name = "TIME")]
     pub token_ttl: Duration,
-    /// Time for which an expired token still works, so that a refresh at the last moment is not too late
-    #[arg(long, env = "SOCKET2ME_TOKEN_GRACE", value_parser = duration, value_name = "TIME")]
+    /// Time for which an expired token still works, so that a refresh at the last moment is not too late. 0
+    /// is none
+    #[arg(help_heading = "Tokens", long, env = "SOCKET2ME_TOKEN_GRACE", value_parser = duration, value_name = "TIME")]
     pub token_grace: Option<Duration>,
 
     /// Time for an end to answer a request; then the visitor gets --timeout-status
-    #[arg(long, env = "SOCKET2ME_RESPONSE_TIMEOUT", default_value = duration_text(defaults::ACK_TIMEOUT), value_parser = duration, value_name = "TIME")]
+    #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_RESPONSE_TIMEOUT", default_value = duration_text(defaults::ACK_TIMEOUT), value_parser = some_time, value_name = "TIME")]
     pub response_timeout: Duration,
     /// Status of a request that was not answered in time. 200 has the body `OK`, as in the original; 504 is usual
     /// elsewhere
-    #[arg(long, env = "SOCKET2ME_TIMEOUT_STATUS", default_value = defaults::TIMEOUT_STATUS.as_str(), value_parser = timeout_status, value_name = "STATUS")]
+    #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_TIMEOUT_STATUS", default_value = defaults::TIMEOUT_STATUS.as_str(), value_parser = timeout_status, value_name = "STATUS")]
     pub timeout_status: StatusCode,
     /// Statuses of the relay's own errors
-    #[arg(long, env = "SOCKET2ME_ERROR_STATUS", value_enum, default_value_t = ErrorStatus::Original)]
+    #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_ERROR_STATUS", value_enum, default_value_t = ErrorStatus::Original)]
     pub error_status: ErrorStatus,
     /// Body of a visitor's request. Beyond: 413
-    #[arg(long, env = "SOCKET2ME_MAX_BODY", default_value = size_text(defaults::MAX_BODY), value_parser = size, value_name = "SIZE")]
+    #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_MAX_BODY", default_value = size_text(defaults::MAX_BODY), value_parser = size_from(1), value_name = "SIZE")]
     pub max_body: usize,
     /// Networks of proxies whose X-Forwarded-* and Forwarded headers are believed, separated by commas [default: none]
-    #[arg(long, env = "SOCKET2ME_TRUST_PROXY", value_delimiter = ',', value_parser = network, value_name = "CIDR")]
+    #[arg(help_heading = "Server", long, env = "SOCKET2ME_TRUST_PROXY", value_delimiter = ',', value_parser = network, value_name = "CIDR")]
     pub trust_proxy: Vec<IpNet>,
 
-    /// Window of the rate limit, in milliseconds
-    #[arg(long = "throttle-interval-ms", env = "THROTTLE_INTERVAL_MS", default_value = defaults::THROTTLE_INTERVAL.as_millis().to_string(), value_parser = milliseconds, value_name = "MS")]
+    /// Window of the rate limit, in milliseconds. 0 is no rate limit
+    #[arg(help_heading = "Rate limit", long = "throttle-interval-ms", env = "THROTTLE_INTERVAL_MS", default_value = defaults::THROTTLE_INTERVAL.as_millis().to_string(), value_parser = milliseconds, value_name = "MS")]
     pub throttle_interval: Duration,
     /// Requests of one address, except of trusted proxies, in a window that are answered at once. Beyond: they wait for
-    /// the next window
-    #[arg(long, env = "THROTTLE_INTERVAL_MAX", value_name = "COUNT")]
+    /// the next window. 0 is no limit
+    #[arg(help_heading = "Rate limit", long, env = "THROTTLE_INTERVAL_MAX", value_name = "COUNT")]
     pub throttle_interval_max: Option<u32>,
-    /// Requests of one address, except of trusted proxies, in a window that are answered at all. Beyond: 429
-    #[arg(long, env = "THROTTLE_INTERVAL_BURST_MAX", value_name = "COUNT")]
+    /// Requests of one address, except of trusted proxies, in a window that are answered at all. Beyond: 429.
+    /// 0 is no limit
+    #[arg(help_heading = "Rate limit", long, env = "THROTTLE_INTERVAL_BURST_MAX", value_name = "COUNT")]
     pub throttle_interval_burst_max: Option<u32>,
 
     /// Revisions of Engine.IO that ends may speak: 3 is socket.io-client 1.x and 2.x, 4 is 3.x and 4.x
-    #[arg(long, env = "SOCKET2ME_ENGINE_IO", default_value = revisions_text(Revision::ALL), value_delimiter = ',', value_parser = revision, value_name = "REVISIONS")]
+    #[arg(help_heading = "Ends", long, env = "SOCKET2ME_ENGINE_IO", default_value = revisions_text(Revision::ALL), value_delimiter = ',', value_parser = revision, value_name = "REVISIONS")]
     pub engine_io: Vec<Revision>,
     /// Time between two heartbeats of a session
-    #[arg(long, env = "SOCKET2ME_PING_INTERVAL", default_value = duration_text(defaults::PING_INTERVAL), value_parser = duration, value_name = "TIME")]
+    #[arg(help_heading = "Ends", long, env = "SOCKET2ME_PING_INTERVAL", default_value = duration_text(defaults::PING_INTERVAL), value_parser = some_time, value_name = "TIME")]
     pub ping_interval: Duration,
     /// Time for the answer to a heartbeat; then the session is closed
-    #[arg(long, env = "SOCKET2ME_PING_TIMEOUT", default_value = duration_text(defaults::PING_TIMEOUT), value_parser = duration, value_name = "TIME")]
+    #[arg(help_heading = "Ends", long, env = "SOCKET2ME_PING_TIMEOUT", default_value = duration_text(defaults::PING_TIMEOUT), value_parser = some_time, value_name = "TIME")]
     pub ping_timeout: Duration,
     /// Time for the upgrade from polling to a WebSocket; then the WebSocket is closed and polling goes on
-    #[arg(long, env = "SOCKET2ME_UPGRADE_TIMEOUT", default_value = duration_text(defaults::UPGRADE_TIMEOUT), value_parser = duration, value_name = "TIME")]
+    #[arg(help_heading = "Ends", long, env = "SOCKET2ME_UPGRADE_TIMEOUT", default_value = duration_text(defaults::UPGRADE_TIMEOUT), value_parser = some_time, value_name = "TIME")]
     pub upgrade_timeout: Duration,
     /// Time for an end to join its first token's namespace; then its connection is closed
-    #[arg(long, env = "SOCKET2ME_CONNECT_TIMEOUT", default_value = duration_text(defaults::CONNECT_TIMEOUT), value_parser = duration, value_name = "TIME")]
+    #[arg(help_heading = "Ends", long, env = "SOCKET2ME_CONNECT_TIMEOUT", default_value = duration_text(defaults::CONNECT_TIMEOUT), value_parser = some_time, value_name = "TIME")]
     pub connect_timeout: Duration,
     /// Message or polling body of an end. Beyond: an answer costs its exchange (502), a polling body its session (413)
     /// [default: room for an answer of --max-body over any transport]
-    #[arg(long, env = "SOCKET2ME_MAX_PAYLOAD", value_parser = size, value_name = "SIZE")]
+    #[arg(help_heading = "Ends", long, env = "SOCKET2ME_MAX_PAYLOAD", value_parser = size_from(1 << 10), value_name = "SIZE")]
     pub max_payload: Option<usize>,
     /// Commands, such as requests to send, that wait for one session's task. Beyond: requests are 503
-    #[arg(long, alias = "mailbox", env = "SOCKET2ME_MAILBOX", default_value = defaults::MAX_WAITING_COMMANDS.to_string(), value_parser = clap::value_parser!(u32).range(1..=65536), value_name = "COUNT")]
+    #[arg(help_heading = "Ends", long, alias = "mailbox", env = "SOCKET2ME_MAILBOX", default_value = defaults::MAX_WAITING_COMMANDS.to_string(), value_parser = clap::value_parser!(u32).range(1..=65536), value_name = "COUNT")]
     pub max_waiting_commands: u32,
     /// Origins of pages that may connect as ends, separated by commas; `*` is any. Pages of other origins get 403
-    #[arg(long, env = "SOCKET2ME_ALLOW_ORIGIN", default_value = defaults::ALLOWED_ORIGIN, value_delimiter = ',', value_parser = origin, value_name = "ORIGIN")]
+    #[arg(help_heading = "Ends", long, env = "SOCKET2ME_ALLOW_ORIGIN", default_value = defaults::ALLOWED_ORIGIN, value_delimiter = ',', value_parser = origin, value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
     /// Address and port to serve figures at, under /metrics, as Prometheus reads them [default: none]
-    #[arg(long, env = "SOCKET2ME_METRICS_LISTEN", value_name = "ADDR:PORT")]
-    pub metrics_listen: Option<SocketAddr>,
-    /// Time for requests in flight once the server is told to stop; then they fail
-    #[arg(long, env = "SOCKET2ME_DRAIN_TIMEOUT", default_value = duration_text(defaults::DRAIN_TIMEOUT), value_parser = duration, value_name = "TIME")]
+    #[arg(help_heading = "Server", long, env = "SOCKET2ME_METRICS_LISTEN", value_name = "ADDR:PORT")]
+    pub metrics_listen: Option<Listen>,
+    /// Time for requests in flight once the server is told to stop; then they fail. 0 stops at once
+    #[arg(help_heading = "Server", long, env = "SOCKET2ME_DRAIN_TIMEOUT", default_value = duration_text(defaults::DRAIN_TIMEOUT), value_parser = duration, value_name = "TIME")]
     pub drain_timeout: Duration,
     /// Limits on what peers can take.
     #[command(flatten)]
@@ -196,14 +205,32 @@ impl ServeConfig {
         self.max_body.saturating_mul(4)
     }
 
-    /// Returns the address to listen on: `--listen`, else `--port` on all interfaces, else the default.
+    /// Returns where to listen: `--listen`, else `--port` on all interfaces, else the default.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        match (self.listen, self.port) {
-            (Some(listen), _) => listen,
-            (None, Some(port)) => SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
-            (None, None) => defaults::LISTEN,
+    pub fn address(&self) -> Listen {
+        self.listen.or(self.port.map(Listen::Everywhere)).unwrap_or(Listen::Address(defaults::LISTEN))
+    }
+
+    /// Returns what is odd about the settings together, for the log: the server works, but perhaps not as somebody meant it.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let memory = self.max_buffered();
+        if self.max_body > memory / 4 {
+            warnings.push(format!(
+                "bodies of more than a quarter of --max-buffered ({}) are refused, although --max-body is {}: raise the first \
+                 to {}, or lower the second",
+                size_text(memory),
+                size_text(self.max_body),
+                size_text(self.max_body.saturating_mul(4))
+            ));
         }
+        if let Some(network) = self.trust_proxy.iter().find(|network| network.prefix_len() == 0) {
+            warnings.push(format!(
+                "--trust-proxy {network} trusts everybody: visitors choose their address, and have no limits"
+            ));
+        }
+        warnings
     }
 
     /// Returns the time for which an expired token still works.
@@ -230,7 +257,7 @@ mod tests {
     #[test]
     fn the_defaults_are_the_originals() {
         let config = ServeConfig::defaults();
-        assert_eq!(config.address(), "127.0.0.1:3000".parse().unwrap());
+        assert_eq!(config.address(), Listen::Address("127.0.0.1:3000".parse().unwrap()));
         assert_eq!(config.token_ttl, Duration::from_secs(6 * 3600));
         assert_eq!(config.grace(), Duration::from_secs(60));
         assert_eq!(config.response_timeout, Duration::from_secs(5));
@@ -304,11 +331,83 @@ mod tests {
         }
     }
 
+    /// Every setting of `serve`, with the words of its help on one line.
+    fn settings() -> Vec<(String, String, clap::Arg)> {
+        let serve = Cli::command().find_subcommand("serve").unwrap().clone();
+        let settings = serve.get_arguments().filter(|arg| arg.get_long().is_some_and(|long| long != "help"));
+        let told = |arg: &clap::Arg| arg.get_help().map(ToString::to_string).unwrap_or_default();
+        settings.map(|arg| (arg.get_long().unwrap().to_owned(), told(arg), arg.clone())).collect()
+    }
+
+    fn parse(arguments: &[&str]) -> Result<ServeConfig, clap::Error> {
+        Cli::try_parse_from(["socket2me", "serve"].iter().chain(arguments)).map(|cli| {
+            let Command::Serve(config) = cli.command;
+            *config
+        })
+    }
+
+    #[test]
+    fn zero_is_refused_or_the_help_says_what_it_means() {
+        for (long, help, _) in settings() {
+            let zero = format!("--{long}=0");
+            let is_told = [" 0 is no", " 0 is none", " 0 stops at once"].iter().any(|words| help.contains(words));
+            // The port 0 is one that the system chooses.
+            let is_accepted =
+                parse(&[&zero]).is_ok() && !["listen", "port", "metrics-listen", "redis-url"].contains(&&*long);
+            assert_eq!(is_accepted, is_told, "{long}: {help}");
+        }
+    }
+
+    #[test]
+    fn an_empty_flag_is_refused() {
+        for (long, ..) in settings() {
+            assert!(parse(&[&format!("--{long}=")]).is_err() || long == "redis-url", "{long}");
+        }
+    }
+
+    #[test]
+    fn every_setting_has_a_heading_a_variable_and_a_unit() {
+        const UNITS: [&str; 14] = [
+            "COUNT",
+            "SIZE",
+            "TIME",
+            "MS",
+            "ADDR:PORT",
+            "PORT",
+            "URL",
+            "STATUS",
+            "CIDR",
+            "REVISIONS",
+            "ORIGIN",
+            "FILTER",
+            "ERROR_STATUS",
+            "LOG_FORMAT",
+        ];
+        for (long, _, arg) in settings() {
+            assert!(arg.get_help_heading().is_some() && arg.get_env().is_some(), "{long}");
+            let unit = arg.get_value_names().and_then(|names| names.first().map(ToString::to_string));
+            assert!(
+                UNITS.contains(&unit.unwrap_or_else(|| long.to_ascii_uppercase().replace('-', "_")).as_str()),
+                "{long}"
+            );
+        }
+    }
+
+    #[test]
+    fn settings_that_do_not_fit_each_other_are_warned_of() {
+        let warnings = |arguments: &[&str]| parse(arguments).unwrap().warnings();
+        assert!(warnings(&["--max-buffered=16MiB"])[0].contains("40MiB"));
+        assert!(warnings(&["--trust-proxy=10.0.0.0/8,::/0"])[0].contains("::/0"));
+        for fitting in [&[][..], &["--max-buffered=16MiB", "--max-body=4MiB"], &["--max-body=1GiB"]] {
+            assert_eq!(warnings(fitting), Vec::<String>::new(), "{fitting:?}");
+        }
+    }
+
     #[test]
     fn a_port_alone_listens_everywhere() {
         let config = ServeConfig { port: Some(8080), ..ServeConfig::defaults() };
-        assert_eq!(config.address(), "[::]:8080".parse().unwrap());
+        assert_eq!(config.address(), Listen::Everywhere(8080));
         let config = ServeConfig { listen: Some("127.0.0.1:1".parse().unwrap()), ..config };
-        assert_eq!(config.address(), "127.0.0.1:1".parse().unwrap());
+        assert_eq!(config.address(), Listen::Address("127.0.0.1:1".parse().unwrap()));
     }
 }

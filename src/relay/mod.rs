@@ -2,7 +2,8 @@
 //!
 //! In reading order:
 //!
-//! - [`run`]: the relay on a listener, until it is told to stop. At the end of this file, the settings of
+//! - [`bind`]: where it listens
+//! - [`run`]: the relay on its listeners, until it is told to stop. At the end of this file, the settings of
 //!   [`crate::config`] become those of the other rooms
 //! - `route` and `router`: which request goes where; `page` and `failure` make the responses of the relay's own, and
 //!   `shared_origin` those that keep tunnels apart in a browser
@@ -11,6 +12,7 @@
 //! - `budgets` and `throttle`: what peers share, and the rate limit of an address
 //! - `figures`: what an operator can watch
 
+mod bind;
 mod budgets;
 mod exchanges;
 mod failure;
@@ -31,13 +33,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::FutureExt as _;
-use futures::future::FusedFuture as _;
 use http::StatusCode;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::{JoinError, JoinSet};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+pub use self::bind::bind;
 use self::budgets::Budgets;
 use self::exchanges::Exchanges;
 use self::figures::Figures;
@@ -45,14 +46,30 @@ use self::router::Router;
 use self::throttle::Throttle;
 use self::tokens::Tokens;
 use self::tunnels::{TunnelHost, Tunnels};
-use crate::config::ServeConfig;
+use crate::config::{Listen, ServeConfig};
 use crate::engine::{self, CLOSE_TIMEOUT, Engine, SocketIo};
 use crate::net::arrival::Arrival;
 use crate::net::{listener, reply};
 use crate::proto::{engine_io, socket_io};
 use crate::store::Store;
 
-/// Runs the relay on a listener until `shutdown` completes; then lets exchanges in flight finish, within the drain timeout,
+/// The listeners of one server: one or more, at addresses that mean the same server.
+#[derive(Debug)]
+pub struct Listeners(Vec<TcpListener>);
+
+impl From<TcpListener> for Listeners {
+    fn from(listener: TcpListener) -> Self {
+        Self(vec![listener])
+    }
+}
+
+impl From<Vec<TcpListener>> for Listeners {
+    fn from(listeners: Vec<TcpListener>) -> Self {
+        Self(listeners)
+    }
+}
+
+/// Runs the relay on its listeners until `shutdown` completes; then lets exchanges in flight finish, within the drain timeout,
 /// tells the ends to reconnect elsewhere, and returns. `ready` is called once nothing can fail any more, with the URL by which the
 /// server is reached.
 ///
@@ -60,20 +77,23 @@ use crate::store::Store;
 /// When the listener does not know its own address, when figures cannot be served where they should be, and when a task
 /// that the whole server needs ends by itself.
 pub async fn run(
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     config: ServeConfig,
     ready: impl FnOnce(&str),
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let metrics_listen = config.metrics_listen;
-    let relay = Arc::new(Relay::new(config, &listener)?);
+    let Listeners(listeners) = listeners.into();
+    let relay = Arc::new(Relay::new(config, &listeners)?);
     // Tasks without which the server must not go on. None of them ever completes.
     let mut vital = JoinSet::new();
     if let Some(address) = metrics_listen {
-        vital.spawn(serve_figures(figures_listener(address).await?, Arc::clone(&relay)));
+        for listener in figures_listeners(address).await? {
+            vital.spawn(serve_figures(listener, Arc::clone(&relay)));
+        }
     }
     vital.spawn(Arc::clone(&relay.tunnels).sweep());
-    let (stop, stopped) = oneshot::channel::<()>();
+    let (stop, stopped) = watch::channel(());
     let handler = {
         let relay = Arc::clone(&relay);
         move |request: hyper::Request<hyper::body::Incoming>, arrival| {
@@ -82,16 +102,21 @@ pub async fn run(
             async move { relay.router.serve(&mut head, body, &arrival).await }
         }
     };
-    // In a task of its own, so that a connection is served by the thread that accepted it.
-    let serving = listener::serve(listener, handler, relay.connection_limits(), async { drop(stopped.await) });
-    let mut serving = tokio::spawn(serving).fuse();
+    // In tasks of their own, so that a connection is served by the thread that accepted it.
+    let mut serving = JoinSet::new();
+    for listener in listeners {
+        let mut stopped = stopped.clone();
+        // The channel closes when the server stops.
+        let stopped = async move { drop(stopped.changed().await) };
+        serving.spawn(listener::serve(listener, handler.clone(), relay.connection_limits(), stopped));
+    }
     // All tasks of the server's own run: the figures from here on are those of its work.
     ready(&relay.router.url);
     let result = until_stopped(&mut vital, &mut serving, shutdown).await;
     relay.drain().await;
     drop(stop);
-    if !serving.is_terminated() {
-        serving.await.map_err(io::Error::other)?;
+    while let Some(served) = serving.join_next().await {
+        served.map_err(io::Error::other)?;
     }
     // The process may end as soon as this returns, so the ends must have heard of it before.
     if tokio::time::timeout(CLOSE_TIMEOUT, relay.router.engine.closed()).await.is_err() {
@@ -103,25 +128,26 @@ pub async fn run(
 /// Completes at `shutdown`, or with an error when a task ends without which the server must not go on.
 async fn until_stopped(
     vital: &mut JoinSet<Infallible>,
-    serving: impl Future<Output = Result<(), JoinError>>,
+    serving: &mut JoinSet<()>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let error = tokio::select! {
         () = shutdown => return Ok(()),
         Some(Err(error)) = vital.join_next() => error,
-        Err(error) = serving => error,
+        Some(Err(error)) = serving.join_next() => error,
     };
     let error = io::Error::other(format!("a task of the server ended: {error}"));
     tracing::error!(%error, "the server stops");
     Err(error)
 }
 
-async fn figures_listener(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot serve metrics on {address}: {error}")))?;
-    tracing::info!(address = %listener.local_addr()?, "metrics at /metrics");
-    Ok(listener)
+async fn figures_listeners(listen: Listen) -> io::Result<Vec<TcpListener>> {
+    let listeners =
+        bind(listen).await.map_err(|error| io::Error::new(error.kind(), format!("cannot serve metrics: {error}")))?;
+    for listener in &listeners {
+        tracing::info!(address = %listener.local_addr()?, "metrics at /metrics");
+    }
+    Ok(listeners)
 }
 
 /// Serves the figures on a listener of their own: they are the operator's, and nobody else's.
@@ -152,10 +178,10 @@ struct Relay {
 }
 
 impl Relay {
-    fn new(config: ServeConfig, listener: &TcpListener) -> io::Result<Self> {
+    fn new(config: ServeConfig, listeners: &[TcpListener]) -> io::Result<Self> {
         let url = match &config.public_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => local_url(listener.local_addr()?),
+            None => local_url(listeners.first().ok_or(io::ErrorKind::InvalidInput)?.local_addr()?),
         };
         if config.redis_url.is_some() {
             tracing::warn!("REDIS_URL is set, but this version keeps tokens in memory: they are gone after a restart");
@@ -291,11 +317,12 @@ mod tests {
             let mut vital = JoinSet::new();
             vital.spawn(pending());
             vital.spawn(async move { if is_listener { pending().await } else { panic!("as the sweeper might") } });
-            let serving = async move { if is_listener { panic!("as the listener might") } else { pending().await } };
-            let mut serving = tokio::spawn(serving).fuse();
+            let mut serving = JoinSet::new();
+            serving.spawn(pending());
+            serving.spawn(async move { if is_listener { panic!("as the listener might") } else { pending().await } });
             let error = until_stopped(&mut vital, &mut serving, pending()).await.unwrap_err();
             assert!(error.to_string().starts_with("a task of the server ended: "), "{error}");
-            assert_eq!(serving.is_terminated(), is_listener);
+            assert_eq!(serving.len(), if is_listener { 1 } else { 2 });
         }
     }
 
@@ -303,6 +330,6 @@ mod tests {
     async fn a_server_that_is_told_to_stop_stops_without_an_error() {
         let mut vital = JoinSet::new();
         vital.spawn(pending());
-        assert!(until_stopped(&mut vital, pending(), std::future::ready(())).await.is_ok());
+        assert!(until_stopped(&mut vital, &mut JoinSet::new(), std::future::ready(())).await.is_ok());
     }
 }

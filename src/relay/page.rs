@@ -17,6 +17,15 @@ pub(super) fn welcome(headers: &HeaderMap, url: &str) -> Reply {
 }
 
 fn words(url: &str) -> String {
+    // A client takes the path of its URL for a namespace, and has an option for the path of the server.
+    let (end_url, options) = match url.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| rest.len() - at))
+    {
+        None => (url, String::new()),
+        Some(path) => {
+            let (origin, path) = url.split_at(url.len() - path);
+            (origin, format!(", {{ path: '{path}/socket.io' }}"))
+        }
+    };
     format!(
         "Socket2Me gives an app behind NAT a public URL.\n\
          \n\
@@ -24,7 +33,7 @@ fn words(url: &str) -> String {
          \n    TOKEN=$(curl -s {url}/new)\n\
          \n\
          2. Connect with any socket.io client, and answer the event `request`:\n\
-         \n    io('{url}/TOKEN').on('request', (request, respond) => respond(200, 'Hello ' + request.url))\n\
+         \n    io('{end_url}/TOKEN'{options}).on('request', (request, respond) => respond(200, 'Hello ' + request.url))\n\
          \n\
          3. Every HTTP request to the token's URL is answered by the app:\n\
          \n    curl \"{url}/go/$TOKEN/hello?x=1\"\n\
@@ -41,4 +50,20 @@ fn html(text: &str) -> String {
          <style>body{{margin:3rem auto;max-width:60rem;padding:0 1rem}}pre{{white-space:pre-wrap}}</style>\n\
          <pre>{escaped}</pre></html>\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_under_a_path_tells_the_client_where_it_is() {
+        for (url, expected) in [
+            ("https://tunnel.example", "io('https://tunnel.example/TOKEN').on("),
+            ("https://a.example/t/u", "io('https://a.example/TOKEN', { path: '/t/u/socket.io' }).on("),
+        ] {
+            let words = words(url);
+            assert!(words.contains(expected) && words.contains(&format!("curl -s {url}/new")), "{words}");
+        }
+    }
 }

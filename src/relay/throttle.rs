@@ -22,8 +22,10 @@ const MAX_ADDRESSES: usize = 100_000;
 #[derive(Debug)]
 pub(super) struct Throttle {
     interval: Duration,
-    max: u32,
-    burst_max: u32,
+    /// Requests that are served at once. `None`: all.
+    max: Option<u32>,
+    /// Requests that are served at all. `None`: all.
+    burst_max: Option<u32>,
     exempt: Exempt,
     window: Mutex<Window>,
     refused: AtomicU64,
@@ -49,11 +51,13 @@ pub(super) enum Verdict {
 impl Throttle {
     pub(super) fn new(config: &ServeConfig) -> Self {
         let interval = config.throttle_interval;
+        // As in the original's library, zero means no limit. A window of no time counts nothing.
+        let limit = |count: u32| Some(count).filter(|&count| count > 0 && !interval.is_zero());
         let is_set = config.throttle_interval_max.is_some() || config.throttle_interval_burst_max.is_some();
         Self {
             interval,
-            max: config.throttle_interval_max.unwrap_or(defaults::THROTTLE_INTERVAL_MAX),
-            burst_max: config.throttle_interval_burst_max.unwrap_or(defaults::THROTTLE_INTERVAL_BURST_MAX),
+            max: limit(config.throttle_interval_max.unwrap_or(defaults::THROTTLE_INTERVAL_MAX)),
+            burst_max: limit(config.throttle_interval_burst_max.unwrap_or(defaults::THROTTLE_INTERVAL_BURST_MAX)),
             exempt: Exempt { this_machine: !is_set, proxies: config.trust_proxy.clone() },
             window: Mutex::new(Window { until: Instant::now() + interval, counts: HashMap::new() }),
             refused: AtomicU64::new(0),
@@ -61,7 +65,7 @@ impl Throttle {
     }
 
     pub(super) fn count(&self, client: Client) -> Verdict {
-        if self.exempt.contains(client) {
+        if (self.max.is_none() && self.burst_max.is_none()) || self.exempt.contains(client) {
             return Verdict::Pass;
         }
         let now = Instant::now();
@@ -79,11 +83,11 @@ impl Throttle {
         let count = window.counts.entry(key).or_insert(0);
         *count = count.saturating_add(1);
         match *count {
-            count if count > self.burst_max => {
+            count if self.burst_max.is_some_and(|max| count > max) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 Verdict::Refuse
             }
-            count if count > self.max => Verdict::Delay(window.until),
+            count if self.max.is_some_and(|max| count > max) => Verdict::Delay(window.until),
             _ => Verdict::Pass,
         }
     }
@@ -128,8 +132,21 @@ mod tests {
         let home = from("127.0.0.1");
         let unset = throttle(None, None);
         assert!((0..1_000).all(|_| unset.count(home) == Verdict::Pass));
-        let set = throttle(None, Some(0));
-        assert_eq!(set.count(home), Verdict::Refuse);
+        let set = throttle(None, Some(1));
+        assert_eq!([set.count(home), set.count(home)], [Verdict::Pass, Verdict::Refuse]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn zero_is_no_limit() {
+        let visitor = from("192.0.2.1");
+        let verdicts = |throttle: Throttle| [0; 3].map(|_| throttle.count(visitor));
+        assert_eq!(verdicts(throttle(Some(0), Some(0))), [Verdict::Pass; 3]);
+        assert_eq!(verdicts(throttle(Some(0), Some(2))), [Verdict::Pass, Verdict::Pass, Verdict::Refuse]);
+        let end = Instant::now() + Duration::from_secs(1);
+        assert_eq!(verdicts(throttle(Some(2), Some(0))), [Verdict::Pass, Verdict::Pass, Verdict::Delay(end)]);
+        let throttle_interval = Duration::ZERO;
+        let config = ServeConfig { throttle_interval, throttle_interval_max: Some(1), ..ServeConfig::defaults() };
+        assert_eq!(verdicts(Throttle::new(&config)), [Verdict::Pass; 3]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use clap::Parser as _;
 use socket2me::config::{Cli, Command};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -18,12 +17,12 @@ pub async fn run(ready: impl FnOnce(SocketAddr)) -> Result<(), Box<dyn Error>> {
     let cli = Cli::parse();
     tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&cli.log)?).with_writer(std::io::stderr).init();
     let Command::Serve(config) = cli.command;
-    let listener = TcpListener::bind(config.address()).await?;
-    let address = listener.local_addr()?;
+    let listeners = socket2me::relay::bind(config.address()).await?;
+    let address = listeners.first().ok_or("no address to listen on")?.local_addr()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {
         terminate.recv().await;
     };
-    socket2me::relay::run(listener, *config, |_| ready(address), stop).await?;
+    socket2me::relay::run(listeners, *config, |_| ready(address), stop).await?;
     Ok(())
 }

@@ -1,0 +1,177 @@
+//! The program as an operator starts it, with settings that are wrong, empty or odd.
+
+use std::process::{Output, Stdio};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+
+use crate::support::within;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_socket2me");
+
+/// The settings of a server on a free port.
+const SERVE: &[&str] = &["serve", "--listen=127.0.0.1:0"];
+
+/// Variables as name and value.
+type Variables<'v> = &'v [(&'v str, &'v str)];
+
+/// The program with these variables and no others.
+fn program(command: &str, variables: Variables<'_>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(command);
+    command.env_clear().env("PATH", "/usr/bin:/bin").envs(variables.iter().copied()).args(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// Runs the program, which must end by itself.
+async fn ended(variables: Variables<'_>, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = within("the program to end", program(BINARY, variables, arguments).output()).await.unwrap();
+    let Output { status, stderr, .. } = output;
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+/// Sends requests, and returns all that is answered until the connection ends.
+async fn answers(address: impl ToSocketAddrs, requests: &str) -> String {
+    let mut stream = within("a connection", TcpStream::connect(address)).await.unwrap();
+    let mut answers = String::new();
+    let (mut reading, mut writing) = stream.split();
+    let sent = async { within("requests to leave", writing.write_all(requests.as_bytes())).await.unwrap() };
+    let ((), read) = tokio::join!(sent, within("answers", reading.read_to_string(&mut answers)));
+    read.unwrap();
+    answers
+}
+
+/// A server that has started.
+struct Started {
+    child: Child,
+    /// Its first line on standard output.
+    ready: String,
+    _output: Lines<BufReader<ChildStdout>>,
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+impl Started {
+    async fn new(variables: Variables<'_>, arguments: &[&str]) -> Self {
+        Self::of(program(BINARY, variables, arguments)).await
+    }
+
+    async fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let Some(ready) = within("the server to start", output.next_line()).await.unwrap() else {
+            panic!("no server: {:?}", log.next_line().await);
+        };
+        Self { child, ready, _output: output, log }
+    }
+
+    /// The port in the line that says the server is ready.
+    fn port(&self) -> u16 {
+        let (_, rest) = self.ready.split_once("://").unwrap();
+        let (_, port) = rest.rsplit_once(':').filter(|_| !rest.contains("curl")).unwrap_or_else(|| {
+            let address = rest.split(' ').next().unwrap();
+            address.rsplit_once(':').unwrap()
+        });
+        port.trim_end_matches(['"', '}']).parse().unwrap()
+    }
+
+    /// Asks for something, and returns the response.
+    async fn ask(&self, target: &str, headers: &str) -> String {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
+        answers(("127.0.0.1", self.port()), &request).await
+    }
+
+    async fn signal(&self, name: &str) {
+        let id = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().await.unwrap().success());
+    }
+
+    /// Stops the server, and returns its exit code and the rest of its log.
+    async fn stop(mut self, signal: &str) -> (Option<i32>, Vec<String>) {
+        self.signal(signal).await;
+        let mut lines = Vec::new();
+        while let Some(line) = within("the log's end", self.log.next_line()).await.unwrap() {
+            lines.push(line);
+        }
+        (within("the server to end", self.child.wait()).await.unwrap().code(), lines)
+    }
+}
+
+#[tokio::test]
+async fn a_setting_that_is_wrong_stops_the_start_and_is_named() {
+    for (variables, arguments, words) in [
+        (&[("PORT", "x")][..], &[][..], "the variable PORT"),
+        (&[("PORT", "tcp://10.0.0.1:3000")], &[], "the variable PORT"),
+        (&[("SOCKET2ME_LOG", "inof")], &[], "the variable SOCKET2ME_LOG"),
+        (&[("SOCKET2ME_LOG_FORMAT", "xml")], &[], "the variable SOCKET2ME_LOG_FORMAT"),
+        (&[("TOKEN_EXPIRE_SECONDS", "0")], &[], "the variable TOKEN_EXPIRE_SECONDS"),
+        (&[("PORT", "x")], &["--port=y"], "invalid value 'y' for '--port <PORT>'"),
+        (&[], &["--listen=127.0.0.1:0", "--port=0"], "--listen and --port"),
+        (&[], &["--listen=127.0.0.1"], "localhost:3000"),
+        (&[], &["--log=inof"], "is not a level"),
+        (&[], &["--public-url=tunnel.example"], "https://tunnel.example"),
+        (&[], &["--response-timeout=0"], "write at least 1ms"),
+        (&[], &["--max-connections=0"], "less than 1"),
+        (&[], &["--max-head=1KiB"], "less than 8KiB"),
+    ] {
+        let arguments = [&["serve"], arguments].concat();
+        let (code, log) = ended(variables, &arguments).await;
+        assert!(code == Some(2) && log.contains(words), "{variables:?} {arguments:?}: {code:?} {log}");
+    }
+}
+
+#[tokio::test]
+async fn a_variable_that_is_empty_is_absent() {
+    use clap::CommandFactory as _;
+    let command = socket2me::config::Cli::command();
+    let args = command.get_arguments().chain(command.find_subcommand("serve").unwrap().get_arguments());
+    let names: Vec<_> = args.filter_map(clap::Arg::get_env).map(|name| name.to_str().unwrap().to_owned()).collect();
+    assert!(names.len() > 30);
+    let variables: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let server = Started::new(&variables, SERVE).await;
+    assert!(server.ask("/healthz", "").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(server.stop("-TERM").await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_flag_beats_a_variable_that_says_otherwise() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let port = address.port().to_string();
+    for (variable, arguments) in
+        [(("PORT", port.as_str()), SERVE), (("SOCKET2ME_LISTEN", &address.to_string()), &["serve", "--port=0"])]
+    {
+        let server = Started::new(&[variable], arguments).await;
+        assert!(server.ask("/healthz", "").await.starts_with("HTTP/1.1 200"), "{variable:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_rate_limit_of_zero_is_none() {
+    let variables =
+        [("THROTTLE_INTERVAL_MS", "0"), ("THROTTLE_INTERVAL_MAX", "0"), ("THROTTLE_INTERVAL_BURST_MAX", "0")];
+    for variable in variables {
+        let server = Started::new(&[variable, ("SOCKET2ME_MAX_TUNNELS_PER_ADDRESS", "0")], SERVE).await;
+        for _ in 0..3 {
+            assert!(server.ask("/new", "").await.starts_with("HTTP/1.1 200"), "{variable:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn localhost_is_reached_by_its_name() {
+    let server = Started::new(&[], &["serve", "--listen=localhost:0"]).await;
+    TcpStream::connect(("localhost", server.port())).await.unwrap();
+    assert!(server.ask("/healthz", "").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(server.stop("-TERM").await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_variable_that_is_no_setting_is_warned_of() {
+    let variables =
+        [("SOCKET2ME_MAX_CONECTIONS", "3"), ("SOCKET2ME_SERVICE_HOST", "10.0.0.1"), ("SOCKET2ME_MAX_SESIONS", "")];
+    let (_, lines) = Started::new(&variables, SERVE).await.stop("-TERM").await;
+    let warned = lines.iter().filter(|line| line.contains("SOCKET2ME_")).collect::<Vec<_>>();
+    assert!(warned.len() == 1 && warned[0].contains("SOCKET2ME_MAX_CONECTIONS"), "{lines:?}");
+}
