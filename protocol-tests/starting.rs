@@ -1,7 +1,8 @@
-//! The program as an operator starts it, with settings that are wrong, empty or odd.
+//! The program as an operator starts it: settings that are wrong, empty or odd, its log, and signals.
 
 use std::process::{Output, Stdio};
 
+use socket2me::config::ServeConfig;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
@@ -168,10 +169,106 @@ async fn localhost_is_reached_by_its_name() {
 }
 
 #[tokio::test]
+async fn the_log_is_json_from_the_first_line_to_the_last() {
+    let server = Started::new(&[("SOCKET2ME_LOG_FORMAT", "json")], SERVE).await;
+    let ready: serde_json::Value = serde_json::from_str(&server.ready).unwrap();
+    assert_eq!((&ready["message"], &ready["level"]), (&"Socket2Me is ready".into(), &"INFO".into()));
+    assert!(ready["url"].as_str().unwrap().starts_with("http://127.0.0.1:"));
+    let (_, lines) = server.stop("-TERM").await;
+    assert!(
+        lines.len() > 2 && lines.iter().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
+        "{lines:?}"
+    );
+    let (code, log) = ended(&[], &["--log-format=json", "serve", "--listen=192.0.2.1:1"]).await;
+    let fault: serde_json::Value = serde_json::from_str(log.lines().next_back().unwrap()).unwrap();
+    assert_eq!((code, &fault["level"]), (Some(1), &"ERROR".into()));
+    assert!(fault["message"].as_str().unwrap().starts_with("cannot listen on 192.0.2.1:1: "), "{fault}");
+}
+
+#[tokio::test]
 async fn a_variable_that_is_no_setting_is_warned_of() {
     let variables =
         [("SOCKET2ME_MAX_CONECTIONS", "3"), ("SOCKET2ME_SERVICE_HOST", "10.0.0.1"), ("SOCKET2ME_MAX_SESIONS", "")];
     let (_, lines) = Started::new(&variables, SERVE).await.stop("-TERM").await;
     let warned = lines.iter().filter(|line| line.contains("SOCKET2ME_")).collect::<Vec<_>>();
     assert!(warned.len() == 1 && warned[0].contains("SOCKET2ME_MAX_CONECTIONS"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_trusted_is_warned_of_once() {
+    for (trusted, warnings) in [("10.0.0.0/8", 1), ("127.0.0.1", 0)] {
+        let server = Started::new(&[("SOCKET2ME_TRUST_PROXY", trusted)], SERVE).await;
+        for _ in 0..3 {
+            server.ask("/new", "X-Forwarded-For: 203.0.113.9\r\n").await;
+        }
+        let (_, lines) = server.stop("-TERM").await;
+        assert_eq!(
+            lines.iter().filter(|line| line.contains("--trust-proxy")).count(),
+            warnings,
+            "{trusted}: {lines:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn sighup_drains_as_sigterm_does() {
+    for signal in ["-HUP", "-TERM", "-INT"] {
+        let (code, lines) = Started::new(&[], SERVE).await.stop(signal).await;
+        assert_eq!(code, Some(0), "{signal}");
+        assert!(
+            lines.iter().any(|line| line.contains("stopping: exchanges in flight may finish")),
+            "{signal}: {lines:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn sighup_stays_ignored_where_it_was() {
+    let script = format!("trap '' HUP; exec {BINARY} serve --listen=127.0.0.1:0");
+    let server = Started::of(program("sh", &[], &["-c", &script])).await;
+    server.signal("-HUP").await;
+    assert!(server.ask("/healthz", "").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(server.stop("-TERM").await.0, Some(0));
+}
+
+#[tokio::test]
+async fn the_limit_of_open_files_is_raised_and_warned_of_where_it_is_too_low() {
+    let limits = ServeConfig::defaults().limits;
+    let script = format!("ulimit -Sn 64; ulimit -Hn 256; exec {BINARY} serve --listen=127.0.0.1:0");
+    let server = Started::of(program("sh", &[], &["-c", &script])).await;
+    let of_process = std::fs::read_to_string(format!("/proc/{}/limits", server.child.id().unwrap())).unwrap();
+    let files = of_process.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().nth(3), Some("256"), "{files}");
+    let (_, lines) = server.stop("-TERM").await;
+    let warned = lines.iter().find(|line| line.contains("--max-connections")).unwrap();
+    assert!(warned.contains(&format!("wanted={}", limits.max_connections + 64)), "{warned}");
+    let script = format!("ulimit -Sn 64; exec {BINARY} serve --listen=127.0.0.1:0 --max-connections=100");
+    let (_, lines) = Started::of(program("sh", &[], &["-c", &script])).await.stop("-TERM").await;
+    assert!(!lines.iter().any(|line| line.contains("open files")), "{lines:?}");
+}
+
+/// Nobody reads the log: the pipe is full, and the lines that wait are as many as may.
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_nothing_and_lines_are_counted() {
+    let metrics = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let figures_at = format!("--metrics-listen={metrics}");
+    let arguments = [SERVE, &[&figures_at]].concat();
+    let mut server = Started::new(&[], &arguments).await;
+    // Each token has a line in the log.
+    let asked = "GET /new HTTP/1.1\r\nHost: test\r\n\r\n".repeat(500)
+        + "GET /new HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    let mut lost = 0;
+    for _ in 0..60 {
+        let answered = answers(("127.0.0.1", server.port()), &asked).await;
+        assert_eq!(answered.matches("HTTP/1.1 200").count(), 501);
+        let figures = answers(metrics, "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await;
+        let line = figures.lines().find_map(|line| line.strip_prefix("socket2me_log_lines_lost_total "));
+        lost = line.unwrap().parse().unwrap();
+        if lost > 0 {
+            break;
+        }
+    }
+    assert!(lost > 0);
+    server.signal("-TERM").await;
+    assert_eq!(within("the server to end", server.child.wait()).await.unwrap().code(), Some(0));
 }

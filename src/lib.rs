@@ -42,7 +42,11 @@ pub mod engine;
 mod expiring;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+#[cfg(feature = "server")]
+pub mod log;
 pub mod net;
+#[cfg(feature = "server")]
+pub mod process;
 pub mod proto;
 #[cfg(feature = "server")]
 pub mod relay;

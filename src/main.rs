@@ -1,11 +1,12 @@
 //! `socket2me`: reads the command line, runs the command, and turns its outcome into an exit code.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use socket2me::config::{self, Cli, Command, LogFormat, ServeConfig};
-use socket2me::relay;
-use tracing_subscriber::EnvFilter;
+use socket2me::process::{self, StopRequests};
+use socket2me::proto::json;
+use socket2me::{log, relay};
 
 /// mimalloc keeps the pages of large bodies, which come and go all the time. The system's allocator returns them and fetches
 /// new ones for each body.
@@ -14,105 +15,79 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::read().unwrap_or_else(|error| error.exit());
-    if let Err(error) = start_logging(&cli.log, cli.log_format) {
-        eprintln!("socket2me: --log {}: {error}", cli.log);
-        return ExitCode::from(2);
-    }
-    for variable in config::unknown_variables() {
-        tracing::warn!(variable, "no setting has this environment variable: socket2me serve --help lists them");
-    }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("socket2me: cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let result = match cli.command {
-        Command::Serve(config) => runtime.block_on(serve(*config)),
-    };
+    let format = cli.log_format;
+    let result = run(cli);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("socket2me: {message}");
+            log::last_words(match format {
+                LogFormat::Human => format!("socket2me: {message}"),
+                LogFormat::Json => json_line(&[("level", "ERROR"), ("message", &message)]),
+            });
             ExitCode::FAILURE
         }
     }
 }
 
-async fn serve(config: ServeConfig) -> Result<(), String> {
+fn run(cli: Cli) -> Result<(), String> {
+    // Dropped last, so that the log is whole.
+    let _log = log::start(&cli.log, cli.log_format == LogFormat::Json)?;
+    for variable in config::unknown_variables() {
+        tracing::warn!(variable, "no setting has this environment variable: socket2me serve --help lists them");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
+    match cli.command {
+        Command::Serve(config) => runtime.block_on(serve(*config, cli.log_format)),
+    }
+}
+
+async fn serve(config: ServeConfig, format: LogFormat) -> Result<(), String> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
+    process::raise_open_files(config.limits.max_connections);
     let listeners = relay::bind(config.address()).await.map_err(|error| error.to_string())?;
-    let shutdown = shutdown().map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let shutdown = shutdown(format).map_err(|error| format!("cannot wait for signals: {error}"))?;
     for listener in &listeners {
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     }
-    let ready = |url: &str| println!("Socket2Me is ready at {url} - get a token with: curl {url}/new");
+    let ready = |url: &str| {
+        let line = match format {
+            LogFormat::Human => format!("Socket2Me is ready at {url} - get a token with: curl {url}/new"),
+            LogFormat::Json => json_line(&[("level", "INFO"), ("message", "Socket2Me is ready"), ("url", url)]),
+        };
+        // A server goes on whether or not somebody reads this.
+        let _ = writeln!(io::stdout(), "{line}");
+    };
     relay::run(listeners, config, ready, shutdown).await.map_err(|error| error.to_string())
 }
 
 /// Returns a future that completes at the first request to stop. The second ends the process at once.
-fn shutdown() -> io::Result<impl Future<Output = ()>> {
+fn shutdown(format: LogFormat) -> io::Result<impl Future<Output = ()>> {
     let mut stops = StopRequests::listen()?;
     Ok(async move {
         stops.next().await;
         tokio::spawn(async move {
             stops.next().await;
-            eprintln!("socket2me: stopped at once");
+            log::last_words(match format {
+                LogFormat::Human => "socket2me: stopped at once".to_owned(),
+                LogFormat::Json => json_line(&[("level", "WARN"), ("message", "stopped at once")]),
+            });
             std::process::exit(1);
         });
     })
 }
 
-/// Ctrl-C and, as service managers and containers send it, SIGTERM.
-#[cfg(unix)]
-struct StopRequests {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl StopRequests {
-    fn listen() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+/// Returns an object with these members, all of them text, as one line of JSON.
+fn json_line(members: &[(&str, &str)]) -> String {
+    let mut line = String::new();
+    for (name, value) in members {
+        line.push(if line.is_empty() { '{' } else { ',' });
+        json::write_string(name, &mut line);
+        line.push(':');
+        json::write_string(value, &mut line);
     }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => (),
-            _ = self.terminate.recv() => (),
-        }
-    }
-}
-
-/// Ctrl-C.
-#[cfg(not(unix))]
-struct StopRequests;
-
-#[cfg(not(unix))]
-impl StopRequests {
-    fn listen() -> io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            tracing::warn!(%error, "cannot wait for Ctrl-C: end the process to stop the server");
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match format {
-        LogFormat::Human => builder.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
+    line + "}"
 }

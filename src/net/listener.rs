@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::arrival::{Arrival, Peer};
 use super::budget::{Budget, Exempt, PerAddress};
@@ -91,6 +93,7 @@ where
     // Responses are written whole, so waiting for more to send would only delay them. On Linux a connection inherits the
     // option from its listener, which saves a system call for each.
     let inherits = socket2::SockRef::from(&listener).set_tcp_nodelay(true).is_ok() && cfg!(target_os = "linux");
+    let mut failures = AcceptFailures::default();
     loop {
         tokio::select! {
             () = &mut stop => break,
@@ -108,7 +111,7 @@ where
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    failures.log(&error);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -118,6 +121,27 @@ where
     // The channel closes with its last receiver: when all connections are done.
     let _ = stopping.send(true);
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, stopping.closed()).await;
+}
+
+/// How often connections could not be accepted. A line of the log for each second is enough: the reason stays for a while, and
+/// peers can cause it.
+#[derive(Debug, Default)]
+struct AcceptFailures {
+    logged: Option<Instant>,
+    /// Failures without a line, since the last line.
+    unlogged: u64,
+}
+
+impl AcceptFailures {
+    fn log(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        if self.logged.is_some_and(|logged| now < logged + Duration::from_secs(1)) {
+            self.unlogged += 1;
+            return;
+        }
+        tracing::warn!(%error, failures_before = self.unlogged, "cannot accept a connection");
+        *self = Self { logged: Some(now), unlogged: 0 };
+    }
 }
 
 /// Takes a place for a connection, or returns `None` where there is none.
@@ -183,10 +207,43 @@ fn builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
+    /// Counts lines of the log.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_cannot_be_accepted_are_logged_once_a_second() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+        let _log = tracing::subscriber::set_default(subscriber);
+        let mut failures = AcceptFailures::default();
+        for _ in 0..41 {
+            failures.log(&io::Error::other("too many open files"));
+            tokio::time::advance(ACCEPT_PAUSE).await;
+        }
+        let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(log.lines().count(), 3, "{log}");
+        assert!(log.lines().next_back().is_some_and(|line| line.contains("failures_before=19")), "{log}");
+    }
+
+    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn connections_inherit_the_options_of_their_listener() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -108,6 +108,13 @@ impl Figures<'_> {
         line(&mut out, "tunnels", "", self.tunnels);
         header(&mut out, "tokens", "gauge", "Tokens that have not expired, or were not yet purged");
         line(&mut out, "tokens", "", self.tokens);
+        header(
+            &mut out,
+            "log_lines_lost_total",
+            "counter",
+            "Lines of the log that standard error was too slow to take",
+        );
+        line(&mut out, "log_lines_lost_total", "", crate::log::lost_lines());
         header(&mut out, "tasks", "gauge", "Tasks of the runtime");
         line(&mut out, "tasks", "", tokio::runtime::Handle::current().metrics().num_alive_tasks());
         out

@@ -199,6 +199,7 @@ impl Relay {
             tokens: Arc::clone(&tokens),
             throttle: Throttle::new(&config),
             error_status: config.error_status,
+            has_warned_of_proxy: AtomicBool::new(false),
             url,
             is_draining: AtomicBool::new(false),
         };

@@ -36,6 +36,8 @@ pub(super) struct Router {
     pub(super) error_status: ErrorStatus,
     /// The URL by which this server is reached, for the page that says so.
     pub(super) url: String,
+    /// A proxy that is not trusted was warned of.
+    pub(super) has_warned_of_proxy: AtomicBool,
     /// The server is about to stop: no exchange begins.
     pub(super) is_draining: AtomicBool,
 }
@@ -61,6 +63,7 @@ impl Router {
 
     async fn dispatch(&self, head: &mut Parts, body: Incoming, arrival: &Arrival) -> Result<Reply, Failure> {
         route::check_host(head)?;
+        self.warn_of_proxy(head, arrival);
         let route = Route::parse(head);
         if route.as_ref().map_or(true, Route::is_rate_limited) {
             match self.throttle.count(arrival.client) {
@@ -83,6 +86,21 @@ impl Router {
                 }
                 Ok(self.exchanges.serve(head, body, arrival, &target).await)
             }
+        }
+    }
+
+    /// Warns once of a peer that says whom it forwards for and is not trusted. Any visitor can send such a header, so more
+    /// lines would be theirs to write.
+    fn warn_of_proxy(&self, head: &Parts, arrival: &Arrival) {
+        if !self.has_warned_of_proxy.load(Ordering::Relaxed)
+            && arrival.is_unbelieved(&head.headers)
+            && !self.has_warned_of_proxy.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                peer = arrival.peer.text(),
+                "X-Forwarded-For comes from an address that --trust-proxy does not name, so it is not believed: if that is your \
+                 proxy, all its visitors count as one address"
+            );
         }
     }
 

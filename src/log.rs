@@ -1,0 +1,54 @@
+//! The log of the process. A thread of its own writes it, and a worker never waits for it: where whoever reads standard error
+//! is too slow, lines are lost and counted.
+//!
+//! Like the filter behind `tracing`, this is one for the whole process.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::OnceLock;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+
+/// Lines that wait to be written; beyond, lines are lost. About two megabytes.
+const MAX_WAITING_LINES: usize = 10_000;
+
+/// How long the end of the process waits for whoever reads standard error.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Starts the log on standard error, in lines for people or in JSON. Panics are in it too. What waits is written when the
+/// guard is dropped, if that takes no longer than a second.
+///
+/// # Errors
+/// When the filter is none, and when there is a log already.
+pub fn start(filter: &str, as_json: bool) -> Result<WorkerGuard, String> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING_LINES).thread_name("log");
+    let (writer, guard) = builder.finish(io::stderr());
+    let _ = LOST.set(writer.error_counter());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let started =
+        if as_json { builder.json().try_init() } else { builder.with_ansi(io::stderr().is_terminal()).try_init() };
+    started.map_err(|error| error.to_string())?;
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    Ok(guard)
+}
+
+/// Returns how many lines of the log were lost.
+#[must_use]
+pub fn lost_lines() -> usize {
+    LOST.get().map_or(0, ErrorCounter::dropped_lines)
+}
+
+/// Writes a line to standard error as the last of the process, and waits for whoever reads it, but not for long.
+pub fn last_words(line: String) {
+    let (written, is_written) = mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = writeln!(io::stderr(), "{line}");
+        let _ = written.send(());
+    });
+    let _ = is_written.recv_timeout(LAST_WORDS);
+}
