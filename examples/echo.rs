@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 use clap::Parser;
 use http::StatusCode;
+use hyper::body::Incoming;
 use socket2me::engine::{
     Answer, Application, Args, CLOSE_TIMEOUT, ClientEvent, CloseReason, Connect, DisconnectReason, Encoded, Engine,
     EngineIoSettings, Handle, Host, Instant, Layer, Limits, Link, Lower, Message, Opening, Outgoing, Reaction, Refusal,
@@ -114,11 +115,11 @@ impl Servers {
         }
     }
 
-    async fn serve(&self, request: http::Request<hyper::body::Incoming>, arrival: Arrival) -> Reply {
-        let (mut head, body) = request.into_parts();
-        match head.uri.path() {
-            "/socket.io/" => self.socket_io.serve(&mut head, body, &arrival).await,
-            "/engine.io/" => self.engine_io.serve(&mut head, body, &arrival).await,
+    async fn serve(&self, request: http::Request<Incoming>, arrival: Arrival) -> (Reply, Incoming) {
+        let (mut head, mut body) = request.into_parts();
+        let reply = match head.uri.path() {
+            "/socket.io/" => self.socket_io.serve(&mut head, &mut body, &arrival).await,
+            "/engine.io/" => self.engine_io.serve(&mut head, &mut body, &arrival).await,
             "/websocket" => match Handshake::parse(&head) {
                 Ok(handshake) => {
                     let (reply, websocket) = handshake.accept(&mut head, self.websockets.clone());
@@ -128,7 +129,8 @@ impl Servers {
                 Err(refusal) => *refusal,
             },
             _ => not_found(),
-        }
+        };
+        (reply, body)
     }
 }
 

@@ -109,6 +109,27 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// closed. Longer than a mobile device needs to change networks.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Connections that linger: their answer is sent, and the rest of a request is read and dropped so that the answer arrives;
+/// beyond, they are closed at once. Such a connection takes a descriptor and no buffer; a tenth of all is enough for a crowd of
+/// uploads to a tunnel whose end has left.
+pub const MAX_LINGERING: usize = MAX_CONNECTIONS / 10;
+
+/// Connections of one address that linger; beyond, they are closed at once. As many as it may have uploads.
+pub const MAX_LINGERING_PER_ADDRESS: usize = MAX_UPLOADS_PER_ADDRESS;
+
+/// Bytes of a request that are dropped after its answer, or twice [`MAX_BODY`] where that is more; then the connection is
+/// closed. A client that sends a body several times too large still learns why it was refused.
+pub const LINGERING_BYTES: usize = 64 * MIB;
+
+/// Time in which the rest of a request is dropped; then the connection is closed. As in nginx (`lingering_time`).
+pub const LINGERING_TIME: Duration = Duration::from_secs(30);
+
+/// Time without a byte of a request's rest; then the connection is closed. As in nginx (`lingering_timeout`).
+pub const LINGERING_PAUSE: Duration = Duration::from_secs(5);
+
+/// Time between two lines of the log that say what strangers did wrong. A scan of a server makes thousands a second.
+pub const LOG_PAUSE: Duration = Duration::from_secs(1);
+
 // Engine.IO.
 
 /// Origin of pages that may connect: any, as in the original. Nothing is authorised by a cookie, so an origin has no rights.

@@ -258,6 +258,8 @@ async fn a_half_polling_body_is_counted() {
     assert_eq!(post.head().await.status, 503);
     session.is_gone().await;
     assert_eq!(figures.refused("bytes").await, 1);
+    figures.until_used("bytes", |used| used == 0, "a connection that lingers").await;
+    drop(post);
     figures.all_given_back("a body without memory").await;
 }
 

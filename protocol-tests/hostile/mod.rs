@@ -4,6 +4,7 @@
 
 mod acks;
 mod advisories;
+mod answers;
 mod budgets;
 mod cuts;
 mod figures;

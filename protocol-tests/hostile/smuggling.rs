@@ -196,7 +196,7 @@ async fn targets_are_not_normalised() {
         ("GET http://elsewhere/healthz HTTP/1.1".to_owned(), 200, None),
         ("GET http://elsewhere HTTP/1.1".to_owned(), 200, None),
         ("OPTIONS * HTTP/1.1".to_owned(), 404, Some("not-found")),
-        ("CONNECT elsewhere:443 HTTP/1.1".to_owned(), 404, Some("not-found")),
+        ("CONNECT elsewhere:443 HTTP/1.1".to_owned(), 405, Some("method-not-allowed")),
         ("GET //elsewhere/new HTTP/1.1".to_owned(), 404, Some("not-found")),
         (format!("GET /x/../go/{token} HTTP/1.1"), 404, Some("not-found")),
         (format!("GET /go%2f{token} HTTP/1.1"), 404, Some("not-found")),

@@ -252,6 +252,20 @@ class Cases:
         # In protocol 4 of Socket.IO the refusal is the message alone.
         self.assertRegex(reason['message'] if isinstance(reason, dict) else reason, '^token not found')
 
+    def test_http_client_gets_answers_that_are_given_before_the_body_is_read(self):
+        # It sends the whole body before it reads.
+        server = self.serve()
+        token, _ = self.connected(server, lambda request: (200, 'read'))
+        lonely = server.token()
+        for path, size, status, code in [
+            (f'/go/{lonely}', 3 * MIB, 500, 'client-not-connected'),
+            (f'/go/{token}', 22 * MIB, 413, 'body-too-large'),
+            ('/nothing', MIB, 404, 'not-found'),
+        ]:
+            answered, headers, body = server.visit(path, 'POST', b'x' * size)
+            self.assertEqual((answered, headers['X-Socket2Me-Error']), (status, code))
+            self.assertIn('Error', json.loads(body))
+
     def test_an_expired_token_disconnects_its_end(self):
         server = self.serve('--token-grace', '0', TOKEN_EXPIRE_SECONDS='1')
         _, end = self.connected(server, None)

@@ -17,6 +17,7 @@ use crate::defaults;
     mut_arg("max_sessions_per_address", when_unset(per_address(defaults::MAX_SESSIONS_PER_ADDRESS))),
     mut_arg("max_uploads_per_address", when_unset(per_address(defaults::MAX_UPLOADS_PER_ADDRESS))),
     mut_arg("max_tunnels_per_address", when_unset(per_address(defaults::MAX_TUNNELS_PER_ADDRESS))),
+    mut_arg("max_lingering_per_address", when_unset(per_address(defaults::MAX_LINGERING_PER_ADDRESS))),
     mut_arg("max_buffered", when_unset(format!("{}, or eight times --max-payload where that is more", size_text(defaults::MAX_BUFFERED))))
 )]
 pub struct LimitConfig {
@@ -53,6 +54,13 @@ pub struct LimitConfig {
     /// limit
     #[arg(long, env = "SOCKET2ME_MAX_UPLOADS_PER_ADDRESS", value_name = "COUNT")]
     pub max_uploads_per_address: Option<usize>,
+    /// Connections that were answered before their whole request was read, and stay open until the client has the answer:
+    /// 30 s at most. Beyond: closed at once, and the client may miss the answer
+    #[arg(long, env = "SOCKET2ME_MAX_LINGERING", default_value_t = defaults::MAX_LINGERING, value_name = "COUNT")]
+    pub max_lingering: usize,
+    /// The same of one address, except of trusted proxies. Beyond: closed at once
+    #[arg(long, env = "SOCKET2ME_MAX_LINGERING_PER_ADDRESS", value_name = "COUNT")]
+    pub max_lingering_per_address: Option<usize>,
     /// Memory for bodies and messages on their way, of all together. Beyond: requests are 503, and sessions with more
     /// to send are closed. The requests of one tunnel may take a quarter of it, and so may what one session has to send.
     /// 1MiB at least

@@ -139,8 +139,9 @@ impl<A: Application> Engine<A> {
         let handler = move |request: http::Request<Incoming>, arrival: Arrival| {
             let engine = engine.clone();
             async move {
-                let (mut head, body) = request.into_parts();
-                engine.serve(&mut head, body, &arrival).await
+                let (mut head, mut body) = request.into_parts();
+                let reply = engine.serve(&mut head, &mut body, &arrival).await;
+                (reply, body)
             }
         };
         let stop = async {
@@ -156,7 +157,7 @@ impl<A: Application> Engine<A> {
 
     /// Serves a request to the Engine.IO path. [`Limits::per_address`] counts the arrival's client. The request's URI and headers
     /// are dropped where the request has to wait.
-    pub async fn serve(&self, head: &mut Parts, body: Incoming, arrival: &Arrival) -> Reply {
+    pub async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> Reply {
         let (origin, is_allowed) = self.origin(&head.headers);
         if !is_allowed {
             let mut reply = polling::refuse(Rejection::Forbidden);
@@ -178,7 +179,7 @@ impl<A: Application> Engine<A> {
     }
 
     /// Serves what a request asks for.
-    async fn dispatch(&self, head: &mut Parts, body: Incoming, arrival: &Arrival) -> Result<Reply, Rejection> {
+    async fn dispatch(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> Result<Reply, Rejection> {
         let is_upgrade = websocket::is_upgrade(&head.headers);
         let query = head.uri.query().unwrap_or_default();
         let request = EngineRequest::parse(method_of(&head.method), query, is_upgrade)?;

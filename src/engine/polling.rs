@@ -72,7 +72,7 @@ pub(super) async fn post<C: Send + 'static>(
     mailbox: &mailbox::Sender<SessionCommand<C>>,
     target: Target,
     head: &mut Parts,
-    body: Incoming,
+    body: &mut Incoming,
     max_payload: usize,
     limits: &Limits,
 ) -> Reply {

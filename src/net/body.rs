@@ -1,7 +1,10 @@
 //! Request bodies: read whole, within a size, at a pace, and out of the memory that all share.
 
+use std::future::poll_fn;
 use std::mem;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,7 +54,7 @@ pub enum BodyError {
 ///
 /// # Errors
 /// See [`BodyError`]. Nothing past the limit is kept, and nothing is read of a body that announces more.
-pub async fn read(body: Incoming, limits: BodyLimits<'_>) -> Result<Kept, BodyError> {
+pub async fn read(body: &mut Incoming, limits: BodyLimits<'_>) -> Result<Kept, BodyError> {
     read_admitted(body, limits, || Ok(())).await
 }
 
@@ -61,7 +64,7 @@ pub async fn read(body: Incoming, limits: BodyLimits<'_>) -> Result<Kept, BodyEr
 /// # Errors
 /// With the error of `admit`, or a [`BodyError`].
 pub async fn read_admitted<A, E: From<BodyError>>(
-    mut body: Incoming,
+    body: &mut Incoming,
     limits: BodyLimits<'_>,
     admit: impl FnOnce() -> Result<A, E>,
 ) -> Result<Kept, E> {
@@ -85,7 +88,7 @@ pub async fn read_admitted<A, E: From<BodyError>>(
 }
 
 /// Reads what has not arrived yet.
-async fn read_rest(mut body: Incoming, mut gathering: Gathering, limits: BodyLimits<'_>) -> Result<Kept, BodyError> {
+async fn read_rest(body: &mut Incoming, mut gathering: Gathering, limits: BodyLimits<'_>) -> Result<Kept, BodyError> {
     let mut window = Window::open(limits.stall_timeout);
     loop {
         match tokio::time::timeout_at(window.until, body.frame()).await {
@@ -97,6 +100,36 @@ async fn read_rest(mut body: Incoming, mut gathering: Gathering, limits: BodyLim
             Err(_) => return Err(BodyError::TooSlow),
         }
     }
+}
+
+/// Bytes of an unread body that are dropped to keep its connection open. More is cheaper to refuse: the client opens another.
+const DROPPED: usize = 64 << 10;
+
+/// Reads and drops what is left of a body whose request is answered, as far as it has arrived. Returns whether that is all of
+/// it, so that the connection can serve another request.
+pub(super) async fn drop_arrived(body: &mut Incoming) -> bool {
+    let mut dropped = 0;
+    let mut has_waited = false;
+    poll_fn(|cx| {
+        loop {
+            match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Ready(None) => return Poll::Ready(true),
+                Poll::Ready(Some(Ok(frame))) if dropped < DROPPED => {
+                    dropped += frame.data_ref().map_or(0, Bytes::len);
+                    has_waited = false;
+                }
+                Poll::Ready(Some(Ok(_) | Err(_))) => return Poll::Ready(false),
+                // hyper hands out what is in its buffer only after it was asked for, so the first answer says nothing.
+                Poll::Pending if !has_waited => {
+                    has_waited = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Pending => return Poll::Ready(false),
+            }
+        }
+    })
+    .await
 }
 
 /// A time in which enough must arrive.

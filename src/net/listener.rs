@@ -5,26 +5,33 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt as _;
+use futures::future::Either;
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, Uri};
+use http::{Method, Response, StatusCode, Uri};
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::arrival::{Arrival, Peer};
+use super::body::drop_arrived;
 use super::budget::{Budget, Exempt, PerAddress};
 use super::connection::{Connection, Place};
+use super::linger::{self, Unread};
 use super::reply::{self, Reply};
+use super::seldom::Seldom;
+use super::turn::{Outgoing, Turn};
 use crate::defaults;
 
 /// What connections may take, and how their requests are understood.
@@ -36,6 +43,12 @@ pub struct Limits {
     pub per_address: Arc<PerAddress>,
     /// The bytes that a connection over these limits is sent before it is closed: one HTTP response.
     pub refusal: Bytes,
+    /// Makes the response to a head that cannot be read, or whose method no handler has, from its status and a sentence.
+    pub error: fn(StatusCode, &str) -> Reply,
+    /// Heads that could not be read.
+    pub unread_heads: Arc<UnreadHeads>,
+    /// Connections that are closed before their whole request was read.
+    pub lingering: Arc<linger::Limits>,
     /// Time to receive a request's head, and to wait for the next request of a connection that stays open. Beyond it the
     /// connection is closed.
     pub head_timeout: Duration,
@@ -58,6 +71,9 @@ impl Default for Limits {
             refusal: Bytes::from_static(
                 b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
             ),
+            error: |status, message| reply::text(status, "text/plain; charset=utf-8", message.to_owned()),
+            unread_heads: Arc::default(),
+            lingering: Arc::default(),
             head_timeout: defaults::HEAD_TIMEOUT,
             max_head: defaults::MAX_HEAD,
             max_headers: defaults::MAX_HEADERS,
@@ -65,6 +81,15 @@ impl Default for Limits {
             trusted_proxies: Arc::default(),
         }
     }
+}
+
+/// Counts the heads that could not be read.
+#[derive(Debug, Default)]
+pub struct UnreadHeads {
+    /// Those that were answered in the host's words.
+    pub answered: AtomicU64,
+    /// Those that hyper answered without a body, because the answer to an earlier request was not written yet.
+    pub unexplained: AtomicU64,
 }
 
 /// Headers that hyper reads into an array on its stack. Any other limit costs an allocation for each request.
@@ -83,10 +108,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 ///
 /// `handler` is called once for each request, on the task of its connection; requests of one connection come one after the
 /// other. A handler that panics ends its connection without a response, and no other.
+///
+/// A handler returns the request's body with the reply. What is left of the body is dropped: if more than has arrived is left,
+/// the reply says that the connection is closed, and the connection [lingers](super::linger).
 pub async fn serve<H, F>(listener: TcpListener, handler: H, limits: Limits, stop: impl Future<Output = ()>)
 where
     H: Fn(Request<Incoming>, Arrival) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Reply> + Send + 'static,
+    F: Future<Output = (Reply, Incoming)> + Send + 'static,
 {
     let (stopping, stopped) = watch::channel(false);
     tokio::pin!(stop);
@@ -107,7 +135,7 @@ where
                             let stream = Connection::new(stream, limits.stall_timeout, place);
                             drop(tokio::spawn(connection(stream, peer, handler.clone(), limits.clone(), stopped.clone())));
                         }
-                        None => refuse(&stream, peer, &limits.refusal),
+                        None => refuse(stream, peer, &limits),
                     }
                 }
                 Err(error) => {
@@ -152,9 +180,13 @@ fn place(limits: &Limits, peer: SocketAddr) -> Option<Place> {
 }
 
 /// Sends the refusal without waiting: a peer that cannot take it at once does not get it.
-fn refuse(stream: &TcpStream, peer: SocketAddr, refusal: &[u8]) {
+fn refuse(stream: TcpStream, peer: SocketAddr, limits: &Limits) {
     tracing::debug!(%peer, "too many connections: one more is refused");
-    let _ = stream.try_write(refusal);
+    let _ = stream.try_write(&limits.refusal);
+    // Its request is on the way: closed now, the connection would be reset, and the refusal lost.
+    if let Some(slot) = limits.lingering.place(peer.ip()) {
+        drop(tokio::spawn(linger::close(stream, slot)));
+    }
 }
 
 async fn connection<H, F>(
@@ -165,29 +197,110 @@ async fn connection<H, F>(
     mut stopped: watch::Receiver<bool>,
 ) where
     H: Fn(Request<Incoming>, Arrival) -> F,
-    F: Future<Output = Reply> + Send,
+    F: Future<Output = (Reply, Incoming)> + Send,
 {
     let builder = builder(&limits);
-    let trusted = Arc::clone(&limits.trusted_proxies);
+    let (trusted, error) = (Arc::clone(&limits.trusted_proxies), limits.error);
+    let (lingering, unread_heads) = (Arc::clone(&limits.lingering), Arc::clone(&limits.unread_heads));
     // Most connections spend their life waiting: they keep no more than they need.
     drop(limits);
     let from = Peer::new(peer);
+    let turn = Arc::clone(stream.turn());
+    let unread = Unread::default();
     let service = service_fn(|request: Request<Incoming>| {
-        let arrival = Arrival::new(request.headers(), &from, &trusted);
-        handler(request, arrival).map(|reply| Ok::<_, Infallible>(reply::with_reason(reply)))
+        turn.owe();
+        unread.watch(request.extensions());
+        // The client sends its body once it is asked to, which reading does.
+        let is_awaited = !request.body().is_end_stream() && request.headers().contains_key(header::EXPECT);
+        let answered = if request.method() == Method::CONNECT {
+            Either::Left(std::future::ready((no_connect(error), request.into_body())))
+        } else {
+            let arrival = Arrival::new(request.headers(), &from, &trusted);
+            Either::Right(handler(request, arrival))
+        };
+        answer(answered, is_awaited, &turn, &unread)
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    tokio::pin!(connection);
+    let mut connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let result = tokio::select! {
-        result = connection.as_mut() => result,
+        result = &mut connection => result,
         () = async { drop(stopped.wait_for(|&stopped| stopped).await) } => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         }
     };
-    if let Err(error) = result {
-        tracing::debug!(%peer, %error, "connection failed");
+    let stream = connection.into_parts().map(|parts| parts.io.into_inner());
+    let stream = match result {
+        Ok(()) => unread.connection(stream).await,
+        Err(failure) if failure.is_parse() => match stream {
+            Some(stream) => explain(stream, peer, &failure, error, &unread_heads).await,
+            None => None,
+        },
+        Err(failure) => {
+            tracing::debug!(%peer, error = %failure, "connection failed");
+            None
+        }
+    };
+    if let Some(stream) = stream
+        && let Some(slot) = lingering.place(from.address.ip())
+    {
+        linger::close(stream, slot).await;
     }
+}
+
+/// Waits for a handler's reply, and then drops what is left of the request's body. Where more may come than has arrived, the
+/// reply is the connection's last.
+async fn answer(
+    answered: impl Future<Output = (Reply, Incoming)>,
+    is_awaited: bool,
+    turn: &Arc<Turn>,
+    unread: &Unread,
+) -> Result<Response<Outgoing>, Infallible> {
+    let (mut reply, mut body) = answered.await;
+    if says_close(&reply) || !body.is_end_stream() && (is_awaited || !drop_arrived(&mut body).await) {
+        reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        unread.set();
+    }
+    if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
+        turn.upgrade();
+    }
+    Ok(reply::with_reason(reply).map(|body| Outgoing { body, turn: Arc::clone(turn) }))
+}
+
+fn says_close(reply: &Reply) -> bool {
+    reply.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
+}
+
+/// Refuses CONNECT, whatever the handler: hyper would write no body of a success, and the connection would be a tunnel to
+/// nothing. What follows is no HTTP, so the connection is closed.
+fn no_connect(error: fn(StatusCode, &str) -> Reply) -> Reply {
+    let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "this server is no proxy: there is no CONNECT");
+    let headers = reply.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    reply
+}
+
+/// Answers a head that hyper could not read, in place of hyper.
+async fn explain(
+    mut stream: Connection,
+    peer: SocketAddr,
+    failure: &hyper::Error,
+    error: fn(StatusCode, &str) -> Reply,
+    counters: &UnreadHeads,
+) -> Option<Connection> {
+    static LOG: Seldom = Seldom::new(defaults::LOG_PAUSE);
+    let withheld = stream.take_withheld();
+    if let Some(unlogged) = LOG.pass() {
+        let status = withheld.map(|status| status.as_u16());
+        tracing::info!(%peer, error = %failure, status, unlogged, "the head of a request could not be read");
+    }
+    let Some(status) = withheld else {
+        counters.unexplained.fetch_add(1, Ordering::Relaxed);
+        return Some(stream);
+    };
+    counters.answered.fetch_add(1, Ordering::Relaxed);
+    let bytes = reply::last_bytes(error(status, &format!("the request is not valid HTTP: {failure}")));
+    stream.write_all(&bytes).await.ok().map(|()| stream)
 }
 
 /// Drops a request's URI and headers once they were read: they keep hyper's read buffer alive while a handler waits.
@@ -219,7 +332,7 @@ mod tests {
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            io::Write::write(&mut *self.0.lock().unwrap(), bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {

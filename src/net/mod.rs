@@ -4,12 +4,14 @@
 //!
 //! - [`listener`]: accepts connections, hands requests to a handler, and stops in order
 //! - [`connection`]: one accepted connection, given up when its peer does not read
+//! - [`linger`]: the close of a connection whose client is still sending; `turn`: replies, and what hyper writes by itself
 //! - [`body`]: request bodies, read whole within a size, a pace and a memory budget
 //! - [`reply`]: responses that this process makes itself
 //! - [`websocket`]: the HTTP upgrade and its 101, messages in and out, the closing handshake
 //! - [`arrival`]: who a request is from, behind proxies; `forwarded`: what the headers of proxies say of that
 //! - [`budget`]: what all peers share and none may use up: connections, sessions, exchanges, bytes of memory
-//! - `buffers`, `clock`: read and write buffers of a thread; the runtime's time as a plain value
+//! - `buffers`, `clock`, `seldom`: read and write buffers of a thread; the runtime's time as a plain value; lines of the log
+//!   with a limit
 
 pub mod arrival;
 pub mod body;
@@ -18,6 +20,9 @@ pub(crate) mod buffers;
 pub(crate) mod clock;
 pub mod connection;
 mod forwarded;
+pub mod linger;
 pub mod listener;
 pub mod reply;
+pub(crate) mod seldom;
+pub(crate) mod turn;
 pub mod websocket;

@@ -136,6 +136,20 @@ pub fn text(status: StatusCode, content_type: &'static str, body: impl Into<Repl
     reply
 }
 
+/// Returns a response as bytes, for a connection that is closed after it.
+pub(super) fn last_bytes(reply: Reply) -> Bytes {
+    let (head, mut body) = reply.into_parts();
+    let body = body.bytes.take().unwrap_or_default();
+    let reason = head.status.canonical_reason().unwrap_or_default();
+    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", head.status.as_str()).into_bytes();
+    for (name, value) in &head.headers {
+        bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    bytes.extend(format!("connection: close\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes());
+    bytes.extend(body);
+    bytes.into()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

@@ -23,6 +23,9 @@ pub(super) struct Budgets {
     pub(super) uploads_per_address: Arc<PerAddress>,
     /// Tokens that have not expired, of the address that made them.
     pub(super) tunnels_per_address: Arc<PerAddress>,
+    /// Connections that are answered and whose rest is dropped.
+    pub(super) lingering: Arc<Budget>,
+    pub(super) lingering_per_address: Arc<PerAddress>,
     /// Memory for bodies and messages, in bytes. A body is counted by `net::body` while it arrives, and a message by
     /// `net::websocket`. Then the session's task counts what its session holds, and the exchange its event or its answer.
     pub(super) bytes: Arc<Budget>,
@@ -50,6 +53,8 @@ impl Budgets {
             uploads: Budget::new(limits.max_uploads),
             uploads_per_address: per_address(limits.max_uploads_per_address, defaults::MAX_UPLOADS_PER_ADDRESS),
             tunnels_per_address: per_address(limits.max_tunnels_per_address, defaults::MAX_TUNNELS_PER_ADDRESS),
+            lingering: Budget::new(limits.max_lingering),
+            lingering_per_address: per_address(limits.max_lingering_per_address, defaults::MAX_LINGERING_PER_ADDRESS),
             bytes: Budget::new(config.max_buffered()),
         }
     }

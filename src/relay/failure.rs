@@ -27,6 +27,7 @@ pub(super) enum Code {
     BodyTooSlow,
     BodyIncomplete,
     InvalidHead,
+    HeadTooLarge,
     InvalidBody,
     UnsupportedCharset,
     Throttled,
@@ -48,13 +49,14 @@ pub(super) enum Code {
 
 impl Code {
     /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 23] = [
+    pub(super) const ALL: [Self; 24] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
         Self::BodyTooSlow,
         Self::BodyIncomplete,
         Self::InvalidHead,
+        Self::HeadTooLarge,
         Self::InvalidBody,
         Self::UnsupportedCharset,
         Self::Throttled,
@@ -81,6 +83,7 @@ impl Code {
             Self::NotFound
                 | Self::MethodNotAllowed
                 | Self::InvalidHead
+                | Self::HeadTooLarge
                 | Self::Throttled
                 | Self::TooManyTunnels
                 | Self::Stopping
@@ -96,6 +99,7 @@ impl Code {
             Self::BodyTooSlow => "body-too-slow",
             Self::BodyIncomplete => "body-incomplete",
             Self::InvalidHead => "invalid-head",
+            Self::HeadTooLarge => "head-too-large",
             Self::InvalidBody => "invalid-body",
             Self::UnsupportedCharset => "unsupported-charset",
             Self::Throttled => "throttled",
@@ -343,6 +347,16 @@ pub(super) fn connection_refusal() -> Bytes {
         body.len()
     );
     Bytes::from(head + &body)
+}
+
+/// Makes the response to a head that cannot be read, or that is no request of this server's.
+pub(super) fn unread_head(status: StatusCode, message: &str) -> Reply {
+    let code = match status {
+        StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
+        StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Code::HeadTooLarge,
+        _ => Code::InvalidHead,
+    };
+    error(status, code, message)
 }
 
 /// Makes an error of the relay: its message, and its code in a header that no end can set.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::budgets::Budgets;
 use super::failure::Code;
+use crate::net::listener::UnreadHeads;
 use crate::proto::engine_io::CloseReason;
 
 /// Counts exchanges by what came of them. Those begun are the sum of all others and of those in flight.
@@ -85,6 +86,7 @@ pub(super) struct Figures<'f> {
     pub(super) budgets: &'f Budgets,
     /// Requests over the rate limit.
     pub(super) throttled: u64,
+    pub(super) unread_heads: &'f UnreadHeads,
     /// Sessions that have ended, by the reason.
     pub(super) sessions_ended: Vec<(CloseReason, u64)>,
     /// Ends that are connected.
@@ -99,6 +101,16 @@ impl Figures<'_> {
         let mut out = String::with_capacity(4096);
         self.write_exchanges(&mut out);
         self.write_budgets(&mut out);
+        let UnreadHeads { answered, unexplained } = self.unread_heads;
+        header(
+            &mut out,
+            "unread_heads_total",
+            "counter",
+            "Heads of requests that could not be read, by the answer's body",
+        );
+        for (body, count) in [("error", answered), ("none", unexplained)] {
+            line(&mut out, "unread_heads_total", &format!("{{body=\"{body}\"}}"), count.load(Ordering::Relaxed));
+        }
         header(&mut out, "sessions_ended_total", "counter", "Sessions that have ended, by the reason");
         for (reason, count) in &self.sessions_ended {
             let reason = reason.to_string().replace(' ', "-");
@@ -131,12 +143,13 @@ impl Figures<'_> {
     }
 
     fn write_budgets(&self, out: &mut String) {
-        let Budgets { connections, sessions, exchanges, uploads, bytes, .. } = self.budgets;
+        let Budgets { connections, sessions, exchanges, uploads, lingering, bytes, .. } = self.budgets;
         let budgets = [
             ("connections", connections),
             ("sessions", sessions),
             ("exchanges", exchanges),
             ("uploads", uploads),
+            ("lingering", lingering),
             ("bytes", bytes),
         ];
         header(out, "in_use", "gauge", "Units of each budget that are taken");
@@ -158,6 +171,7 @@ impl Figures<'_> {
             ("sessions", sessions_per_address.refused()),
             ("uploads", uploads_per_address.refused()),
             ("tunnels", tunnels_per_address.refused()),
+            ("lingering", self.budgets.lingering_per_address.refused()),
             ("requests", self.throttled),
         ] {
             line(out, "refused_total", &format!("{{budget=\"{name}-per-address\"}}"), refused);

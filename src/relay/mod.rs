@@ -47,9 +47,11 @@ use self::throttle::Throttle;
 use self::tokens::Tokens;
 use self::tunnels::{TunnelHost, Tunnels};
 use crate::config::{Listen, ServeConfig};
+use crate::defaults;
 use crate::engine::{self, CLOSE_TIMEOUT, Engine, SocketIo};
 use crate::net::arrival::Arrival;
-use crate::net::{listener, reply};
+use crate::net::listener::UnreadHeads;
+use crate::net::{linger, listener, reply};
 use crate::proto::{engine_io, socket_io};
 use crate::store::Store;
 
@@ -98,8 +100,11 @@ pub async fn run(
         let relay = Arc::clone(&relay);
         move |request: hyper::Request<hyper::body::Incoming>, arrival| {
             let relay = Arc::clone(&relay);
-            let (mut head, body) = request.into_parts();
-            async move { relay.router.serve(&mut head, body, &arrival).await }
+            let (mut head, mut body) = request.into_parts();
+            async move {
+                let reply = relay.router.serve(&mut head, &mut body, &arrival).await;
+                (reply, body)
+            }
         }
     };
     // In tasks of their own, so that a connection is served by the thread that accepted it.
@@ -155,13 +160,14 @@ async fn serve_figures(listener: TcpListener, relay: Arc<Relay>) -> Infallible {
     let handler = move |request: hyper::Request<hyper::body::Incoming>, _: Arrival| {
         let relay = Arc::clone(&relay);
         async move {
-            match request.uri().path() {
+            let reply = match request.uri().path() {
                 "/metrics" => {
                     let figures = relay.figures().render();
                     reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", figures)
                 }
                 _ => reply::text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "there is /metrics\n"),
-            }
+            };
+            (reply, request.into_body())
         }
     };
     listener::serve(listener, handler, listener::Limits::default(), std::future::pending()).await;
@@ -172,6 +178,7 @@ async fn serve_figures(listener: TcpListener, relay: Arc<Relay>) -> Infallible {
 struct Relay {
     config: Arc<ServeConfig>,
     budgets: Budgets,
+    unread_heads: Arc<UnreadHeads>,
     tunnels: Arc<Tunnels>,
     tokens: Arc<Tokens>,
     router: Router,
@@ -203,7 +210,7 @@ impl Relay {
             url,
             is_draining: AtomicBool::new(false),
         };
-        Ok(Self { config, budgets, tunnels, tokens, router })
+        Ok(Self { config, budgets, unread_heads: Arc::default(), tunnels, tokens, router })
     }
 
     /// Stops in order. Ends on long-polling need requests of their own to answer, so the listener stays open until the
@@ -229,6 +236,7 @@ impl Relay {
             exchanges: self.router.exchanges.counters(),
             budgets: &self.budgets,
             throttled: self.router.throttle.refused(),
+            unread_heads: &self.unread_heads,
             sessions_ended: self.router.engine.ended().collect(),
             tunnels: self.tunnels.connected(),
             tokens: self.tokens.count(),
@@ -241,6 +249,13 @@ impl Relay {
             connections: Arc::clone(&self.budgets.connections),
             per_address: Arc::clone(&self.budgets.connections_per_address),
             refusal: failure::connection_refusal(),
+            error: failure::unread_head,
+            unread_heads: Arc::clone(&self.unread_heads),
+            lingering: Arc::new(linger::Limits {
+                connections: Arc::clone(&self.budgets.lingering),
+                per_address: Arc::clone(&self.budgets.lingering_per_address),
+                max_bytes: self.config.max_body.saturating_mul(2).max(defaults::LINGERING_BYTES),
+            }),
             head_timeout: limits.head_timeout,
             max_head: limits.max_head,
             max_headers: limits.max_headers,

@@ -47,7 +47,7 @@ impl Router {
     ///
     /// The head and the arrival are passed by reference, here and below: moved, they would be stored in every nested future, and
     /// hyper copies the outermost once for each request.
-    pub(super) async fn serve(&self, head: &mut Parts, body: Incoming, arrival: &Arrival) -> Reply {
+    pub(super) async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> Reply {
         let is_for_pages = route::is_for_pages(head.uri.path());
         let mut reply = match self.dispatch(head, body, arrival).await {
             Ok(reply) => reply,
@@ -61,7 +61,7 @@ impl Router {
         reply
     }
 
-    async fn dispatch(&self, head: &mut Parts, body: Incoming, arrival: &Arrival) -> Result<Reply, Failure> {
+    async fn dispatch(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> Result<Reply, Failure> {
         route::check_host(head)?;
         self.warn_of_proxy(head, arrival);
         let route = Route::parse(head);

@@ -167,7 +167,7 @@ impl Figures {
     }
 
     /// Returns, by name, each figure that must return to its value from the start.
-    pub fn gauges(&self) -> [(&'static str, u64); 10] {
+    pub fn gauges(&self) -> [(&'static str, u64); 11] {
         [
             ("connections", self.in_use("connections")),
             ("sessions", self.in_use("sessions")),
@@ -175,6 +175,7 @@ impl Figures {
             ("tokens", self.of("tokens")),
             ("exchanges", self.in_use("exchanges")),
             ("uploads", self.in_use("uploads")),
+            ("lingering", self.in_use("lingering")),
             ("exchanges in flight", self.begun().saturating_sub(self.ended())),
             ("bytes", self.in_use("bytes")),
             ("tasks", self.of("tasks")),

@@ -20,11 +20,11 @@ async fn websocket(engine: &Engine<SocketIo<TestHost>>) -> (SessionWebSocket, Tc
     let memory = Arc::clone(&engine.sessions.limits.bytes);
     let handler = move |request: http::Request<Incoming>, _| {
         let (tell, memory) = (tell.clone(), Arc::clone(&memory));
-        let (mut head, _) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let handshake = Handshake::parse(&head).expect("a handshake");
         let (reply, websocket) = handshake.accept(&mut head, websocket::Limits { max_message: 1000, memory });
         tokio::spawn(async move { tell.try_send(websocket.await).expect("the test waits") });
-        std::future::ready(reply)
+        std::future::ready((reply, body))
     };
     tokio::spawn(listener::serve(listener, handler, listener::Limits::default(), std::future::pending()));
     let mut client = TcpStream::connect(address).await.expect("a listener");

@@ -91,7 +91,13 @@ impl Exchanges {
     }
 
     /// Serves one visitor's request.
-    pub(super) async fn serve(&self, head: &mut Parts, body: Incoming, arrival: &Arrival, target: &Target) -> Reply {
+    pub(super) async fn serve(
+        &self,
+        head: &mut Parts,
+        body: &mut Incoming,
+        arrival: &Arrival,
+        target: &Target,
+    ) -> Reply {
         let id = ExchangeId { process: self.process, number: self.next.fetch_add(1, Ordering::Relaxed) };
         let is_head = head.method == http::Method::HEAD;
         let mut exchange = Exchange::begin(id, Arc::clone(&self.counters), self.in_flight.token());
@@ -110,7 +116,7 @@ impl Exchanges {
         &self,
         exchange: &mut Exchange,
         head: &mut Parts,
-        body: Incoming,
+        body: &mut Incoming,
         arrival: &Arrival,
         target: &Target,
         id: &str,
@@ -152,7 +158,7 @@ impl Exchanges {
 
     /// Reads the body. One that is still arriving takes no place among the tunnel's exchanges: otherwise visitors that
     /// announce bodies and send none could shut the tunnel.
-    async fn read(&self, body: Incoming, arrival: &Arrival, tunnel: &Tunnel) -> Result<Kept, Failure> {
+    async fn read(&self, body: &mut Incoming, arrival: &Arrival, tunnel: &Tunnel) -> Result<Kept, Failure> {
         let limits = BodyLimits {
             max_bytes: self.config.max_body,
             stall_timeout: self.config.limits.stall_timeout,

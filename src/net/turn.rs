@@ -1,0 +1,86 @@
+//! Whose turn it is to write on a connection: a reply's, or hyper's own.
+//!
+//! hyper answers a head that it cannot read by itself, without a body and without asking. While no reply is owed, whatever
+//! hyper writes is such an answer, so [`Connection`](super::connection::Connection) can tell it from a reply by the turn alone.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::reply::ReplyBody;
+
+/// All requests so far are answered, and the answers are written.
+const NOTHING_OWED: u8 = 0;
+/// A request waits for its reply, or hyper takes the reply's body.
+const OWED: u8 = 1;
+/// hyper has the whole reply, and perhaps has not written all of it.
+const HANDED_OVER: u8 = 2;
+/// The connection is a WebSocket now.
+const UPGRADED: u8 = 3;
+
+/// Whose turn it is to write on a connection. One task uses it at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Turn(AtomicU8);
+
+impl Turn {
+    /// A request has arrived, or this process is about to write an answer past hyper.
+    pub(crate) fn owe(&self) {
+        self.0.store(OWED, Ordering::Relaxed);
+    }
+
+    /// The connection stops to be HTTP with the reply that is owed.
+    pub(crate) fn upgrade(&self) {
+        self.0.store(UPGRADED, Ordering::Relaxed);
+    }
+
+    /// hyper has nothing left to write.
+    pub(crate) fn flushed(&self) {
+        self.advance(HANDED_OVER, NOTHING_OWED);
+    }
+
+    /// Returns whether all that was asked for is answered and written.
+    pub(crate) fn is_nothing_owed(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == NOTHING_OWED
+    }
+
+    fn advance(&self, from: u8, to: u8) {
+        if self.0.load(Ordering::Relaxed) == from {
+            self.0.store(to, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A reply's body on its way through hyper, which drops it once it has taken the last byte.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) body: ReplyBody,
+    pub(super) turn: Arc<Turn>,
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.turn.advance(OWED, HANDED_OVER);
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
