@@ -16,6 +16,11 @@ const E0: &str = r#"{"code":0,"message":"Transport unknown"}"#;
 const E1: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
 const E2: &str = r#"{"code":2,"message":"Bad handshake method"}"#;
 const E3: &str = r#"{"code":3,"message":"Bad request"}"#;
+const E3_NOT_UPGRADED: &str = concat!(
+    r#"{"code":3,"message":"Bad request: this is no WebSocket handshake. It needs HTTP/1.1 and the headers Upgrade and "#,
+    "Connection, which a proxy must pass on. In nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; ",
+    r#"proxy_set_header Connection upgrade;"}"#
+);
 const E5: &str = r#"{"code":5,"message":"Unsupported protocol version"}"#;
 
 /// A well-formed session id that no session has.

@@ -1,6 +1,6 @@
 //! Handshakes, errors and CORS (PROTOCOL.md, "Engine.IO requests").
 
-use super::{E0, E1, E2, E3, E5, NOBODY, ms, small};
+use super::{E0, E1, E2, E3, E3_NOT_UPGRADED, E5, NOBODY, ms, small};
 use crate::support::wire::{KEY, Server, UPGRADE, sid_of};
 
 // Handshake
@@ -68,9 +68,9 @@ async fn a_faulty_request_gets_the_error_code_that_is_checked_first() {
         ("PUT", "EIO=4&transport=polling", E2),
         ("OPTIONS", "EIO=4&transport=polling", E2),
         ("POST", "transport=websocket", E2),
-        ("GET", "EIO=4&transport=websocket", E3),
-        ("GET", "transport=websocket", E3),
-        ("GET", &format!("EIO=4&transport=websocket&sid={sid}"), E3),
+        ("GET", "EIO=4&transport=websocket", E3_NOT_UPGRADED),
+        ("GET", "transport=websocket", E3_NOT_UPGRADED),
+        ("GET", &format!("EIO=4&transport=websocket&sid={sid}"), E3_NOT_UPGRADED),
         ("POST", &format!("EIO=4&transport=websocket&sid={sid}"), E3),
         ("GET", "transport=polling", E5),
         ("GET", "EIO=abc&transport=polling", E5),

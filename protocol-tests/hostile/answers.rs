@@ -3,7 +3,7 @@
 
 use super::figures::watched;
 use super::{ack, go, id_of};
-use crate::support::wire::{Answer, Server};
+use crate::support::wire::{Answer, Server, UPGRADE};
 
 const MIB: usize = 1 << 20;
 
@@ -204,5 +204,33 @@ async fn connect_is_405() {
         let answer = server.ask("CONNECT", target, &[], b"").await;
         is_error(&answer, 405, "method-not-allowed");
         assert_eq!((answer.header("connection"), answer.header("allow").is_some()), (Some("close"), true));
+    }
+}
+
+/// nginx speaks HTTP/1.0 to its upstream and drops `Upgrade` and `Connection` unless it is told otherwise.
+#[tokio::test]
+async fn a_websocket_behind_a_proxy_that_drops_the_upgrade_is_told_so() {
+    let server = Server::start().await;
+    let session = server.open().await.sid.clone();
+    let headers: String = UPGRADE.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    for (version, headers) in
+        [("1.0", headers.as_str()), ("1.0", ""), ("1.1", "Connection: close\r\n"), ("1.1", "Connection: Upgrade\r\n")]
+    {
+        for sid in [String::new(), format!("&sid={session}")] {
+            let target = format!("/socket.io/?EIO=4&transport=websocket{sid}");
+            let mut peer = server.peer().await;
+            peer.send(format!("GET {target} HTTP/{version}\r\nHost: test\r\n{headers}\r\n").as_bytes()).await;
+            let answer = peer.answer().await;
+            assert_eq!(answer.status, 400, "{version} {headers:?}: {}", answer.text());
+            let text = answer.text();
+            assert!(text.starts_with(r#"{"code":3,"message":"Bad request"#), "{text}");
+            for line in [
+                "proxy_http_version 1.1;",
+                "proxy_set_header Upgrade $http_upgrade;",
+                "proxy_set_header Connection upgrade;",
+            ] {
+                assert!(text.contains(line), "{text}");
+            }
+        }
     }
 }

@@ -180,7 +180,7 @@ impl<A: Application> Engine<A> {
 
     /// Serves what a request asks for.
     async fn dispatch(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> Result<Reply, Rejection> {
-        let is_upgrade = websocket::is_upgrade(&head.headers);
+        let is_upgrade = websocket::is_upgrade(head);
         let query = head.uri.query().unwrap_or_default();
         let request = EngineRequest::parse(method_of(&head.method), query, is_upgrade)?;
         let (mailbox, revision, jsonp) = match request {

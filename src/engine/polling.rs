@@ -15,10 +15,12 @@ use tokio::sync::oneshot;
 use super::command::SessionCommand;
 use super::mailbox;
 use super::sessions::Limits;
+use crate::defaults;
 use crate::net::body::{self, BodyError, BodyLimits, Kept};
 use crate::net::budget::Budget;
 use crate::net::listener::release_head;
 use crate::net::reply::{self, Reply, ReplyBody};
+use crate::net::seldom::Seldom;
 use crate::proto::engine_io::jsonp::{Jsonp, payload_of_form};
 use crate::proto::engine_io::payload::{Batch, Body};
 use crate::proto::engine_io::query::Target;
@@ -229,6 +231,9 @@ async fn ask<C>(
 
 /// Returns the response for an error of Engine.IO, in the reference's form: `{"code":N,"message":"…"}`.
 pub(super) fn refuse(rejection: Rejection) -> Reply {
+    if rejection == Rejection::NotUpgraded {
+        log_not_upgraded(rejection);
+    }
     let status = StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::BAD_REQUEST);
     match rejection.code_and_message() {
         Some((code, message)) => {
@@ -244,5 +249,14 @@ pub(super) fn refuse(rejection: Rejection) -> Reply {
             reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, POST"));
             reply
         }
+    }
+}
+
+/// Tells the operator, who alone can mend the proxy.
+fn log_not_upgraded(rejection: Rejection) {
+    static LOG: Seldom = Seldom::new(defaults::LOG_PAUSE);
+    if let Some(unlogged) = LOG.pass() {
+        let answer = rejection.code_and_message().map(|(_, message)| message);
+        tracing::warn!(answer, unlogged, "a client asked for a WebSocket without an upgrade: does a proxy drop it?");
     }
 }

@@ -6,7 +6,7 @@ use std::future::Future;
 use base64::Engine as _;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -14,9 +14,14 @@ use super::{Limits, WebSocket};
 use crate::net::reply::{self, Reply};
 use crate::proto::headers::list_contains;
 
-/// Tells whether a request asks for a WebSocket.
+/// Tells whether a request asks for a WebSocket. In HTTP/1.0 none can (RFC 9110, section 7.8): proxies speak it that do not
+/// know what an upgrade is.
 #[must_use]
-pub fn is_upgrade(headers: &HeaderMap) -> bool {
+pub fn is_upgrade(head: &Parts) -> bool {
+    head.version >= Version::HTTP_11 && names_websocket(&head.headers)
+}
+
+fn names_websocket(headers: &HeaderMap) -> bool {
     headers.get_all(header::UPGRADE).iter().any(|value| list_contains(value.as_bytes(), "websocket"))
 }
 
@@ -33,10 +38,13 @@ impl Handshake {
     /// Checks a request for a WebSocket (RFC 6455, section 4.2.1).
     ///
     /// # Errors
-    /// With a response, status 400, that says what is wrong with the request: its method, `Connection`,
-    /// `Sec-WebSocket-Version`, `Sec-WebSocket-Key` or `Sec-WebSocket-Protocol`.
+    /// With a response, status 400, that says what is wrong with the request: its version, its method,
+    /// `Connection`, `Sec-WebSocket-Version`, `Sec-WebSocket-Key` or `Sec-WebSocket-Protocol`.
     pub fn parse(head: &Parts) -> Result<Self, Box<Reply>> {
         let headers = &head.headers;
+        if head.version < Version::HTTP_11 {
+            return Err(refusal("a WebSocket needs HTTP/1.1; in nginx: proxy_http_version 1.1;"));
+        }
         if head.method != Method::GET {
             return Err(refusal("a WebSocket is asked for with GET"));
         }

@@ -65,6 +65,8 @@ pub enum Rejection {
     BadHandshakeMethod,
     /// 3: the request does not fit the session.
     BadRequest,
+    /// 3, likewise: the transport is a WebSocket, and the request does not ask for one. Often a proxy has left that out.
+    NotUpgraded,
     /// 4: a page of this origin may not connect.
     Forbidden,
     /// 5: the revision is missing, unknown or turned off.
@@ -76,6 +78,11 @@ pub enum Rejection {
     /// A method that a session's URL does not have. Not in the reference, which answers 500.
     MethodNotAllowed,
 }
+
+/// Read by people, and put into JSON as it is: no quotation marks.
+const NOT_UPGRADED: &str = "Bad request: this is no WebSocket handshake. It needs HTTP/1.1 and the headers Upgrade and \
+    Connection, which a proxy must pass on. In nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
+    proxy_set_header Connection upgrade;";
 
 impl Rejection {
     /// Returns the HTTP status.
@@ -89,6 +96,7 @@ impl Rejection {
             | Self::SessionUnknown
             | Self::BadHandshakeMethod
             | Self::BadRequest
+            | Self::NotUpgraded
             | Self::UnsupportedRevision => 400,
         }
     }
@@ -101,6 +109,7 @@ impl Rejection {
             Self::SessionUnknown => Some((1, "Session ID unknown")),
             Self::BadHandshakeMethod => Some((2, "Bad handshake method")),
             Self::BadRequest => Some((3, "Bad request")),
+            Self::NotUpgraded => Some((3, NOT_UPGRADED)),
             Self::Forbidden => Some((4, "Forbidden")),
             Self::UnsupportedRevision => Some((5, "Unsupported protocol version")),
             Self::TooManySessions => Some((4, "Too many sessions, try again later")),
@@ -143,8 +152,10 @@ impl Request {
         if method != Method::Get {
             return Err(Rejection::BadHandshakeMethod);
         }
-        if upgrade != (transport == Transport::WebSocket) {
-            return Err(Rejection::BadRequest);
+        match (transport, upgrade) {
+            (Transport::WebSocket, true) | (Transport::Polling, false) => (),
+            (Transport::WebSocket, false) => return Err(Rejection::NotUpgraded),
+            (Transport::Polling, true) => return Err(Rejection::BadRequest),
         }
         // A new client must say what it speaks: the suites of both revisions ask for this.
         let revision = revision.and_then(Revision::parse).ok_or(Rejection::UnsupportedRevision)?;
@@ -158,6 +169,7 @@ impl Request {
             (Transport::Polling, Method::Get, false) => Self::Poll(target),
             (Transport::Polling, Method::Post, false) => Self::Post(target),
             (_, Method::Other, _) => Self::Mismatch(target, Rejection::MethodNotAllowed),
+            (Transport::WebSocket, Method::Get, false) => Self::Mismatch(target, Rejection::NotUpgraded),
             (Transport::WebSocket | Transport::Polling, Method::Get | Method::Post, _) => {
                 Self::Mismatch(target, Rejection::BadRequest)
             }
@@ -232,6 +244,7 @@ mod tests {
                 Request::Upgrade(_, BinaryAs::Frames) => "upgrade",
                 Request::Upgrade(_, BinaryAs::Base64) => "upgrade b64",
                 Request::Mismatch(_, Rejection::BadRequest) => "bad request",
+                Request::Mismatch(_, Rejection::NotUpgraded) => "not upgraded",
                 Request::Mismatch(..) => "method not allowed",
             });
             assert_eq!(found, expected, "{method:?} ?{query} upgrade {upgrade}");
@@ -263,13 +276,14 @@ mod tests {
         check(Get, "EIO=4&transport=polling&sid=__proto__", false, Err(R::SessionUnknown));
         check(Get, "transport=polling&sid=x", false, Err(R::SessionUnknown));
         check(Get, "EIO=4&transport=websocket&sid=SID&b64=1", true, Ok("upgrade b64"));
-        check(Get, "EIO=4&transport=websocket&sid=SID", false, Ok("bad request"));
+        check(Get, "EIO=4&transport=websocket&sid=SID", false, Ok("not upgraded"));
         check(Get, "EIO=4&transport=polling&sid=SID", true, Ok("bad request"));
         check(Post, "EIO=4&transport=websocket&sid=SID", false, Ok("bad request"));
         check(Other, "EIO=4&transport=polling&sid=SID", false, Ok("method not allowed"));
         check(Post, "EIO=4&transport=polling", false, Err(R::BadHandshakeMethod));
         check(Other, "transport=polling", false, Err(R::BadHandshakeMethod));
-        check(Get, "EIO=4&transport=websocket", false, Err(R::BadRequest));
+        check(Get, "EIO=4&transport=websocket", false, Err(R::NotUpgraded));
+        check(Get, "EIO=4&transport=polling", true, Err(R::BadRequest));
         check(Get, "transport=polling", false, Err(R::UnsupportedRevision));
         check(Get, "EIO=abc&transport=polling", false, Err(R::UnsupportedRevision));
         check(Get, "EIO=2&transport=polling", false, Err(R::UnsupportedRevision));
