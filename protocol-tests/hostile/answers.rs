@@ -3,7 +3,7 @@
 
 use super::figures::watched;
 use super::{ack, go, id_of};
-use crate::support::wire::{Answer, Server, UPGRADE};
+use crate::support::wire::{Answer, Peer, Server, UPGRADE};
 
 const MIB: usize = 1 << 20;
 
@@ -232,5 +232,44 @@ async fn a_websocket_behind_a_proxy_that_drops_the_upgrade_is_told_so() {
                 assert!(text.contains(line), "{text}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn an_absolute_target_says_which_host_is_meant() {
+    let server = Server::start().await;
+    let (mut ws, token) = server.joined().await;
+    for (target, host) in [
+        ("http://elsewhere.example:81", "elsewhere.example:81"),
+        ("http://name:password@elsewhere.example", "elsewhere.example"),
+        ("", "test"),
+    ] {
+        let mut peer: Peer = server.send("GET", &format!("{target}{}", go(&token)), &[], b"").await;
+        let request = ws.next_text().await;
+        for name in ["host", "x-forwarded-host"] {
+            assert!(request.contains(&format!(r#""{name}":"{host}""#)), "{target}: {request}");
+        }
+        ack(&mut ws, &token, &id_of(&request), r#"["ok"]"#).await;
+        peer.answer().await.is(200, "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_transfer_coding_other_than_one_chunked_is_refused() {
+    let server = Server::start().await;
+    let (_ws, token) = server.joined().await;
+    for codings in [
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked, chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: identity, chunked",
+    ] {
+        let mut peer = server.peer().await;
+        let head = format!("POST {} HTTP/1.1\r\nHost: test\r\n{codings}\r\n\r\n0\r\n\r\n", go(&token));
+        peer.send(head.as_bytes()).await;
+        let answer = peer.answer().await;
+        is_error(&answer, 400, "invalid-head");
+        assert_eq!(answer.header("connection"), Some("close"), "{codings}");
     }
 }

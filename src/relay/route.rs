@@ -2,7 +2,7 @@
 //!
 //! A path that the relay serves is a variant of [`Route`] here, and an arm of `Router::dispatch`, which serves it.
 
-use http::header;
+use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
 
@@ -89,19 +89,39 @@ pub(super) fn is_for_pages(path: &str) -> bool {
     matches!(path, "/" | "/new") || path.starts_with("/refresh/")
 }
 
-/// Checks that a request has exactly one `Host`, which HTTP/1.0 may leave out (RFC 9112, section 3.2). Of two, a proxy in
-/// front of this server may have believed the other one.
+/// Checks a head against what proxies in front of this server may have read otherwise, and makes `Host` what the target says.
+///
+/// - It has exactly one `Host`, which HTTP/1.0 may leave out (RFC 9112, section 3.2).
+/// - An absolute target says which host is meant, whatever `Host` says (section 3.2.2).
+/// - Its only transfer coding is one `chunked` (section 6.1): no other is decoded here, and a body whose coding is not named to
+///   the end would reach it as other bytes.
 ///
 /// # Errors
 /// With what is wrong.
-pub(super) fn check_host(head: &Parts) -> Result<(), Failure> {
+pub(super) fn check_head(head: &mut Parts) -> Result<(), Failure> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (Some(_), None) => Ok(()),
-        (None, _) if head.version == Version::HTTP_10 => Ok(()),
-        (None, _) => Err(Failure::InvalidHead("it has no Host")),
-        (Some(_), Some(_)) => Err(Failure::InvalidHead("it has more than one Host")),
+        (Some(_), None) => (),
+        (None, _) if head.version == Version::HTTP_10 => (),
+        (None, _) => return Err(Failure::InvalidHead("it has no Host")),
+        (Some(_), Some(_)) => return Err(Failure::InvalidHead("it has more than one Host")),
     }
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next()
+        && (codings.next().is_some() || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
+    {
+        return Err(Failure::InvalidHead("Transfer-Encoding must be chunked, once and alone"));
+    }
+    if head.uri.scheme().is_some()
+        && let Some(authority) = head.uri.authority()
+    {
+        let authority = authority.as_str();
+        // Names and passwords are no part of a host.
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let host = HeaderValue::from_str(host).map_err(|_| Failure::InvalidHead("its target names no host"))?;
+        head.headers.insert(header::HOST, host);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
