@@ -1,9 +1,13 @@
 // Answers that the relay gives before a body is read reach clients that are still sending it.
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { serve } from './support.mjs';
 
@@ -96,4 +100,80 @@ test('a target that the server cannot read gets an error of the relay', async (t
     assert.match(text, /^HTTP\/1\.1 400 /);
     assert.match(text, /x-socket2me-error: invalid-head\r\n[^]*\{"Error":"the request is not valid HTTP: /);
   }
+});
+
+const NGINX = process.env.SOCKET2ME_NGINX;
+const UPGRADE = {
+  Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
+};
+
+/** Starts nginx in front of the server with these directives. Returns its port, once it serves. */
+async function proxy(t, server, directives) {
+  const folder = mkdtempSync(join(tmpdir(), 'socket2me-nginx-'));
+  // nginx says nothing of a port that it chose itself.
+  const probe = net.createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address();
+  probe.close();
+  await once(probe, 'close');
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`);
+  writeFileSync(join(folder, 'nginx.conf'), `daemon off; master_process off; pid ${folder}/pid; events {}
+    http { access_log off; client_max_body_size 0; ${temporary.join(' ')}
+      server { listen 127.0.0.1:${port}; location / { proxy_pass ${server.url}; ${directives} } } }`);
+  const child = spawn(NGINX, ['-p', folder, '-e', join(folder, 'log'), '-c', 'nginx.conf'], { stdio: 'ignore' });
+  const exited = once(child, 'exit');
+  t.after(async () => {
+    child.kill('SIGTERM');
+    await exited;
+    rmSync(folder, { recursive: true });
+  });
+  for (;;) {
+    const socket = net.connect(port, '127.0.0.1');
+    const outcome = await Promise.race([
+      once(socket, 'connect').then(() => 'serves', () => 'not yet'), exited.then(() => 'ended'),
+    ]);
+    socket.destroy();
+    if (outcome === 'serves') return `http://127.0.0.1:${port}`;
+    assert.notEqual(outcome, 'ended', 'nginx has ended');
+  }
+}
+
+/** Asks for a WebSocket, and returns what the server answers instead. */
+function handshake(url) {
+  return new Promise((resolve, reject) => {
+    const request = http.get(`${url}/socket.io/?EIO=4&transport=websocket`, { agent: false, headers: UPGRADE });
+    request.on('error', reject);
+    request.on('upgrade', (_, socket) => { socket.destroy(); resolve({ status: 101 }); });
+    request.on('response', async (response) => {
+      let text = '';
+      for await (const part of response) text += part;
+      resolve({ status: response.statusCode, text });
+    });
+  });
+}
+
+test('behind nginx, answers arrive that are given before the body is read', { skip: !NGINX }, async (t) => {
+  const { server, cases } = await unread(t);
+  for (const directives of ['', 'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_request_buffering off;']) {
+    const url = await proxy(t, server, directives);
+    for (const [target, size, status, code] of cases) {
+      for (let round = 0; round < 3; round += 1) {
+        const path = target.slice(server.url.length);
+        isError(await post(`${url}${path}`, Buffer.alloc(size, 'x'), { agent: false }), status, code);
+      }
+    }
+  }
+});
+
+test('behind nginx as it comes, a WebSocket is told what nginx must pass on', { skip: !NGINX }, async (t) => {
+  const server = await serve(t);
+  const plain = await handshake(await proxy(t, server, ''));
+  assert.equal(plain.status, 400);
+  const told = /In nginx: (.*;)"}$/.exec(plain.text)?.[1];
+  assert.match(told, /proxy_http_version 1\.1;.*Upgrade.*Connection/);
+  // With HTTP/1.1 alone, nginx still drops the headers.
+  const without = await handshake(await proxy(t, server, 'proxy_http_version 1.1;'));
+  assert.equal(without.text, plain.text);
+  assert.equal((await handshake(await proxy(t, server, 'proxy_set_header Upgrade $http_upgrade;'))).status, 400);
+  assert.equal((await handshake(await proxy(t, server, told))).status, 101, 'what the message says is enough');
 });
