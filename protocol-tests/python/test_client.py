@@ -185,7 +185,7 @@ class Cases:
         token, _ = self.connected(server, seen.append)
         binary = ('POST', b'x', 'application/octet-stream')
         status, headers, _ = server.visit(f'/go/{token}', *binary, headers={'_placeholder': '1', 'num': '0'})
-        self.assertEqual((status, headers['X-Socket2Me-Error'], seen), (400, 'invalid-head', []))
+        self.assertEqual((status, headers['X-Socket2Me-Error'], seen), (400, 'forbidden-header', []))
         # This one made the client answer nothing any more.
         self.assertEqual(server.visit(f'/go/{token}?_placeholder=1&num=a', *binary)[0], 200)
         [request] = seen

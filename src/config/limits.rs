@@ -56,9 +56,9 @@ pub struct LimitConfig {
     pub max_uploads_per_address: Option<usize>,
     /// Connections that were answered before their whole request was read, and stay open until the client has the answer:
     /// 30 s at most. Beyond: closed at once, and the client may miss the answer
-    #[arg(long, env = "SOCKET2ME_MAX_LINGERING", default_value_t = defaults::MAX_LINGERING, value_name = "COUNT")]
+    #[arg(long, env = "SOCKET2ME_MAX_LINGERING", default_value_t = defaults::MAX_LINGERING, value_parser = at_least(1), value_name = "COUNT")]
     pub max_lingering: usize,
-    /// The same of one address, except of trusted proxies. Beyond: closed at once
+    /// The same of one address, except of trusted proxies. Beyond: closed at once. 0 is no limit
     #[arg(long, env = "SOCKET2ME_MAX_LINGERING_PER_ADDRESS", value_name = "COUNT")]
     pub max_lingering_per_address: Option<usize>,
     /// Memory for bodies and messages on their way, of all together. Beyond: requests are 503, and sessions with more

@@ -22,7 +22,6 @@ use ipnet::IpNet;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::arrival::{Arrival, Peer};
 use super::body::drop_arrived;
@@ -121,7 +120,7 @@ where
     // Responses are written whole, so waiting for more to send would only delay them. On Linux a connection inherits the
     // option from its listener, which saves a system call for each.
     let inherits = socket2::SockRef::from(&listener).set_tcp_nodelay(true).is_ok() && cfg!(target_os = "linux");
-    let mut failures = AcceptFailures::default();
+    let failures = Seldom::new(defaults::LOG_PAUSE);
     loop {
         tokio::select! {
             () = &mut stop => break,
@@ -139,7 +138,7 @@ where
                     }
                 }
                 Err(error) => {
-                    failures.log(&error);
+                    log_refused_accept(&failures, &error);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -151,24 +150,10 @@ where
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, stopping.closed()).await;
 }
 
-/// How often connections could not be accepted. A line of the log for each second is enough: the reason stays for a while, and
-/// peers can cause it.
-#[derive(Debug, Default)]
-struct AcceptFailures {
-    logged: Option<Instant>,
-    /// Failures without a line, since the last line.
-    unlogged: u64,
-}
-
-impl AcceptFailures {
-    fn log(&mut self, error: &io::Error) {
-        let now = Instant::now();
-        if self.logged.is_some_and(|logged| now < logged + Duration::from_secs(1)) {
-            self.unlogged += 1;
-            return;
-        }
-        tracing::warn!(%error, failures_before = self.unlogged, "cannot accept a connection");
-        *self = Self { logged: Some(now), unlogged: 0 };
+/// The reason stays for a while, and peers can cause it.
+fn log_refused_accept(lines: &Seldom, error: &io::Error) {
+    if let Some(unlogged) = lines.pass() {
+        tracing::warn!(%error, unlogged, "cannot accept a connection");
     }
 }
 
@@ -346,14 +331,14 @@ mod tests {
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
         let _log = tracing::subscriber::set_default(subscriber);
-        let mut failures = AcceptFailures::default();
+        let failures = Seldom::new(defaults::LOG_PAUSE);
         for _ in 0..41 {
-            failures.log(&io::Error::other("too many open files"));
+            log_refused_accept(&failures, &io::Error::other("too many open files"));
             tokio::time::advance(ACCEPT_PAUSE).await;
         }
         let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         assert_eq!(log.lines().count(), 3, "{log}");
-        assert!(log.lines().next_back().is_some_and(|line| line.contains("failures_before=19")), "{log}");
+        assert!(log.lines().next_back().is_some_and(|line| line.contains("unlogged=19")), "{log}");
     }
 
     #[cfg(target_os = "linux")]

@@ -27,6 +27,7 @@ pub(super) enum Code {
     BodyTooSlow,
     BodyIncomplete,
     InvalidHead,
+    ForbiddenHeader,
     HeadTooLarge,
     InvalidBody,
     UnsupportedCharset,
@@ -49,13 +50,14 @@ pub(super) enum Code {
 
 impl Code {
     /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 24] = [
+    pub(super) const ALL: [Self; 25] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
         Self::BodyTooSlow,
         Self::BodyIncomplete,
         Self::InvalidHead,
+        Self::ForbiddenHeader,
         Self::HeadTooLarge,
         Self::InvalidBody,
         Self::UnsupportedCharset,
@@ -84,6 +86,7 @@ impl Code {
                 | Self::MethodNotAllowed
                 | Self::InvalidHead
                 | Self::HeadTooLarge
+                | Self::ServiceWorker
                 | Self::Throttled
                 | Self::TooManyTunnels
                 | Self::Stopping
@@ -99,6 +102,7 @@ impl Code {
             Self::BodyTooSlow => "body-too-slow",
             Self::BodyIncomplete => "body-incomplete",
             Self::InvalidHead => "invalid-head",
+            Self::ForbiddenHeader => "forbidden-header",
             Self::HeadTooLarge => "head-too-large",
             Self::InvalidBody => "invalid-body",
             Self::UnsupportedCharset => "unsupported-charset",
@@ -190,7 +194,8 @@ impl Failure {
             Self::BodyTooLarge(_) => Code::BodyTooLarge,
             Self::BodyTooSlow => Code::BodyTooSlow,
             Self::BodyIncomplete => Code::BodyIncomplete,
-            Self::InvalidHead(_) | Self::MarkerInHeaders(_) => Code::InvalidHead,
+            Self::InvalidHead(_) => Code::InvalidHead,
+            Self::MarkerInHeaders(_) => Code::ForbiddenHeader,
             Self::InvalidBody(InvalidBody::NotJson(_)) => Code::InvalidBody,
             Self::InvalidBody(InvalidBody::Charset(_)) => Code::UnsupportedCharset,
             Self::InvalidBody(InvalidBody::TooManyFields(_)) => Code::BodyTooLarge,
