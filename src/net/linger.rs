@@ -7,17 +7,15 @@ use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use http::Extensions;
-use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
 use super::budget::{AddressSlot, Budget, Exempt, Held, PerAddress};
 use super::connection::Connection;
+use super::turn::Turn;
 use crate::defaults;
 
 /// Bytes that one read drops. They are on the stack for the length of the read.
@@ -61,39 +59,15 @@ impl Limits {
     }
 }
 
-/// Whether the last request of a connection was answered before its body was read.
-#[derive(Debug, Default)]
-pub(super) struct Unread {
-    is_set: AtomicBool,
-    /// Gives the connection back if hyper hands it over, as it does when a connection closes on which a request ever asked for
-    /// an upgrade, whatever the reply was.
-    upgrade: Mutex<Option<OnUpgrade>>,
-}
-
-impl Unread {
-    /// A request has arrived. The latest that asked for an upgrade gets the connection.
-    pub(super) fn watch(&self, request: &Extensions) {
-        if let Some(upgrade) = request.get::<OnUpgrade>() {
-            *self.upgrade.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgrade.clone());
-        }
+/// Returns a connection that has to linger: the one that hyper left, or the one that it handed over.
+pub(super) async fn unread(turn: &Turn, left: Option<Connection>) -> Option<Connection> {
+    if !turn.is_unread() {
+        return None;
     }
-
-    /// A request was answered before its body was read: its reply is the connection's last.
-    pub(super) fn set(&self) {
-        self.is_set.store(true, Ordering::Relaxed);
+    if left.is_some() {
+        return left;
     }
-
-    /// Returns the connection if it has to linger: the one that hyper left, or the one that it handed over.
-    pub(super) async fn connection(self, left: Option<Connection>) -> Option<Connection> {
-        if !self.is_set.into_inner() {
-            return None;
-        }
-        if left.is_some() {
-            return left;
-        }
-        let upgrade = self.upgrade.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Some(upgrade?.await.ok()?.downcast::<TokioIo<Connection>>().ok()?.io.into_inner())
-    }
+    Some(turn.take_upgrade()?.await.ok()?.downcast::<TokioIo<Connection>>().ok()?.io.into_inner())
 }
 
 /// Closes the sending half of a connection, then reads and drops what comes, until the client closes its half, pauses for

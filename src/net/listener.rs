@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::Either;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Uri};
@@ -27,7 +26,7 @@ use super::arrival::{Arrival, Peer};
 use super::body::drop_arrived;
 use super::budget::{Budget, Exempt, PerAddress};
 use super::connection::{Connection, Place};
-use super::linger::{self, Unread};
+use super::linger;
 use super::reply::{self, Reply};
 use super::seldom::Seldom;
 use super::turn::{Outgoing, Turn};
@@ -181,7 +180,7 @@ async fn connection<H, F>(
     limits: Limits,
     mut stopped: watch::Receiver<bool>,
 ) where
-    H: Fn(Request<Incoming>, Arrival) -> F,
+    H: Fn(Request<Incoming>, Arrival) -> F + Clone,
     F: Future<Output = (Reply, Incoming)> + Send,
 {
     let builder = builder(&limits);
@@ -191,19 +190,18 @@ async fn connection<H, F>(
     drop(limits);
     let from = Peer::new(peer);
     let turn = Arc::clone(stream.turn());
-    let unread = Unread::default();
     let service = service_fn(|request: Request<Incoming>| {
-        turn.owe();
-        unread.watch(request.extensions());
+        turn.begin(request.extensions());
         // The client sends its body once it is asked to, which reading does.
         let is_awaited = !request.body().is_end_stream() && request.headers().contains_key(header::EXPECT);
-        let answered = if request.method() == Method::CONNECT {
-            Either::Left(std::future::ready((no_connect(error), request.into_body())))
-        } else {
-            let arrival = Arrival::new(request.headers(), &from, &trusted);
-            Either::Right(handler(request, arrival))
-        };
-        answer(answered, is_awaited, &turn, &unread)
+        let is_connect = request.method() == Method::CONNECT;
+        let arrival = Arrival::new(request.headers(), &from, &trusted);
+        let (handler, turn) = (handler.clone(), Arc::clone(&turn));
+        async move {
+            let (reply, body) =
+                if is_connect { (no_connect(error), request.into_body()) } else { handler(request, arrival).await };
+            answer(reply, body, is_awaited, turn).await
+        }
     });
     let mut connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let result = tokio::select! {
@@ -215,7 +213,7 @@ async fn connection<H, F>(
     };
     let stream = connection.into_parts().map(|parts| parts.io.into_inner());
     let stream = match result {
-        Ok(()) => unread.connection(stream).await,
+        Ok(()) => linger::unread(&turn, stream).await,
         Err(failure) if failure.is_parse() => match stream {
             Some(stream) => explain(stream, peer, &failure, error, &unread_heads).await,
             None => None,
@@ -232,23 +230,21 @@ async fn connection<H, F>(
     }
 }
 
-/// Waits for a handler's reply, and then drops what is left of the request's body. Where more may come than has arrived, the
-/// reply is the connection's last.
+/// Drops what is left of a request's body. Where more may come than has arrived, the reply is the connection's last.
 async fn answer(
-    answered: impl Future<Output = (Reply, Incoming)>,
+    mut reply: Reply,
+    mut body: Incoming,
     is_awaited: bool,
-    turn: &Arc<Turn>,
-    unread: &Unread,
+    turn: Arc<Turn>,
 ) -> Result<Response<Outgoing>, Infallible> {
-    let (mut reply, mut body) = answered.await;
     if says_close(&reply) || !body.is_end_stream() && (is_awaited || !drop_arrived(&mut body).await) {
         reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        unread.set();
+        turn.leave_unread();
     }
     if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
         turn.upgrade();
     }
-    Ok(reply::with_reason(reply).map(|body| Outgoing { body, turn: Arc::clone(turn) }))
+    Ok(reply::with_reason(reply).map(|body| Outgoing { body, turn }))
 }
 
 fn says_close(reply: &Reply) -> bool {

@@ -5,12 +5,14 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Extensions;
 use http_body::{Body, Frame, SizeHint};
+use hyper::upgrade::OnUpgrade;
 
 use super::reply::ReplyBody;
 
@@ -23,19 +25,49 @@ const HANDED_OVER: u8 = 2;
 /// The connection is a WebSocket now.
 const UPGRADED: u8 = 3;
 
-/// Whose turn it is to write on a connection. One task uses it at a time.
+/// Whose turn it is to write on a connection, and what its last request leaves behind. One task uses it at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Turn(AtomicU8);
+pub(crate) struct Turn {
+    state: AtomicU8,
+    /// The last request was answered before its body was read.
+    is_unread: AtomicBool,
+    /// Gives the connection back if hyper hands it over, as it does when a connection closes on which a request ever asked for
+    /// an upgrade, whatever the reply was.
+    upgrade: Mutex<Option<OnUpgrade>>,
+}
 
 impl Turn {
-    /// A request has arrived, or this process is about to write an answer past hyper.
+    /// A request has arrived. The latest that asked for an upgrade gets the connection.
+    pub(super) fn begin(&self, request: &Extensions) {
+        self.owe();
+        if let Some(upgrade) = request.get::<OnUpgrade>() {
+            *self.upgrade.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgrade.clone());
+        }
+    }
+
+    /// A reply is owed: a request has arrived, or this process is about to write an answer past hyper.
     pub(crate) fn owe(&self) {
-        self.0.store(OWED, Ordering::Relaxed);
+        self.state.store(OWED, Ordering::Relaxed);
+    }
+
+    /// The request was answered before its body was read: its reply is the connection's last.
+    pub(super) fn leave_unread(&self) {
+        self.is_unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the last request was answered before its body was read.
+    pub(super) fn is_unread(&self) -> bool {
+        self.is_unread.load(Ordering::Relaxed)
+    }
+
+    /// Returns what gives the connection back if hyper has handed it over.
+    pub(super) fn take_upgrade(&self) -> Option<OnUpgrade> {
+        self.upgrade.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The connection stops to be HTTP with the reply that is owed.
     pub(crate) fn upgrade(&self) {
-        self.0.store(UPGRADED, Ordering::Relaxed);
+        self.state.store(UPGRADED, Ordering::Relaxed);
     }
 
     /// hyper has nothing left to write.
@@ -45,12 +77,12 @@ impl Turn {
 
     /// Returns whether all that was asked for is answered and written.
     pub(crate) fn is_nothing_owed(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == NOTHING_OWED
+        self.state.load(Ordering::Relaxed) == NOTHING_OWED
     }
 
     fn advance(&self, from: u8, to: u8) {
-        if self.0.load(Ordering::Relaxed) == from {
-            self.0.store(to, Ordering::Relaxed);
+        if self.state.load(Ordering::Relaxed) == from {
+            self.state.store(to, Ordering::Relaxed);
         }
     }
 }

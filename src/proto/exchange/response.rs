@@ -19,7 +19,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=ut
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// Room for the headers of a usual response, those that the end gave and the relay's own.
-const USUAL_HEADERS: usize = 12;
+const USUAL_HEADERS: usize = 6;
 
 /// The response that the visitor gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
