@@ -258,3 +258,33 @@ async fn pages_may_read_that_they_ask_too_often() {
     assert_eq!((answer.status, answer.code()), (429, Some("throttled")));
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
 }
+
+#[tokio::test]
+async fn a_browser_that_opens_a_page_is_told_of_errors_on_a_page() {
+    let mut tunnel = Tunnel::patient().await;
+    let html = ("Accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+    let opens = [html, ("Sec-Fetch-Mode", "navigate")];
+    for (target, status, code, advice) in [
+        (format!("/go/{UNKNOWN}/x"), 500, "token-not-found", "Nobody has this address"),
+        ("/nothing".to_owned(), 404, "not-found", "nothing here for a browser"),
+    ] {
+        for headers in [&opens[..], &opens[..1]] {
+            let answer = visit(tunnel.server.address, &request("GET", &target, headers, b"")).await;
+            assert_eq!((answer.status, answer.code()), (status, Some(code)), "{answer:?}");
+            assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+            assert_eq!(answer.header("cache-control"), Some("no-store"));
+            assert!(answer.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+            let text = answer.text();
+            assert!(text.contains(advice) && text.contains(&format!("{status} <code>{code}</code>")), "{text}");
+        }
+        for headers in [&[][..], &[("Accept", "*/*")], &[html, ("Sec-Fetch-Mode", "cors")]] {
+            let answer = visit(tunnel.server.address, &request("GET", &target, headers, b"")).await;
+            assert_eq!(answer.header("content-type"), Some("application/json; charset=utf-8"), "{headers:?}");
+        }
+    }
+    // What an end says is shown, and runs nothing. The head of the request is long gone by then.
+    let ask = request("GET", &tunnel.at("/x"), &opens, b"");
+    let (_, answer) = tunnel.exchange(&ask, r#"[200,"x",{"<script>alert(1)</script>":"1"}]"#, &[]).await;
+    assert_eq!((answer.status, answer.code()), (502, Some("invalid-answer")));
+    assert!(answer.text().contains("&lt;script&gt;") && !answer.text().contains("<script>"), "{}", answer.text());
+}

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, timeout_at};
@@ -60,14 +61,14 @@ impl Limits {
 }
 
 /// Returns a connection that has to linger: the one that hyper left, or the one that it handed over.
-pub(super) async fn unread(turn: &Turn, left: Option<Connection>) -> Option<Connection> {
+pub(super) async fn unread(turn: &Turn, upgrade: Option<OnUpgrade>, left: Option<Connection>) -> Option<Connection> {
     if !turn.is_unread() {
         return None;
     }
     if left.is_some() {
         return left;
     }
-    Some(turn.take_upgrade()?.await.ok()?.downcast::<TokioIo<Connection>>().ok()?.io.into_inner())
+    Some(upgrade?.await.ok()?.downcast::<TokioIo<Connection>>().ok()?.io.into_inner())
 }
 
 /// Closes the sending half of a connection, then reads and drops what comes, until the client closes its half, pauses for

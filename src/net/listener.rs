@@ -211,9 +211,11 @@ async fn connection<H, F>(
             (&mut connection).await
         }
     };
+    // It holds the connection that holds the turn, once hyper has handed the connection over.
+    let upgrade = turn.take_upgrade();
     let stream = connection.into_parts().map(|parts| parts.io.into_inner());
     let stream = match result {
-        Ok(()) => linger::unread(&turn, stream).await,
+        Ok(()) => linger::unread(&turn, upgrade, stream).await,
         Err(failure) if failure.is_parse() => match stream {
             Some(stream) => explain(stream, peer, &failure, error, &unread_heads).await,
             None => None,

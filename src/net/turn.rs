@@ -60,7 +60,7 @@ impl Turn {
         self.is_unread.load(Ordering::Relaxed)
     }
 
-    /// Returns what gives the connection back if hyper has handed it over.
+    /// Takes what gives the connection back if hyper has handed it over.
     pub(super) fn take_upgrade(&self) -> Option<OnUpgrade> {
         self.upgrade.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

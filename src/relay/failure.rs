@@ -1,7 +1,7 @@
 //! Why the relay, and not the end, answers a visitor: each failure with its status, its code and its words.
 //!
 //! A new failure is a variant of [`Failure`] and, if programs must tell it from the others, of [`Code`]. The compiler asks for
-//! the rest, and for its place in [`Code::ALL`] as long as [`Code::Bug`] is the last variant.
+//! the rest.
 
 use std::fmt;
 
@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 
+use super::code::Code;
+use super::page;
 use crate::config::ErrorStatus;
 use crate::net::body::BodyError;
 use crate::net::reply::{self, Reply};
@@ -17,117 +19,6 @@ use crate::proto::json;
 
 /// Names the failure when the relay, and not the end, made the response.
 const ERROR_HEADER: HeaderName = HeaderName::from_static("x-socket2me-error");
-
-/// A failure's name for programs: the value of the header `X-Socket2Me-Error`, and of a label of the figures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Code {
-    NotFound,
-    MethodNotAllowed,
-    BodyTooLarge,
-    BodyTooSlow,
-    BodyIncomplete,
-    InvalidHead,
-    ForbiddenHeader,
-    HeadTooLarge,
-    InvalidBody,
-    UnsupportedCharset,
-    Throttled,
-    TooManyUploads,
-    TooManyTunnels,
-    TokenNotFound,
-    NotConnected,
-    Disconnected,
-    TimedOut,
-    AnswerTooLarge,
-    InvalidAnswer,
-    Overloaded,
-    Busy,
-    Store,
-    Stopping,
-    ServiceWorker,
-    Bug,
-}
-
-impl Code {
-    /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 25] = [
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::BodyTooLarge,
-        Self::BodyTooSlow,
-        Self::BodyIncomplete,
-        Self::InvalidHead,
-        Self::ForbiddenHeader,
-        Self::HeadTooLarge,
-        Self::InvalidBody,
-        Self::UnsupportedCharset,
-        Self::Throttled,
-        Self::TooManyUploads,
-        Self::TooManyTunnels,
-        Self::TokenNotFound,
-        Self::NotConnected,
-        Self::Disconnected,
-        Self::TimedOut,
-        Self::AnswerTooLarge,
-        Self::InvalidAnswer,
-        Self::Overloaded,
-        Self::Busy,
-        Self::Store,
-        Self::Stopping,
-        Self::ServiceWorker,
-        Self::Bug,
-    ];
-
-    /// Returns whether an exchange can fail with this code. The others are of requests that begin none.
-    pub(super) fn can_end_an_exchange(self) -> bool {
-        !matches!(
-            self,
-            Self::NotFound
-                | Self::MethodNotAllowed
-                | Self::InvalidHead
-                | Self::HeadTooLarge
-                | Self::ServiceWorker
-                | Self::Throttled
-                | Self::TooManyTunnels
-                | Self::Stopping
-        )
-    }
-
-    /// Returns the code as text.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotFound => "not-found",
-            Self::MethodNotAllowed => "method-not-allowed",
-            Self::BodyTooLarge => "body-too-large",
-            Self::BodyTooSlow => "body-too-slow",
-            Self::BodyIncomplete => "body-incomplete",
-            Self::InvalidHead => "invalid-head",
-            Self::ForbiddenHeader => "forbidden-header",
-            Self::HeadTooLarge => "head-too-large",
-            Self::InvalidBody => "invalid-body",
-            Self::UnsupportedCharset => "unsupported-charset",
-            Self::Throttled => "throttled",
-            Self::TooManyUploads => "too-many-uploads",
-            Self::TooManyTunnels => "too-many-tunnels",
-            Self::TokenNotFound => "token-not-found",
-            Self::NotConnected => "client-not-connected",
-            Self::Disconnected => "client-disconnected",
-            Self::TimedOut => "client-timed-out",
-            Self::AnswerTooLarge => "answer-too-large",
-            Self::InvalidAnswer => "invalid-answer",
-            Self::Overloaded => "overloaded",
-            Self::Busy => "server-busy",
-            Self::Store => "store-unavailable",
-            Self::Stopping => "stopping",
-            Self::ServiceWorker => "service-worker-refused",
-            Self::Bug => "internal-error",
-        }
-    }
-}
-
-// A code without a place in the list would have no counter.
-const _: () =
-    assert!(Code::ALL.len() == Code::Bug as usize + 1, "each code has a place in Code::ALL, and Bug is the last");
 
 /// A failure, by who has to mend it.
 #[derive(Debug)]
@@ -245,9 +136,12 @@ impl Failure {
         }
     }
 
-    /// Makes the response, with the statuses that the operator wants.
-    pub(super) fn reply(&self, statuses: ErrorStatus) -> Reply {
-        let mut reply = error(self.status(statuses), self.code(), &self.to_string());
+    /// Makes the response, with the statuses that the operator wants: JSON, or a page where a browser shows it.
+    pub(super) fn reply(&self, statuses: ErrorStatus, as_page: bool) -> Reply {
+        let (status, code, message) = (self.status(statuses), self.code(), self.to_string());
+        // What asks for a service worker shows no page, whatever else it says.
+        let as_page = as_page && !matches!(self, Self::ServiceWorker);
+        let mut reply = if as_page { error_page(status, code, &message) } else { error(status, code, &message) };
         let headers = reply.headers_mut();
         match self {
             Self::Overloaded
@@ -368,6 +262,19 @@ pub(super) fn unread_head(status: StatusCode, message: &str) -> Reply {
 fn error(status: StatusCode, code: Code, message: &str) -> Reply {
     let mut reply = reply::text(status, "application/json; charset=utf-8", error_body(message));
     reply.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(code.as_str()));
+    reply
+}
+
+/// Makes the same for people.
+fn error_page(status: StatusCode, code: Code, message: &str) -> Reply {
+    let page = page::error(status, code.as_str(), message, code.advice());
+    let mut reply = reply::text(status, "text/html; charset=utf-8", page);
+    let headers = reply.headers_mut();
+    headers.insert(ERROR_HEADER, HeaderValue::from_static(code.as_str()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The message may quote what an end or a visitor sent. It is escaped, and nothing of it would run.
+    let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     reply
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::budgets::Budgets;
-use super::failure::Code;
+use super::code::Code;
 use crate::net::listener::UnreadHeads;
 use crate::proto::engine_io::CloseReason;
 

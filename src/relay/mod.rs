@@ -5,7 +5,7 @@
 //! - [`bind`]: where it listens
 //! - [`run`]: the relay on its listeners, until it is told to stop. At the end of this file, the settings of
 //!   [`crate::config`] become those of the other rooms
-//! - `route` and `router`: which request goes where; `page` and `failure` make the responses of the relay's own, and
+//! - `route` and `router`: which request goes where; `page`, `failure` and `code` make the responses of the relay's own, and
 //!   `shared_origin` those that keep tunnels apart in a browser
 //! - `exchanges`: one visitor's request and its response, from the event to the ack
 //! - `tunnels`: which end holds which token, and what happens when another end takes over; `tokens`: which tokens exist
@@ -14,6 +14,7 @@
 
 mod bind;
 mod budgets;
+mod code;
 mod exchanges;
 mod failure;
 mod figures;

@@ -1,10 +1,19 @@
-//! The page at `/`.
+//! What people see in a browser: the page at `/`, and the page of an error.
 
 use http::StatusCode;
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderName};
 
 use crate::net::reply::{self, Reply};
 use crate::proto::headers::accepts_by_name;
+
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+/// Tells whether a browser shows the answer as a page. Browsers from 2023 on say so; of others, and of those that hide it on
+/// plain HTTP, pages are asked for by name, as pages always are.
+pub(super) fn is_shown(headers: &HeaderMap) -> bool {
+    accepts_by_name(headers, "text/html")
+        && headers.get(SEC_FETCH_MODE).is_none_or(|mode| mode.as_bytes().eq_ignore_ascii_case(b"navigate"))
+}
 
 /// Says what this is and how to try it: as a page for a browser, as text for any other client.
 pub(super) fn welcome(headers: &HeaderMap, url: &str) -> Reply {
@@ -44,26 +53,29 @@ fn words(url: &str) -> String {
 }
 
 fn html(text: &str) -> String {
-    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    document("Socket2Me", &format!("<pre>{}</pre>", escaped(text)))
+}
+
+/// Returns the page of an error: what happened, what to do, and how the error is called.
+pub(super) fn error(status: StatusCode, code: &str, message: &str, advice: &str) -> String {
+    let number = status.as_u16();
+    let body = format!(
+        "<h1>{}</h1>\n<p>{}</p>\n<p><small>{number} <code>{code}</code>, from Socket2Me</small></p>",
+        escaped(message),
+        escaped(advice)
+    );
+    document(&format!("{number} {code}"), &body)
+}
+
+fn document(title: &str, body: &str) -> String {
     format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Socket2Me</title>\n\
-         <style>body{{margin:3rem auto;max-width:60rem;padding:0 1rem}}pre{{white-space:pre-wrap}}</style>\n\
-         <pre>{escaped}</pre></html>\n"
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>{title}</title>\n\
+         <style>body{{margin:3rem auto;max-width:60rem;padding:0 1rem;font-family:sans-serif}}pre{{white-space:pre-wrap}}</style>\n\
+         {body}</html>\n"
     )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_under_a_path_tells_the_client_where_it_is() {
-        for (url, expected) in [
-            ("https://tunnel.example", "io('https://tunnel.example/TOKEN').on("),
-            ("https://a.example/t/u", "io('https://a.example/TOKEN', { path: '/t/u/socket.io' }).on("),
-        ] {
-            let words = words(url);
-            assert!(words.contains(expected) && words.contains(&format!("curl -s {url}/new")), "{words}");
-        }
-    }
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

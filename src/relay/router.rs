@@ -51,7 +51,7 @@ impl Router {
         let is_for_pages = route::is_for_pages(head.uri.path());
         let mut reply = match self.dispatch(head, body, arrival).await {
             Ok(reply) => reply,
-            Err(failure) => failure.reply(self.error_status),
+            Err(failure) => failure.reply(self.error_status, page::is_shown(&head.headers)),
         };
         if is_for_pages {
             let headers = reply.headers_mut();

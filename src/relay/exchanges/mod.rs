@@ -24,6 +24,7 @@ use self::exchange::{Exchange, ExchangeId};
 use super::budgets::Budgets;
 use super::failure::Failure;
 use super::figures::{Ending, ExchangeCounters};
+use super::page;
 use super::public_url::PublicUrl;
 use super::route::Target;
 use super::tokens::Tokens;
@@ -100,13 +101,15 @@ impl Exchanges {
     ) -> Reply {
         let id = ExchangeId { process: self.process, number: self.next.fetch_add(1, Ordering::Relaxed) };
         let is_head = head.method == http::Method::HEAD;
+        // The head may be gone when the exchange fails.
+        let is_shown = page::is_shown(&head.headers);
         let mut exchange = Exchange::begin(id, Arc::clone(&self.counters), self.in_flight.token());
         let id_value = HeaderValue::from(id);
         let told = self.run(&mut exchange, head, body, arrival, target, id_value.to_str().unwrap_or_default()).await;
         let (mut reply, ending) = match told {
             Ok(Told::Answer(response)) => (visitor_reply(response, is_head), Ending::Answered),
             Ok(Told::Ok) => (timeout_reply(is_head), Ending::Silent),
-            Err(failure) => (failure.reply(self.config.error_status), Ending::Failed(failure.code())),
+            Err(failure) => (failure.reply(self.config.error_status, is_shown), Ending::Failed(failure.code())),
         };
         reply.headers_mut().insert(REQUEST_ID, id_value);
         exchange.answer(reply, ending)

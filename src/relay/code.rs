@@ -1,0 +1,156 @@
+//! The names of failures for programs, and what people can do about each.
+//!
+//! The compiler asks for a new code's words, and for its place in [`Code::ALL`] as long as [`Code::Bug`] is the last variant.
+
+/// A failure's name for programs: the value of the header `X-Socket2Me-Error`, and of a label of the figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    NotFound,
+    MethodNotAllowed,
+    BodyTooLarge,
+    BodyTooSlow,
+    BodyIncomplete,
+    InvalidHead,
+    ForbiddenHeader,
+    HeadTooLarge,
+    InvalidBody,
+    UnsupportedCharset,
+    Throttled,
+    TooManyUploads,
+    TooManyTunnels,
+    TokenNotFound,
+    NotConnected,
+    Disconnected,
+    TimedOut,
+    AnswerTooLarge,
+    InvalidAnswer,
+    Overloaded,
+    Busy,
+    Store,
+    Stopping,
+    ServiceWorker,
+    Bug,
+}
+
+impl Code {
+    /// All codes, in the order in which the figures list them.
+    pub(super) const ALL: [Self; 25] = [
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::BodyTooLarge,
+        Self::BodyTooSlow,
+        Self::BodyIncomplete,
+        Self::InvalidHead,
+        Self::ForbiddenHeader,
+        Self::HeadTooLarge,
+        Self::InvalidBody,
+        Self::UnsupportedCharset,
+        Self::Throttled,
+        Self::TooManyUploads,
+        Self::TooManyTunnels,
+        Self::TokenNotFound,
+        Self::NotConnected,
+        Self::Disconnected,
+        Self::TimedOut,
+        Self::AnswerTooLarge,
+        Self::InvalidAnswer,
+        Self::Overloaded,
+        Self::Busy,
+        Self::Store,
+        Self::Stopping,
+        Self::ServiceWorker,
+        Self::Bug,
+    ];
+
+    /// Returns whether an exchange can fail with this code. The others are of requests that begin none.
+    pub(super) fn can_end_an_exchange(self) -> bool {
+        !matches!(
+            self,
+            Self::NotFound
+                | Self::MethodNotAllowed
+                | Self::InvalidHead
+                | Self::HeadTooLarge
+                | Self::ServiceWorker
+                | Self::Throttled
+                | Self::TooManyTunnels
+                | Self::Stopping
+        )
+    }
+
+    /// Returns what somebody can do who meets the error in a browser.
+    pub(super) fn advice(self) -> &'static str {
+        match self {
+            Self::TokenNotFound => {
+                "Nobody has this address: it is mistyped, or its tunnel has ended. Ask whoever gave it to you for another. If \
+                 the app is yours, start it again: it needs a new token."
+            }
+            Self::NotConnected | Self::Disconnected => {
+                "The app behind this address is not connected now. Try again in a moment. If the app is yours, see whether it \
+                 runs, and what it says about its connection."
+            }
+            Self::TimedOut => {
+                "The app is connected and did not answer. Try again. If the app is yours, see whether its handler calls \
+                 respond() for each request, and in time."
+            }
+            Self::AnswerTooLarge | Self::InvalidAnswer => {
+                "The app has answered, and its answer is none that a browser could get. If the app is yours, the line above \
+                 says what to mend."
+            }
+            Self::Throttled
+            | Self::TooManyUploads
+            | Self::TooManyTunnels
+            | Self::Overloaded
+            | Self::Busy
+            | Self::Store
+            | Self::Stopping => "Try again in a moment.",
+            Self::NotFound | Self::MethodNotAllowed => {
+                "There is nothing here for a browser. See the first page of this server."
+            }
+            Self::BodyTooLarge
+            | Self::BodyTooSlow
+            | Self::BodyIncomplete
+            | Self::InvalidHead
+            | Self::ForbiddenHeader
+            | Self::HeadTooLarge
+            | Self::InvalidBody
+            | Self::UnsupportedCharset
+            | Self::ServiceWorker => "The request does not reach the app as it is. The line above says why.",
+            Self::Bug => "This is a fault of the server. Its operator finds more in the log.",
+        }
+    }
+
+    /// Returns the code as text.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::BodyTooLarge => "body-too-large",
+            Self::BodyTooSlow => "body-too-slow",
+            Self::BodyIncomplete => "body-incomplete",
+            Self::InvalidHead => "invalid-head",
+            Self::ForbiddenHeader => "forbidden-header",
+            Self::HeadTooLarge => "head-too-large",
+            Self::InvalidBody => "invalid-body",
+            Self::UnsupportedCharset => "unsupported-charset",
+            Self::Throttled => "throttled",
+            Self::TooManyUploads => "too-many-uploads",
+            Self::TooManyTunnels => "too-many-tunnels",
+            Self::TokenNotFound => "token-not-found",
+            Self::NotConnected => "client-not-connected",
+            Self::Disconnected => "client-disconnected",
+            Self::TimedOut => "client-timed-out",
+            Self::AnswerTooLarge => "answer-too-large",
+            Self::InvalidAnswer => "invalid-answer",
+            Self::Overloaded => "overloaded",
+            Self::Busy => "server-busy",
+            Self::Store => "store-unavailable",
+            Self::Stopping => "stopping",
+            Self::ServiceWorker => "service-worker-refused",
+            Self::Bug => "internal-error",
+        }
+    }
+}
+
+// A code without a place in the list would have no counter.
+const _: () =
+    assert!(Code::ALL.len() == Code::Bug as usize + 1, "each code has a place in Code::ALL, and Bug is the last");
