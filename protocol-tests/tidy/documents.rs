@@ -300,7 +300,7 @@ fn no_test_is_named_after_a_rule_number() {
 /// PROTOCOL.md, "Errors", lists every value of `X-Socket2Me-Error`.
 #[test]
 fn every_error_code_is_documented() {
-    let code = fs::read_to_string(root().join("src/relay/failure.rs")).unwrap();
+    let code = fs::read_to_string(root().join("src/relay/code.rs")).unwrap();
     let protocol = fs::read_to_string(root().join("PROTOCOL.md")).unwrap();
     let (_, errors) = protocol.split_once("\n## 5. Errors").unwrap();
     let (errors, _) = errors.split_once("\n## ").unwrap();
