@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 use clap::Parser;
 use http::StatusCode;
+use http::request::Parts;
 use hyper::body::Incoming;
 use socket2me::engine::{
     Answer, Application, Args, CLOSE_TIMEOUT, ClientEvent, CloseReason, Connect, DisconnectReason, Encoded, Engine,
@@ -26,7 +27,7 @@ use socket2me::engine::{
 };
 use socket2me::net::arrival::Arrival;
 use socket2me::net::budget::Budget;
-use socket2me::net::listener;
+use socket2me::net::listener::{self, Handler};
 use socket2me::net::reply::Reply;
 use socket2me::net::websocket::{self, Handshake, Lost, WebSocket};
 use socket2me::proto::json;
@@ -64,13 +65,6 @@ async fn main() -> std::io::Result<()> {
     let listener = TcpListener::bind((flags.host, flags.port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
     let servers = Arc::new(Servers::new(&flags));
-    let handler = {
-        let servers = Arc::clone(&servers);
-        move |request, arrival| {
-            let servers = Arc::clone(&servers);
-            async move { servers.serve(request, arrival).await }
-        }
-    };
     let stop = async {
         // Where there is no such signal, the process is just killed.
         let _ = tokio::signal::ctrl_c().await;
@@ -79,7 +73,7 @@ async fn main() -> std::io::Result<()> {
         servers.engine_io.stop_opening();
         servers.engine_io.close_all(CloseReason::ServerShuttingDown);
     };
-    listener::serve(listener, handler, listener::Limits::default(), stop).await;
+    listener::serve(listener, Arc::clone(&servers), listener::Limits::default(), stop).await;
     // The runtime ends with `main`, and the clients must have heard of it before.
     let closed = async { tokio::join!(servers.socket_io.closed(), servers.engine_io.closed()) };
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
@@ -114,23 +108,23 @@ impl Servers {
             websockets: websocket::Limits { max_message: flags.max_payload, memory: Budget::new(256 << 20) },
         }
     }
+}
 
-    async fn serve(&self, request: http::Request<Incoming>, arrival: Arrival) -> (Reply, Incoming) {
-        let (mut head, mut body) = request.into_parts();
-        let reply = match head.uri.path() {
-            "/socket.io/" => self.socket_io.serve(&mut head, &mut body, &arrival).await,
-            "/engine.io/" => self.engine_io.serve(&mut head, &mut body, &arrival).await,
-            "/websocket" => match Handshake::parse(&head) {
+impl Handler for Servers {
+    async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> Reply {
+        match head.uri.path() {
+            "/socket.io/" => self.socket_io.serve(head, body, arrival).await,
+            "/engine.io/" => self.engine_io.serve(head, body, arrival).await,
+            "/websocket" => match Handshake::parse(head) {
                 Ok(handshake) => {
-                    let (reply, websocket) = handshake.accept(&mut head, self.websockets.clone());
+                    let (reply, websocket) = handshake.accept(head, self.websockets.clone());
                     tokio::spawn(async { echo_messages(websocket.await).await });
                     reply
                 }
                 Err(refusal) => *refusal,
             },
             _ => not_found(),
-        };
-        (reply, body)
+        }
     }
 }
 

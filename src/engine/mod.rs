@@ -135,21 +135,12 @@ impl<A: Application> Engine<A> {
     /// Serves a listener until `stop` is ready, whatever the path of the requests and with the default limits for connections.
     /// Then ends all sessions, and returns once the clients have been told, after [`CLOSE_TIMEOUT`] at the latest.
     pub async fn listen(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        let engine = self.clone();
-        let handler = move |request: http::Request<Incoming>, arrival: Arrival| {
-            let engine = engine.clone();
-            async move {
-                let (mut head, mut body) = request.into_parts();
-                let reply = engine.serve(&mut head, &mut body, &arrival).await;
-                (reply, body)
-            }
-        };
         let stop = async {
             stop.await;
             self.stop_opening();
             self.close_all(CloseReason::ServerShuttingDown);
         };
-        listener::serve(listener, handler, listener::Limits::default(), stop).await;
+        listener::serve(listener, Arc::new(self.clone()), listener::Limits::default(), stop).await;
         if tokio::time::timeout(CLOSE_TIMEOUT, self.closed()).await.is_err() {
             tracing::warn!(sessions = self.session_count(), "some clients do not read what they were sent");
         }
@@ -299,6 +290,13 @@ impl<A: Application> Engine<A> {
         // A copy: the value itself would keep hyper's read buffer alive while a poll waits.
         let copy = HeaderValue::from_bytes(origin.as_bytes()).ok();
         (copy, self.sessions.limits.origins.iter().any(admits))
+    }
+}
+
+/// Serves Engine.IO at any path.
+impl<A: Application> listener::Handler for Engine<A> {
+    async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> Reply {
+        Self::serve(self, head, body, arrival).await
     }
 }
 

@@ -102,18 +102,18 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause after a connection could not be accepted. The usual reason, no file descriptors left, takes time to pass.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request, on the task of its connection; requests of one connection come one after the other. A panic ends
+    /// the connection without a response, and no other.
+    ///
+    /// What is left of the body is dropped: if more than has arrived is left, the reply says that the connection is closed, and
+    /// the connection [lingers](super::linger).
+    fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> impl Future<Output = Reply> + Send;
+}
+
 /// Serves connections until `stop` completes, then lets the open ones finish their requests, for two seconds at the most.
-///
-/// `handler` is called once for each request, on the task of its connection; requests of one connection come one after the
-/// other. A handler that panics ends its connection without a response, and no other.
-///
-/// A handler returns the request's body with the reply. What is left of the body is dropped: if more than has arrived is left,
-/// the reply says that the connection is closed, and the connection [lingers](super::linger).
-pub async fn serve<H, F>(listener: TcpListener, handler: H, limits: Limits, stop: impl Future<Output = ()>)
-where
-    H: Fn(Request<Incoming>, Arrival) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = (Reply, Incoming)> + Send + 'static,
-{
+pub async fn serve(listener: TcpListener, handler: Arc<impl Handler>, limits: Limits, stop: impl Future<Output = ()>) {
     let (stopping, stopped) = watch::channel(false);
     tokio::pin!(stop);
     // Responses are written whole, so waiting for more to send would only delay them. On Linux a connection inherits the
@@ -131,7 +131,7 @@ where
                     match place(&limits, peer) {
                         Some(place) => {
                             let stream = Connection::new(stream, limits.stall_timeout, place);
-                            drop(tokio::spawn(connection(stream, peer, handler.clone(), limits.clone(), stopped.clone())));
+                            drop(tokio::spawn(connection(stream, peer, Arc::clone(&handler), limits.clone(), stopped.clone())));
                         }
                         None => refuse(stream, peer, &limits),
                     }
@@ -173,16 +173,13 @@ fn refuse(stream: TcpStream, peer: SocketAddr, limits: &Limits) {
     }
 }
 
-async fn connection<H, F>(
+async fn connection(
     stream: Connection,
     peer: SocketAddr,
-    handler: H,
+    handler: Arc<impl Handler>,
     limits: Limits,
     mut stopped: watch::Receiver<bool>,
-) where
-    H: Fn(Request<Incoming>, Arrival) -> F + Clone,
-    F: Future<Output = (Reply, Incoming)> + Send,
-{
+) {
     let builder = builder(&limits);
     let (trusted, error) = (Arc::clone(&limits.trusted_proxies), limits.error);
     let (lingering, unread_heads) = (Arc::clone(&limits.lingering), Arc::clone(&limits.unread_heads));
@@ -194,12 +191,19 @@ async fn connection<H, F>(
         turn.begin(request.extensions());
         // The client sends its body once it is asked to, which reading does.
         let is_awaited = !request.body().is_end_stream() && request.headers().contains_key(header::EXPECT);
-        let is_connect = request.method() == Method::CONNECT;
         let arrival = Arrival::new(request.headers(), &from, &trusted);
-        let (handler, turn) = (handler.clone(), Arc::clone(&turn));
+        let (mut head, mut body) = request.into_parts();
+        let (handler, turn) = (Arc::clone(&handler), Arc::clone(&turn));
         async move {
-            let (reply, body) =
-                if is_connect { (no_connect(error), request.into_body()) } else { handler(request, arrival).await };
+            let reply = if head.method == Method::CONNECT {
+                no_connect(error)
+            } else {
+                handler.serve(&mut head, &mut body, &arrival).await
+            };
+            // Most requests are read to their end by now.
+            if body.is_end_stream() && !says_close(&reply) {
+                return Ok(outgoing(reply, turn));
+            }
             answer(reply, body, is_awaited, turn).await
         }
     });
@@ -243,10 +247,15 @@ async fn answer(
         reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         turn.leave_unread();
     }
+    Ok(outgoing(reply, turn))
+}
+
+/// Hands a reply to hyper.
+fn outgoing(reply: Reply, turn: Arc<Turn>) -> Response<Outgoing> {
     if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
         turn.upgrade();
     }
-    Ok(reply::with_reason(reply).map(|body| Outgoing { body, turn }))
+    reply::with_reason(reply).map(|body| Outgoing { body, turn })
 }
 
 fn says_close(reply: &Reply) -> bool {

@@ -35,6 +35,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::StatusCode;
+use http::request::Parts;
+use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -51,7 +53,8 @@ use crate::config::{Listen, ServeConfig};
 use crate::defaults;
 use crate::engine::{self, CLOSE_TIMEOUT, Engine, SocketIo};
 use crate::net::arrival::Arrival;
-use crate::net::listener::UnreadHeads;
+use crate::net::listener::{Handler, UnreadHeads};
+use crate::net::reply::Reply;
 use crate::net::{linger, listener, reply};
 use crate::proto::{engine_io, socket_io};
 use crate::store::Store;
@@ -97,24 +100,13 @@ pub async fn run(
     }
     vital.spawn(Arc::clone(&relay.tunnels).sweep());
     let (stop, stopped) = watch::channel(());
-    let handler = {
-        let relay = Arc::clone(&relay);
-        move |request: hyper::Request<hyper::body::Incoming>, arrival| {
-            let relay = Arc::clone(&relay);
-            let (mut head, mut body) = request.into_parts();
-            async move {
-                let reply = relay.router.serve(&mut head, &mut body, &arrival).await;
-                (reply, body)
-            }
-        }
-    };
     // In tasks of their own, so that a connection is served by the thread that accepted it.
     let mut serving = JoinSet::new();
     for listener in listeners {
         let mut stopped = stopped.clone();
         // The channel closes when the server stops.
         let stopped = async move { drop(stopped.changed().await) };
-        serving.spawn(listener::serve(listener, handler.clone(), relay.connection_limits(), stopped));
+        serving.spawn(listener::serve(listener, Arc::clone(&relay), relay.connection_limits(), stopped));
     }
     // All tasks of the server's own run: the figures from here on are those of its work.
     ready(&relay.router.url);
@@ -158,21 +150,28 @@ async fn figures_listeners(listen: Listen) -> io::Result<Vec<TcpListener>> {
 
 /// Serves the figures on a listener of their own: they are the operator's, and nobody else's.
 async fn serve_figures(listener: TcpListener, relay: Arc<Relay>) -> Infallible {
-    let handler = move |request: hyper::Request<hyper::body::Incoming>, _: Arrival| {
-        let relay = Arc::clone(&relay);
-        async move {
-            let reply = match request.uri().path() {
-                "/metrics" => {
-                    let figures = relay.figures().render();
-                    reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", figures)
-                }
-                _ => reply::text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "there is /metrics\n"),
-            };
-            (reply, request.into_body())
-        }
-    };
-    listener::serve(listener, handler, listener::Limits::default(), std::future::pending()).await;
+    listener::serve(listener, Arc::new(Metrics(relay)), listener::Limits::default(), std::future::pending()).await;
     std::future::pending().await
+}
+
+struct Metrics(Arc<Relay>);
+
+impl Handler for Metrics {
+    async fn serve(&self, head: &mut Parts, _: &mut Incoming, _: &Arrival) -> Reply {
+        match head.uri.path() {
+            "/metrics" => {
+                let figures = self.0.figures().render();
+                reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", figures)
+            }
+            _ => reply::text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "there is /metrics\n"),
+        }
+    }
+}
+
+impl Handler for Relay {
+    fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> impl Future<Output = Reply> + Send {
+        self.router.serve(head, body, arrival)
+    }
 }
 
 /// The relay as a whole.

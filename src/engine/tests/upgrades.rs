@@ -5,11 +5,29 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::net::listener;
+use crate::net::budget::Budget;
+use crate::net::listener::{self, Handler};
+use crate::net::websocket::{Handshake, WebSocket};
 
 /// What a client reads of a WebSocket that the server accepts and closes at once: the 101 and an empty close frame.
 fn is_accepted_and_closed(read: &[u8]) -> bool {
     read.starts_with(b"HTTP/1.1 101 ") && read.ends_with(b"\r\n\r\n\x88\x00")
+}
+
+/// Accepts WebSockets, and tells of each.
+struct Upgrading {
+    tell: mpsc::Sender<Option<WebSocket>>,
+    memory: Arc<Budget>,
+}
+
+impl Handler for Upgrading {
+    async fn serve(&self, head: &mut Parts, _: &mut Incoming, _: &Arrival) -> Reply {
+        let (tell, memory) = (self.tell.clone(), Arc::clone(&self.memory));
+        let handshake = Handshake::parse(head).expect("a handshake");
+        let (reply, websocket) = handshake.accept(head, websocket::Limits { max_message: 1000, memory });
+        tokio::spawn(async move { tell.try_send(websocket.await).expect("the test waits") });
+        reply
+    }
 }
 
 /// A WebSocket that was accepted, and the client's connection, from which nothing was read yet.
@@ -18,14 +36,7 @@ async fn websocket(engine: &Engine<SocketIo<TestHost>>) -> (SessionWebSocket, Tc
     let address = listener.local_addr().expect("an address");
     let (tell, mut told) = mpsc::channel(1);
     let memory = Arc::clone(&engine.sessions.limits.bytes);
-    let handler = move |request: http::Request<Incoming>, _| {
-        let (tell, memory) = (tell.clone(), Arc::clone(&memory));
-        let (mut head, body) = request.into_parts();
-        let handshake = Handshake::parse(&head).expect("a handshake");
-        let (reply, websocket) = handshake.accept(&mut head, websocket::Limits { max_message: 1000, memory });
-        tokio::spawn(async move { tell.try_send(websocket.await).expect("the test waits") });
-        std::future::ready((reply, body))
-    };
+    let handler = Arc::new(Upgrading { tell, memory });
     tokio::spawn(listener::serve(listener, handler, listener::Limits::default(), std::future::pending()));
     let mut client = TcpStream::connect(address).await.expect("a listener");
     let request = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
