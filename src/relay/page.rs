@@ -79,3 +79,19 @@ fn document(title: &str, body: &str) -> String {
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_under_a_path_tells_the_client_where_it_is() {
+        for (url, expected) in [
+            ("https://tunnel.example", "io('https://tunnel.example/TOKEN').on("),
+            ("https://a.example/t/u", "io('https://a.example/TOKEN', { path: '/t/u/socket.io' }).on("),
+        ] {
+            let words = words(url);
+            assert!(words.contains(expected) && words.contains(&format!("curl -s {url}/new")), "{words}");
+        }
+    }
+}
