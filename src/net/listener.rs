@@ -218,22 +218,26 @@ async fn connection(
     // It holds the connection that holds the turn, once hyper has handed the connection over.
     let upgrade = turn.take_upgrade();
     let stream = connection.into_parts().map(|parts| parts.io.into_inner());
-    let stream = match result {
-        Ok(()) => linger::unread(&turn, upgrade, stream).await,
-        Err(failure) if failure.is_parse() => match stream {
-            Some(stream) => explain(stream, peer, &failure, error, &unread_heads).await,
-            None => None,
-        },
-        Err(failure) => {
-            tracing::debug!(%peer, error = %failure, "connection failed");
-            None
+    // In a box, so that a connection that waits for hours has no memory for its end.
+    Box::pin(async {
+        let stream = match result {
+            Ok(()) => linger::unread(&turn, upgrade, stream).await,
+            Err(failure) if failure.is_parse() => match stream {
+                Some(stream) => explain(stream, peer, &failure, error, &unread_heads).await,
+                None => None,
+            },
+            Err(failure) => {
+                tracing::debug!(%peer, error = %failure, "connection failed");
+                None
+            }
+        };
+        if let Some(stream) = stream
+            && let Some(slot) = lingering.place(from.address.ip())
+        {
+            linger::close(stream, slot).await;
         }
-    };
-    if let Some(stream) = stream
-        && let Some(slot) = lingering.place(from.address.ip())
-    {
-        linger::close(stream, slot).await;
-    }
+    })
+    .await;
 }
 
 /// Drops what is left of a request's body. Where more may come than has arrived, the reply is the connection's last.
