@@ -118,20 +118,18 @@ impl Server {
         connection
     }
 
+    /// Returns a connection that is open and idle.
+    fn idle(&self) -> Connection {
+        let mut connection = self.get("EIO=4&transport=polling");
+        connection.body();
+        connection
+    }
+
     /// Opens a session on long-polling. Returns the query of its further requests.
     fn open(&self, revision: &str) -> String {
         let body = self.get(&format!("{revision}&transport=polling")).body();
         let (_, sid) = body.split_once(r#""sid":""#).unwrap();
         format!("{revision}&transport=polling&sid={}", &sid[..20])
-    }
-}
-
-/// Waits until a server accepts no more connections. It has told its sessions to end before that.
-fn until_stopping(address: SocketAddr) {
-    let begun = std::time::Instant::now();
-    while TcpStream::connect(address).is_ok() {
-        assert!(begun.elapsed() < PATIENCE, "the server does not stop");
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -183,6 +181,11 @@ impl Connection {
     fn closes(&mut self, code: Option<u16>) {
         assert_eq!(self.frame(), (0x88, code.map_or(Vec::new(), |code| code.to_be_bytes().to_vec())));
         self.send(&[0x88, 0x80, 0, 0, 0, 0]);
+        self.ends();
+    }
+
+    /// The server closes the connection and sends nothing more.
+    fn ends(&mut self) {
         assert_eq!(self.0.read(&mut [0]).unwrap(), 0);
     }
 }
@@ -239,10 +242,11 @@ fn an_end_that_has_not_read_everything_gets_it_before_it_is_told_of_the_end_of_i
             server.open("EIO=4");
             second
         });
-        let address = server.address;
+        let mut idle = server.idle();
         let reading = std::thread::spawn(move || {
-            // What is read before the server stops proves nothing.
-            until_stopping(address);
+            // What is read before the server stops proves nothing. It closes idle connections after it has told its sessions
+            // to end.
+            idle.ends();
             let length = u64::from_be_bytes(websocket.exactly(8).try_into().unwrap());
             let event = websocket.exactly(usize::try_from(length).unwrap());
             assert!(event.ends_with(br#"x"}]"#));

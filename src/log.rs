@@ -1,5 +1,5 @@
-//! The log of the process. A thread of its own writes it, and a worker never waits for it: where whoever reads standard error
-//! is too slow, lines are lost and counted.
+//! The log of the process. A thread of its own writes it, and a worker never waits for it: where standard error is a pipe whose
+//! reader is too slow, lines are lost and counted.
 //!
 //! Like the filter behind `tracing`, this is one for the whole process.
 
@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 /// Lines that wait to be written; beyond, lines are lost. About two megabytes.
 const MAX_WAITING_LINES: usize = 10_000;
 
-/// How long the end of the process waits for whoever reads standard error.
+/// How long the process waits at its end until standard error takes its last line.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 static LOST: OnceLock<ErrorCounter> = OnceLock::new();
@@ -43,7 +43,7 @@ pub fn lost_lines() -> usize {
     LOST.get().map_or(0, ErrorCounter::dropped_lines)
 }
 
-/// Writes a line to standard error as the last of the process, and waits for whoever reads it, but not for long.
+/// Writes the last line of the process to standard error. A full pipe holds the process up for a moment only.
 pub fn last_words(line: String) {
     let (written, is_written) = mpsc::channel();
     std::thread::spawn(move || {
