@@ -105,11 +105,11 @@ impl Arrival {
         }
     }
 
-    /// Returns whether a request has a header by which proxies report an address, and the peer is no proxy that the operator
-    /// trusts.
+    /// Returns whether a request has the header by which most proxies report an address, and the peer is no proxy that the
+    /// operator trusts.
     #[must_use]
     pub fn is_unbelieved(&self, headers: &HeaderMap) -> bool {
-        !self.is_proxied && (headers.contains_key(FORWARDED_FOR) || headers.contains_key(header::FORWARDED))
+        !self.is_proxied && headers.contains_key(FORWARDED_FOR)
     }
 
     /// Returns `X-Forwarded-For` as received: the farthest hop first, without the peer itself. Empty where there is none.

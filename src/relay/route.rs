@@ -5,6 +5,7 @@
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
+use hyper::body::{Body as _, Incoming};
 
 use super::failure::Failure;
 use crate::proto::token::Token;
@@ -98,7 +99,7 @@ pub(super) fn is_for_pages(path: &str) -> bool {
 ///
 /// # Errors
 /// With what is wrong.
-pub(super) fn check_head(head: &mut Parts) -> Result<(), Failure> {
+pub(super) fn check_head(head: &mut Parts, body: &Incoming) -> Result<(), Failure> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(_), None) => (),
@@ -106,11 +107,14 @@ pub(super) fn check_head(head: &mut Parts) -> Result<(), Failure> {
         (None, _) => return Err(Failure::InvalidHead("it has no Host")),
         (Some(_), Some(_)) => return Err(Failure::InvalidHead("it has more than one Host")),
     }
-    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next()
-        && (codings.next().is_some() || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
-    {
-        return Err(Failure::InvalidHead("Transfer-Encoding must be chunked, once and alone"));
+    // A request without a body that may come has no such header either.
+    if !body.is_end_stream() {
+        let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+        if let Some(coding) = codings.next()
+            && (codings.next().is_some() || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
+        {
+            return Err(Failure::InvalidHead("Transfer-Encoding must be chunked, once and alone"));
+        }
     }
     if head.uri.scheme().is_some()
         && let Some(authority) = head.uri.authority()

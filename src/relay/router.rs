@@ -62,7 +62,7 @@ impl Router {
     }
 
     async fn dispatch(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> Result<Reply, Failure> {
-        route::check_head(head)?;
+        route::check_head(head, body)?;
         self.warn_of_proxy(head, arrival);
         let route = Route::parse(head);
         if route.as_ref().map_or(true, Route::is_rate_limited) {

@@ -200,7 +200,7 @@ impl Visit<'_> {
         match name {
             REQUEST_ID => self.has_trusted_request_id,
             // Programs behind CGI, WSGI and their like read `_` as `-`: there, `X_Forwarded_For` is the relay's statement.
-            _ if name.contains('_') => {
+            _ if memchr::memchr(b'_', name.as_bytes()).is_some() => {
                 let name = name.replace('_', "-");
                 !is_replaced(&name) && name != REQUEST_ID
             }
@@ -230,8 +230,8 @@ impl Visit<'_> {
         form.begin("x-forwarded-prefix", out);
         write_string(self.tunnels_at, out);
         out.pop();
-        write_continuation(self.token, out);
-        out.push_str(form.end);
+        // A token has nothing that JSON would escape.
+        out.extend([self.token, "\"", form.end]);
         out.pop();
     }
 

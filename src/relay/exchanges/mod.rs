@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{StatusCode, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
@@ -128,7 +128,8 @@ impl Exchanges {
         let tunnel = self.tunnels.find(token).filter(|tunnel| tunnel.has_end());
         // A body is read only for an end that can take it.
         let Some(tunnel) = tunnel else { return Err(self.tokens.without_end(token).await) };
-        let has_body = has_body(&head.headers);
+        // It may be announced as empty (RFC 9112, section 6.3).
+        let has_body = !body.is_end_stream() || head.headers.contains_key(header::CONTENT_LENGTH);
         let body = self.read(body, arrival, &tunnel).await?;
         exchange.take_place(tunnel.place().map_err(|full| match full {
             NoPlace::Tunnel => Failure::Overloaded,
@@ -274,11 +275,6 @@ impl EndRequest<'_> {
         Buffer::with_text(|draft| visit.encode(namespace, ack_id, end.options(), draft))
             .map_err(Failure::MarkerInHeaders)
     }
-}
-
-/// Returns whether a request says that it has a body, even if that is empty (RFC 9112, section 6.3).
-fn has_body(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 /// Makes the response of the relay for an end that did not answer. The end may answer the next request, so no cache may keep
