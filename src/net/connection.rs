@@ -2,18 +2,15 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::budget::{AddressSlot, Held};
 use super::buffers::Buffer;
-use super::turn::Turn;
 
 /// Bytes that a peer must read, or send of a body, for each second of the stall timeout. A peer below this rate counts as
 /// stalled; the slowest modem line is faster.
@@ -37,15 +34,10 @@ pub struct Place {
 ///
 /// A write fails with [`io::ErrorKind::TimedOut`] once the peer has read less than [`MIN_BYTES_PER_SECOND`] for the stall
 /// timeout.
-///
-/// While no reply is owed, nothing that hyper writes reaches the peer; the connection keeps its status.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     stall: Stall,
-    turn: Arc<Turn>,
-    /// The status of an answer that hyper has made by itself.
-    withheld: Option<StatusCode>,
     _place: Place,
 }
 
@@ -54,31 +46,7 @@ impl Connection {
     #[must_use]
     pub fn new(stream: TcpStream, stall_timeout: Duration, place: Place) -> Self {
         let stall = Stall { timeout: stall_timeout, window: None, written: 0, waiting: false };
-        Self { stream, stall, turn: Arc::default(), withheld: None, _place: place }
-    }
-
-    /// Returns whose turn it is to write.
-    pub(super) fn turn(&self) -> &Arc<Turn> {
-        &self.turn
-    }
-
-    /// Returns the status with which hyper would have refused a head, once. From then on, the connection writes what it is
-    /// given.
-    pub(super) fn take_withheld(&mut self) -> Option<StatusCode> {
-        let withheld = self.withheld.take().or_else(|| self.turn.is_nothing_owed().then_some(StatusCode::BAD_REQUEST));
-        self.turn.owe();
-        withheld
-    }
-
-    /// Keeps the status of what hyper writes while no reply is owed, and says that all of it was written.
-    fn withhold<'b>(&mut self, buffers: impl Iterator<Item = &'b [u8]>) -> Poll<io::Result<usize>> {
-        let mut length = 0;
-        for buffer in buffers {
-            let status = || buffer.get(9..12).and_then(|digits| StatusCode::from_bytes(digits).ok());
-            self.withheld = self.withheld.or_else(status).or(Some(StatusCode::BAD_REQUEST));
-            length += buffer.len();
-        }
-        Poll::Ready(Ok(length))
+        Self { stream, stall, _place: place }
     }
 }
 
@@ -138,9 +106,6 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        if self.turn.is_nothing_owed() {
-            return self.withhold([buffer].into_iter());
-        }
         let written = Pin::new(&mut self.stream).poll_write(cx, buffer);
         self.stall.watch(cx, written)
     }
@@ -150,9 +115,6 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.turn.is_nothing_owed() {
-            return self.withhold(buffers.iter().map(|buffer| &**buffer));
-        }
         let length: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         let stream = Pin::new(&mut self.stream);
         let written = if length <= JOINED {
@@ -170,14 +132,11 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes when its own buffer is empty.
-        self.turn.flushed();
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The answer in place of the withheld one is still to be written.
-        if self.withheld.is_some() { Poll::Ready(Ok(())) } else { Pin::new(&mut self.stream).poll_shutdown(cx) }
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -187,8 +146,6 @@ pub(super) mod tests {
     use tokio::net::TcpListener;
 
     use super::super::budget::{Budget, Exempt, PerAddress};
-    use super::super::reply::ReplyBody;
-    use super::super::turn::Outgoing;
     use super::*;
 
     /// A connection and its peer.
@@ -200,50 +157,7 @@ pub(super) mod tests {
             connection: Budget::new(1).hold(1).unwrap(),
             of_address: PerAddress::new(1, Exempt::default()).hold(address.ip()).unwrap(),
         };
-        let connection = Connection::new(stream, Duration::from_secs(30), place);
-        connection.turn().owe();
-        (connection, peer)
-    }
-
-    /// Returns what the peer reads until the connection is dropped.
-    async fn read_by(connection: Connection, mut peer: TcpStream) -> String {
-        drop(connection);
-        let mut text = String::new();
-        peer.read_to_string(&mut text).await.unwrap();
-        text
-    }
-
-    #[tokio::test]
-    async fn what_is_written_while_no_reply_is_owed_is_withheld() {
-        let (mut connection, peer) = pair().await;
-        connection.turn = Arc::default();
-        connection.write_all(b"HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n").await.unwrap();
-        connection.flush().await.unwrap();
-        connection.shutdown().await.unwrap();
-        assert_eq!(connection.take_withheld(), Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
-        connection.write_all(b"ours").await.unwrap();
-        assert_eq!(read_by(connection, peer).await, "ours");
-    }
-
-    /// hyper may join its own answer to a reply that it has not written yet.
-    #[tokio::test]
-    async fn what_is_written_before_a_reply_is_flushed_is_not_withheld() {
-        let (mut connection, peer) = pair().await;
-        let body = ReplyBody::default();
-        drop(Outgoing { body, turn: Arc::clone(connection.turn()) });
-        connection.write_all(b"the reply, and HTTP/1.1 400 Bad Request").await.unwrap();
-        assert_eq!(connection.take_withheld(), None);
-        assert_eq!(read_by(connection, peer).await, "the reply, and HTTP/1.1 400 Bad Request");
-    }
-
-    #[tokio::test]
-    async fn a_reply_that_is_flushed_is_not_owed() {
-        let (mut connection, _peer) = pair().await;
-        drop(Outgoing { body: ReplyBody::default(), turn: Arc::clone(connection.turn()) });
-        connection.write_all(b"the reply").await.unwrap();
-        connection.flush().await.unwrap();
-        connection.write_all(b"HTTP/1.1 414 URI Too Long\r\n\r\n").await.unwrap();
-        assert_eq!(connection.take_withheld(), Some(StatusCode::URI_TOO_LONG));
+        (Connection::new(stream, Duration::from_secs(30), place), peer)
     }
 
     /// Time is paused: it moves on when nothing else does.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::budget::{AddressSlot, Budget, Exempt, Held, PerAddress};
 use super::connection::Connection;
-use super::turn::Turn;
+use super::turn::{HttpConnection, Turn};
 use crate::defaults;
 
 /// Bytes that one read drops. They are on the stack for the length of the read.
@@ -61,14 +61,19 @@ impl Limits {
 }
 
 /// Returns a connection that has to linger: the one that hyper left, or the one that it handed over.
-pub(super) async fn unread(turn: &Turn, upgrade: Option<OnUpgrade>, left: Option<Connection>) -> Option<Connection> {
+pub(super) async fn unread(
+    turn: &Turn,
+    upgrade: Option<OnUpgrade>,
+    left: Option<HttpConnection>,
+) -> Option<Connection> {
     if !turn.is_unread() {
         return None;
     }
-    if left.is_some() {
-        return left;
-    }
-    Some(upgrade?.await.ok()?.downcast::<TokioIo<Connection>>().ok()?.io.into_inner())
+    let unread = match left {
+        Some(left) => left,
+        None => upgrade?.await.ok()?.downcast::<TokioIo<HttpConnection>>().ok()?.io.into_inner(),
+    };
+    Some(unread.into_inner())
 }
 
 /// Closes the sending half of a connection, then reads and drops what comes, until the client closes its half, pauses for

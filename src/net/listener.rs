@@ -29,7 +29,7 @@ use super::connection::{Connection, Place};
 use super::linger;
 use super::reply::{self, Reply};
 use super::seldom::Seldom;
-use super::turn::{Outgoing, Turn};
+use super::turn::{HttpConnection, Outgoing, Turn};
 use crate::defaults;
 
 /// What connections may take, and how their requests are understood.
@@ -130,7 +130,7 @@ pub async fn serve(listener: TcpListener, handler: Arc<impl Handler>, limits: Li
                     }
                     match place(&limits, peer) {
                         Some(place) => {
-                            let stream = Connection::new(stream, limits.stall_timeout, place);
+                            let stream = HttpConnection::new(Connection::new(stream, limits.stall_timeout, place));
                             drop(tokio::spawn(connection(stream, peer, Arc::clone(&handler), limits.clone(), stopped.clone())));
                         }
                         None => refuse(stream, peer, &limits),
@@ -174,7 +174,7 @@ fn refuse(stream: TcpStream, peer: SocketAddr, limits: &Limits) {
 }
 
 async fn connection(
-    stream: Connection,
+    stream: HttpConnection,
     peer: SocketAddr,
     handler: Arc<impl Handler>,
     limits: Limits,
@@ -256,9 +256,6 @@ async fn answer(
 
 /// Hands a reply to hyper.
 fn outgoing(reply: Reply, turn: Arc<Turn>) -> Response<Outgoing> {
-    if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
-        turn.upgrade();
-    }
     reply::with_reason(reply).map(|body| Outgoing { body, turn })
 }
 
@@ -278,14 +275,15 @@ fn no_connect(error: fn(StatusCode, &str) -> Reply) -> Reply {
 
 /// Answers a head that hyper could not read, in place of hyper.
 async fn explain(
-    mut stream: Connection,
+    stream: HttpConnection,
     peer: SocketAddr,
     failure: &hyper::Error,
     error: fn(StatusCode, &str) -> Reply,
     counters: &UnreadHeads,
 ) -> Option<Connection> {
     static LOG: Seldom = Seldom::new(defaults::LOG_PAUSE);
-    let withheld = stream.take_withheld();
+    let withheld = stream.withheld();
+    let mut stream = stream.into_inner();
     if let Some(unlogged) = LOG.pass() {
         let status = withheld.map(|status| status.as_u16());
         tracing::info!(%peer, error = %failure, status, unlogged, "the head of a request could not be read");

@@ -27,6 +27,7 @@ use self::writer::Outgoing;
 use crate::net::budget::{Budget, Memory};
 use crate::net::buffers::{BUFFER_SIZE, Buffer};
 use crate::net::connection::Connection;
+use crate::net::turn::HttpConnection;
 use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation};
 
 /// Bytes that wait before they are written while more frames come. All that waits is written together at the latest when
@@ -133,8 +134,8 @@ pub struct WebSocket {
 impl WebSocket {
     fn from_upgraded(upgraded: hyper::upgrade::Upgraded, limits: Limits) -> Option<Self> {
         // The only kind of connection that the listener makes.
-        let parts = upgraded.downcast::<TokioIo<Connection>>().ok()?;
-        Some(Self::new(parts.io.into_inner(), parts.read_buf.to_vec().into(), limits))
+        let parts = upgraded.downcast::<TokioIo<HttpConnection>>().ok()?;
+        Some(Self::new(parts.io.into_inner().into_inner(), parts.read_buf.to_vec().into(), limits))
     }
 
     /// Creates a WebSocket on a connection, of which `input` was read.
