@@ -46,6 +46,71 @@ async fn an_upload_is_counted_while_it_comes() {
     serves(&server, &mut ws, &token).await;
 }
 
+/// The buffer of a head that grows is twice as long as the head.
+#[tokio::test]
+async fn a_long_head_is_counted_until_it_is_answered() {
+    let (server, figures) = with_memory(1_000_000).await;
+    let (mut ws, token) = server.joined().await;
+    let head = format!("GET {} HTTP/1.1\r\nHost: test\r\nX-Long: {}", go(&token), "x".repeat(60_000));
+    for way in ["answered", "cut"] {
+        let mut visitor = server.peer().await;
+        visitor.send(head.as_bytes()).await;
+        figures.until_used("head_bytes", |used| used >= 120_000, way).await;
+        assert!(figures.used("bytes").await >= 120_000, "the part of the whole");
+        if way == "cut" {
+            drop(visitor);
+        } else {
+            visitor.send(b"\r\n\r\n").await;
+            let id = id_of(&ws.next_text().await);
+            ack(&mut ws, &token, &id, "[]").await;
+            assert_eq!(visitor.answer().await.status, 200);
+        }
+        figures.until_used("head_bytes", |used| used == 0, way).await;
+    }
+}
+
+#[tokio::test]
+async fn long_heads_take_a_quarter_of_the_memory_and_short_ones_none() {
+    let (server, figures) = with_memory(400_000).await;
+    let (mut ws, token) = server.joined().await;
+    let head = format!("GET {} HTTP/1.1\r\nHost: test\r\nX-Long: {}", go(&token), "x".repeat(30_000));
+    let mut first = server.peer().await;
+    first.send(head.as_bytes()).await;
+    figures.until_used("head_bytes", |used| used >= 60_000, "the first").await;
+    let mut second = server.peer().await;
+    second.send(head.as_bytes()).await;
+    let answer = second.answer().await;
+    assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("server-busy")));
+    assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("1"), Some("close")));
+    assert_eq!(
+        answer.text(),
+        r#"{"Error":"the server has no memory left for a head of this size, try again in a moment"}"#
+    );
+    serves(&server, &mut ws, &token).await;
+    drop(first);
+    figures.until_used("head_bytes", |used| used == 0, "the first is gone").await;
+    let mut third = server.peer().await;
+    third.send(&[head.as_bytes(), b"\r\n\r\n"].concat()).await;
+    let id = id_of(&ws.next_text().await);
+    ack(&mut ws, &token, &id, "[]").await;
+    assert_eq!(third.answer().await.status, 200);
+}
+
+/// hyper keeps the buffer in which it has written a head.
+#[tokio::test]
+async fn an_answer_with_a_long_head_is_the_last_of_its_connection() {
+    let server = Server::start().await;
+    let (mut ws, token) = server.joined().await;
+    for (length, connection) in [(100, None), (20_000, Some("close"))] {
+        let mut visitor = server.visit(&token, b"").await;
+        let id = id_of(&ws.next_text().await);
+        ack(&mut ws, &token, &id, &format!(r#"[200,"",{{"x-long":"{}"}}]"#, "x".repeat(length))).await;
+        let answer = visitor.answer().await;
+        assert_eq!((answer.status, answer.header("connection")), (200, connection), "{length}");
+        assert_eq!(answer.header("x-long").map(str::len), Some(length));
+    }
+}
+
 /// A control character takes six bytes in an event, and a field of a form takes more than its text.
 #[tokio::test]
 async fn what_a_body_becomes_is_counted_before_it_is_made() {

@@ -16,7 +16,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::budget::{AddressSlot, Budget, Exempt, Held, PerAddress};
 use super::connection::Connection;
-use super::turn::{HttpConnection, Turn};
+use super::http_connection::HttpConnection;
+use super::turn::Turn;
 use crate::defaults;
 
 /// Bytes that one read drops. They are on the stack for the length of the read.

@@ -26,10 +26,11 @@ use super::arrival::{Arrival, Peer};
 use super::body::drop_arrived;
 use super::budget::{Budget, Exempt, PerAddress};
 use super::connection::{Connection, Place};
+use super::http_connection::HttpConnection;
 use super::linger;
 use super::reply::{self, Reply};
 use super::seldom::Seldom;
-use super::turn::{HttpConnection, Outgoing, Turn};
+use super::turn::{Outgoing, Turn};
 use crate::defaults;
 
 /// What connections may take, and how their requests are understood.
@@ -50,6 +51,9 @@ pub struct Limits {
     /// Time to receive a request's head, and to wait for the next request of a connection that stays open. Beyond it the
     /// connection is closed.
     pub head_timeout: Duration,
+    /// Memory for heads of more than 8 KiB while they arrive and until they are answered, in bytes: twice their length. Beyond it
+    /// they are answered 503.
+    pub head_memory: Arc<Budget>,
     /// The largest head of a request, in bytes. A larger one is answered 431.
     pub max_head: usize,
     /// The most headers of a request. One with more is answered 431.
@@ -73,6 +77,7 @@ impl Default for Limits {
             unread_heads: Arc::default(),
             lingering: Arc::default(),
             head_timeout: defaults::HEAD_TIMEOUT,
+            head_memory: Budget::new(defaults::MAX_BUFFERED / 4),
             max_head: defaults::MAX_HEAD,
             max_headers: defaults::MAX_HEADERS,
             stall_timeout: defaults::STALL_TIMEOUT,
@@ -95,6 +100,9 @@ const HEADERS_ON_STACK: usize = 100;
 
 /// The smallest limit of a head that hyper accepts, in bytes.
 const SMALLEST_HEAD: usize = 8 << 10;
+
+/// Bytes in the head of a reply that does not close its connection. hyper keeps the buffer in which it writes heads.
+const LONG_HEAD: usize = 8 << 10;
 
 /// How long open connections may take to finish once the server stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -130,7 +138,8 @@ pub async fn serve(listener: TcpListener, handler: Arc<impl Handler>, limits: Li
                     }
                     match place(&limits, peer) {
                         Some(place) => {
-                            let stream = HttpConnection::new(Connection::new(stream, limits.stall_timeout, place));
+                            let stream = Connection::new(stream, limits.stall_timeout, place);
+                            let stream = HttpConnection::new(stream, Arc::clone(&limits.head_memory));
                             drop(tokio::spawn(connection(stream, peer, Arc::clone(&handler), limits.clone(), stopped.clone())));
                         }
                         None => refuse(stream, peer, &limits),
@@ -201,7 +210,7 @@ async fn connection(
                 handler.serve(&mut head, &mut body, &arrival).await
             };
             // Most requests are read to their end by now.
-            if body.is_end_stream() && !says_close(&reply) {
+            if body.is_end_stream() && !is_last(&reply) {
                 return Ok(outgoing(reply, turn));
             }
             answer(reply, body, is_awaited, turn).await
@@ -222,14 +231,13 @@ async fn connection(
     Box::pin(async {
         let stream = match result {
             Ok(()) => linger::unread(&turn, upgrade, stream).await,
-            Err(failure) if failure.is_parse() => match stream {
+            Err(failure) => match stream.filter(|stream| failure.is_parse() || stream.is_out_of_memory()) {
                 Some(stream) => explain(stream, peer, &failure, error, &unread_heads).await,
-                None => None,
+                None => {
+                    tracing::debug!(%peer, error = %failure, "connection failed");
+                    None
+                }
             },
-            Err(failure) => {
-                tracing::debug!(%peer, error = %failure, "connection failed");
-                None
-            }
         };
         if let Some(stream) = stream
             && let Some(slot) = lingering.place(from.address.ip())
@@ -247,7 +255,7 @@ async fn answer(
     is_awaited: bool,
     turn: Arc<Turn>,
 ) -> Result<Response<Outgoing>, Infallible> {
-    if says_close(&reply) || !body.is_end_stream() && (is_awaited || !drop_arrived(&mut body).await) {
+    if is_last(&reply) || !body.is_end_stream() && (is_awaited || !drop_arrived(&mut body).await) {
         reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         turn.leave_unread();
     }
@@ -259,8 +267,12 @@ fn outgoing(reply: Reply, turn: Arc<Turn>) -> Response<Outgoing> {
     reply::with_reason(reply).map(|body| Outgoing { body, turn })
 }
 
-fn says_close(reply: &Reply) -> bool {
-    reply.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
+/// Returns whether a reply is its connection's last: it says so, or its head is so long that the buffer in which hyper writes it
+/// must not outlive it.
+fn is_last(reply: &Reply) -> bool {
+    let headers = reply.headers();
+    let length: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    length > LONG_HEAD || headers.get(header::CONNECTION).is_some_and(|value| value == "close")
 }
 
 /// Refuses CONNECT, whatever the handler: hyper would write no body of a success, and the connection would be a tunnel to
@@ -293,7 +305,13 @@ async fn explain(
         return Some(stream);
     };
     counters.answered.fetch_add(1, Ordering::Relaxed);
-    let bytes = reply::last_bytes(error(status, &format!("the request is not valid HTTP: {failure}")));
+    let message = match status {
+        StatusCode::SERVICE_UNAVAILABLE => {
+            "the server has no memory left for a head of this size, try again in a moment"
+        }
+        _ => &format!("the request is not valid HTTP: {failure}"),
+    };
+    let bytes = reply::last_bytes(error(status, message));
     stream.write_all(&bytes).await.ok().map(|()| stream)
 }
 

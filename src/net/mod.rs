@@ -4,7 +4,9 @@
 //!
 //! - [`listener`]: accepts connections, hands requests to a handler, and stops in order
 //! - [`connection`]: one accepted connection, given up when its peer does not read
-//! - [`linger`]: the close of a connection whose client is still sending; `turn`: replies, and what hyper writes by itself
+//! - `http_connection`: a connection while it speaks HTTP, with the memory of the head that arrives; `turn`: whether a reply is
+//!   owed, or hyper writes by itself
+//! - [`linger`]: the close of a connection whose client is still sending
 //! - [`body`]: request bodies, read whole within a size, a pace and a memory budget
 //! - [`reply`]: responses that this process makes itself
 //! - [`websocket`]: the HTTP upgrade and its 101, messages in and out, the closing handshake
@@ -20,6 +22,7 @@ pub(crate) mod buffers;
 pub(crate) mod clock;
 pub mod connection;
 mod forwarded;
+mod http_connection;
 pub mod linger;
 pub mod listener;
 pub mod reply;

@@ -29,6 +29,8 @@ pub(super) struct Budgets {
     /// Memory for bodies and messages, in bytes. A body is counted by `net::body` while it arrives, and a message by
     /// `net::websocket`. Then the session's task counts what its session holds, and the exchange its event or its answer.
     pub(super) bytes: Arc<Budget>,
+    /// The part of that memory which long heads of requests may take.
+    pub(super) head_bytes: Arc<Budget>,
 }
 
 impl Budgets {
@@ -40,6 +42,7 @@ impl Budgets {
             let limit = set.unwrap_or(default);
             PerAddress::new(if limit == 0 { usize::MAX } else { limit }, exempt)
         };
+        let bytes = Budget::new(config.max_buffered());
         Self {
             connections: Budget::new(limits.max_connections),
             connections_per_address: per_address(
@@ -55,7 +58,8 @@ impl Budgets {
             tunnels_per_address: per_address(limits.max_tunnels_per_address, defaults::MAX_TUNNELS_PER_ADDRESS),
             lingering: Budget::new(limits.max_lingering),
             lingering_per_address: per_address(limits.max_lingering_per_address, defaults::MAX_LINGERING_PER_ADDRESS),
-            bytes: Budget::new(config.max_buffered()),
+            head_bytes: bytes.part(bytes.share()),
+            bytes,
         }
     }
 

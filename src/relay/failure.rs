@@ -253,9 +253,14 @@ pub(super) fn unread_head(status: StatusCode, message: &str) -> Reply {
     let code = match status {
         StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
         StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Code::HeadTooLarge,
+        StatusCode::SERVICE_UNAVAILABLE => Code::Busy,
         _ => Code::InvalidHead,
     };
-    error(status, code, message)
+    let mut reply = error(status, code, message);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    reply
 }
 
 /// Makes an error of the relay: its message, and its code in a header that no end can set.

@@ -143,7 +143,7 @@ impl Figures<'_> {
     }
 
     fn write_budgets(&self, out: &mut String) {
-        let Budgets { connections, sessions, exchanges, uploads, lingering, bytes, .. } = self.budgets;
+        let Budgets { connections, sessions, exchanges, uploads, lingering, bytes, head_bytes, .. } = self.budgets;
         let budgets = [
             ("connections", connections),
             ("sessions", sessions),
@@ -151,6 +151,7 @@ impl Figures<'_> {
             ("uploads", uploads),
             ("lingering", lingering),
             ("bytes", bytes),
+            ("head_bytes", head_bytes),
         ];
         header(out, "in_use", "gauge", "Units of each budget that are taken");
         for (name, budget) in budgets {

@@ -257,6 +257,7 @@ impl Relay {
                 max_bytes: self.config.max_body.saturating_mul(2).max(defaults::LINGERING_BYTES),
             }),
             head_timeout: limits.head_timeout,
+            head_memory: Arc::clone(&self.budgets.head_bytes),
             max_head: limits.max_head,
             max_headers: limits.max_headers,
             stall_timeout: limits.stall_timeout,

@@ -27,7 +27,7 @@ use self::writer::Outgoing;
 use crate::net::budget::{Budget, Memory};
 use crate::net::buffers::{BUFFER_SIZE, Buffer};
 use crate::net::connection::Connection;
-use crate::net::turn::HttpConnection;
+use crate::net::http_connection::HttpConnection;
 use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation};
 
 /// Bytes that wait before they are written while more frames come. All that waits is written together at the latest when

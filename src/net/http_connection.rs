@@ -1,0 +1,219 @@
+//! A connection while hyper reads requests from it and writes replies to it.
+//!
+//! hyper reads into a buffer of its own, which grows with what is read, keeps its size for as long as the connection is open,
+//! and is not counted. So it is filled in small pieces, and a long head counts against a budget while it arrives.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+
+use super::budget::{Budget, Memory};
+use super::connection::Connection;
+use super::turn::Turn;
+
+/// Bytes that one read of a head fetches at the most. hyper's buffer, 8 KiB at first, doubles once a read fills it.
+const HEAD_READ: u64 = (8 << 10) - 1;
+
+/// Bytes that one read of a body fetches at the most: the buffer doubles once.
+const BODY_READ: u64 = (16 << 10) - 1;
+
+/// hyper's buffer doubles when the head no longer fits, so it has room for up to twice the head.
+const HEAD_GROWTH: usize = 2;
+
+/// A connection while it speaks HTTP. Nothing that hyper writes while no reply is owed reaches the peer; its status is kept.
+#[derive(Debug)]
+pub(super) struct HttpConnection {
+    connection: Connection,
+    turn: Arc<Turn>,
+    /// The status of an answer that hyper has made by itself.
+    withheld: Option<StatusCode>,
+    /// Bytes of the head that arrives.
+    head: usize,
+    /// The memory of the head, until its reply is written.
+    memory: Memory,
+    /// The memory that all heads share.
+    budget: Arc<Budget>,
+}
+
+impl HttpConnection {
+    /// Wraps a connection that has no request yet. What its heads take beyond a few kilobytes counts against `budget`.
+    pub(super) fn new(connection: Connection, budget: Arc<Budget>) -> Self {
+        Self { connection, turn: Arc::default(), withheld: None, head: 0, memory: Memory::default(), budget }
+    }
+
+    /// Returns whose turn it is to write.
+    pub(super) fn turn(&self) -> &Arc<Turn> {
+        &self.turn
+    }
+
+    /// Returns the connection as it is below HTTP.
+    pub(super) fn into_inner(self) -> Connection {
+        self.connection
+    }
+
+    /// Returns the status of the answer to a head that was not read to its end: hyper's, 503 where there was no memory for the
+    /// head, or 400 where hyper wrote nothing. `None` where a reply is owed or not all written.
+    pub(super) fn withheld(&self) -> Option<StatusCode> {
+        self.withheld.or_else(|| self.turn.is_nothing_owed().then_some(StatusCode::BAD_REQUEST))
+    }
+
+    /// Returns whether there was no memory for a head.
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        self.withheld == Some(StatusCode::SERVICE_UNAVAILABLE)
+    }
+
+    /// Counts bytes of a head that have arrived.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    fn count_head(&mut self, bytes: usize) -> io::Result<()> {
+        self.head += bytes;
+        if self.memory.resize(self.head * HEAD_GROWTH, &self.budget) {
+            return Ok(());
+        }
+        self.withheld = Some(StatusCode::SERVICE_UNAVAILABLE);
+        Err(io::Error::new(io::ErrorKind::OutOfMemory, "there is no memory left for a head of this size"))
+    }
+
+    /// Keeps the status of what hyper writes while no reply is owed, and says that all of it was written.
+    fn withhold<'b>(&mut self, buffers: impl Iterator<Item = &'b [u8]>) -> Poll<io::Result<usize>> {
+        let mut length = 0;
+        for buffer in buffers {
+            let status = || buffer.get(9..12).and_then(|digits| StatusCode::from_bytes(digits).ok());
+            self.withheld = self.withheld.or_else(status).or(Some(StatusCode::BAD_REQUEST));
+            length += buffer.len();
+        }
+        Poll::Ready(Ok(length))
+    }
+}
+
+impl AsyncRead for HttpConnection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let is_head = self.turn.is_nothing_owed();
+        let before = buffer.filled().len();
+        let mut part = (&mut self.connection).take(if is_head { HEAD_READ } else { BODY_READ });
+        ready!(Pin::new(&mut part).poll_read(cx, buffer))?;
+        Poll::Ready(if is_head { self.count_head(buffer.filled().len() - before) } else { Ok(()) })
+    }
+}
+
+impl AsyncWrite for HttpConnection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        if self.turn.is_nothing_owed() {
+            return self.withhold([buffer].into_iter());
+        }
+        Pin::new(&mut self.connection).poll_write(cx, buffer)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.turn.is_nothing_owed() {
+            return self.withhold(buffers.iter().map(|buffer| &**buffer));
+        }
+        Pin::new(&mut self.connection).poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.connection.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes when its own buffer is empty.
+        if self.turn.flushed() {
+            self.head = 0;
+            self.memory.clear();
+        }
+        Pin::new(&mut self.connection).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The answer in place of the withheld one is still to be written.
+        if self.withheld.is_some() { Poll::Ready(Ok(())) } else { Pin::new(&mut self.connection).poll_shutdown(cx) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::super::connection::tests::pair;
+    use super::super::reply::ReplyBody;
+    use super::super::turn::Outgoing;
+    use super::*;
+
+    /// A connection on which a reply is owed, and its peer.
+    async fn owing() -> (HttpConnection, TcpStream) {
+        let (connection, peer) = pair().await;
+        let connection = HttpConnection::new(connection, Budget::new(0));
+        connection.turn.owe();
+        (connection, peer)
+    }
+
+    /// Returns what the peer reads until the connection is dropped.
+    async fn read_by(connection: HttpConnection, mut peer: TcpStream) -> String {
+        drop(connection);
+        let mut text = String::new();
+        peer.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn what_is_written_while_no_reply_is_owed_is_withheld() {
+        let (connection, mut peer) = pair().await;
+        let mut connection = HttpConnection::new(connection, Budget::new(0));
+        connection.write_all(b"HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n").await.unwrap();
+        connection.flush().await.unwrap();
+        connection.shutdown().await.unwrap();
+        assert_eq!(connection.withheld(), Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+        let mut connection = connection.into_inner();
+        connection.write_all(b"ours").await.unwrap();
+        drop(connection);
+        let mut read = String::new();
+        peer.read_to_string(&mut read).await.unwrap();
+        assert_eq!(read, "ours");
+    }
+
+    /// hyper may join its own answer to a reply that it has not written yet.
+    #[tokio::test]
+    async fn what_is_written_before_a_reply_is_flushed_is_not_withheld() {
+        let (mut connection, peer) = owing().await;
+        let body = ReplyBody::default();
+        drop(Outgoing { body, turn: Arc::clone(connection.turn()) });
+        connection.write_all(b"the reply, and HTTP/1.1 400 Bad Request").await.unwrap();
+        assert_eq!(connection.withheld(), None);
+        assert_eq!(read_by(connection, peer).await, "the reply, and HTTP/1.1 400 Bad Request");
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_is_flushed_is_not_owed() {
+        let (mut connection, _peer) = owing().await;
+        drop(Outgoing { body: ReplyBody::default(), turn: Arc::clone(connection.turn()) });
+        connection.write_all(b"the reply").await.unwrap();
+        connection.flush().await.unwrap();
+        connection.write_all(b"HTTP/1.1 414 URI Too Long\r\n\r\n").await.unwrap();
+        assert_eq!(connection.withheld(), Some(StatusCode::URI_TOO_LONG));
+    }
+
+    /// hyper's buffer doubles with each read that fills it, and keeps its size.
+    #[tokio::test]
+    async fn no_read_fills_the_buffer_that_it_is_given() {
+        let (mut connection, mut peer) = owing().await;
+        peer.write_all(&[b'x'; 60_000]).await.unwrap();
+        let mut buffer = [0; 64 << 10];
+        for (is_owed, most) in [(true, BODY_READ), (false, HEAD_READ)] {
+            if !is_owed {
+                connection.turn = Arc::default();
+            }
+            let read = connection.read(&mut buffer).await.unwrap();
+            assert!((1..=usize::try_from(most).unwrap()).contains(&read), "{read}");
+        }
+    }
+}
