@@ -86,14 +86,7 @@ async fn visitors_are_counted_by_the_address_that_their_proxy_writes_in_any_form
 
 #[tokio::test]
 async fn visitors_behind_a_trusted_proxy_are_counted_by_their_own_address() {
-    let config = ServeConfig {
-        throttle_interval: Duration::from_secs(3600),
-        throttle_interval_max: Some(1),
-        throttle_interval_burst_max: Some(1),
-        trust_proxy: vec!["127.0.0.0/8".parse().unwrap()],
-        ..patient()
-    };
-    let server = Server::start(config).await;
+    let server = behind_a_proxy().await;
     for (visitor, status) in [("192.0.2.1", 200), ("192.0.2.1", 429), ("192.0.2.2", 200), ("192.0.2.2", 429)] {
         let answer = visit(server.address, &request("GET", "/new", &[("X-Forwarded-For", visitor)], b"")).await;
         assert_eq!(answer.status, status, "{visitor}");
