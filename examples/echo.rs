@@ -111,7 +111,7 @@ impl Servers {
 }
 
 impl Handler for Servers {
-    async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> Reply {
+    async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival<'_>) -> Reply {
         match head.uri.path() {
             "/socket.io/" => self.socket_io.serve(head, body, arrival).await,
             "/engine.io/" => self.engine_io.serve(head, body, arrival).await,

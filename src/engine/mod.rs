@@ -148,7 +148,7 @@ impl<A: Application> Engine<A> {
 
     /// Serves a request to the Engine.IO path. [`Limits::per_address`] counts the arrival's client. The request's URI and headers
     /// are dropped where the request has to wait.
-    pub async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> Reply {
+    pub async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival<'_>) -> Reply {
         let (origin, is_allowed) = self.origin(&head.headers);
         if !is_allowed {
             let mut reply = polling::refuse(Rejection::Forbidden);
@@ -170,7 +170,7 @@ impl<A: Application> Engine<A> {
     }
 
     /// Serves what a request asks for.
-    async fn dispatch(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> Result<Reply, Rejection> {
+    async fn dispatch(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival<'_>) -> Result<Reply, Rejection> {
         let is_upgrade = websocket::is_upgrade(head);
         let query = head.uri.query().unwrap_or_default();
         let request = EngineRequest::parse(method_of(&head.method), query, is_upgrade)?;
@@ -197,7 +197,12 @@ impl<A: Application> Engine<A> {
     }
 
     /// Takes a place for a session that a client asks to open.
-    fn admit(&self, head: &Parts, revision: Revision, arrival: &Arrival) -> Result<(Opening, SessionSlot), Rejection> {
+    fn admit(
+        &self,
+        head: &Parts,
+        revision: Revision,
+        arrival: &Arrival<'_>,
+    ) -> Result<(Opening, SessionSlot), Rejection> {
         if !self.sessions.settings.revisions.contains(&revision) {
             return Err(Rejection::UnsupportedRevision);
         }
@@ -295,7 +300,7 @@ impl<A: Application> Engine<A> {
 
 /// Serves Engine.IO at any path.
 impl<A: Application> listener::Handler for Engine<A> {
-    async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> Reply {
+    async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival<'_>) -> Reply {
         Self::serve(self, head, body, arrival).await
     }
 }

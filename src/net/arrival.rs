@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::{self, HeaderName};
@@ -21,7 +20,7 @@ pub struct Peer {
     /// The peer's address. An IPv4 address is never written as IPv6.
     pub address: SocketAddr,
     /// The address without its port, as text.
-    text: Arc<str>,
+    text: Box<str>,
 }
 
 impl Peer {
@@ -42,28 +41,35 @@ impl Peer {
 
 /// How a request arrived. Computed once for each request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arrival {
+pub struct Arrival<'p> {
     /// The peer of the connection: the client itself or the nearest proxy.
-    pub peer: Peer,
+    pub peer: &'p Peer,
     /// The client, as far as proxies are believed.
     pub client: Client,
     /// The peer is a proxy that the operator trusts.
     is_proxied: bool,
+    /// The request has an `X-Forwarded-For`, perhaps from a stranger.
+    has_forwarded_for: bool,
     /// The hop at which the walk ended, counted from the nearest: its element of `Forwarded` speaks of the client.
     hop: Option<usize>,
 }
 
-impl Arrival {
+impl<'p> Arrival<'p> {
     /// Looks at a request with these headers that `peer` sent.
     ///
     /// Walks from the nearest hop to the farthest. The client is the first that is no trusted proxy, or the farthest if all
     /// are. A hop that cannot be read ends the walk at the hop before: that address is a proxy's, whose client is unknown,
     /// and no limit exempts it.
     #[must_use]
-    pub fn new(headers: &HeaderMap, peer: &Peer, trusted: &[IpNet]) -> Self {
+    pub fn new(headers: &HeaderMap, peer: &'p Peer, trusted: &[IpNet]) -> Self {
         let address = peer.address.ip();
-        let mut arrival =
-            Self { peer: peer.clone(), client: address.into(), is_proxied: is_trusted(address, trusted), hop: None };
+        let mut arrival = Self {
+            peer,
+            client: address.into(),
+            is_proxied: is_trusted(address, trusted),
+            has_forwarded_for: headers.contains_key(FORWARDED_FOR),
+            hop: None,
+        };
         if arrival.is_proxied {
             arrival.walk(headers, trusted);
         }
@@ -75,7 +81,7 @@ impl Arrival {
             let Some(address) = hop else {
                 self.client.can_be_exempt = false;
                 // A proxy may hide the address and tell the rest. Beside `X-Forwarded-For`, a visitor may have written it.
-                if !headers.contains_key(FORWARDED_FOR) {
+                if !self.has_forwarded_for {
                     self.hop = Some(number);
                 }
                 return;
@@ -105,16 +111,19 @@ impl Arrival {
         }
     }
 
-    /// Returns whether a request has the header by which most proxies report an address, and the peer is no proxy that the
+    /// Returns whether the request has the header by which most proxies report an address, and the peer is no proxy that the
     /// operator trusts.
     #[must_use]
-    pub fn is_unbelieved(&self, headers: &HeaderMap) -> bool {
-        !self.is_proxied && headers.contains_key(FORWARDED_FOR)
+    pub fn is_unbelieved(&self) -> bool {
+        !self.is_proxied && self.has_forwarded_for
     }
 
     /// Returns `X-Forwarded-For` as received: the farthest hop first, without the peer itself. Empty where there is none.
     #[must_use]
-    pub fn forwarded_for(headers: &HeaderMap) -> Cow<'_, str> {
+    pub fn forwarded_for<'h>(&self, headers: &'h HeaderMap) -> Cow<'h, str> {
+        if !self.has_forwarded_for {
+            return Cow::Borrowed("");
+        }
         joined(headers.get_all(FORWARDED_FOR).iter().map(value_to_text))
     }
 
@@ -174,9 +183,12 @@ mod tests {
 
     const TRUSTED: &str = "10.0.0.0/8";
 
-    fn arrival(peer: &str, headers: &HeaderMap) -> Arrival {
-        let peer = Peer::new(SocketAddr::new(peer.parse().unwrap(), 1));
-        Arrival::new(headers, &peer, &[TRUSTED.parse().unwrap(), "127.0.0.0/30".parse().unwrap()])
+    fn peer(address: &str) -> Peer {
+        Peer::new(SocketAddr::new(address.parse().unwrap(), 1))
+    }
+
+    fn arrival<'p>(peer: &'p Peer, headers: &HeaderMap) -> Arrival<'p> {
+        Arrival::new(headers, peer, &[TRUSTED.parse().unwrap(), "127.0.0.0/30".parse().unwrap()])
     }
 
     fn headers(lines: &[(&HeaderName, &[u8])]) -> HeaderMap {
@@ -189,7 +201,7 @@ mod tests {
 
     #[test]
     fn only_trusted_proxies_are_believed() {
-        for (peer, forwarded_for, client, plain_peer) in [
+        for (address, forwarded_for, client, plain_peer) in [
             ("192.0.2.1", "", "192.0.2.1", "192.0.2.1"),
             ("192.0.2.1", "198.51.100.7", "192.0.2.1", "192.0.2.1"),
             ("10.0.0.1", "198.51.100.7", "198.51.100.7", "10.0.0.1"),
@@ -205,20 +217,21 @@ mod tests {
             headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
             headers.insert(FORWARDED_HOST, HeaderValue::from_static("outside.example"));
             headers.insert(header::HOST, HeaderValue::from_static("inside.example"));
-            let arrival = arrival(peer, &headers);
-            let is_believed = peer != "192.0.2.1";
-            assert_eq!([&*arrival.client_text(), arrival.peer.text()], [client, plain_peer], "{peer} {forwarded_for}");
-            assert_eq!(Arrival::forwarded_for(&headers), forwarded_for);
+            let peer = peer(address);
+            let arrival = arrival(&peer, &headers);
+            let is_believed = address != "192.0.2.1";
+            assert_eq!([&*arrival.client_text(), peer.text()], [client, plain_peer], "{address} {forwarded_for}");
+            assert_eq!(arrival.forwarded_for(&headers), forwarded_for);
             assert_eq!(arrival.scheme(&headers), if is_believed { "https" } else { "http" });
             let host = if is_believed { "outside.example" } else { "inside.example" };
             assert_eq!(arrival.host(&headers).as_deref(), Some(host));
-            assert_eq!(arrival.is_unbelieved(&headers), !is_believed && !forwarded_for.is_empty());
+            assert_eq!(arrival.is_unbelieved(), !is_believed && !forwarded_for.is_empty());
         }
     }
 
     /// The client behind a trusted proxy, with `?` where it is a proxy that stands for clients of whom nothing is known.
     fn client(lines: &[(&HeaderName, &[u8])]) -> String {
-        let Client { address, can_be_exempt } = arrival("10.0.0.1", &headers(lines)).client;
+        let Client { address, can_be_exempt } = arrival(&peer("10.0.0.1"), &headers(lines)).client;
         format!(
             "{address}{}",
             if can_be_exempt || !is_trusted(address, &[TRUSTED.parse().unwrap()]) { "" } else { "?" }
@@ -329,16 +342,17 @@ mod tests {
             (&[(&header::FORWARDED, b"for=198.51.100.7;proto=https"), (&FORWARDED_FOR, b"203.0.113.9")], "http", None),
         ] {
             let headers = headers(lines);
-            let arrival = arrival("10.0.0.1", &headers);
+            let peer = peer("10.0.0.1");
+            let arrival = arrival(&peer, &headers);
             assert_eq!((&*arrival.scheme(&headers), arrival.host(&headers).as_deref()), (scheme, host), "{lines:?}");
         }
     }
 
     #[test]
     fn the_loopback_of_another_machine_is_not_this_machine() {
-        for (peer, can_be_exempt) in [("10.0.0.1", false), ("127.0.0.1", true)] {
-            let arrival = arrival(peer, &headers(&[(&FORWARDED_FOR, b"127.0.0.9")]));
-            assert_eq!(arrival.client, Client { address: "127.0.0.9".parse().unwrap(), can_be_exempt }, "{peer}");
+        for (address, can_be_exempt) in [("10.0.0.1", false), ("127.0.0.1", true)] {
+            let client = arrival(&peer(address), &headers(&[(&FORWARDED_FOR, b"127.0.0.9")])).client;
+            assert_eq!(client, Client { address: "127.0.0.9".parse().unwrap(), can_be_exempt }, "{address}");
         }
     }
 
@@ -379,7 +393,7 @@ mod tests {
         #[test]
         fn a_proxy_that_reports_something_is_exempt_only_if_it_names_a_proxy(said in list()) {
             for name in [&FORWARDED_FOR, &header::FORWARDED] {
-                let client = arrival("10.0.0.1", &headers(&[(name, &said)])).client;
+                let client = arrival(&peer("10.0.0.1"), &headers(&[(name, &said)])).client;
                 let names_a_proxy = said.windows(3).any(|part| part == b"10.");
                 prop_assert!(names_a_proxy || !client.can_be_exempt || !is_trusted(client.address, &[TRUSTED.parse().unwrap()]));
             }

@@ -117,7 +117,8 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// What is left of the body is dropped: if more than has arrived is left, the reply says that the connection is closed, and
     /// the connection [lingers](super::linger).
-    fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> impl Future<Output = Reply> + Send;
+    fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival<'_>)
+    -> impl Future<Output = Reply> + Send;
 }
 
 /// Serves connections until `stop` completes, then lets the open ones finish their requests, for two seconds at the most.
@@ -202,7 +203,7 @@ async fn connection(
         let is_awaited = !request.body().is_end_stream() && request.headers().contains_key(header::EXPECT);
         let arrival = Arrival::new(request.headers(), &from, &trusted);
         let (mut head, mut body) = request.into_parts();
-        let (handler, turn) = (Arc::clone(&handler), Arc::clone(&turn));
+        let (handler, turn) = (&handler, Arc::clone(&turn));
         async move {
             let reply = if head.method == Method::CONNECT {
                 no_connect(error)
@@ -270,9 +271,11 @@ fn outgoing(reply: Reply, turn: Arc<Turn>) -> Response<Outgoing> {
 /// Returns whether a reply is its connection's last: it says so, or its head is so long that the buffer in which hyper writes it
 /// must not outlive it.
 fn is_last(reply: &Reply) -> bool {
-    let headers = reply.headers();
-    let length: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    length > LONG_HEAD || headers.get(header::CONNECTION).is_some_and(|value| value == "close")
+    let mut length = 0;
+    reply.headers().iter().any(|(name, value)| {
+        length += name.as_str().len() + value.len();
+        length > LONG_HEAD || name == header::CONNECTION && value == "close"
+    })
 }
 
 /// Refuses CONNECT, whatever the handler: hyper would write no body of a success, and the connection would be a tunnel to

@@ -157,7 +157,7 @@ async fn serve_figures(listener: TcpListener, relay: Arc<Relay>) -> Infallible {
 struct Metrics(Arc<Relay>);
 
 impl Handler for Metrics {
-    async fn serve(&self, head: &mut Parts, _: &mut Incoming, _: &Arrival) -> Reply {
+    async fn serve(&self, head: &mut Parts, _: &mut Incoming, _: &Arrival<'_>) -> Reply {
         match head.uri.path() {
             "/metrics" => {
                 let figures = self.0.figures().render();
@@ -169,7 +169,12 @@ impl Handler for Metrics {
 }
 
 impl Handler for Relay {
-    fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> impl Future<Output = Reply> + Send {
+    fn serve(
+        &self,
+        head: &mut Parts,
+        body: &mut Incoming,
+        arrival: &Arrival<'_>,
+    ) -> impl Future<Output = Reply> + Send {
         self.router.serve(head, body, arrival)
     }
 }

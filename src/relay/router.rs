@@ -47,7 +47,7 @@ impl Router {
     ///
     /// The head and the arrival are passed by reference, here and below: moved, they would be stored in every nested future, and
     /// hyper copies the outermost once for each request.
-    pub(super) async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> Reply {
+    pub(super) async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival<'_>) -> Reply {
         let is_for_pages = route::is_for_pages(head.uri.path());
         let mut reply = match self.dispatch(head, body, arrival).await {
             Ok(reply) => reply,
@@ -61,9 +61,9 @@ impl Router {
         reply
     }
 
-    async fn dispatch(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival) -> Result<Reply, Failure> {
+    async fn dispatch(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival<'_>) -> Result<Reply, Failure> {
         route::check_head(head, body)?;
-        self.warn_of_proxy(head, arrival);
+        self.warn_of_proxy(arrival);
         let route = Route::parse(head);
         if route.as_ref().map_or(true, Route::is_rate_limited) {
             match self.throttle.count(arrival.client) {
@@ -91,9 +91,9 @@ impl Router {
 
     /// Warns once of a peer that says whom it forwards for and is not trusted. Any visitor can send such a header, so more
     /// lines would be theirs to write.
-    fn warn_of_proxy(&self, head: &Parts, arrival: &Arrival) {
+    fn warn_of_proxy(&self, arrival: &Arrival<'_>) {
         if !self.has_warned_of_proxy.load(Ordering::Relaxed)
-            && arrival.is_unbelieved(&head.headers)
+            && arrival.is_unbelieved()
             && !self.has_warned_of_proxy.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
@@ -113,7 +113,7 @@ impl Router {
         Ok(reply::text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"))
     }
 
-    async fn new_token(&self, head: &Parts, arrival: &Arrival) -> Result<Reply, Failure> {
+    async fn new_token(&self, head: &Parts, arrival: &Arrival<'_>) -> Result<Reply, Failure> {
         self.check_running()?;
         // The original's client asks for JSON and parses it; curl, and a shell, want the bare token.
         let wants_json = accepts_by_name(&head.headers, "application/json");

@@ -21,7 +21,7 @@ struct Upgrading {
 }
 
 impl Handler for Upgrading {
-    async fn serve(&self, head: &mut Parts, _: &mut Incoming, _: &Arrival) -> Reply {
+    async fn serve(&self, head: &mut Parts, _: &mut Incoming, _: &Arrival<'_>) -> Reply {
         let (tell, memory) = (self.tell.clone(), Arc::clone(&self.memory));
         let handshake = Handshake::parse(head).expect("a handshake");
         let (reply, websocket) = handshake.accept(head, websocket::Limits { max_message: 1000, memory });

@@ -96,7 +96,7 @@ impl Exchanges {
         &self,
         head: &mut Parts,
         body: &mut Incoming,
-        arrival: &Arrival,
+        arrival: &Arrival<'_>,
         target: &Target,
     ) -> Reply {
         let id = ExchangeId { process: self.process, number: self.next.fetch_add(1, Ordering::Relaxed) };
@@ -120,7 +120,7 @@ impl Exchanges {
         exchange: &mut Exchange,
         head: &mut Parts,
         body: &mut Incoming,
-        arrival: &Arrival,
+        arrival: &Arrival<'_>,
         target: &Target,
         id: &str,
     ) -> Result<Told, Failure> {
@@ -162,7 +162,7 @@ impl Exchanges {
 
     /// Reads the body. One that is still arriving takes no place among the tunnel's exchanges: otherwise visitors that
     /// announce bodies and send none could shut the tunnel.
-    async fn read(&self, body: &mut Incoming, arrival: &Arrival, tunnel: &Tunnel) -> Result<Kept, Failure> {
+    async fn read(&self, body: &mut Incoming, arrival: &Arrival<'_>, tunnel: &Tunnel) -> Result<Kept, Failure> {
         let limits = BodyLimits {
             max_bytes: self.config.max_body,
             stall_timeout: self.config.limits.stall_timeout,
@@ -240,7 +240,7 @@ struct EndRequest<'h> {
     body: Bytes,
     /// The request says that it has a body, even if that is empty.
     has_body: bool,
-    arrival: &'h Arrival,
+    arrival: &'h Arrival<'h>,
     public_url: &'h PublicUrl,
     token: &'h Token,
     path: &'h str,
@@ -260,7 +260,7 @@ impl EndRequest<'_> {
             http_version: if head.version == Version::HTTP_10 { "1.0" } else { "1.1" },
             headers: &head.headers,
             remote_address: &arrival.client_text(),
-            forwarded_before: &Arrival::forwarded_for(&head.headers),
+            forwarded_before: &arrival.forwarded_for(&head.headers),
             peer: arrival.peer.text(),
             forwarded_proto: &scheme,
             forwarded_host: host.as_deref(),
