@@ -17,10 +17,12 @@ const MAX_LENGTH: usize = 63;
 /// A token is the public URL and, without a key, the end's only credential: `Debug` shows its first eight characters
 /// alone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(
+pub struct Token {
     /// The text, ASCII, and zeros behind it: tokens compare as their texts do.
-    [u8; MAX_LENGTH],
-);
+    text: [u8; MAX_LENGTH],
+    /// The length of the text, in bytes.
+    length: u8,
+}
 
 impl Token {
     /// Returns the token of a UUID. The caller brings the randomness.
@@ -52,14 +54,13 @@ impl Token {
     fn of(ascii: &[u8]) -> Self {
         let mut text = [0; MAX_LENGTH];
         text[..ascii.len()].copy_from_slice(ascii);
-        Self(text)
+        Self { text, length: u8::try_from(ascii.len()).expect("63 bytes at the most") }
     }
 
     /// Returns the token as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        let length = self.0.iter().position(|&byte| byte == 0).unwrap_or(MAX_LENGTH);
-        std::str::from_utf8(&self.0[..length]).expect("both constructors admit ASCII only")
+        std::str::from_utf8(&self.text[..usize::from(self.length)]).expect("both constructors admit ASCII only")
     }
 
     /// Returns the namespace of the token's end: `/TOKEN`.

@@ -200,7 +200,7 @@ impl Visit<'_> {
         match name {
             REQUEST_ID => self.has_trusted_request_id,
             // Programs behind CGI, WSGI and their like read `_` as `-`: there, `X_Forwarded_For` is the relay's statement.
-            _ if memchr::memchr(b'_', name.as_bytes()).is_some() => {
+            _ if name.bytes().any(|byte| byte == b'_') => {
                 let name = name.replace('_', "-");
                 !is_replaced(&name) && name != REQUEST_ID
             }
