@@ -20,6 +20,29 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
+/// Tells whether of a request header the first line counts alone, as in Node: it has one value, and joined with another it would
+/// be a value that nobody sent. PROTOCOL.md, section 3, has the list.
+pub(super) fn counts_once(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "age"
+            | "authorization"
+            | "content-type"
+            | "etag"
+            | "expires"
+            | "from"
+            | "if-modified-since"
+            | "if-unmodified-since"
+            | "last-modified"
+            | "location"
+            | "max-forwards"
+            | "referer"
+            | "retry-after"
+            | "server"
+            | "user-agent"
+    )
+}
+
 /// The response headers that a browser keeps for the whole origin or host, in alphabetical order. All tunnels of a server share
 /// one origin, and no end may decide for the pages, storage and requests of another tunnel.
 ///

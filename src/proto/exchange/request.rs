@@ -5,7 +5,7 @@ use std::fmt;
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::body::Body;
-use super::headers::{HopByHop, is_relays_own};
+use super::headers::{HopByHop, counts_once, is_relays_own};
 use super::options::EndOptions;
 use super::query;
 use crate::proto::engine_io::Space;
@@ -157,7 +157,7 @@ impl Visit<'_> {
         }
     }
 
-    /// Writes an object as Node makes it: names in lower case, repeated ones joined.
+    /// Writes an object as Node makes it: names in lower case, repeated ones joined, or the first alone.
     fn write_headers(&self, out: &mut String) {
         let hop_by_hop = HopByHop::of(self.headers);
         let mut before = None;
@@ -165,6 +165,9 @@ impl Visit<'_> {
         // Lines of one name come one after the other.
         for (name, value) in self.headers {
             if before == Some(name) {
+                if counts_once(name) {
+                    continue;
+                }
                 out.truncate(out.len() - "\",".len());
                 out.push_str(if name == header::COOKIE { "; " } else { ", " });
                 write_continuation(&value_to_text(value), out);
@@ -386,6 +389,20 @@ mod tests {
         assert!(text.contains(r#""url":"/","query":{},"search":"","#), "{text}");
         assert!(text.ends_with(r#""body":{"_placeholder":true,"num":0}}]"#), "{text}");
         assert_eq!(event.attachments, [Bytes::from_static(b"\0")]);
+    }
+
+    #[test]
+    fn of_a_repeated_header_that_has_one_value_the_first_counts() {
+        let lines =
+            [("authorization", "a"), ("x-a", "1"), ("authorization", "b"), ("authorization", "a"), ("x-a", "2")];
+        let (headers, body) = (headers(&lines), Body::Absent);
+        let options = EndOptions { raw_body: false, raw_headers: true };
+        let event =
+            visit(&headers, &body).encode(&Namespace::root(), AckId::new(0).unwrap(), options, &mut String::new());
+        let text = text(&event.unwrap());
+        assert!(text.contains(r#""headers":{"authorization":"a","x-a":"1, 2","x-forwarded-for""#), "{text}");
+        let raw = r#"[["authorization","a"],["authorization","b"],["authorization","a"],["x-a","1"],["x-a","2"],["#;
+        assert!(text.contains(raw), "{text}");
     }
 
     #[test]
