@@ -147,7 +147,13 @@ enum Charset {
 impl Charset {
     /// Reads the `charset` among the parameters of a `Content-Type`. Without one it is UTF-8.
     fn of(parameters: &str) -> Self {
-        let charset = parameters.split(';').find_map(|parameter| {
+        // A `;` in quotes is part of a value (RFC 9110, section 5.6.6).
+        let mut is_quoted = false;
+        let ends = |c: char| {
+            is_quoted ^= c == '"';
+            c == ';' && !is_quoted
+        };
+        let charset = parameters.split(ends).find_map(|parameter| {
             let (name, value) = parameter.split_once('=')?;
             let is_charset = name.trim().eq_ignore_ascii_case("charset");
             is_charset.then(|| value.trim().trim_matches('"').to_ascii_lowercase())
@@ -220,6 +226,7 @@ mod tests {
         assert_eq!(detect("Application/JSON; Charset=\"UTF-8\"", b" 1 "), json(" 1 "));
         assert_eq!(detect("application/json", b"\xef\xbb\xbf[]"), json("[]"));
         assert_eq!(detect("application/ld+json", b"[]"), json("[]"));
+        assert_eq!(detect("application/json; a=\"b; charset=x\"", b"[]"), json("[]"));
         assert_eq!(detect("application/json; charset=ISO-8859-1", b"\"\xe9\""), json("\"é\""));
         let form = Ok(Body::Form(Bytes::from_static(b"a=1")));
         assert_eq!(detect("application/x-www-form-urlencoded", b"a=1"), form);
