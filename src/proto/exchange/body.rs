@@ -169,7 +169,7 @@ impl Charset {
 /// Returns what the headers say the body is. A body with a `Content-Encoding` is left to the end as bytes.
 fn declared(headers: &HeaderMap) -> Declared {
     let plain = |encoding: &[u8]| encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity");
-    if !headers.get(header::CONTENT_ENCODING).is_none_or(|value| plain(value.as_bytes())) {
+    if !headers.get_all(header::CONTENT_ENCODING).iter().all(|value| plain(value.as_bytes())) {
         return Declared::Other;
     }
     let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
@@ -280,6 +280,9 @@ mod tests {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         let gzip = Bytes::from_static(b"\x1f\x8b");
+        assert_eq!(Body::detect(&headers, gzip.clone(), EndOptions::default(), 0), Ok(Body::Bytes(gzip.clone())));
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("identity"));
+        headers.append(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         assert_eq!(Body::detect(&headers, gzip.clone(), EndOptions::default(), 0), Ok(Body::Bytes(gzip)));
     }
 
