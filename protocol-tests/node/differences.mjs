@@ -288,8 +288,8 @@ export const DIFFERENCES = [
 
   // Headers.
   {
-    reason: 'Headers of one connection, and those that Connection names, are not passed on (PROTOCOL.md, "Headers").',
-    changes: ({ event }) => leaveOut(event, (name) => HOP_BY_HOP.includes(name) || named(event).includes(name)),
+    reason: 'Headers of one connection, with _ for - too, and those that Connection names, are not passed on (PROTOCOL.md, "Headers").',
+    changes: ({ event }) => leaveOut(event, (name) => HOP_BY_HOP.includes(name.replaceAll('_', '-')) || named(event).includes(name)),
   },
   {
     reason: 'A visitor cannot speak as the relay or a proxy that it trusts, nor with _ for - (PROTOCOL.md, "Headers").',

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use http::header::{self, HeaderMap, HeaderName};
 
 /// Tells whether a header belongs to one connection and not to the message (RFC 9110, section 7.6.1).
-fn is_hop_by_hop(name: &str) -> bool {
+#[must_use]
+pub fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "connection"

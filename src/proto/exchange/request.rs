@@ -5,7 +5,7 @@ use std::fmt;
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::body::Body;
-use super::headers::{HopByHop, counts_once, is_relays_own};
+use super::headers::{HopByHop, counts_once, is_hop_by_hop, is_relays_own};
 use super::options::EndOptions;
 use super::query;
 use crate::proto::engine_io::Space;
@@ -202,10 +202,11 @@ impl Visit<'_> {
         let name = name.as_str();
         match name {
             REQUEST_ID => self.has_trusted_request_id,
-            // Programs behind CGI, WSGI and their like read `_` as `-`: there, `X_Forwarded_For` is the relay's statement.
+            // Programs behind CGI, WSGI and their like read `_` as `-`: there, `X_Forwarded_For` is the relay's statement,
+            // and `Transfer_Encoding` one of the connection.
             _ if name.bytes().any(|byte| byte == b'_') => {
                 let name = name.replace('_', "-");
-                !is_replaced(&name) && name != REQUEST_ID
+                !is_replaced(&name) && name != REQUEST_ID && !is_hop_by_hop(&name)
             }
             _ => !is_replaced(name),
         }
@@ -403,6 +404,19 @@ mod tests {
         assert!(text.contains(r#""headers":{"authorization":"a","x-a":"1, 2","x-forwarded-for""#), "{text}");
         let raw = r#"[["authorization","a"],["authorization","b"],["authorization","a"],["x-a","1"],["x-a","2"],["#;
         assert!(text.contains(raw), "{text}");
+    }
+
+    #[test]
+    fn no_name_reaches_the_end_that_cgi_would_read_as_one_that_does_not() {
+        for name in ["transfer_encoding", "proxy_authorization", "keep_alive", "content_length", "x_request_id"] {
+            let headers = headers(&[(name, "1"), ("x_a", "2")]);
+            let body = Body::Absent;
+            let options = EndOptions { raw_headers: true, ..EndOptions::default() };
+            let visit = visit(&headers, &body);
+            let event = visit.encode(&Namespace::root(), AckId::new(0).unwrap(), options, &mut String::new()).unwrap();
+            let text = text(&event);
+            assert!(!text.contains(name) && text.contains("x_a"), "{text}");
+        }
     }
 
     #[test]
