@@ -15,7 +15,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("engine", &["net", "proto"]),
     ("store", &["proto"]),
     ("relay", &["engine", "net", "proto", "store", "config"]),
-    ("fuzzing", &["proto"]),
+    ("fuzzing", &["net", "proto"]),
 ];
 
 /// The room of a file; `None` for a file of no room.

@@ -3,16 +3,17 @@
 //!
 //! Each takes any bytes, and panics when an invariant does not hold.
 
+mod heads;
+mod keys;
 mod sequence;
-
-use std::fmt;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use http::HeaderMap;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+pub use self::heads::heads;
+use self::keys::{RawMembers, markers};
 pub use self::sequence::sequence;
 use crate::defaults::{MAX_ATTACHMENTS, MAX_DEPTH, MAX_PACKETS};
 use crate::proto::engine_io::jsonp::{self, Jsonp};
@@ -207,13 +208,7 @@ fn check_marker(query: &str) {
     let event = visit.encode(&Namespace::root(), id, EndOptions::default(), &mut draft).expect("no headers");
     let Message::Text(packet) = event.text.message() else { panic!("a packet is text") };
     let args = packet.strip_prefix("51-0").expect("an event with an attachment");
-    let mut markers = 0;
-    let walked = json::scan(args, |_, event| {
-        if let json::Event::Key(key) = event {
-            markers += usize::from(json::unquote(&args[key]) == "_placeholder");
-        }
-    });
-    assert_eq!((walked, markers), (Ok(()), 1), "{args}");
+    assert_eq!(markers(args), 1, "{args}");
 }
 
 /// An ack of any arguments is a response that HTTP can carry, or an error. Behind each NUL is an attachment.
@@ -272,33 +267,6 @@ pub fn json(data: &[u8]) {
     assert_eq!(serde_json::from_str::<String>(&quoted).ok().as_deref(), Some(text));
 }
 
-/// The members of an object as serde_json finds them: the text of each key and value.
-struct RawMembers<'t>(Vec<(&'t str, &'t str)>);
-
-impl<'t> Deserialize<'t> for RawMembers<'t> {
-    fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(RawVisitor).map(Self)
-    }
-}
-
-struct RawVisitor;
-
-impl<'t> Visitor<'t> for RawVisitor {
-    type Value = Vec<(&'t str, &'t str)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-            members.push((key.get(), value.get()));
-        }
-        Ok(members)
-    }
-}
-
 /// JSON in ASCII is JSON, and means the same.
 fn check_ascii(text: &str) {
     let ascii = json::to_ascii(text);
@@ -336,6 +304,7 @@ mod tests {
         replay("attachments", super::attachments);
         replay("queries", super::queries);
         replay("answer", super::answer);
+        replay("heads", super::heads);
         replay("json", super::json);
         replay("sequence", super::sequence);
         replay("websocket", super::websocket);

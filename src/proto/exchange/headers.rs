@@ -107,10 +107,10 @@ pub struct HopByHop {
 impl HopByHop {
     /// Reads the message's `Connection`, which may name more such headers.
     #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub fn of<V: AsRef<[u8]>>(headers: &HeaderMap<V>) -> Self {
         let mut named = HashSet::new();
         for value in headers.get_all(header::CONNECTION) {
-            for item in value.as_bytes().split(|&byte| byte == b',') {
+            for item in value.as_ref().split(|&byte| byte == b',') {
                 // Both the names and the headers may be many, so each name is looked up once.
                 let name = str::from_utf8(item).map(str::trim_ascii).unwrap_or_default();
                 if !is_usual(name) && headers.contains_key(name) {
