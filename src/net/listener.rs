@@ -211,7 +211,7 @@ async fn connection(
                 handler.serve(&mut head, &mut body, &arrival).await
             };
             // Most requests are read to their end by now.
-            if body.is_end_stream() && !turn.has_long_head() && !is_last(&reply) {
+            if body.is_end_stream() && !is_last(&reply) {
                 return Ok(outgoing(reply, turn));
             }
             answer(reply, body, is_awaited, turn).await
@@ -256,10 +256,7 @@ async fn answer(
     is_awaited: bool,
     turn: Arc<Turn>,
 ) -> Result<Response<Outgoing>, Infallible> {
-    if turn.has_long_head()
-        || is_last(&reply)
-        || !body.is_end_stream() && (is_awaited || !drop_arrived(&mut body).await)
-    {
+    if is_last(&reply) || !body.is_end_stream() && (is_awaited || !drop_arrived(&mut body).await) {
         reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         turn.leave_unread();
     }
