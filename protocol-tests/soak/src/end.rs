@@ -199,7 +199,13 @@ pub async fn serve(
             None => return Ok(Left::Gone),
         };
         if let Some(event) = Event::parse(&text) {
-            let attachment = if event.has_attachment { attachment(link).await } else { None };
+            let attachment = if event.has_attachment {
+                // A poll that is cut may have had it. Like any client, the end leaves a session that has lost something.
+                let Some(bytes) = attachment(link).await else { return Ok(Left::Gone) };
+                Some(bytes)
+            } else {
+                None
+            };
             let answer = answer(world, character, &event, attachment, neighbour, rng);
             if !answer.is_empty() {
                 link.send(&answer).await?;

@@ -96,7 +96,14 @@ impl Question {
                 Verdict::Wrong("the answer to another question".to_owned())
             }
             "honest" if self.expected() == answer.body => Verdict::Right,
-            "honest" => Verdict::Wrong(format!("the answer to {:?} has wrong bytes", self.asked)),
+            "honest" => Verdict::Wrong(format!(
+                "the answer to {:?} of {} bytes of {:?} is wrong: {} and not {}",
+                self.asked,
+                self.body.len(),
+                self.content_type,
+                start_of(&answer.body),
+                start_of(&self.expected())
+            )),
             by => Verdict::Wrong(format!("an answer that must have been ignored ({by})")),
         }
     }
@@ -108,6 +115,11 @@ impl Question {
             Asked::Text(size) => text(self.nonce, size).into_bytes(),
         }
     }
+}
+
+/// The first bytes of a body, for a complaint.
+fn start_of(body: &[u8]) -> String {
+    format!("{} ({} bytes)", body[..body.len().min(80)].escape_ascii(), body.len())
 }
 
 /// Makes an honest end's answer.
