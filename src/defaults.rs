@@ -89,7 +89,7 @@ pub const THROTTLE_INTERVAL_BURST_MAX: u32 = 400;
 // HTTP connections.
 
 /// Open connections; beyond, they get 503 and are closed. Those that wait for a request take 21 kB each, an idle WebSocket with
-/// its session 4 kB, and none takes more than 35 kB that is not counted elsewhere, so 700 MB for all.
+/// its session 4 kB, and none takes more than 65 kB that is not counted elsewhere, so 1.3 GB for all.
 pub const MAX_CONNECTIONS: usize = 20_000;
 
 /// Open connections of one address; beyond, they get 503 and are closed. A company behind one address does not reach it, and

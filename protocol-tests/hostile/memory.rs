@@ -63,7 +63,8 @@ async fn a_long_head_is_counted_until_it_is_answered() {
             visitor.send(b"\r\n\r\n").await;
             let id = id_of(&ws.next_text().await);
             ack(&mut ws, &token, &id, "[]").await;
-            assert_eq!(visitor.answer().await.status, 200);
+            let answer = visitor.answer().await;
+            assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "the buffer goes with it");
         }
         figures.until_used("head_bytes", |used| used == 0, way).await;
     }

@@ -1,7 +1,7 @@
 //! A connection while hyper reads requests from it and writes replies to it.
 //!
 //! hyper reads into a buffer of its own, which grows with what is read, keeps its size for as long as the connection is open,
-//! and is not counted. So it is filled in small pieces, and a long head counts against a budget while it arrives.
+//! and is not counted. So it is filled in small pieces, a long head counts against a budget, and the connection ends with it.
 
 use std::io;
 use std::pin::Pin;
@@ -15,11 +15,8 @@ use super::budget::{Budget, Memory};
 use super::connection::Connection;
 use super::turn::Turn;
 
-/// Bytes that one read of a head fetches at the most. hyper's buffer, 8 KiB at first, doubles once a read fills it.
-const HEAD_READ: u64 = (8 << 10) - 1;
-
-/// Bytes that one read of a body fetches at the most: the buffer doubles once.
-const BODY_READ: u64 = (16 << 10) - 1;
+/// Bytes that one read fetches at the most. hyper's buffer, 8 KiB at first, doubles when a read fills it, so it doubles once.
+const READ: usize = (16 << 10) - 1;
 
 /// hyper's buffer doubles when the head no longer fits, so it has room for up to twice the head.
 const HEAD_GROWTH: usize = 2;
@@ -31,9 +28,9 @@ pub(super) struct HttpConnection {
     turn: Arc<Turn>,
     /// The status of an answer that hyper has made by itself.
     withheld: Option<StatusCode>,
-    /// Bytes of the head that arrives.
+    /// Bytes that were read since the last reply was written: of the head that arrives, and perhaps of what follows.
     head: usize,
-    /// The memory of the head, until its reply is written.
+    /// The memory of the head, until its reply is written. What comes with the end of a head is not counted.
     memory: Memory,
     /// The memory that all heads share.
     budget: Arc<Budget>,
@@ -66,12 +63,14 @@ impl HttpConnection {
         self.withheld == Some(StatusCode::SERVICE_UNAVAILABLE)
     }
 
-    /// Counts bytes of a head that have arrived.
+    /// Counts the memory of a head of which more is asked for.
     ///
     /// # Errors
     /// When there is no memory for it.
-    fn count_head(&mut self, bytes: usize) -> io::Result<()> {
-        self.head += bytes;
+    fn count_head(&mut self) -> io::Result<()> {
+        if self.head > READ {
+            self.turn.lengthen();
+        }
         if self.memory.resize(self.head * HEAD_GROWTH, &self.budget) {
             return Ok(());
         }
@@ -94,10 +93,19 @@ impl HttpConnection {
 impl AsyncRead for HttpConnection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let is_head = self.turn.is_nothing_owed();
+        if is_head && self.head > 0 {
+            self.count_head()?;
+        }
         let before = buffer.filled().len();
-        let mut part = (&mut self.connection).take(if is_head { HEAD_READ } else { BODY_READ });
-        ready!(Pin::new(&mut part).poll_read(cx, buffer))?;
-        Poll::Ready(if is_head { self.count_head(buffer.filled().len() - before) } else { Ok(()) })
+        if buffer.remaining() <= READ {
+            ready!(Pin::new(&mut self.connection).poll_read(cx, buffer))?;
+        } else {
+            ready!(Pin::new(&mut (&mut self.connection).take(READ as u64)).poll_read(cx, buffer))?;
+        }
+        if is_head {
+            self.head += buffer.filled().len() - before;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -204,16 +212,12 @@ mod tests {
 
     /// hyper's buffer doubles with each read that fills it, and keeps its size.
     #[tokio::test]
-    async fn no_read_fills_the_buffer_that_it_is_given() {
+    async fn no_read_fills_a_buffer_of_more_than_its_first_size() {
         let (mut connection, mut peer) = owing().await;
         peer.write_all(&[b'x'; 60_000]).await.unwrap();
-        let mut buffer = [0; 64 << 10];
-        for (is_owed, most) in [(true, BODY_READ), (false, HEAD_READ)] {
-            if !is_owed {
-                connection.turn = Arc::default();
-            }
-            let read = connection.read(&mut buffer).await.unwrap();
-            assert!((1..=usize::try_from(most).unwrap()).contains(&read), "{read}");
+        for size in [8 << 10, 16 << 10, 64 << 10] {
+            let read = connection.read(&mut vec![0; size]).await.unwrap();
+            assert!((1..=READ).contains(&read), "{read} of {size}");
         }
     }
 }

@@ -211,7 +211,7 @@ async fn connection(
                 handler.serve(&mut head, &mut body, &arrival).await
             };
             // Most requests are read to their end by now.
-            if body.is_end_stream() && !is_last(&reply) {
+            if body.is_end_stream() && !is_last(&reply, &turn) {
                 return Ok(outgoing(reply, turn));
             }
             answer(reply, body, is_awaited, turn).await
@@ -256,7 +256,7 @@ async fn answer(
     is_awaited: bool,
     turn: Arc<Turn>,
 ) -> Result<Response<Outgoing>, Infallible> {
-    if is_last(&reply) || !body.is_end_stream() && (is_awaited || !drop_arrived(&mut body).await) {
+    if is_last(&reply, &turn) || !body.is_end_stream() && (is_awaited || !drop_arrived(&mut body).await) {
         reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         turn.leave_unread();
     }
@@ -268,9 +268,16 @@ fn outgoing(reply: Reply, turn: Arc<Turn>) -> Response<Outgoing> {
     reply::with_reason(reply).map(|body| Outgoing { body, turn })
 }
 
-/// Returns whether a reply is its connection's last: it says so, or its head is so long that the buffer in which hyper writes it
+/// Returns whether a reply is the last of its connection: it says so, or its head or the request's is so long that hyper's buffer
 /// must not outlive it.
-fn is_last(reply: &Reply) -> bool {
+fn is_last(reply: &Reply, turn: &Turn) -> bool {
+    // A WebSocket takes no buffer of hyper's with it.
+    if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return false;
+    }
+    if turn.has_long_head() {
+        return true;
+    }
     let mut length = 0;
     reply.headers().iter().any(|(name, value)| {
         length += name.as_str().len() + value.len();

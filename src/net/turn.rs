@@ -30,6 +30,8 @@ pub(super) struct Turn {
     state: AtomicU8,
     /// The last request was answered before its body was read.
     is_unread: AtomicBool,
+    /// A head was so long that the buffer in which hyper read it must not outlive its request.
+    has_long_head: AtomicBool,
     /// Gives the connection back if hyper hands it over, as it does when a connection closes on which a request ever asked for
     /// an upgrade, whatever the reply was.
     upgrade: Mutex<Option<OnUpgrade>>,
@@ -57,6 +59,16 @@ impl Turn {
     /// Returns whether the last request was answered before its body was read.
     pub(super) fn is_unread(&self) -> bool {
         self.is_unread.load(Ordering::Relaxed)
+    }
+
+    /// A head is long.
+    pub(super) fn lengthen(&self) {
+        self.has_long_head.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether a head was long: the reply is the connection's last.
+    pub(super) fn has_long_head(&self) -> bool {
+        self.has_long_head.load(Ordering::Relaxed)
     }
 
     /// Takes what gives the connection back if hyper has handed it over.

@@ -14,8 +14,12 @@ pub(super) struct Size {
 }
 
 /// What one answer of long-polling carries at most. python-engineio leaves the server when one has more than 16 packets, and no
-/// client gains by an answer of many megabytes, which it reads whole.
+/// client gains by an answer of many megabytes, which it reads whole. The bytes are those of the answer, but for the escapes
+/// that revision 3 writes.
 const BATCH: Size = Size { frames: 16, bytes: 1 << 20 };
+
+/// The most bytes that an answer has around a packet: its length in digits, a colon, and `b4` for base64.
+const AROUND: usize = "1048576:b4".len();
 
 /// What waits to be sent: frames in order, and their size.
 #[derive(Debug, Default)]
@@ -58,7 +62,7 @@ impl Outbox {
     pub(super) fn take_batch(&mut self) -> Vec<Frame> {
         let mut bytes = 0;
         let fits = |frame: &&Frame| {
-            bytes += frame.len();
+            bytes += polled_len(frame);
             bytes <= BATCH.bytes
         };
         let count = self.frames.iter().take(BATCH.frames).take_while(fits).count().max(1);
@@ -71,5 +75,41 @@ impl Outbox {
 
     pub(super) fn clear(&mut self) {
         *self = Self::default();
+    }
+}
+
+/// Returns how many bytes an answer of long-polling has for a frame. Of a binary one, base64 has four for three.
+fn polled_len(frame: &Frame) -> usize {
+    let len = match frame {
+        Frame::Text(text) => text.len(),
+        Frame::Binary(data) => 4 * data.len().div_ceil(3),
+    };
+    AROUND + len
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::proto::engine_io::payload::{Batch, Body};
+    use crate::proto::engine_io::{BinaryAs, PollingText, Revision};
+
+    #[test]
+    fn an_answer_has_a_mebibyte_at_most_in_base64_too() {
+        let texts = || (0..40).map(|_| Frame::Text("4".repeat(99_999).into()));
+        let attachments = || (0..40).map(|_| Frame::Binary(Bytes::from(vec![0; 99_999])));
+        for revision in [Revision::V3, Revision::V4] {
+            for (frames, expected) in [(texts().collect::<Vec<_>>(), 10), (attachments().collect(), 7)] {
+                let mut outbox = Outbox::default();
+                frames.into_iter().for_each(|frame| outbox.push(frame));
+                let frames = outbox.take_batch();
+                assert_eq!(frames.len(), expected);
+                let text = PollingText { to_ascii: None, long_as_bytes: false };
+                let answer = Batch { frames, revision, binary: BinaryAs::Base64, text }.encode();
+                let Body::Text(answer) = answer else { panic!("base64 is text") };
+                assert!(answer.len() <= BATCH.bytes, "{} bytes", answer.len());
+            }
+        }
     }
 }
