@@ -37,7 +37,7 @@ impl Outbox {
         self.frames.is_empty()
     }
 
-    /// Whether so many more frames, which have so many bytes together, stay within the limits.
+    /// Returns whether frames of this number and total size can be added within the limits.
     pub(super) fn has_room(&self, Size { frames, bytes }: Size, settings: &Settings) -> bool {
         self.bytes.saturating_add(bytes) <= settings.max_buffered_bytes
             && self.frames.len().saturating_add(frames) <= settings.max_buffered_packets

@@ -32,7 +32,7 @@ pub enum InvalidBody {
     NotJson(String),
     /// It is JSON or a form in a character set that the relay does not read.
     Charset(String),
-    /// A form has so many fields that they take more than this memory, in bytes.
+    /// The fields of a form would take more memory than this limit, in bytes.
     TooManyFields(usize),
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for InvalidBody {
             ),
             Self::TooManyFields(limit) => write!(
                 f,
-                "the form has so many fields that they take more than {limit} bytes of memory: send JSON, or connect the \
+                "the fields of the form take more than {limit} bytes of memory: send JSON, or connect the \
                  client with body: 'raw' to get the bytes"
             ),
         }

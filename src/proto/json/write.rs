@@ -208,7 +208,7 @@ fn short_plain_length(bytes: &[u8]) -> usize {
 /// Returns how many bytes a text takes in JSON at most, without its quotes.
 #[must_use]
 pub fn escaped_len(text: &[u8]) -> usize {
-    /// So many bytes that one byte holds the count of any of them, which the compiler makes vectors of.
+    /// The length of a block, in bytes: at most 255, so that a count fits in one byte and the compiler counts with vectors.
     const COUNTED: usize = 255;
     let mut more = 0;
     for block in text.chunks(COUNTED) {
