@@ -16,7 +16,7 @@ use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -140,7 +140,7 @@ pub async fn serve(listener: TcpListener, handler: Arc<impl Handler>, limits: Li
                     match place(&limits, peer) {
                         Some(place) => {
                             let stream = Connection::new(stream, limits.stall_timeout, place);
-                            let stream = HttpConnection::new(stream, Arc::clone(&limits.head_memory));
+                            let stream = HttpConnection::new(stream, Arc::clone(&limits.head_memory), limits.head_timeout);
                             drop(tokio::spawn(connection(stream, peer, Arc::clone(&handler), limits.clone(), stopped.clone())));
                         }
                         None => refuse(stream, peer, &limits),
@@ -333,8 +333,8 @@ pub fn release_head(head: &mut Parts) {
 
 fn builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    // The timer starts when a head is due, so it bounds the time between two requests too.
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
+    // The connection has a timer of its own.
+    builder.header_read_timeout(None);
     builder.max_buf_size(limits.max_head.max(SMALLEST_HEAD));
     if limits.max_headers != HEADERS_ON_STACK {
         builder.max_headers(limits.max_headers);
