@@ -213,7 +213,9 @@ async fn a_proxy_that_is_not_trusted_is_warned_of_once() {
 #[tokio::test]
 async fn sighup_drains_as_sigterm_does() {
     for signal in ["-HUP", "-TERM", "-INT"] {
-        let (code, lines) = Started::new(&[], SERVE).await.stop(signal).await;
+        // Whoever runs this test may ignore SIGHUP, as `nohup` does.
+        let arguments = [&["--default-signal=HUP", BINARY], SERVE].concat();
+        let (code, lines) = Started::of(program("env", &[], &arguments)).await.stop(signal).await;
         assert_eq!(code, Some(0), "{signal}");
         assert!(
             lines.iter().any(|line| line.contains("stopping: exchanges in flight may finish")),
