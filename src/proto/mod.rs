@@ -8,7 +8,7 @@
 //! In reading order:
 //!
 //! - [`time`]: a moment, as a value
-//! - [`token`]: the name in the public URL
+//! - [`token`]: the name in the public URL; `key`: the secret of its owner
 //! - [`headers`]: values of HTTP headers, as lists and as text
 //! - [`json`]: JSON as text: checked, cut and spliced, never rebuilt
 //! - [`websocket`]: its frames, in and out
@@ -21,6 +21,8 @@ pub mod engine_io;
 pub mod exchange;
 pub mod headers;
 pub mod json;
+#[cfg(feature = "server")]
+pub mod key;
 pub mod link;
 pub mod socket_io;
 pub mod time;

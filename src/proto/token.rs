@@ -8,14 +8,53 @@ use base64::engine::general_purpose::STANDARD;
 /// The length of a token in bytes: base64 of the 36 characters of a UUID, which needs no padding.
 pub const TOKEN_LENGTH: usize = 48;
 
-/// The longest text that a token has room for, in bytes: the length of a label in a host name (RFC 1035, section
-/// 2.3.4). Only UUIDs are taken today.
+/// The shortest name, in bytes: shorter ones are too few to hand out.
+const MIN_NAME: usize = 3;
+
+/// The longest name, in bytes: the length of a label in a host name (RFC 1035, section 2.3.4).
 const MAX_LENGTH: usize = 63;
 
-/// A token: base64 of the text of a UUID v4, 48 letters and digits (PROTOCOL.md, "HTTP routes").
+/// Names that nobody may choose, because visitors would take them for the server's own or because hosts of that name have a
+/// meaning (RFC 2142, RFC 6761 and usage).
+pub const RESERVED: [&str; 31] = [
+    "abuse",
+    "account",
+    "admin",
+    "administrator",
+    "api",
+    "app",
+    "auth",
+    "autoconfig",
+    "autodiscover",
+    "cdn",
+    "console",
+    "dashboard",
+    "dev",
+    "docs",
+    "ftp",
+    "help",
+    "hostmaster",
+    "imap",
+    "localhost",
+    "login",
+    "mail",
+    "metrics",
+    "mta-sts",
+    "postmaster",
+    "root",
+    "security",
+    "smtp",
+    "socket2me",
+    "status",
+    "webmaster",
+    "www",
+];
+
+/// A token: base64 of the text of a UUID v4, 48 letters and digits, or a name that its owner chose (PROTOCOL.md, "HTTP
+/// routes" and "Names").
 ///
-/// A token is the public URL and, without a key, the end's only credential: `Debug` shows its first eight characters
-/// alone.
+/// A token is the public URL and, for a tunnel without a key, the end's only credential: `Debug` shows its first eight
+/// characters alone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token {
     /// The text, ASCII, and zeros behind it: tokens compare as their texts do.
@@ -40,8 +79,21 @@ impl Token {
     /// exist.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let is_one = text.len() == TOKEN_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        is_one.then(|| Self::of(text.as_bytes()))
+        (is_of_a_uuid(text) || check_name(text).is_ok()).then(|| Self::of(text.as_bytes()))
+    }
+
+    /// Reads a name that somebody chose for a tunnel.
+    ///
+    /// # Errors
+    /// Fails with what is wrong with the name.
+    pub fn from_name(text: &str) -> Result<Self, InvalidName> {
+        check_name(text).map(|()| Self::of(text.as_bytes()))
+    }
+
+    /// Tells whether this is a name, not the token of a UUID.
+    #[must_use]
+    pub fn is_name(&self) -> bool {
+        !is_of_a_uuid(self.as_str())
     }
 
     /// Reads the token from the namespace that its end joins, `/TOKEN`.
@@ -70,6 +122,64 @@ impl Token {
     }
 }
 
+/// Tells whether a text has the form of the base64 of a UUID.
+fn is_of_a_uuid(text: &str) -> bool {
+    text.len() == TOKEN_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn check_name(text: &str) -> Result<(), InvalidName> {
+    if !(MIN_NAME..=MAX_LENGTH).contains(&text.len()) {
+        return Err(InvalidName::Length);
+    }
+    if !text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
+        return Err(InvalidName::Character);
+    }
+    if text.starts_with('-') || text.ends_with('-') {
+        return Err(InvalidName::Hyphen);
+    }
+    // RFC 5890, section 2.3.2.1: such a label is shown as other characters.
+    if text.starts_with("xn--") {
+        return Err(InvalidName::Punycode);
+    }
+    if is_of_a_uuid(text) || uuid::Uuid::try_parse(text).is_ok() {
+        return Err(InvalidName::Uuid);
+    }
+    if RESERVED.contains(&text) {
+        return Err(InvalidName::Reserved);
+    }
+    Ok(())
+}
+
+/// Why a text cannot be the name of a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidName {
+    /// It is too short or too long.
+    Length,
+    /// It has a character other than a small letter, a digit or a hyphen.
+    Character,
+    /// It begins or ends with a hyphen.
+    Hyphen,
+    /// It begins with `xn--`, as the encoded form of an international name.
+    Punycode,
+    /// It has the form of a UUID or of the token of one.
+    Uuid,
+    /// It is one of [`RESERVED`].
+    Reserved,
+}
+
+impl fmt::Display for InvalidName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Length => "a name has 3 to 63 characters",
+            Self::Character => "a name has small letters, digits and hyphens alone, such as my-app-2",
+            Self::Hyphen => "a name neither begins nor ends with a hyphen",
+            Self::Punycode => "a name does not begin with xn--",
+            Self::Uuid => "a name does not have the form of a UUID or of a token: leave the name out for a token",
+            Self::Reserved => "this name is reserved: choose another",
+        })
+    }
+}
+
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -78,7 +188,9 @@ impl fmt::Display for Token {
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}…", &self.as_str()[..8])
+        // A name is public, but one that is in a log is shown no better than a token.
+        let shown = self.as_str().len().div_ceil(2).min(8);
+        write!(f, "{}…", &self.as_str()[..shown])
     }
 }
 
@@ -97,11 +209,38 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_be_one() {
-        let long = "a".repeat(TOKEN_LENGTH + 1);
+        let long = "A".repeat(TOKEN_LENGTH + 1);
         let comma = format!("{},", "a".repeat(TOKEN_LENGTH - 1));
-        for text in ["", "abc", &long, &comma, &"é".repeat(TOKEN_LENGTH / 2)] {
+        for text in ["", "ab", "ABC", &long, &comma, &"é".repeat(TOKEN_LENGTH / 2), &"a".repeat(MAX_LENGTH + 1)] {
             assert_eq!(Token::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_name_is_a_label_of_a_host_that_nothing_else_looks_like() {
+        for name in ["abc", "my-app-2", "0", "a--b", "xn-a", &"a".repeat(MAX_LENGTH)] {
+            let expected = if name == "0" { Err(InvalidName::Length) } else { Ok(name) };
+            let token = Token::from_name(name);
+            assert_eq!(token.as_ref().map(Token::as_str).map_err(|error| *error), expected, "{name}");
+            assert_eq!(Token::parse(name), token.ok(), "{name}");
+            assert!(token.is_err() || token.unwrap().is_name());
+        }
+        for (name, expected) in [
+            (&*"a".repeat(MAX_LENGTH + 1), InvalidName::Length),
+            ("my_app", InvalidName::Character),
+            ("Abc", InvalidName::Character),
+            ("käse", InvalidName::Character),
+            ("-abc", InvalidName::Hyphen),
+            ("abc-", InvalidName::Hyphen),
+            ("xn--abc", InvalidName::Punycode),
+            (&"a".repeat(TOKEN_LENGTH), InvalidName::Uuid),
+            ("67e55044-10b1-426f-9247-bb680e5fe0c8", InvalidName::Uuid),
+            ("67e5504410b1426f9247bb680e5fe0c8", InvalidName::Uuid),
+            ("admin", InvalidName::Reserved),
+        ] {
+            assert_eq!(Token::from_name(name), Err(expected), "{name}");
+        }
+        assert!(RESERVED.is_sorted());
     }
 
     #[test]
@@ -117,5 +256,7 @@ mod tests {
     fn debug_hides_most_of_it() {
         let token = Token::from_uuid(uuid::Uuid::from_u128(7));
         assert_eq!(format!("{token:?}").chars().count(), 9);
+        assert!(!token.is_name());
+        assert_eq!(format!("{:?}", Token::from_name("abc").unwrap()), "ab…");
     }
 }

@@ -13,7 +13,22 @@ pub struct EndOptions {
     pub raw_headers: bool,
 }
 
-impl EndOptions {
+/// What an end brought when it connected: its options, and the text of its key, which is not kept.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct EndAuth {
+    /// The options.
+    pub options: EndOptions,
+    /// `key`: the end shows that it may be the end of a keyed tunnel.
+    pub key: Option<String>,
+}
+
+impl std::fmt::Debug for EndAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndAuth").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl EndAuth {
     /// Reads the JSON object `auth` of an end on Engine.IO 4. Unknown keys are ignored: the application may use them.
     ///
     /// # Errors
@@ -30,7 +45,12 @@ impl EndOptions {
             None | Some("false" | "null") => false,
             Some(_) => return Err("auth.rawHeaders must be true or false".to_owned()),
         };
-        Ok(Self { raw_body, raw_headers })
+        let key = match json::member(auth, "key").as_deref() {
+            None | Some("null") => None,
+            Some(text) if text.starts_with('"') => Some(json::unquote(text).into_owned()),
+            Some(_) => return Err("auth.key must be a string".to_owned()),
+        };
+        Ok(Self { options: EndOptions { raw_body, raw_headers }, key })
     }
 
     /// Reads the query of an end on Engine.IO 3, which has no `auth`. Of a repeated option the last value counts. Unknown names
@@ -39,7 +59,7 @@ impl EndOptions {
     /// # Errors
     /// Fails with a message for the end's author if an option has a value that means nothing.
     pub fn from_query(query: &str) -> Result<Self, String> {
-        let mut options = Self::default();
+        let Self { mut options, mut key } = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match (&*name, &*value) {
                 ("body", "raw") => options.raw_body = true,
@@ -48,10 +68,11 @@ impl EndOptions {
                 ("rawHeaders", "true") => options.raw_headers = true,
                 ("rawHeaders", "false") => options.raw_headers = false,
                 ("rawHeaders", _) => return Err("rawHeaders must be true or false in the namespace's query".to_owned()),
+                ("key", value) => key = Some(value.to_owned()),
                 _ => (),
             }
         }
-        Ok(options)
+        Ok(Self { options, key })
     }
 }
 
@@ -59,8 +80,12 @@ impl EndOptions {
 mod tests {
     use super::*;
 
-    const fn options(raw_body: bool, raw_headers: bool) -> EndOptions {
-        EndOptions { raw_body, raw_headers }
+    fn options(raw_body: bool, raw_headers: bool) -> EndAuth {
+        EndAuth { options: EndOptions { raw_body, raw_headers }, key: None }
+    }
+
+    fn key(key: &str) -> EndAuth {
+        EndAuth { key: Some(key.to_owned()), ..EndAuth::default() }
     }
 
     #[test]
@@ -71,10 +96,13 @@ mod tests {
             (Some(r#"{"token":"x","body":"raw"}"#), Ok(options(true, false))),
             (Some(r#"{"body":"parsed","rawHeaders":true}"#), Ok(options(false, true))),
             (Some(r#"{"body":null,"rawHeaders":false}"#), Ok(options(false, false))),
+            (Some(r#"{"key":"s2m_\u0030"}"#), Ok(key("s2m_0"))),
+            (Some(r#"{"key":null}"#), Ok(options(false, false))),
+            (Some(r#"{"key":7}"#), Err("auth.key must be a string".to_owned())),
             (Some(r#"{"body":"stream"}"#), Err("auth.body must be 'raw' or 'parsed'".to_owned())),
             (Some(r#"{"rawHeaders":"yes"}"#), Err("auth.rawHeaders must be true or false".to_owned())),
         ] {
-            assert_eq!(EndOptions::from_auth(auth.map(ByteString::from).as_ref()), expected, "{auth:?}");
+            assert_eq!(EndAuth::from_auth(auth.map(ByteString::from).as_ref()), expected, "{auth:?}");
         }
     }
 
@@ -86,11 +114,12 @@ mod tests {
             ("rawHeaders=true&body=parsed", Some(options(false, true))),
             ("body=raw&body=parsed&rawHeaders=false", Some(options(false, false))),
             ("body=r%61w", Some(options(true, false))),
+            ("EIO=3&key=s2m%5F0", Some(key("s2m_0"))),
             ("body=stream", None),
             ("body", None),
             ("rawHeaders=1", None),
         ] {
-            assert_eq!(EndOptions::from_query(query).ok(), expected, "{query}");
+            assert_eq!(EndAuth::from_query(query).ok(), expected, "{query}");
         }
     }
 }
