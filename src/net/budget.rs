@@ -247,6 +247,15 @@ impl PerAddress {
         Some(AddressSlot { of: Some((Arc::clone(self), address)) })
     }
 
+    /// Takes one for an address that has it already, as [`AddressSlot::address`] returned it, even if that is beyond the limit.
+    #[must_use]
+    pub fn hold_again(self: &Arc<Self>, address: Option<IpAddr>) -> AddressSlot {
+        if let Some(address) = address {
+            *self.counts().entry(address).or_default() += 1;
+        }
+        AddressSlot { of: address.map(|address| (Arc::clone(self), address)) }
+    }
+
     /// Returns how many an address may have.
     #[must_use]
     pub fn limit(&self) -> usize {
@@ -269,6 +278,14 @@ impl PerAddress {
 #[derive(Debug)]
 pub struct AddressSlot {
     of: Option<(Arc<PerAddress>, IpAddr)>,
+}
+
+impl AddressSlot {
+    /// Returns the address that has it, as it counts: a /64 of IPv6 is one. `None` if the client is exempt.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.of.as_ref().map(|(_, address)| *address)
+    }
 }
 
 impl Drop for AddressSlot {

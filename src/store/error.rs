@@ -2,15 +2,17 @@
 
 use std::fmt;
 
-/// Why a store did not do what it was asked. The operator can mend either, the visitor neither.
+/// Why a store did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreError {
-    /// The store has no place for another token until one expires. The store itself is well.
+    /// The store has no place for another tunnel until one expires. The store itself is well.
     Full {
-        /// The tokens it keeps at most.
+        /// The tunnels it keeps at most.
         capacity: usize,
     },
-    /// The store cannot be reached or used; the text says why, for the log.
+    /// The name belongs to a tunnel that lives, or is claimed.
+    Taken,
+    /// The store cannot be reached or used; the text says why, for the log. The operator can mend it.
     Unavailable(String),
 }
 
@@ -18,6 +20,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full { capacity } => write!(f, "all tokens are in use, {capacity} of {capacity}"),
+            Self::Taken => f.write_str("the name is taken"),
             Self::Unavailable(reason) => f.write_str(reason),
         }
     }

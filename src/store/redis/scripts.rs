@@ -1,0 +1,117 @@
+//! The Lua scripts: what must be one step in Redis is one script. Their files say what keys and arguments they have.
+
+use std::time::Duration;
+
+use redis::{Script, ScriptInvocation};
+
+use super::reply;
+use crate::proto::token::Token;
+use crate::store::record::{By, CLAIM, Change, Record};
+
+/// The key whose value tells one set of data from another.
+pub(super) const MARKER: &str = "s2m:marker";
+
+/// What the keys of keyed tunnels begin with. An original one has its token alone for a key.
+const TUNNEL: &str = "s2m:t:";
+
+/// Returns the token of the tunnel that a key is of. `None` for what is no tunnel.
+pub(super) fn token_of(key: &str) -> Option<Token> {
+    match key.strip_prefix(TUNNEL) {
+        Some(token) => Token::parse(token),
+        None => Token::parse(key).filter(|token| !token.is_name()),
+    }
+}
+
+/// The scripts, each with its hash.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    create: Script,
+    find: Script,
+    change: Script,
+    marker: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        let with_shared = |script| Script::new(&[include_str!("shared.lua"), script].concat());
+        Self {
+            create: with_shared(include_str!("create.lua")),
+            find: with_shared(include_str!("find.lua")),
+            change: with_shared(include_str!("change.lua")),
+            marker: Script::new(include_str!("marker.lua")),
+        }
+    }
+
+    /// Returns the marker and Redis's time in milliseconds, after `new` has become it if there was none.
+    pub(super) fn marker(&self, new: &str) -> ScriptInvocation<'_> {
+        let mut script = self.marker.key(MARKER);
+        script.arg(new);
+        script
+    }
+
+    pub(super) fn find(&self, token: &Token) -> ScriptInvocation<'_> {
+        about(&self.find, token, 0)
+    }
+
+    /// Adds a tunnel, if it is not later than `until`. With a marker, only if Redis has that.
+    pub(super) fn create(
+        &self,
+        token: &Token,
+        record: &Record,
+        life: Duration,
+        until: u64,
+        marker: &str,
+    ) -> ScriptInvocation<'_> {
+        let mut script = about(&self.create, token, until);
+        let made_by = record.made_by.map(|address| address.to_string()).unwrap_or_default();
+        script.arg(milliseconds(life)).arg(record.made_at).arg(made_by);
+        match record.keyed.as_deref() {
+            None => script.arg("").arg("").arg("").arg(""),
+            Some(keyed) => script
+                .arg(reply::hex(&keyed.key))
+                .arg(milliseconds(keyed.ttl))
+                .arg(milliseconds(keyed.timeout))
+                .arg(u8::from(keyed.was_joined)),
+        };
+        script.arg(marker);
+        script
+    }
+
+    /// Changes a tunnel, if it is not later than `until`.
+    pub(super) fn change(&self, token: &Token, by: By, change: &Change, until: u64) -> ScriptInvocation<'_> {
+        let mut script = about(&self.change, token, until);
+        match by {
+            By::Anybody => script.arg(""),
+            By::Key(key) => script.arg(reply::hex(&key)),
+        };
+        let optional = |time: Option<Duration>| time.map(|time| milliseconds(time).to_string()).unwrap_or_default();
+        match *change {
+            Change::Refresh(life) => script.arg("refresh").arg(milliseconds(life)),
+            Change::Renew => script.arg("renew"),
+            Change::Set { ttl, timeout } => script.arg("set").arg(optional(ttl)).arg(optional(timeout)),
+            Change::Rekey(key) => script.arg("rekey").arg(reply::hex(&key)),
+            Change::Delete => script.arg("delete"),
+            Change::Revive { ttl, timeout, unjoined } => {
+                script.arg("revive").arg(milliseconds(ttl)).arg(milliseconds(timeout)).arg(milliseconds(unjoined))
+            }
+        };
+        script
+    }
+}
+
+/// Begins a call of a script about a token. Only a token of the form of a UUID may be that of an original tunnel: under a name
+/// there may be anything of anybody's.
+fn about<'s>(script: &'s Script, token: &Token, until: u64) -> ScriptInvocation<'s> {
+    let mut script = script.key(format!("{TUNNEL}{token}"));
+    script.key(MARKER);
+    if !token.is_name() {
+        script.key(token.as_str());
+    }
+    script.arg(if token.is_name() { milliseconds(CLAIM) } else { 0 }).arg(until);
+    script
+}
+
+/// Returns a time in milliseconds, rounded up.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
