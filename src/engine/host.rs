@@ -86,22 +86,31 @@ pub struct Connect {
     pub revision: Revision,
     /// The address that the session's first request came from.
     pub peer: SocketAddr,
+    /// The client has joined another namespace on the same session. The default namespace of a client of revision 3, which
+    /// every such client is in, is none.
+    pub is_joined_elsewhere: bool,
 }
 
-/// Why a client may not join: the content of its `connect_error`.
+/// Why a client does not join.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The error's message, for a person to read.
-    pub message: String,
-    /// The error's `data`, for a program to read: JSON.
-    pub data: Option<String>,
+pub enum Refusal {
+    /// It may not: the content of its `connect_error`. Official clients of revision 4 do not try again.
+    Final {
+        /// The error's message, for a person to read.
+        message: String,
+        /// The error's `data`, for a program to read: JSON.
+        data: Option<String>,
+    },
+    /// It cannot be decided now. The session is closed, and official clients come back by themselves, whichever namespaces
+    /// they are in: see [`Connect::is_joined_elsewhere`].
+    NotNow,
 }
 
 impl Refusal {
     /// Returns a refusal with a message and without data.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), data: None }
+        Self::Final { message: message.into(), data: None }
     }
 }
 

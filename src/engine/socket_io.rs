@@ -10,7 +10,7 @@ use rand::RngCore as _;
 
 use super::application::{Application, Handle, Link, Opening};
 use super::host::{ClientEvent, Connect, Host, HostCommand, Order, Reaction, Refusal, Socket};
-use crate::proto::engine_io::{Revision, Sid};
+use crate::proto::engine_io::{CloseReason, Revision, Sid};
 use crate::proto::socket_io::connection::{AckError, Settings};
 use crate::proto::socket_io::{Connection, Event, Namespace};
 use crate::proto::time::Instant;
@@ -69,6 +69,12 @@ impl<H: Host> SocketIoSession<H> {
         self.memberships.iter().position(|membership| membership.socket.join() == join)
     }
 
+    /// Tells whether the client has joined a namespace besides the default one of revision 3.
+    fn is_joined(&self) -> bool {
+        let is_real = |found: &Membership<H>| self.revision == Revision::V4 || found.socket.namespace().as_str() != "/";
+        self.memberships.iter().any(|found| found.joined.is_some() && is_real(found))
+    }
+
     /// Returns where the membership of a namespace is that the client has joined.
     fn joined(&self, namespace: &Namespace) -> Option<usize> {
         let is_it = |found: &Membership<H>| found.joined.is_some() && found.socket.namespace() == namespace;
@@ -95,7 +101,9 @@ impl<H: Host> Application for SocketIo<H> {
         match event {
             Event::Connect { namespace, auth, query } => {
                 let query = query.or_else(|| session.query.clone());
-                let request = Connect { namespace, auth, query, revision: session.revision, peer: session.peer };
+                let is_joined_elsewhere = session.is_joined();
+                let SocketIoSession { revision, peer, .. } = *session;
+                let request = Connect { namespace, auth, query, revision, peer, is_joined_elsewhere };
                 self.connect(session, request, link, now);
             }
             Event::Received { namespace, args, attachments, id } => {
@@ -177,8 +185,12 @@ impl<H: Host> SocketIo<H> {
         let namespace = membership.socket.namespace();
         let is_in = match decision {
             Ok(member) => self.accept(membership, member, link, now),
-            Err(Refusal { message, data }) => {
+            Err(Refusal::Final { message, data }) => {
                 link.act(now, |connection, lower| connection.refuse(namespace, &message, data.as_deref(), lower));
+                false
+            }
+            Err(Refusal::NotNow) => {
+                link.act(now, |_, lower| lower.close(CloseReason::ForcedServerClose));
                 false
             }
         };
