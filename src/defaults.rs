@@ -30,6 +30,24 @@ pub const TOKEN_TTL: Duration = Duration::from_secs(6 * 3600);
 /// moment of expiry: a minute is enough for a refresh that is on its way.
 pub const TOKEN_GRACE: Duration = Duration::from_secs(60);
 
+/// Life of a keyed tunnel without an end, unless its maker says otherwise: longer than a holiday.
+pub const KEYED_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The longest such life that a maker may ask for.
+pub const MAX_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Life of a keyed tunnel that no end ever joined: long enough to start the app.
+pub const UNJOINED_TTL: Duration = Duration::from_secs(3600);
+
+/// Time for an end of a keyed tunnel to answer a request, unless its maker says otherwise: as in nginx and most proxies.
+pub const KEYED_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest such time that a maker may ask for.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Body of a request of the owner of a keyed tunnel, in bytes; beyond, 413. Several times what all fields take.
+pub const MAX_API_BODY: usize = 16 << 10;
+
 /// Tokens in memory; beyond, `GET /new` is 503. About 400 bytes each, and 950 once it has had an end, so 400 to 950 MB for all.
 /// Reached when 46 tokens are asked for each second of [`TOKEN_TTL`].
 pub const MAX_TOKENS: usize = 1_000_000;

@@ -1,12 +1,14 @@
 //! `socket2me`: reads the command line, runs the command, and turns its outcome into an exit code.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use socket2me::config::{self, Cli, Command, LogFormat, ServeConfig};
+use socket2me::config::{self, Cli, Command, LogFormat, ServeConfig, StoreAction, StoreConfig, StorePlace};
 use socket2me::process::{self, StopRequests};
 use socket2me::proto::json;
-use socket2me::{log, relay};
+use socket2me::{log, relay, store};
 
 /// mimalloc keeps the pages of large bodies, which come and go all the time. The system's allocator returns them and fetches
 /// new ones for each body.
@@ -39,10 +41,14 @@ fn run(cli: Cli) -> Result<(), String> {
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
     match cli.command {
         Command::Serve(config) => runtime.block_on(serve(*config, cli.log_format)),
+        Command::Store(config) => runtime.block_on(move_tunnels(&config)),
     }
 }
 
-async fn serve(config: ServeConfig, format: LogFormat) -> Result<(), String> {
+async fn serve(mut config: ServeConfig, format: LogFormat) -> Result<(), String> {
+    if config.store_place().is_none() {
+        config.default_store = default_store(&config);
+    }
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -53,8 +59,12 @@ async fn serve(config: ServeConfig, format: LogFormat) -> Result<(), String> {
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     }
+    let needs_key = !config.makes_original();
     let ready = |url: &str| {
         let line = match format {
+            LogFormat::Human if needs_key => format!(
+                "Socket2Me is ready at {url} - make a tunnel with: curl -H 'Content-Type: application/json' -d '{{}}' {url}/new"
+            ),
             LogFormat::Human => format!("Socket2Me is ready at {url} - get a token with: curl {url}/new"),
             LogFormat::Json => json_line(&[("level", "INFO"), ("message", "Socket2Me is ready"), ("url", url)]),
         };
@@ -62,6 +72,58 @@ async fn serve(config: ServeConfig, format: LogFormat) -> Result<(), String> {
         let _ = writeln!(io::stdout(), "{line}");
     };
     relay::run(listeners, config, ready, shutdown).await.map_err(|error| error.to_string())
+}
+
+/// Returns the file in which tunnels are kept if no setting says where.
+fn default_store(config: &ServeConfig) -> Option<PathBuf> {
+    let port = config.address().port();
+    let file = config::default_store_file(port);
+    if file.is_none() && port != 0 {
+        tracing::warn!(
+            "no folder for a file of tunnels is known: HOME, XDG_STATE_HOME and STATE_DIRECTORY are not set. Choose one with \
+             --store file:PATH, or --store memory"
+        );
+    }
+    file
+}
+
+/// Runs `socket2me store`.
+async fn move_tunnels(config: &StoreConfig) -> Result<(), String> {
+    let mut out = io::stdout();
+    match config.action {
+        StoreAction::Export => {
+            store::write_lines(&read(&config.store).await?, &mut out).map_err(|error| error.to_string())
+        }
+        StoreAction::List => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+            let now = u64::try_from(now).unwrap_or(u64::MAX);
+            store::list(read(&config.store).await?, now, &mut out).map_err(|error| error.to_string())
+        }
+        StoreAction::Import => {
+            let tunnels = store::read_lines(io::stdin().lock())?;
+            let store::Added { new, same, expired } = add(&config.store, tunnels).await?;
+            let line = format!("{new} imported, {same} there already, {expired} expired");
+            writeln!(out, "{line}").map_err(|error| error.to_string())
+        }
+    }
+}
+
+const ENDS_WITH_ITS_SERVER: &str = "memory ends with its server: name another store, such as --store file:PATH";
+
+async fn read(place: &StorePlace) -> Result<Vec<store::Kept>, String> {
+    match place {
+        StorePlace::Memory => Err(ENDS_WITH_ITS_SERVER.to_owned()),
+        StorePlace::File(path) => store::read_file(path).map_err(|error| error.to_string()),
+        StorePlace::Redis(url) => store::read_redis(url.info()?).await,
+    }
+}
+
+async fn add(place: &StorePlace, tunnels: Vec<store::Kept>) -> Result<store::Added, String> {
+    match place {
+        StorePlace::Memory => Err(ENDS_WITH_ITS_SERVER.to_owned()),
+        StorePlace::File(path) => store::add_to_file(path, tunnels).map_err(|error| error.to_string()),
+        StorePlace::Redis(url) => store::add_to_redis(url.info()?, tunnels).await,
+    }
 }
 
 /// Returns a future that completes at the first request to stop. The second ends the process at once.

@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _};
 
-use super::Cli;
+use super::{Cli, StorePlace};
 
 /// The prefix of the variables that are this program's own.
 const PREFIX: &str = "SOCKET2ME_";
@@ -24,8 +24,7 @@ impl Cli {
         let matches =
             command.try_get_matches_from_mut(&given).map_err(|error| name_variable(error, &mut command, &given))?;
         let mut cli = Self::from_arg_matches(&matches)?;
-        let super::Command::Serve(config) = &mut cli.command;
-        if let Some(("serve", matches)) = matches.subcommand() {
+        if let (super::Command::Serve(config), Some(("serve", matches))) = (&mut cli.command, matches.subcommand()) {
             let source = |name| matches.value_source(name);
             let flag = Some(ValueSource::CommandLine);
             if (source("listen"), source("port")) == (flag, flag) {
@@ -35,6 +34,17 @@ impl Cli {
             // A flag beats a variable.
             if source("port") == flag {
                 config.listen = None;
+            }
+            // The message of a value that clap's reader refuses would show it, and a password in it.
+            if let Some(StorePlace::Redis(url)) = config.store_place()
+                && let Err(message) = url.info()
+            {
+                let (id, flag_name, variable) = match config.store {
+                    Some(_) => ("store", "--store", "SOCKET2ME_STORE"),
+                    None => ("redis_url", "--redis-url", "REDIS_URL"),
+                };
+                let name = if source(id) == flag { flag_name.to_owned() } else { format!("the variable {variable}") };
+                return Err(command.error(ErrorKind::ValueValidation, format!("{name}: {message}")));
             }
         }
         Ok(cli)

@@ -15,6 +15,17 @@ pub enum Listen {
     Everywhere(u16),
 }
 
+impl Listen {
+    /// Returns the port; 0 is one that the system chooses.
+    #[must_use]
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Address(address) => address.port(),
+            Self::Loopback(port) | Self::Everywhere(port) => port,
+        }
+    }
+}
+
 impl From<SocketAddr> for Listen {
     fn from(address: SocketAddr) -> Self {
         Self::Address(address)

@@ -5,8 +5,14 @@ mod environment;
 mod help;
 mod limits;
 mod listen;
+mod redis_url;
+mod secret;
+mod store;
+#[cfg(test)]
+mod tests;
 mod units;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -17,9 +23,14 @@ pub use self::environment::unknown_variables;
 use self::help::{per_address, when_unset};
 pub use self::limits::LimitConfig;
 pub use self::listen::Listen;
+pub use self::redis_url::RedisUrl;
+pub use self::secret::Secret;
+use self::secret::secret_file;
+use self::store::MOVING;
+pub use self::store::{StoreAction, StoreConfig, StorePlace, default_store_file};
 use self::units::{
     duration, duration_text, log_filter, milliseconds, network, origin, public_url, revision, revisions_text,
-    size_from, size_text, some_time, timeout_status,
+    size_from, size_text, some_time, time_from, timeout_status,
 };
 use crate::defaults;
 use crate::proto::engine_io::Revision;
@@ -57,6 +68,9 @@ pub enum Command {
     /// Run the relay: hand out tokens, accept ends, forward visitors' requests to them
     #[command(after_help = UNITS)]
     Serve(Box<ServeConfig>),
+    /// Move tunnels from one store to another, or list them. The server must not run meanwhile
+    #[command(after_help = MOVING)]
+    Store(StoreConfig),
 }
 
 /// The format of the log.
@@ -98,9 +112,19 @@ pub struct ServeConfig {
     /// that a visitor asks for]
     #[arg(help_heading = "Server", long, env = "SOCKET2ME_PUBLIC_URL", value_parser = public_url, value_name = "URL")]
     pub public_url: Option<String>,
-    /// Redis server to keep tokens in. Not used yet: the server logs a warning and keeps tokens in memory
+    /// Where tunnels are kept: memory, which a restart loses, file:PATH, which one server has at a time, or
+    /// redis://HOST:PORT/DATABASE, or rediss:// for TLS, which several servers may share [default: REDIS_URL, or else the file
+    /// tunnels-PORT.redb in $STATE_DIRECTORY, or else in the folder socket2me of $XDG_STATE_HOME, of ~/.local/state or, on
+    /// macOS, of ~/Library/Application Support. Memory for port 0, and with a warning if that file cannot be used]
+    #[arg(help_heading = "Tokens", long, env = "SOCKET2ME_STORE", value_name = "PLACE", hide_env_values = true)]
+    pub store: Option<StorePlace>,
+    /// The file in which tunnels are kept if `store` does not say where, and in memory if the file cannot be used. The program
+    /// sets it; it is no flag.
+    #[arg(skip)]
+    pub default_store: Option<PathBuf>,
+    /// Redis to keep tunnels in, where --store does not say another place
     #[arg(help_heading = "Tokens", long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
-    pub redis_url: Option<String>,
+    pub redis_url: Option<RedisUrl>,
 
     /// Life of a token without a refresh; then it is unknown, and its end is disconnected
     #[arg(help_heading = "Tokens", long, env = "TOKEN_EXPIRE_SECONDS", default_value = duration_text(defaults::TOKEN_TTL), value_parser = some_time, value_name = "TIME")]
@@ -109,6 +133,23 @@ pub struct ServeConfig {
     /// is none
     #[arg(help_heading = "Tokens", long, env = "SOCKET2ME_TOKEN_GRACE", value_parser = duration, value_name = "TIME")]
     pub token_grace: Option<Duration>,
+
+    /// Life of a keyed tunnel without an end that its maker may ask for, 10m at least
+    #[arg(help_heading = "Keyed tunnels", long, env = "SOCKET2ME_MAX_TTL", default_value = duration_text(defaults::MAX_TTL), value_parser = time_from(Duration::from_secs(600)), value_name = "TIME")]
+    pub max_ttl: Duration,
+    /// Time for an end of a keyed tunnel to answer that its maker may ask for, 1s at least
+    #[arg(help_heading = "Keyed tunnels", long, env = "SOCKET2ME_MAX_TIMEOUT", default_value = duration_text(defaults::MAX_TIMEOUT), value_parser = time_from(Duration::from_secs(1)), value_name = "TIME")]
+    pub max_timeout: Duration,
+    /// File with a secret: only who sends it in X-Socket2Me-Create may make tunnels, and only keyed ones [default: everybody
+    /// may]
+    #[arg(help_heading = "Keyed tunnels", long = "create-secret-file", env = "SOCKET2ME_CREATE_SECRET_FILE", value_parser = secret_file, value_name = "FILE")]
+    pub create_secret: Option<Secret>,
+    /// Make no tunnels without a key: GET /new is 403. Those that exist live on
+    #[arg(help_heading = "Keyed tunnels", long, env = "SOCKET2ME_REQUIRE_KEYS")]
+    pub require_keys: bool,
+    /// Make tunnels without a key in spite of --create-secret-file or --require-keys
+    #[arg(help_heading = "Keyed tunnels", long, env = "SOCKET2ME_ALLOW_ORIGINAL")]
+    pub allow_original: bool,
 
     /// Time for an end to answer a request; then the visitor gets --timeout-status
     #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_RESPONSE_TIMEOUT", default_value = duration_text(defaults::ACK_TIMEOUT), value_parser = some_time, value_name = "TIME")]
@@ -192,6 +233,12 @@ impl ServeConfig {
         Alone::from_arg_matches(&matches).expect("every setting has a default or is optional").config
     }
 
+    /// Tells whether tunnels without a key are made.
+    #[must_use]
+    pub fn makes_original(&self) -> bool {
+        self.allow_original || !(self.require_keys || self.create_secret.is_some())
+    }
+
     /// Returns the memory for bodies and messages, in bytes. The default holds eight of the largest messages at least, so that
     /// it still serves several tunnels when `--max-payload` is large.
     #[must_use]
@@ -209,6 +256,12 @@ impl ServeConfig {
     #[must_use]
     pub fn address(&self) -> Listen {
         self.listen.or(self.port.map(Listen::Everywhere)).unwrap_or(Listen::Address(defaults::LISTEN))
+    }
+
+    /// Returns where the settings say that tunnels are kept. `None` if they do not.
+    #[must_use]
+    pub fn store_place(&self) -> Option<StorePlace> {
+        self.store.clone().or_else(|| self.redis_url.clone().map(StorePlace::Redis))
     }
 
     /// Returns what is odd about the settings together, for the log: the server works, but perhaps not as somebody meant it.
@@ -245,169 +298,5 @@ impl ServeConfig {
     #[must_use]
     pub fn payload_limit(&self) -> usize {
         self.max_payload.unwrap_or_else(|| self.max_body / 5 * 8 + (64 << 10))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    #[test]
-    fn the_defaults_are_the_originals() {
-        let config = ServeConfig::defaults();
-        assert_eq!(config.address(), Listen::Address("127.0.0.1:3000".parse().unwrap()));
-        assert_eq!(config.token_ttl, Duration::from_secs(6 * 3600));
-        assert_eq!(config.grace(), Duration::from_secs(60));
-        assert_eq!(config.response_timeout, Duration::from_secs(5));
-        assert_eq!(config.timeout_status, StatusCode::OK);
-        assert_eq!(config.throttle_interval, Duration::from_secs(1));
-        assert_eq!(config.max_body, 10 << 20);
-        assert!(config.payload_limit() > config.max_body / 3 * 4);
-    }
-
-    #[test]
-    fn a_default_is_the_same_after_its_text_was_read() {
-        let config = ServeConfig::defaults();
-        for (read, default) in [
-            (config.token_ttl, defaults::TOKEN_TTL),
-            (config.response_timeout, defaults::ACK_TIMEOUT),
-            (config.ping_interval, defaults::PING_INTERVAL),
-            (config.ping_timeout, defaults::PING_TIMEOUT),
-            (config.upgrade_timeout, defaults::UPGRADE_TIMEOUT),
-            (config.connect_timeout, defaults::CONNECT_TIMEOUT),
-            (config.drain_timeout, defaults::DRAIN_TIMEOUT),
-            (config.limits.head_timeout, defaults::HEAD_TIMEOUT),
-            (config.limits.stall_timeout, defaults::STALL_TIMEOUT),
-        ] {
-            assert_eq!(read, default);
-        }
-        assert_eq!((config.max_body, config.limits.max_head), (defaults::MAX_BODY, defaults::MAX_HEAD));
-        assert_eq!(config.max_waiting_commands as usize, defaults::MAX_WAITING_COMMANDS);
-        assert_eq!(config.timeout_status, defaults::TIMEOUT_STATUS);
-        assert_eq!(config.engine_io, Revision::ALL);
-        assert_eq!(config.allow_origin, [defaults::ALLOWED_ORIGIN]);
-        assert_eq!((config.grace(), config.max_buffered()), (defaults::TOKEN_GRACE, defaults::MAX_BUFFERED));
-    }
-
-    #[test]
-    fn the_help_shows_defaults_with_their_units() {
-        let mut command = Cli::command();
-        let serve = command.find_subcommand_mut("serve").unwrap();
-        let help = serve.render_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-        for (flag, default) in [
-            ("--token-ttl", "6h"),
-            ("--ping-interval", "25s"),
-            ("--max-head", "64KiB"),
-            ("--max-tokens", "1000000"),
-            ("--engine-io", "3,4"),
-            ("--listen", "all interfaces where a port is given, else 127.0.0.1:3000"),
-            ("--token-grace", "60s, but a quarter of --token-ttl at most"),
-            ("--max-sessions-per-address", "500, and none for this machine's own addresses"),
-            ("--max-buffered", "256MiB, or eight times --max-payload where that is more"),
-        ] {
-            let (_, after) = help.split_once(&format!(" {flag} <")).unwrap();
-            let (_, shown) = after.split_once("[default: ").unwrap();
-            assert!(shown.starts_with(default), "{flag}: {shown}");
-        }
-    }
-
-    #[test]
-    fn flags_and_variables_of_other_names_set_their_fields() {
-        let parse = |arguments: &[&str]| {
-            let arguments = ["socket2me", "serve"].iter().chain(arguments);
-            let Command::Serve(config) = Cli::try_parse_from(arguments).unwrap().command;
-            config
-        };
-        assert_eq!(parse(&["--mailbox", "7"]).max_waiting_commands, 7);
-        assert_eq!(parse(&["--throttle-interval-ms", "250"]).throttle_interval, Duration::from_millis(250));
-        let serve = Cli::command().find_subcommand("serve").unwrap().clone();
-        for (field, variable) in
-            [("max_waiting_commands", "SOCKET2ME_MAILBOX"), ("throttle_interval", "THROTTLE_INTERVAL_MS")]
-        {
-            let arg = serve.get_arguments().find(|arg| arg.get_id() == field).unwrap();
-            assert_eq!(arg.get_env(), Some(variable.as_ref()), "{field}");
-        }
-    }
-
-    /// Every setting of `serve`, with the words of its help on one line.
-    fn settings() -> Vec<(String, String, clap::Arg)> {
-        let serve = Cli::command().find_subcommand("serve").unwrap().clone();
-        let settings = serve.get_arguments().filter(|arg| arg.get_long().is_some_and(|long| long != "help"));
-        let told = |arg: &clap::Arg| arg.get_help().map(ToString::to_string).unwrap_or_default();
-        settings.map(|arg| (arg.get_long().unwrap().to_owned(), told(arg), arg.clone())).collect()
-    }
-
-    fn parse(arguments: &[&str]) -> Result<ServeConfig, clap::Error> {
-        Cli::try_parse_from(["socket2me", "serve"].iter().chain(arguments)).map(|cli| {
-            let Command::Serve(config) = cli.command;
-            *config
-        })
-    }
-
-    #[test]
-    fn zero_is_refused_or_the_help_says_what_it_means() {
-        for (long, help, _) in settings() {
-            let zero = format!("--{long}=0");
-            let is_told = [" 0 is no", " 0 is none", " 0 stops at once"].iter().any(|words| help.contains(words));
-            // The port 0 is one that the system chooses.
-            let is_accepted =
-                parse(&[&zero]).is_ok() && !["listen", "port", "metrics-listen", "redis-url"].contains(&&*long);
-            assert_eq!(is_accepted, is_told, "{long}: {help}");
-        }
-    }
-
-    #[test]
-    fn an_empty_flag_is_refused() {
-        for (long, ..) in settings() {
-            assert!(parse(&[&format!("--{long}=")]).is_err() || long == "redis-url", "{long}");
-        }
-    }
-
-    #[test]
-    fn every_setting_has_a_heading_a_variable_and_a_unit() {
-        const UNITS: [&str; 14] = [
-            "COUNT",
-            "SIZE",
-            "TIME",
-            "MS",
-            "ADDR:PORT",
-            "PORT",
-            "URL",
-            "STATUS",
-            "CIDR",
-            "REVISIONS",
-            "ORIGIN",
-            "FILTER",
-            "ERROR_STATUS",
-            "LOG_FORMAT",
-        ];
-        for (long, _, arg) in settings() {
-            assert!(arg.get_help_heading().is_some() && arg.get_env().is_some(), "{long}");
-            let unit = arg.get_value_names().and_then(|names| names.first().map(ToString::to_string));
-            assert!(
-                UNITS.contains(&unit.unwrap_or_else(|| long.to_ascii_uppercase().replace('-', "_")).as_str()),
-                "{long}"
-            );
-        }
-    }
-
-    #[test]
-    fn settings_that_do_not_fit_each_other_are_warned_of() {
-        let warnings = |arguments: &[&str]| parse(arguments).unwrap().warnings();
-        assert!(warnings(&["--max-buffered=16MiB"])[0].contains("40MiB"));
-        assert!(warnings(&["--trust-proxy=10.0.0.0/8,::/0"])[0].contains("::/0"));
-        for fitting in [&[][..], &["--max-buffered=16MiB", "--max-body=4MiB"], &["--max-body=1GiB"]] {
-            assert_eq!(warnings(fitting), Vec::<String>::new(), "{fitting:?}");
-        }
-    }
-
-    #[test]
-    fn a_port_alone_listens_everywhere() {
-        let config = ServeConfig { port: Some(8080), ..ServeConfig::defaults() };
-        assert_eq!(config.address(), Listen::Everywhere(8080));
-        let config = ServeConfig { listen: Some("127.0.0.1:1".parse().unwrap()), ..config };
-        assert_eq!(config.address(), Listen::Address("127.0.0.1:1".parse().unwrap()));
     }
 }

@@ -14,6 +14,14 @@ pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     if time.is_zero() { Err(format!("`{text}` is no time: write at least 1ms")) } else { Ok(time) }
 }
 
+/// Returns a reader of times that are not below `least`.
+pub(super) fn time_from(least: Duration) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    move |text| {
+        let time = duration(text)?;
+        if time < least { Err(format!("`{text}` is less than {}", duration_text(least))) } else { Ok(time) }
+    }
+}
+
 /// Returns a reader of counts that are not below `least`.
 pub(super) fn at_least(least: usize) -> impl Fn(&str) -> Result<usize, String> + Clone {
     move |text| {
@@ -56,7 +64,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "" | "s" => number.checked_mul(1_000),
         "m" => number.checked_mul(60_000),
         "h" => number.checked_mul(3_600_000),
-        _ => return Err(format!("`{unit}` is not a unit of time: write ms, s, m or h")),
+        "d" => number.checked_mul(24 * 3_600_000),
+        _ => return Err(format!("`{unit}` is not a unit of time: write ms, s, m, h or d")),
     };
     milliseconds.and_then(time).ok_or_else(|| format!("`{text}` is more than a hundred years"))
 }

@@ -29,12 +29,18 @@ pub(super) enum Code {
     Store,
     Stopping,
     ServiceWorker,
+    KeyRequired,
+    KeysRequired,
+    CreateSecret,
+    NameTaken,
+    InvalidRequest,
+    NotJson,
     Bug,
 }
 
 impl Code {
     /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 25] = [
+    pub(super) const ALL: [Self; 31] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -59,6 +65,12 @@ impl Code {
         Self::Store,
         Self::Stopping,
         Self::ServiceWorker,
+        Self::KeyRequired,
+        Self::KeysRequired,
+        Self::CreateSecret,
+        Self::NameTaken,
+        Self::InvalidRequest,
+        Self::NotJson,
         Self::Bug,
     ];
 
@@ -74,6 +86,12 @@ impl Code {
                 | Self::Throttled
                 | Self::TooManyTunnels
                 | Self::Stopping
+                | Self::KeyRequired
+                | Self::KeysRequired
+                | Self::CreateSecret
+                | Self::NameTaken
+                | Self::InvalidRequest
+                | Self::NotJson
         )
     }
 
@@ -115,6 +133,12 @@ impl Code {
             | Self::InvalidBody
             | Self::UnsupportedCharset
             | Self::ServiceWorker => "The request does not reach the app as it is. The line above says why.",
+            Self::KeyRequired
+            | Self::KeysRequired
+            | Self::CreateSecret
+            | Self::NameTaken
+            | Self::InvalidRequest
+            | Self::NotJson => "This address is for programs. The line above says what is wrong.",
             Self::Bug => "This is a fault of the server. Its operator finds more in the log.",
         }
     }
@@ -146,6 +170,12 @@ impl Code {
             Self::Store => "store-unavailable",
             Self::Stopping => "stopping",
             Self::ServiceWorker => "service-worker-refused",
+            Self::KeyRequired => "key-required",
+            Self::KeysRequired => "keys-required",
+            Self::CreateSecret => "create-secret-required",
+            Self::NameTaken => "name-taken",
+            Self::InvalidRequest => "invalid-request",
+            Self::NotJson => "unsupported-media-type",
             Self::Bug => "internal-error",
         }
     }

@@ -93,6 +93,8 @@ pub(super) struct Figures<'f> {
     pub(super) tunnels: usize,
     /// Tokens that this process keeps.
     pub(super) tokens: usize,
+    /// Calls of the store that have failed.
+    pub(super) store_failures: u64,
 }
 
 impl Figures<'_> {
@@ -120,6 +122,9 @@ impl Figures<'_> {
         line(&mut out, "tunnels", "", self.tunnels);
         header(&mut out, "tokens", "gauge", "Tokens that have not expired, or were not yet purged");
         line(&mut out, "tokens", "", self.tokens);
+        let help = "Calls of the store that failed because it could not be used";
+        header(&mut out, "store_errors_total", "counter", help);
+        line(&mut out, "store_errors_total", "", self.store_failures);
         header(
             &mut out,
             "log_lines_lost_total",

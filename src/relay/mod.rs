@@ -7,11 +7,14 @@
 //!   [`crate::config`] become those of the other rooms
 //! - `route` and `router`: which request goes where; `page`, `failure` and `code` make the responses of the relay's own, and
 //!   `shared_origin` those that keep tunnels apart in a browser
+//! - `api`: what the owners of keyed tunnels ask for
 //! - `exchanges`: one visitor's request and its response, from the event to the ack
-//! - `tunnels`: which end holds which token, and what happens when another end takes over; `tokens`: which tokens exist
+//! - `tunnels`: which end holds which token, and what happens when another end takes over; `tokens`: which tokens exist;
+//!   `storage`: where they are kept
 //! - `budgets` and `throttle`: what peers share, and the rate limit of an address
 //! - `figures`: what an operator can watch
 
+mod api;
 mod bind;
 mod budgets;
 mod code;
@@ -23,6 +26,7 @@ mod public_url;
 mod route;
 mod router;
 mod shared_origin;
+mod storage;
 mod throttle;
 mod tokens;
 mod tunnels;
@@ -41,10 +45,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::api::Api;
 pub use self::bind::bind;
 use self::budgets::Budgets;
 use self::exchanges::Exchanges;
 use self::figures::Figures;
+use self::public_url::PublicUrl;
 use self::router::Router;
 use self::throttle::Throttle;
 use self::tokens::Tokens;
@@ -53,6 +59,7 @@ use crate::config::{Listen, ServeConfig};
 use crate::defaults;
 use crate::engine::{self, CLOSE_TIMEOUT, Engine, SocketIo};
 use crate::net::arrival::Arrival;
+use crate::net::budget::AddressSlot;
 use crate::net::listener::{Handler, UnreadHeads};
 use crate::net::reply::Reply;
 use crate::net::{linger, listener, reply};
@@ -80,8 +87,8 @@ impl From<Vec<TcpListener>> for Listeners {
 /// server is reached.
 ///
 /// # Errors
-/// When the listener does not know its own address, when figures cannot be served where they should be, and when a task
-/// that the whole server needs ends by itself.
+/// When the store that the settings ask for cannot be used, when the listener does not know its own address, when figures cannot
+/// be served where they should be, and when a task that the whole server needs ends by itself.
 pub async fn run(
     listeners: impl Into<Listeners>,
     config: ServeConfig,
@@ -90,7 +97,16 @@ pub async fn run(
 ) -> io::Result<()> {
     let metrics_listen = config.metrics_listen;
     let Listeners(listeners) = listeners.into();
-    let relay = Arc::new(Relay::new(config, &listeners)?);
+    let budgets = Budgets::new(&config);
+    tokio::pin!(shutdown);
+    // Another server may have the store still.
+    let store = tokio::select! {
+        // A server that is told to stop while it starts says first that it is ready.
+        biased;
+        store = storage::open(&config, &budgets.tunnels_per_address) => store?,
+        () = &mut shutdown => return Ok(()),
+    };
+    let relay = Arc::new(Relay::new(config, &listeners, budgets, store)?);
     // Tasks without which the server must not go on. None of them ever completes.
     let mut vital = JoinSet::new();
     if let Some(address) = metrics_listen {
@@ -99,6 +115,8 @@ pub async fn run(
         }
     }
     vital.spawn(Arc::clone(&relay.tunnels).sweep());
+    vital.spawn(Arc::clone(&relay.tunnels).restore());
+    vital.spawn(Arc::clone(&relay.tokens).keep());
     let (stop, stopped) = watch::channel(());
     // In tasks of their own, so that a connection is served by the thread that accepted it.
     let mut serving = JoinSet::new();
@@ -190,18 +208,18 @@ struct Relay {
 }
 
 impl Relay {
-    fn new(config: ServeConfig, listeners: &[TcpListener]) -> io::Result<Self> {
+    fn new(
+        config: ServeConfig,
+        listeners: &[TcpListener],
+        budgets: Budgets,
+        store: Store<AddressSlot>,
+    ) -> io::Result<Self> {
         let url = match &config.public_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => local_url(listeners.first().ok_or(io::ErrorKind::InvalidInput)?.local_addr()?),
         };
-        if config.redis_url.is_some() {
-            tracing::warn!("REDIS_URL is set, but this version keeps tokens in memory: they are gone after a restart");
-        }
         let config = Arc::new(config);
-        let budgets = Budgets::new(&config);
         let lifetime = config.token_ttl + config.grace();
-        let store = Store::in_memory(config.limits.max_tokens);
         let tokens = Arc::new(Tokens::new(store, Arc::clone(&budgets.tunnels_per_address), lifetime));
         let tunnels = Tunnels::new(Arc::clone(&tokens), budgets.clone());
         let socket_io = SocketIo::new(TunnelHost::new(Arc::clone(&tunnels)), socket_io_settings(&config));
@@ -209,6 +227,13 @@ impl Relay {
             engine: Engine::new(socket_io, engine_io_settings(&config), session_limits(&config, &budgets)),
             exchanges: Exchanges::new(Arc::clone(&tunnels), Arc::clone(&tokens), budgets.clone(), Arc::clone(&config)),
             tokens: Arc::clone(&tokens),
+            api: Api {
+                tokens: Arc::clone(&tokens),
+                tunnels: Arc::clone(&tunnels),
+                config: Arc::clone(&config),
+                public_url: PublicUrl::new(config.public_url.as_deref()),
+                memory: Arc::clone(&budgets.bytes),
+            },
             throttle: Throttle::new(&config),
             error_status: config.error_status,
             has_warned_of_proxy: AtomicBool::new(false),
@@ -224,6 +249,11 @@ impl Relay {
         let Router { engine, exchanges, is_draining, .. } = &self.router;
         engine.stop_opening();
         is_draining.store(true, Ordering::Relaxed);
+        self.tunnels.stop();
+        // No tunnel is made or changed any more, and another server may wait for the store.
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.tokens.close()).await.is_err() {
+            tracing::warn!("the store of tunnels does not end its work");
+        }
         let in_flight = exchanges.in_flight();
         in_flight.close();
         let timeout = self.config.drain_timeout;
@@ -245,6 +275,7 @@ impl Relay {
             sessions_ended: self.router.engine.ended().collect(),
             tunnels: self.tunnels.connected(),
             tokens: self.tokens.count(),
+            store_failures: self.tokens.failures(),
         }
     }
 

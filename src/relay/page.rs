@@ -15,9 +15,10 @@ pub(super) fn is_shown(headers: &HeaderMap) -> bool {
         && headers.get(SEC_FETCH_MODE).is_none_or(|mode| mode.as_bytes().eq_ignore_ascii_case(b"navigate"))
 }
 
-/// Says what this is and how to try it: as a page for a browser, as text for any other client.
-pub(super) fn welcome(headers: &HeaderMap, url: &str) -> Reply {
-    let text = words(url);
+/// Says what this is and how to try it: as a page for a browser, as text for any other client. `needs_key` is true where no
+/// tunnel is made without a key.
+pub(super) fn welcome(headers: &HeaderMap, url: &str, needs_key: bool) -> Reply {
+    let text = words(url, needs_key);
     if accepts_by_name(headers, "text/html") {
         reply::text(StatusCode::OK, "text/html; charset=utf-8", html(&text))
     } else {
@@ -25,32 +26,40 @@ pub(super) fn welcome(headers: &HeaderMap, url: &str) -> Reply {
     }
 }
 
-fn words(url: &str) -> String {
+fn words(url: &str, needs_key: bool) -> String {
     // A client takes the path of its URL for a namespace, and has an option for the path of the server.
-    let (end_url, options) = match url.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| rest.len() - at))
-    {
-        None => (url, String::new()),
+    let (end_url, path) = match url.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| rest.len() - at)) {
+        None => (url, None),
         Some(path) => {
             let (origin, path) = url.split_at(url.len() - path);
-            (origin, format!(", {{ path: '{path}/socket.io' }}"))
+            (origin, Some(format!("path: '{path}/socket.io'")))
         }
     };
+    let key = needs_key.then(|| "auth: { key: 'KEY' }".to_owned());
+    let options: Vec<_> = key.into_iter().chain(path).collect();
+    let options = if options.is_empty() { String::new() } else { format!(", {{ {} }}", options.join(", ")) };
+    let (first, last) = if needs_key { (MAKE, "") } else { (ASK, REFRESH) };
+    let [first, last] = [first, last].map(|words| words.replace("URL", url));
     format!(
         "Socket2Me gives an app behind NAT a public URL.\n\
          \n\
-         1. Ask for a token:\n\
-         \n    TOKEN=$(curl -s {url}/new)\n\
+         1. {first}\n\
          \n\
          2. Connect with any socket.io client, and answer the event `request`:\n\
          \n    io('{end_url}/TOKEN'{options}).on('request', (request, respond) => respond(200, 'Hello ' + request.url))\n\
          \n\
          3. Every HTTP request to the token's URL is answered by the app:\n\
-         \n    curl \"{url}/go/$TOKEN/hello?x=1\"\n\
-         \n\
-         A token lives six hours unless the operator says otherwise; keep it alive with:\n\
-         \n    curl {url}/refresh/$TOKEN\n"
+         \n    curl \"{url}/go/$TOKEN/hello?x=1\"\n{last}"
     )
 }
+
+const ASK: &str = "Ask for a token:\n\n    TOKEN=$(curl -s URL/new)";
+
+const REFRESH: &str = "\nA token lives six hours unless the operator says otherwise; keep it alive with:\n\n    \
+                       curl URL/refresh/$TOKEN\n";
+
+const MAKE: &str = "Make a tunnel. The answer has its token and its key, which is shown this once:\n\n    \
+                    curl -s -H 'Content-Type: application/json' -d '{}' URL/new";
 
 fn html(text: &str) -> String {
     document("Socket2Me", &format!("<pre>{}</pre>", escaped(text)))
@@ -90,8 +99,20 @@ mod tests {
             ("https://tunnel.example", "io('https://tunnel.example/TOKEN').on("),
             ("https://a.example/t/u", "io('https://a.example/TOKEN', { path: '/t/u/socket.io' }).on("),
         ] {
-            let words = words(url);
+            let words = words(url, false);
             assert!(words.contains(expected) && words.contains(&format!("curl -s {url}/new")), "{words}");
         }
+    }
+
+    #[test]
+    fn a_server_that_wants_keys_says_how_to_make_a_tunnel_with_one() {
+        let words = words("https://a.example/t", true);
+        for expected in [
+            "-d '{}' https://a.example/t/new",
+            "io('https://a.example/TOKEN', { auth: { key: 'KEY' }, path: '/t/socket.io' })",
+        ] {
+            assert!(words.contains(expected), "{words}");
+        }
+        assert!(!words.contains("refresh"), "{words}");
     }
 }

@@ -3,6 +3,8 @@
 /// The parts of the server's public URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PublicUrl {
+    /// The URL without a slash at its end; `None` without one.
+    url: Option<String>,
     host: Option<String>,
     tunnels_at: String,
 }
@@ -10,16 +12,22 @@ pub(super) struct PublicUrl {
 impl PublicUrl {
     /// Reads the value of `--public-url`. Without one, the server is taken to be at the root of whatever host a visitor asks.
     pub(super) fn new(url: Option<&str>) -> Self {
-        let Some(url) = url else { return Self { host: None, tunnels_at: "/go/".to_owned() } };
+        let Some(url) = url else { return Self { url: None, host: None, tunnels_at: "/go/".to_owned() } };
         let behind_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
         let end = behind_scheme.find(['?', '#']).unwrap_or(behind_scheme.len());
         let (authority, path) = behind_scheme[..end].split_once('/').unwrap_or((&behind_scheme[..end], ""));
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         let slash = if path.trim_matches('/').is_empty() { "" } else { "/" };
         Self {
+            url: Some(url.trim_end_matches('/').to_owned()),
             host: Some(host.to_owned()).filter(|host| !host.is_empty()),
             tunnels_at: format!("{slash}{}/go/", path.trim_matches('/')),
         }
+    }
+
+    /// Returns the URL of the server without a slash at its end: without `--public-url`, the one by which somebody asks.
+    pub(super) fn base(&self, asked: impl FnOnce() -> String) -> String {
+        self.url.clone().unwrap_or_else(asked)
     }
 
     /// Returns the host, with the port if the URL names one.

@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{Method, Version};
 use hyper::body::{Body as _, Incoming};
 
+use super::api::{self, Call};
 use super::failure::Failure;
 use crate::proto::token::Token;
 
@@ -19,8 +20,14 @@ pub(super) enum Route {
     Health,
     /// `/`: what this is and how to try it.
     Welcome,
-    /// `/new`: a token.
+    /// `GET /new`: a token.
     New,
+    /// `POST /new`: a keyed tunnel.
+    Make,
+    /// `/tunnel/TOKEN…`: something that the owner of a keyed tunnel wants. `None` is a text that no token can be.
+    Tunnel(Call, Option<Token>),
+    /// `OPTIONS` for what pages may call: which methods there are.
+    Preflight(&'static str),
     /// `/refresh/TOKEN`: more time for a token. `None` is a text that no token can be.
     Refresh(Option<Token>),
     /// `/go/TOKEN…`: a visitor's request.
@@ -53,12 +60,34 @@ impl Route {
                 if let Some(rest) = path.strip_prefix("/go/") {
                     return Ok(Self::Go(Target::parse(path, rest)));
                 }
+                if let Some(rest) = path.strip_prefix("/tunnel/") {
+                    return Self::tunnel(&head.method, rest);
+                }
                 Self::Refresh(Token::parse(path.strip_prefix("/refresh/").ok_or(Failure::NotFound)?))
             }
         };
-        match head.method {
-            Method::GET | Method::HEAD => Ok(route),
-            _ => Err(Failure::MethodNotAllowed("GET, HEAD")),
+        match (&head.method, &route) {
+            (&Method::GET | &Method::HEAD, _) => Ok(route),
+            (&Method::POST, Self::New) => Ok(Self::Make),
+            (&Method::OPTIONS, Self::New) => Ok(Self::Preflight("GET, HEAD, POST, OPTIONS")),
+            (&Method::OPTIONS, Self::Refresh(_)) => Ok(Self::Preflight("GET, HEAD, OPTIONS")),
+            (_, Self::New) => Err(Failure::MethodNotAllowed("GET, HEAD, POST, OPTIONS")),
+            (_, Self::Refresh(_)) => Err(Failure::MethodNotAllowed("GET, HEAD, OPTIONS")),
+            (_, _) => Err(Failure::MethodNotAllowed("GET, HEAD")),
+        }
+    }
+
+    /// `rest` is the path behind `/tunnel/`.
+    fn tunnel(method: &Method, rest: &str) -> Result<Self, Failure> {
+        let (token, is_key) = match rest.split_once('/') {
+            None => (rest, false),
+            Some((token, "key")) => (token, true),
+            Some(_) => return Err(Failure::NotFound),
+        };
+        match (api::call(method, is_key), method) {
+            (Ok(call), _) => Ok(Self::Tunnel(call, Token::parse(token))),
+            (Err(methods), &Method::OPTIONS) => Ok(Self::Preflight(methods)),
+            (Err(methods), _) => Err(Failure::MethodNotAllowed(methods)),
         }
     }
 
@@ -67,7 +96,13 @@ impl Route {
         match self {
             // Ends must be able to answer, and a health check to ask, however many requests their address sends.
             Self::EngineIo | Self::Health => false,
-            Self::Welcome | Self::New | Self::Refresh(_) | Self::Go(_) => true,
+            Self::Welcome
+            | Self::New
+            | Self::Make
+            | Self::Tunnel(..)
+            | Self::Preflight(_)
+            | Self::Refresh(_)
+            | Self::Go(_) => true,
         }
     }
 }
@@ -87,7 +122,7 @@ impl Target {
 
 /// Tells whether pages of any origin may read the answers at a path, errors too: a page may be an end, so it may ask for a token.
 pub(super) fn is_for_pages(path: &str) -> bool {
-    matches!(path, "/" | "/new") || path.starts_with("/refresh/")
+    matches!(path, "/" | "/new") || path.starts_with("/refresh/") || path.starts_with("/tunnel/")
 }
 
 /// Checks a head against what proxies in front of this server may have read otherwise, and makes `Host` what the target says.
@@ -148,17 +183,35 @@ mod tests {
             ("/", Route::Welcome),
             ("/?x", Route::Welcome),
             ("/new", Route::New),
+            (&format!("/tunnel/{TOKEN}"), Route::Tunnel(Call::Show, token)),
+            ("/tunnel/x", Route::Tunnel(Call::Show, None)),
             (&format!("/refresh/{TOKEN}"), Route::Refresh(token)),
             ("/refresh/", Route::Refresh(None)),
             (&format!("/refresh/{TOKEN}/"), Route::Refresh(None)),
         ] {
             assert_eq!(Route::parse(&head("GET", path)).ok(), Some(expected), "{path}");
         }
-        for path in ["/New", "/new/", "/go", "/refresh", "/metrics", "//", "/socket.io/x"] {
+        for path in ["/New", "/new/", "/go", "/refresh", "/metrics", "//", "/socket.io/x", "/tunnel", "/tunnel/x/y"] {
             assert!(matches!(Route::parse(&head("GET", path)), Err(Failure::NotFound)), "{path}");
         }
-        for path in ["/", "/new", "/refresh/x"] {
-            assert!(matches!(Route::parse(&head("POST", path)), Err(Failure::MethodNotAllowed(_))), "{path}");
+        for (method, path, expected) in [
+            ("POST", "/new", Route::Make),
+            ("OPTIONS", "/new", Route::Preflight("GET, HEAD, POST, OPTIONS")),
+            ("PATCH", "/tunnel/mine", Route::Tunnel(Call::Set, Token::parse("mine"))),
+            ("DELETE", "/tunnel/mine", Route::Tunnel(Call::Delete, Token::parse("mine"))),
+            ("POST", "/tunnel/mine/key", Route::Tunnel(Call::Rekey, Token::parse("mine"))),
+            ("OPTIONS", "/tunnel/mine/key", Route::Preflight("POST, OPTIONS")),
+        ] {
+            assert_eq!(Route::parse(&head(method, path)).ok(), Some(expected), "{method} {path}");
+        }
+        for (method, path) in [
+            ("POST", "/"),
+            ("PUT", "/new"),
+            ("POST", "/refresh/x"),
+            ("POST", "/tunnel/mine"),
+            ("GET", "/tunnel/mine/key"),
+        ] {
+            assert!(matches!(Route::parse(&head(method, path)), Err(Failure::MethodNotAllowed(_))), "{method} {path}");
         }
     }
 

@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
 
+use super::api::{self, Api};
 use super::exchanges::Exchanges;
 use super::failure::Failure;
 use super::page;
@@ -32,6 +33,7 @@ pub(super) struct Router {
     pub(super) engine: Engine<SocketIo<TunnelHost>>,
     pub(super) exchanges: Exchanges,
     pub(super) tokens: Arc<Tokens>,
+    pub(super) api: Api,
     pub(super) throttle: Throttle,
     pub(super) error_status: ErrorStatus,
     /// The URL by which this server is reached, for the page that says so.
@@ -76,9 +78,19 @@ impl Router {
             // Ends must be able to answer, so they are served while the server stops, too.
             Route::EngineIo => Ok(self.engine.serve(head, body, arrival).await),
             Route::Health => self.health(),
-            Route::Welcome => Ok(page::welcome(&head.headers, &self.url)),
+            Route::Welcome => Ok(page::welcome(&head.headers, &self.url, self.api.check_original().is_err())),
             Route::New => self.new_token(head, arrival).await,
-            Route::Refresh(token) => self.refresh(token).await,
+            Route::Make => {
+                self.check_running()?;
+                // In a box, as the calls below: their futures would be part of every request's.
+                Box::pin(self.api.make(head, body, arrival)).await
+            }
+            Route::Tunnel(call, token) => {
+                self.check_running()?;
+                Box::pin(self.api.serve(call, token, head, body, arrival)).await
+            }
+            Route::Preflight(methods) => Ok(api::preflight(methods)),
+            Route::Refresh(token) => self.refresh(head, token).await,
             Route::Go(target) => {
                 self.check_running()?;
                 if let Some(redirect) = shared_origin::guard(head, &target)? {
@@ -115,6 +127,7 @@ impl Router {
 
     async fn new_token(&self, head: &Parts, arrival: &Arrival<'_>) -> Result<Reply, Failure> {
         self.check_running()?;
+        self.api.check_original()?;
         // The original's client asks for JSON and parses it; curl, and a shell, want the bare token.
         let wants_json = accepts_by_name(&head.headers, "application/json");
         // HEAD makes no token: its response could not carry it.
@@ -124,8 +137,12 @@ impl Router {
         Ok(token_reply(self.tokens.create(arrival.client).await?.as_str(), wants_json))
     }
 
-    async fn refresh(&self, token: Option<Token>) -> Result<Reply, Failure> {
-        self.tokens.refresh(&token.ok_or(Failure::TokenNotFound)?).await?;
+    async fn refresh(&self, head: &Parts, token: Option<Token>) -> Result<Reply, Failure> {
+        let token = token.ok_or(Failure::TokenNotFound)?;
+        self.tokens.refresh(&token, || api::bearer(&head.headers)).await.map_err(|failure| match failure {
+            Failure::TokenNotFound if token.is_name() => Failure::NoSuchTunnel,
+            failure => failure,
+        })?;
         Ok(reply::text(StatusCode::OK, "text/plain; charset=utf-8", "OK"))
     }
 }

@@ -1,21 +1,45 @@
-//! Tokens: which there are, how long they live, and what it means for a visitor or an end when the store fails.
+//! Tokens: which there are, how long they live, what their owners have set, and what it means for a visitor or an end when the
+//! store fails.
 
+use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::failure::Failure;
+use crate::defaults;
 use crate::net::budget::{AddressSlot, Client, PerAddress};
+use crate::proto::key::{Key, KeyHash};
 use crate::proto::token::Token;
-use crate::store::{Store, StoreError};
+use crate::store::{By, Change, Found, Keyed, Life, Record, Store, StoreError};
 
 /// The tokens of this server.
 #[derive(Debug)]
 pub(super) struct Tokens {
     store: Store<AddressSlot>,
-    /// Tokens that one address made and that have not expired.
+    /// Tunnels that one address made and that are not forgotten.
     per_address: Arc<PerAddress>,
-    /// How long a token lives after it was made or refreshed, with the grace for a refresh that comes at the last moment.
+    /// How long an original token lives after it was made or refreshed, with the grace for a refresh that comes at the last
+    /// moment.
     lifetime: Duration,
+}
+
+/// What the maker of a keyed tunnel has asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// The name; without one the token is that of a UUID.
+    pub(super) name: Option<Token>,
+    pub(super) ttl: Duration,
+    pub(super) timeout: Duration,
+}
+
+/// A tunnel of somebody who asked for one.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) token: Token,
+    /// The key, if the tunnel was made or revived; `None` if it lived already.
+    pub(super) key: Option<Key>,
+    pub(super) found: Found,
 }
 
 impl Tokens {
@@ -23,48 +47,174 @@ impl Tokens {
         Self { store, per_address, lifetime }
     }
 
-    /// Makes a token for a client.
+    /// Makes an original token for a client.
     ///
     /// # Errors
-    /// When the client's address made as many tokens as it may, and when the store is full or fails.
+    /// When the client's address has as many tunnels as it may have, and when the store is full or fails.
     pub(super) async fn create(&self, client: Client) -> Result<Token, Failure> {
-        // An address that has none left gets one back only when expired tokens are forgotten.
-        self.store.purge();
-        let Some(slot) = self.per_address.hold(client) else {
-            return Err(Failure::TooManyTunnels(self.per_address.limit()));
-        };
         let token = Token::from_uuid(uuid::Uuid::new_v4());
-        self.store.create(token, self.lifetime, slot).await?;
+        self.add(token, client, None, self.lifetime).await?;
         tracing::info!(?token, "token made");
         Ok(token)
     }
 
-    /// Lets a token live for its whole lifetime from now on.
+    /// Makes a keyed tunnel for a client, with a new key or the one that the client showed. If the client showed the key of a
+    /// tunnel of the name it wants, that tunnel is returned, and revived if it had expired or was deleted.
     ///
     /// # Errors
-    /// With [`Failure::TokenNotFound`] for an unknown token, and when the store fails.
-    pub(super) async fn refresh(&self, token: &Token) -> Result<(), Failure> {
-        if !self.store.refresh(token, self.lifetime).await? {
-            return Err(Failure::TokenNotFound);
+    /// With [`Failure::NameTaken`] when the name is somebody else's; as [`Self::create`] otherwise.
+    pub(super) async fn make(&self, client: Client, wanted: Wanted, key: Option<Key>) -> Result<Made, Failure> {
+        let Wanted { name, ttl, timeout } = wanted;
+        if let (Some(token), Some(key)) = (name, &key)
+            && let Some(made) = self.claim(token, wanted, key).await?
+        {
+            return Ok(made);
         }
+        let token = name.unwrap_or_else(|| Token::from_uuid(uuid::Uuid::new_v4()));
+        let key = key.unwrap_or_else(|| Key::from_random(rand::random()));
+        let keyed = Keyed { key: key.hash(), ttl, timeout, was_joined: false };
+        let life = defaults::UNJOINED_TTL.min(ttl);
+        let record = self.add(token, client, Some(Box::new(keyed)), life).await?;
+        tracing::info!(?token, "tunnel made");
+        Ok(Made { token, key: Some(key), found: Found { record, life: Life::Alive(life) } })
+    }
+
+    /// Returns the tunnel of a name to the owner of its key. `None` if there is no tunnel of that name.
+    async fn claim(&self, token: Token, wanted: Wanted, key: &Key) -> Result<Option<Made>, Failure> {
+        let Some(found) = self.store.find(&token).await? else { return Ok(None) };
+        let hash = key.hash();
+        if found.record.keyed.as_ref().is_none_or(|keyed| keyed.key != hash) {
+            return Err(Failure::NameTaken);
+        }
+        if let Life::Alive(_) = found.life {
+            return Ok(Some(Made { token, key: None, found }));
+        }
+        let Wanted { ttl, timeout, .. } = wanted;
+        let revive = Change::Revive { ttl, timeout, unjoined: defaults::UNJOINED_TTL.min(ttl) };
+        // Somebody else may have done it meanwhile; the next attempt finds that.
+        let found = self.store.change(&token, By::Key(hash), revive).await?.ok_or(Failure::NameTaken)?;
+        tracing::info!(?token, "tunnel revived");
+        Ok(Some(Made { token, key: Some(key.clone()), found }))
+    }
+
+    async fn add(
+        &self,
+        token: Token,
+        client: Client,
+        keyed: Option<Box<Keyed>>,
+        life: Duration,
+    ) -> Result<Record, Failure> {
+        // An address that has none left gets one back only when tunnels are forgotten.
+        self.store.purge();
+        let Some(slot) = self.per_address.hold(client) else {
+            return Err(Failure::TooManyTunnels(self.per_address.limit()));
+        };
+        let made_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let made_by: Option<IpAddr> = slot.address();
+        let record = Record { made_at, made_by, keyed };
+        self.store.create(token, record.clone(), life, slot).await?;
+        Ok(record)
+    }
+
+    /// Returns a tunnel that lives.
+    ///
+    /// # Errors
+    /// With [`Failure::TokenNotFound`] if there is none, and when the store fails.
+    pub(super) async fn find(&self, token: &Token) -> Result<(Record, Duration), Failure> {
+        alive(self.store.find(token).await?)
+    }
+
+    /// Returns a tunnel that lives, to somebody who showed this key.
+    ///
+    /// # Errors
+    /// With [`Failure::NoSuchTunnel`] for an unknown token, an original one, and another key; and when the store fails.
+    pub(super) async fn find_of(&self, token: &Token, key: KeyHash) -> Result<Found, Failure> {
+        let found = self.store.find(token).await?.filter(|found| {
+            matches!(found.life, Life::Alive(_)) && found.record.keyed.as_ref().is_some_and(|keyed| keyed.key == key)
+        });
+        found.ok_or(Failure::NoSuchTunnel)
+    }
+
+    /// Lets a tunnel live for its whole life from now on. `shown` returns the key that somebody has shown; it is asked of a keyed
+    /// tunnel alone, as an original one is for anybody.
+    ///
+    /// # Errors
+    /// - [`Failure::TokenNotFound`] for an unknown token
+    /// - [`Failure::KeyRequired`] if the tunnel has a key and none was shown
+    /// - [`Failure::NoSuchTunnel`] if another one was shown
+    /// - when the store fails
+    pub(super) async fn refresh(
+        &self,
+        token: &Token,
+        shown: impl FnOnce() -> Result<Option<Key>, Failure>,
+    ) -> Result<(), Failure> {
+        let (record, _) = self.find(token).await?;
+        let (by, change) = match record.keyed {
+            None => (By::Anybody, Change::Refresh(self.lifetime)),
+            Some(keyed) => {
+                let key = shown()?.ok_or(Failure::KeyRequired)?;
+                (By::Key(key.hash()), Change::Set { ttl: Some(keyed.ttl), timeout: None })
+            }
+        };
+        let refused = if by == By::Anybody { Failure::TokenNotFound } else { Failure::NoSuchTunnel };
+        self.store.change(token, by, change).await?.ok_or(refused)?;
         tracing::info!(?token, "token refreshed");
         Ok(())
     }
 
-    /// Returns how long a token still lives.
+    /// Makes a change for somebody who showed this key.
+    ///
+    /// # Errors
+    /// With [`Failure::NoSuchTunnel`] for an unknown token, an original one, and another key; and when the store fails.
+    pub(super) async fn change(&self, token: &Token, key: KeyHash, change: Change) -> Result<Found, Failure> {
+        self.store.change(token, By::Key(key), change).await?.ok_or(Failure::NoSuchTunnel)
+    }
+
+    /// Lets a keyed tunnel live for its `ttl` from now on, because an end of it is, or was until now, connected.
     ///
     /// # Errors
     /// With [`Failure::TokenNotFound`] for an unknown token, and when the store fails.
-    pub(super) async fn remaining(&self, token: &Token) -> Result<Duration, Failure> {
-        self.store.remaining(token).await?.ok_or(Failure::TokenNotFound)
+    pub(super) async fn renew(&self, token: &Token) -> Result<(Record, Duration), Failure> {
+        alive(self.store.change(token, By::Anybody, Change::Renew).await?)
     }
 
-    /// Returns what a visitor is told of a token that has no end.
-    pub(super) async fn without_end(&self, token: &Token) -> Failure {
-        match self.remaining(token).await {
-            Ok(_) => Failure::NotConnected,
-            Err(failure) => failure,
-        }
+    /// Does what the store needs a task for. Never completes.
+    pub(super) async fn keep(self: Arc<Self>) -> Infallible {
+        self.store.keep().await
+    }
+
+    /// Tells whether the store can lose tunnels that others must write again.
+    pub(super) fn can_be_lost(&self) -> bool {
+        self.store.can_be_emptied()
+    }
+
+    /// Completes when the store was found without its data: all tunnels that are known are to be [restored](Self::restore).
+    pub(super) async fn lost(&self) {
+        self.store.emptied().await;
+    }
+
+    /// Writes a tunnel again, which lives for its whole life from now on. Returns false if its token is somebody else's.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn restore(&self, token: &Token, record: &Record) -> Result<bool, Failure> {
+        let life = record.keyed.as_ref().map_or(self.lifetime, |keyed| keyed.ttl);
+        Ok(self.store.restore(token, record, life).await?)
+    }
+
+    /// All tunnels that were known are restored.
+    pub(super) fn restored(&self) {
+        self.store.restored();
+    }
+
+    /// Returns how many calls of the store have failed.
+    pub(super) fn failures(&self) -> u64 {
+        self.store.failures()
+    }
+
+    /// Lets another server have the store. What must be durable fails from then on.
+    pub(super) async fn close(&self) {
+        self.store.close().await;
     }
 
     /// Returns how many tokens there are, as far as this process knows.
@@ -73,17 +223,25 @@ impl Tokens {
     }
 }
 
+fn alive(found: Option<Found>) -> Result<(Record, Duration), Failure> {
+    match found {
+        Some(Found { record, life: Life::Alive(left) }) => Ok((record, left)),
+        Some(Found { life: Life::Claimed(_), .. }) | None => Err(Failure::TokenNotFound),
+    }
+}
+
 impl From<StoreError> for Failure {
-    /// Logs what is wrong with the store, which is for the operator alone. A full store works as it should, and visitors can
-    /// ask for tokens without limit: at `error` they would write the operator's log.
+    /// Logs at `debug`, since peers can ask without limit: at `error` they would write the operator's log. A store that cannot be
+    /// used says so itself, once.
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full { capacity } => {
                 tracing::debug!(capacity, "no token made: all are in use");
                 Self::TokensFull { capacity }
             }
+            StoreError::Taken => Self::NameTaken,
             StoreError::Unavailable(reason) => {
-                tracing::error!(reason, "the store of tokens fails");
+                tracing::debug!(reason, "the store of tokens cannot be used");
                 Self::Store
             }
         }

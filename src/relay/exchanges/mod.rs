@@ -29,7 +29,7 @@ use super::public_url::PublicUrl;
 use super::route::Target;
 use super::tokens::Tokens;
 use super::tunnels::{End, NoPlace, NotEmitted, Outcome, Tunnel, Tunnels};
-use crate::config::ServeConfig;
+use crate::config::{ErrorStatus, ServeConfig};
 use crate::net::arrival::Arrival;
 use crate::net::body::{self, BodyLimits, Kept};
 use crate::net::buffers::Buffer;
@@ -105,19 +105,54 @@ impl Exchanges {
         let is_shown = page::is_shown(&head.headers);
         let mut exchange = Exchange::begin(id, Arc::clone(&self.counters), self.in_flight.token());
         let id_value = HeaderValue::from(id);
-        let told = self.run(&mut exchange, head, body, arrival, target, id_value.to_str().unwrap_or_default()).await;
+        let (told, statuses) = match self.find(target).await {
+            Ok(tunnel) => {
+                let id = id_value.to_str().unwrap_or_default();
+                let told = self.run(&mut exchange, &tunnel, head, body, arrival, target, id).await;
+                (told, self.statuses(tunnel.is_keyed()))
+            }
+            Err((failure, statuses)) => (Err(failure), statuses),
+        };
         let (mut reply, ending) = match told {
             Ok(Told::Answer(response)) => (visitor_reply(response, is_head), Ending::Answered),
             Ok(Told::Ok) => (timeout_reply(is_head), Ending::Silent),
-            Err(failure) => (failure.reply(self.config.error_status, is_shown), Ending::Failed(failure.code())),
+            Err(failure) => (failure.reply(statuses, is_shown), Ending::Failed(failure.code())),
         };
         reply.headers_mut().insert(REQUEST_ID, id_value);
         exchange.answer(reply, ending)
     }
 
+    /// Finds a tunnel that has an end. A body is read only for an end that can take it.
+    ///
+    /// # Errors
+    /// With the failure, and with the statuses of such a tunnel.
+    async fn find(&self, target: &Target) -> Result<Arc<Tunnel>, (Failure, ErrorStatus)> {
+        let Some(token) = &target.token else { return Err((Failure::TokenNotFound, self.statuses(false))) };
+        match self.tunnels.find(token).filter(|tunnel| tunnel.has_end()) {
+            Some(tunnel) => Ok(tunnel),
+            None => Err(self.without_end(token).await),
+        }
+    }
+
+    /// Returns what a visitor is told of a token that has no end, and the statuses of its tunnel.
+    async fn without_end(&self, token: &Token) -> (Failure, ErrorStatus) {
+        match self.tokens.find(token).await {
+            Ok((record, _)) => (Failure::NotConnected, self.statuses(record.keyed.is_some())),
+            // Names are those of keyed tunnels.
+            Err(failure) => (failure, self.statuses(token.is_name())),
+        }
+    }
+
+    /// Returns the statuses of a tunnel's failures: the operator chooses those of original tunnels.
+    fn statuses(&self, is_keyed: bool) -> ErrorStatus {
+        if is_keyed { ErrorStatus::Standard } else { self.config.error_status }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "they are one request, in the pieces in which hyper lends it")]
     async fn run(
         &self,
         exchange: &mut Exchange,
+        tunnel: &Tunnel,
         head: &mut Parts,
         body: &mut Incoming,
         arrival: &Arrival<'_>,
@@ -125,12 +160,9 @@ impl Exchanges {
         id: &str,
     ) -> Result<Told, Failure> {
         let token = target.token.as_ref().ok_or(Failure::TokenNotFound)?;
-        let tunnel = self.tunnels.find(token).filter(|tunnel| tunnel.has_end());
-        // A body is read only for an end that can take it.
-        let Some(tunnel) = tunnel else { return Err(self.tokens.without_end(token).await) };
         // It may be announced as empty (RFC 9112, section 6.3).
         let has_body = !body.is_end_stream() || head.headers.contains_key(header::CONTENT_LENGTH);
-        let body = self.read(body, arrival, &tunnel).await?;
+        let body = self.read(body, arrival, tunnel).await?;
         exchange.take_place(tunnel.place().map_err(|full| match full {
             NoPlace::Tunnel => Failure::Overloaded,
             NoPlace::Server => Failure::Busy,
@@ -146,12 +178,12 @@ impl Exchanges {
             path: target.path(head),
             id,
         };
-        let outcome = self.ask(exchange, &tunnel, &request).await?;
+        let outcome = self.ask(exchange, tunnel, &request).await?;
         drop(request);
         release_head(head);
         let outcome = outcome.await;
         exchange.ack_in();
-        let told = self.told(outcome)?;
+        let told = self.told(outcome, tunnel)?;
         if let Told::Answer(response) = &told
             && !exchange.resize_memory(response.bytes(), tunnel.memory())
         {
@@ -185,7 +217,7 @@ impl Exchanges {
     ) -> Result<oneshot::Receiver<Outcome>, Failure> {
         loop {
             // An end can leave while the body arrives, and so can a token.
-            let Some(end) = tunnel.end() else { return Err(self.tokens.without_end(request.token).await) };
+            let Some(end) = tunnel.end() else { return Err(self.without_end(request.token).await.0) };
             let ack_id = tunnel.next_ack();
             let max_form = self.config.max_form_memory();
             let body = Body::detect(&request.head.headers, request.body.clone(), end.options(), max_form)
@@ -199,7 +231,8 @@ impl Exchanges {
             if !exchange.resize_memory(bytes, tunnel.memory()) {
                 return Err(Failure::Busy);
             }
-            match tunnel.emit(&end, event, self.config.response_timeout) {
+            let timeout = tunnel.timeout().unwrap_or(self.config.response_timeout);
+            match tunnel.emit(&end, event, timeout) {
                 Ok(outcome) => {
                     exchange.event_out(end, ack_id, bytes);
                     return Ok(outcome);
@@ -212,13 +245,14 @@ impl Exchanges {
     }
 
     /// Decides what the visitor is told of an event's outcome.
-    fn told(&self, outcome: Result<Outcome, oneshot::error::RecvError>) -> Result<Told, Failure> {
+    fn told(&self, outcome: Result<Outcome, oneshot::error::RecvError>, tunnel: &Tunnel) -> Result<Told, Failure> {
         match outcome {
             Ok(Ok(answer)) => {
                 let limits = &self.config.limits;
                 let head = HeadLimits { bytes: limits.max_response_head, lines: limits.max_response_headers };
                 Response::decode(&answer, head).map(Told::Answer).map_err(Failure::InvalidAnswer)
             }
+            Ok(Err(AckError::TimedOut)) if tunnel.is_keyed() => Err(Failure::TimedOut(StatusCode::GATEWAY_TIMEOUT)),
             Ok(Err(AckError::TimedOut)) => match self.config.timeout_status {
                 StatusCode::OK => Ok(Told::Ok),
                 status => Err(Failure::TimedOut(status)),

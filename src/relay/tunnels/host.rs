@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -9,13 +10,23 @@ use super::registry::{Admission, Joined, Tunnels};
 use super::tunnel::Outcome;
 use crate::engine::{ClientEvent, Connect, Host, Reaction, Refusal, Socket};
 use crate::proto::engine_io::Revision;
-use crate::proto::exchange::EndOptions;
+use crate::proto::exchange::EndAuth;
+use crate::proto::key::Key;
 use crate::proto::socket_io::connection::DisconnectReason;
 use crate::proto::token::Token;
 use crate::relay::failure::Failure;
 
 /// The message of a `connect_error` for a token that is unknown or has expired, which nothing can tell apart.
 const TOKEN_NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";
+
+const KEY_REQUIRED: &str = "this tunnel has a key: connect with auth: { key: 's2m_…' }, or with socket.io-client 1 and 2 with \
+                            query: { key: 's2m_…' }";
+
+const KEY_WRONG: &str = "this is not the tunnel's key: another key may have taken its place";
+
+/// How often it is tried to decide about a join on a session that serves other tunnels, and how long it takes between.
+const ATTEMPTS: u32 = 30;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
 
 /// Admits ends, and keeps the table of tunnels.
 #[derive(Debug, Clone)]
@@ -41,27 +52,79 @@ impl TunnelHost {
     }
 }
 
-/// Decides whether a client may join.
+/// Decides whether a client may join. What stands in the way for a moment, and is nothing about the client, closes the session,
+/// for its client to come back. A session that serves other tunnels is kept, and the join waits.
 async fn admit(tunnels: &Tunnels<TunnelHost>, request: &Connect) -> Result<Member, Refusal> {
+    let mut attempts = if request.is_joined_elsewhere { ATTEMPTS } else { 1 };
+    loop {
+        let failure = match try_to_admit(tunnels, request).await {
+            Err(NotAdmitted::NotNow(failure)) => failure,
+            Err(NotAdmitted::Refused(code, message)) => return Err(refusal(request.revision, code, &message)),
+            Ok(member) => return Ok(member),
+        };
+        attempts -= 1;
+        if attempts == 0 {
+            tracing::debug!(%failure, "an end cannot join now");
+            return Err(match request.is_joined_elsewhere {
+                true => refusal(request.revision, failure.code().as_str(), &format!("{failure}, connect again later")),
+                false => Refusal::NotNow,
+            });
+        }
+        tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+    }
+}
+
+/// Why a client does not become an end.
+enum NotAdmitted {
+    /// It may not: a code for programs, and a message.
+    Refused(&'static str, String),
+    /// This stands in the way, and can pass.
+    NotNow(Failure),
+}
+
+async fn try_to_admit(tunnels: &Tunnels<TunnelHost>, request: &Connect) -> Result<Member, NotAdmitted> {
+    let refused = |code, message: &str| Err(NotAdmitted::Refused(code, message.to_owned()));
     let Some(token) = Token::from_namespace(request.namespace.as_str()) else {
         return match (request.namespace.as_str(), request.revision) {
             // Every client of revision 3 is in it, and some are in no other.
             ("/", Revision::V3) => Ok(Member::Idle),
-            ("/", Revision::V4) => Err(Refusal::new("connect to /TOKEN, with a token from GET /new")),
-            (_, Revision::V3 | Revision::V4) => Err(Refusal::new(TOKEN_NOT_FOUND)),
+            ("/", Revision::V4) => refused("bad-namespace", "connect to /TOKEN, with a token from GET /new"),
+            (_, Revision::V3 | Revision::V4) => refused("token-not-found", TOKEN_NOT_FOUND),
         };
     };
-    let remaining = tunnels.tokens.remaining(&token).await.map_err(|failure| match failure {
-        Failure::TokenNotFound => Refusal::new(TOKEN_NOT_FOUND),
-        failure => Refusal::new(format!("{failure}, try again later")),
-    })?;
-    // The token comes first: an end whose token is unknown hears that and nothing else.
-    let options = match request.revision {
-        Revision::V3 => EndOptions::from_query(request.query.as_deref().unwrap_or_default()),
-        Revision::V4 => EndOptions::from_auth(request.auth.as_ref()),
+    if tunnels.is_stopping() {
+        return Err(NotAdmitted::NotNow(Failure::Stopping));
+    }
+    let not_found = |failure| match failure {
+        Failure::TokenNotFound => NotAdmitted::Refused("token-not-found", TOKEN_NOT_FOUND.to_owned()),
+        failure => NotAdmitted::NotNow(failure),
     };
-    let options = options.map_err(Refusal::new)?;
-    Ok(Member::Admitted(Box::new(Admission { token, options, remaining })))
+    let (record, remaining) = tunnels.tokens.find(&token).await.map_err(not_found)?;
+    // The token comes first: an end whose token is unknown hears that and nothing else.
+    let asked = match request.revision {
+        Revision::V3 => EndAuth::from_query(request.query.as_deref().unwrap_or_default()),
+        Revision::V4 => EndAuth::from_auth(request.auth.as_ref()),
+    };
+    let EndAuth { options, key } = asked.map_err(|message| NotAdmitted::Refused("bad-option", message))?;
+    if let Some(keyed) = &record.keyed {
+        match key {
+            None => return refused("key-required", KEY_REQUIRED),
+            Some(key) if Key::parse(&key).is_none_or(|key| key.hash() != keyed.key) => {
+                return refused("key-wrong", KEY_WRONG);
+            }
+            Some(_) => (),
+        }
+    }
+    Ok(Member::Admitted(Box::new(Admission { token, options, record, remaining })))
+}
+
+/// Makes the refusal for a client of a revision: on revision 4 the code is its `data`; revision 3 has none, and the message
+/// begins with it.
+fn refusal(revision: Revision, code: &str, message: &str) -> Refusal {
+    match revision {
+        Revision::V3 => Refusal::new(format!("{code}: {message}")),
+        Revision::V4 => Refusal::Final { message: message.to_owned(), data: Some(format!(r#"{{"code":"{code}"}}"#)) },
+    }
 }
 
 impl Host for TunnelHost {
@@ -74,9 +137,10 @@ impl Host for TunnelHost {
     }
 
     fn connected(&self, member: &mut Member, socket: &Socket<Self>, _: Reaction<'_, Self>) {
-        if let Member::Admitted(admission) = member {
-            *member = Member::Joined(self.tunnels.join(**admission, socket.clone()));
-        }
+        *member = match std::mem::replace(member, Member::Idle) {
+            Member::Admitted(admission) => Member::Joined(self.tunnels.join(*admission, socket.clone())),
+            member @ (Member::Idle | Member::Joined(_)) => member,
+        };
     }
 
     /// An end has nothing to say but acks.
@@ -93,7 +157,7 @@ impl Host for TunnelHost {
         if let Member::Joined(joined) = member {
             let token = Token::from_namespace(socket.namespace().as_str());
             tracing::info!(?token, %reason, "end disconnected");
-            self.tunnels.leave(&joined);
+            self.tunnels.leave(token, &joined);
         }
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! - `host`: how a client of the Socket.IO server becomes an end
 //! - `registry`: all tunnels of this process. An end joins here, and takes over from the end before it, which is told to leave
+//! - `restoring`: what happens when the store has lost them
 //! - `tunnel`: one tunnel and its end
 
 mod host;
 mod registry;
+mod restoring;
 mod tunnel;
 
 pub(super) use self::host::TunnelHost;

@@ -1,6 +1,6 @@
 //! One tunnel: a token's limits, its ack ids, and its end while one is connected. It outlives its ends.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,10 +9,12 @@ use tokio::sync::oneshot;
 use crate::engine::{Host, Socket, Undelivered};
 use crate::net::budget::{Budget, Held};
 use crate::proto::exchange::EndOptions;
+use crate::proto::key::KeyHash;
 use crate::proto::socket_io::AckId;
 use crate::proto::socket_io::connection::{AckError, Answer, Awaited};
 use crate::proto::socket_io::packet::{Encoded, MAX_ACK_ID};
 use crate::proto::token::Token;
+use crate::store::{Keyed, Record};
 
 /// What becomes of an event: the end's ack, or why none will come.
 pub(in crate::relay) type Outcome = Result<Answer, AckError>;
@@ -23,6 +25,15 @@ pub(in crate::relay) type Outcome = Result<Answer, AckError>;
 /// one before still counted, and no id is used again that the same program may still answer.
 #[derive(Debug)]
 pub(in crate::relay) struct Tunnel<H: Host> {
+    /// How long an end may take for an answer, in milliseconds. 0 for an original tunnel, where the operator says so.
+    timeout: AtomicU32,
+    /// What the store keeps of it, for a store that can lose it.
+    kept: Option<Box<Mutex<Record>>>,
+    /// An end of a keyed tunnel has joined, and the store does not know yet. Whether its key is still the tunnel's is asked
+    /// then, too: the key may have changed between the look at it and the join.
+    is_unchecked: AtomicBool,
+    /// An end of a keyed tunnel has left, and its `ttl` does not count from then yet.
+    is_unrenewed: AtomicBool,
     memory: Arc<Budget>,
     exchanges: Arc<Budget>,
     next_ack: AtomicU64,
@@ -34,6 +45,8 @@ pub(in crate::relay) struct End<H: Host> {
     /// Tells this end from the ones before and after it.
     number: u64,
     options: EndOptions,
+    /// The key that it showed, if the tunnel has one.
+    key: Option<Box<KeyHash>>,
     socket: Socket<H>,
 }
 
@@ -58,9 +71,49 @@ pub(in crate::relay) enum NotEmitted {
 }
 
 impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
-    /// Creates a tunnel without an end, whose exchanges take from these budgets.
-    pub(super) fn new(memory: Arc<Budget>, exchanges: Arc<Budget>) -> Self {
-        Self { memory, exchanges, next_ack: AtomicU64::new(0), end: Mutex::default() }
+    /// Creates a tunnel without an end, whose exchanges take from these budgets. With `keeps_record`, it can be written again
+    /// to a store that has lost it.
+    pub(super) fn new(record: &Record, keeps_record: bool, memory: Arc<Budget>, exchanges: Arc<Budget>) -> Self {
+        Self {
+            timeout: AtomicU32::new(record.keyed.as_ref().map_or(0, |keyed| milliseconds(keyed.timeout))),
+            kept: keeps_record.then(|| Box::new(Mutex::new(record.clone()))),
+            is_unchecked: AtomicBool::new(false),
+            is_unrenewed: AtomicBool::new(false),
+            memory,
+            exchanges,
+            next_ack: AtomicU64::new(0),
+            end: Mutex::default(),
+        }
+    }
+
+    /// Tells whether the tunnel has a key.
+    pub(in crate::relay) fn is_keyed(&self) -> bool {
+        self.timeout.load(Ordering::Relaxed) > 0
+    }
+
+    /// Returns how long an end may take for an answer; `None` for an original tunnel, where the operator says so.
+    pub(in crate::relay) fn timeout(&self) -> Option<Duration> {
+        let milliseconds = self.timeout.load(Ordering::Relaxed);
+        (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()))
+    }
+
+    /// Takes up what the owner of a keyed tunnel has set.
+    pub(super) fn set(&self, keyed: &Keyed) {
+        self.timeout.store(milliseconds(keyed.timeout), Ordering::Relaxed);
+        if let Some(kept) = &self.kept {
+            // Nothing that is done under the lock can panic half-way.
+            kept.lock().unwrap_or_else(PoisonError::into_inner).keyed = Some(Box::new(*keyed));
+        }
+    }
+
+    /// Returns what the store keeps of it, or kept until it lost that; `None` for a store that loses nothing.
+    pub(super) fn record(&self) -> Option<Record> {
+        self.kept.as_ref().map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Returns how many events were emitted for it, how many exchanges are not over, and how many bytes they hold.
+    pub(in crate::relay) fn figures(&self) -> (u64, usize, usize) {
+        (self.next_ack.load(Ordering::Relaxed), self.exchanges.used(), self.memory.used())
     }
 
     /// The memory that its exchanges may hold, in bytes.
@@ -115,12 +168,41 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
 
     /// Puts an end in its place, and returns the one that had it.
     pub(super) fn replace_end(&self, end: Arc<End<H>>) -> Option<Arc<End<H>>> {
+        self.is_unchecked.store(end.key.is_some(), Ordering::Relaxed);
         self.lock().replace(end)
+    }
+
+    /// Tells whether an end has joined whose key was not [checked](Self::take_end_of_another_key).
+    pub(super) fn wants_check(&self) -> bool {
+        self.is_unchecked.swap(false, Ordering::Relaxed)
     }
 
     /// Takes the end with this number from its place. Returns whether it still had it.
     pub(super) fn leave(&self, number: u64) -> bool {
-        self.lock().take_if(|end| end.number == number).is_some()
+        let has_left = self.lock().take_if(|end| end.number == number).is_some();
+        self.is_unrenewed.fetch_or(has_left && self.is_keyed(), Ordering::Relaxed);
+        has_left
+    }
+
+    /// Tells whether the store is to be asked, because an end has joined or left since it was asked last.
+    pub(super) fn wants_something(&self) -> bool {
+        self.is_unchecked.load(Ordering::Relaxed) || self.is_unrenewed.load(Ordering::Relaxed)
+    }
+
+    /// The store could not be asked: what was wanted is wanted still.
+    pub(super) fn still_wants(&self, renewal: bool, check: bool) {
+        self.is_unrenewed.fetch_or(renewal, Ordering::Relaxed);
+        self.is_unchecked.fetch_or(check, Ordering::Relaxed);
+    }
+
+    /// Tells whether the tunnel's life counts from now: an end is connected, or one has left since this was asked last.
+    pub(super) fn wants_renewal(&self) -> bool {
+        self.is_unrenewed.swap(false, Ordering::Relaxed) || self.has_end()
+    }
+
+    /// Takes the end from its place if the key that it showed is not the tunnel's.
+    pub(super) fn take_end_of_another_key(&self, key: &KeyHash) -> Option<Arc<End<H>>> {
+        self.lock().take_if(|end| end.key.as_deref() != Some(key))
     }
 
     /// Takes the end from its place, whichever it is.
@@ -134,9 +216,14 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
     }
 }
 
+/// Returns the time in milliseconds, from one to 49 days.
+fn milliseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1)
+}
+
 impl<H: Host> End<H> {
-    pub(super) fn new(number: u64, options: EndOptions, socket: Socket<H>) -> Self {
-        Self { number, options, socket }
+    pub(super) fn new(number: u64, options: EndOptions, key: Option<KeyHash>, socket: Socket<H>) -> Self {
+        Self { number, options, key: key.map(Box::new), socket }
     }
 
     /// What the end asked for when it joined.

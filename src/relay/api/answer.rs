@@ -1,0 +1,123 @@
+//! The bodies of answers, as JSON.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use http::header::{self, HeaderValue};
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::net::reply::{self, Reply};
+use crate::proto::key::Key;
+use crate::proto::token::Token;
+use crate::relay::tunnels::Tunnel;
+use crate::store::{Found, Life};
+
+/// A tunnel, to be shown to its owner.
+pub(super) struct Shown<'s> {
+    /// The URL of the server.
+    pub(super) base: &'s str,
+    pub(super) token: Token,
+    pub(super) found: &'s Found,
+    /// The tunnel, if it has or had an end here.
+    pub(super) tunnel: Option<Arc<Tunnel>>,
+}
+
+/// What the maker of a tunnel gets.
+#[derive(Serialize)]
+pub(super) struct Made {
+    token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    url: String,
+    path_url: String,
+    expires: Option<String>,
+}
+
+/// What the owner of a tunnel may see.
+#[derive(Serialize)]
+pub(super) struct InFull {
+    token: String,
+    url: String,
+    path_url: String,
+    ttl: u64,
+    timeout: u64,
+    expires: Option<String>,
+    connected: bool,
+    figures: Figures,
+}
+
+#[derive(Serialize)]
+struct Figures {
+    /// Requests that were sent to ends of this tunnel.
+    requests: u64,
+    /// Exchanges that are not over.
+    in_flight: usize,
+    /// The memory that these hold, in bytes.
+    memory: usize,
+}
+
+impl Shown<'_> {
+    pub(super) fn made(&self, key: Option<&Key>) -> Made {
+        let path_url = self.path_url();
+        Made {
+            token: self.token.to_string(),
+            key: key.map(|key| key.as_str().to_owned()),
+            url: path_url.clone(),
+            path_url,
+            expires: self.expires(),
+        }
+    }
+
+    pub(super) fn in_full(&self) -> InFull {
+        let path_url = self.path_url();
+        let seconds = |time: Duration| time.as_secs();
+        let keyed = self.found.record.keyed.as_deref();
+        let (requests, in_flight, memory) = self.tunnel.as_ref().map_or((0, 0, 0), |tunnel| tunnel.figures());
+        InFull {
+            token: self.token.to_string(),
+            url: path_url.clone(),
+            path_url,
+            ttl: keyed.map_or(0, |keyed| seconds(keyed.ttl)),
+            timeout: keyed.map_or(0, |keyed| seconds(keyed.timeout)),
+            expires: self.expires(),
+            connected: self.is_connected(),
+            figures: Figures { requests, in_flight, memory },
+        }
+    }
+
+    fn path_url(&self) -> String {
+        format!("{}/go/{}", self.base, self.token)
+    }
+
+    fn is_connected(&self) -> bool {
+        self.tunnel.as_ref().is_some_and(|tunnel| tunnel.has_end())
+    }
+
+    /// Returns when the tunnel expires, as RFC 3339 has it in whole seconds of UTC; `None` while an end is connected.
+    fn expires(&self) -> Option<String> {
+        let Life::Alive(left) = self.found.life else { return None };
+        if self.is_connected() {
+            return None;
+        }
+        let at = OffsetDateTime::from(SystemTime::now() + left).replace_nanosecond(0).ok()?;
+        at.format(&Rfc3339).ok()
+    }
+}
+
+/// Makes an answer that no cache may keep: it may have a key.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
+    let body = serde_json::to_string(body).expect("structs of texts and numbers are JSON");
+    no_store(reply::text(status, "application/json; charset=utf-8", body))
+}
+
+pub(super) fn empty() -> Reply {
+    no_store(reply::empty(StatusCode::NO_CONTENT))
+}
+
+fn no_store(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}

@@ -1,0 +1,74 @@
+//! The bodies of requests, as JSON.
+
+use http::header::{self, HeaderMap};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::relay::failure::Failure;
+
+/// The body of a request of the API.
+pub(super) trait Fields: DeserializeOwned {
+    /// What stands for an absent body.
+    const IF_EMPTY: &'static [u8];
+}
+
+/// `POST /new`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewTunnel {
+    pub(super) name: Option<String>,
+    /// In seconds.
+    pub(super) ttl: Option<u64>,
+    /// In seconds.
+    pub(super) timeout: Option<u64>,
+}
+
+/// `PATCH /tunnel/TOKEN`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Settings {
+    /// In seconds.
+    pub(super) ttl: Option<u64>,
+    /// In seconds.
+    pub(super) timeout: Option<u64>,
+}
+
+/// `POST /tunnel/TOKEN/key`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rekeying {
+    pub(super) key: String,
+    #[serde(default = "yes")]
+    pub(super) disconnect: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Fields for NewTunnel {
+    const IF_EMPTY: &'static [u8] = b"{}";
+}
+
+impl Fields for Settings {
+    const IF_EMPTY: &'static [u8] = b"{}";
+}
+
+impl Fields for Rekeying {
+    const IF_EMPTY: &'static [u8] = b"{}";
+}
+
+/// Checks that a request says its body is JSON. A page can send anything else by a form, to a server that its visitor reaches and
+/// the page's author does not.
+pub(super) fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(Failure::NotJson) }
+}
+
+/// Reads a body.
+pub(super) fn parse<F: Fields>(body: &[u8]) -> Result<F, Failure> {
+    let body = if body.is_empty() { F::IF_EMPTY } else { body };
+    serde_json::from_slice(body)
+        .map_err(|error| Failure::InvalidRequest(format!("the body is not as it must be: {error}")))
+}

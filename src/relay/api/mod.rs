@@ -1,0 +1,273 @@
+//! Keyed tunnels over HTTP: made by `POST /new`, read and changed under `/tunnel/TOKEN` (PROTOCOL.md, "Keyed tunnels").
+//!
+//! - this file: each call, from its request to its answer
+//! - `fields`: the bodies of requests, as JSON
+//! - `answer`: the bodies of answers
+
+mod answer;
+mod fields;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderName};
+use http::request::Parts;
+use http::{Method, StatusCode};
+use hyper::body::Incoming;
+use subtle::ConstantTimeEq as _;
+
+use self::answer::Shown;
+use self::fields::{NewTunnel, Rekeying, Settings};
+use super::failure::Failure;
+use super::public_url::PublicUrl;
+use super::tokens::{Tokens, Wanted};
+use super::tunnels::Tunnels;
+use crate::config::ServeConfig;
+use crate::defaults;
+use crate::net::arrival::Arrival;
+use crate::net::body::{self, BodyLimits};
+use crate::net::budget::Budget;
+use crate::net::reply::{self, Reply};
+use crate::proto::key::Key;
+use crate::proto::token::Token;
+use crate::store::{Change, Found};
+
+/// The header in which somebody shows the operator's secret.
+const CREATE_SECRET: HeaderName = HeaderName::from_static("x-socket2me-create");
+
+/// The shortest `ttl`.
+const MIN_TTL: Duration = Duration::from_secs(600);
+
+/// The shortest `timeout`.
+const MIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Serves the owners of keyed tunnels.
+pub(super) struct Api {
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) tunnels: Arc<Tunnels>,
+    pub(super) config: Arc<ServeConfig>,
+    pub(super) public_url: PublicUrl,
+    /// Memory for bodies of requests.
+    pub(super) memory: Arc<Budget>,
+}
+
+/// What is asked for under `/tunnel/TOKEN`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    /// `GET /tunnel/TOKEN`: the settings and figures.
+    Show,
+    /// `PATCH /tunnel/TOKEN`: other settings.
+    Set,
+    /// `DELETE /tunnel/TOKEN`: the end of the tunnel.
+    Delete,
+    /// `POST /tunnel/TOKEN/key`: another key.
+    Rekey,
+}
+
+impl Api {
+    /// Checks whether somebody may make a tunnel without a key.
+    ///
+    /// # Errors
+    /// With [`Failure::KeysRequired`].
+    pub(super) fn check_original(&self) -> Result<(), Failure> {
+        if self.config.makes_original() { Ok(()) } else { Err(Failure::KeysRequired) }
+    }
+
+    /// Makes a keyed tunnel: `POST /new`.
+    pub(super) async fn make(
+        &self,
+        head: &Parts,
+        body: &mut Incoming,
+        arrival: &Arrival<'_>,
+    ) -> Result<Reply, Failure> {
+        self.check_secret(&head.headers)?;
+        let NewTunnel { name, ttl, timeout } = self.read(head, body).await?;
+        let wanted = Wanted {
+            name: name.as_deref().map(name_of).transpose()?,
+            ttl: self.ttl(ttl)?.unwrap_or(defaults::KEYED_TTL.min(self.config.max_ttl)),
+            timeout: self.timeout(timeout)?.unwrap_or(defaults::KEYED_TIMEOUT.min(self.config.max_timeout)),
+        };
+        // Without a name there is nothing that a key could be of.
+        let key = if wanted.name.is_some() { own_key(&head.headers)? } else { None };
+        let made = self.tokens.make(arrival.client, wanted, key).await?;
+        let status = if made.key.is_some() { StatusCode::CREATED } else { StatusCode::OK };
+        let tunnel = self.tunnels.find(&made.token);
+        let shown = Shown { base: &self.base(head, arrival), token: made.token, found: &made.found, tunnel };
+        Ok(answer::json(status, &shown.made(made.key.as_ref())))
+    }
+
+    /// Serves a call for a tunnel that exists.
+    pub(super) async fn serve(
+        &self,
+        call: Call,
+        token: Option<Token>,
+        head: &Parts,
+        body: &mut Incoming,
+        arrival: &Arrival<'_>,
+    ) -> Result<Reply, Failure> {
+        let key = bearer(&head.headers)?.ok_or(Failure::KeyRequired)?;
+        let token = token.ok_or(Failure::NoSuchTunnel)?;
+        let found = match call {
+            Call::Show => self.tokens.find_of(&token, key.hash()).await?,
+            Call::Set => self.set(&token, &key, head, body).await?,
+            Call::Delete => {
+                self.delete(&token, &key).await?;
+                return Ok(answer::empty());
+            }
+            Call::Rekey => {
+                self.rekey(&token, &key, head, body).await?;
+                return Ok(answer::empty());
+            }
+        };
+        let tunnel = self.tunnels.find(&token);
+        let shown = Shown { base: &self.base(head, arrival), token, found: &found, tunnel };
+        Ok(answer::json(StatusCode::OK, &shown.in_full()))
+    }
+
+    async fn set(&self, token: &Token, key: &Key, head: &Parts, body: &mut Incoming) -> Result<Found, Failure> {
+        let Settings { ttl, timeout } = self.read(head, body).await?;
+        let change = Change::Set { ttl: self.ttl(ttl)?, timeout: self.timeout(timeout)? };
+        let found = self.tokens.change(token, key.hash(), change).await?;
+        if let Some(keyed) = &found.record.keyed {
+            self.tunnels.set(token, keyed);
+        }
+        Ok(found)
+    }
+
+    async fn delete(&self, token: &Token, key: &Key) -> Result<(), Failure> {
+        self.tokens.find_of(token, key.hash()).await?;
+        // The store may not know yet that an end has joined, for which the name is kept.
+        if self.tunnels.find(token).is_some() {
+            self.tokens.renew(token).await?;
+        }
+        self.tokens.change(token, key.hash(), Change::Delete).await?;
+        self.tunnels.remove(token);
+        Ok(())
+    }
+
+    /// Gives a tunnel the key that its owner made. Repeated, it finds the key in place: whoever sends that one knows it.
+    async fn rekey(&self, token: &Token, key: &Key, head: &Parts, body: &mut Incoming) -> Result<(), Failure> {
+        let Rekeying { key: new, disconnect } = self.read(head, body).await?;
+        let wrong =
+            || Failure::InvalidRequest("key is no key: it is s2m_ and 43 letters and digits, at random".to_owned());
+        let new = Key::parse(&new).ok_or_else(wrong)?.hash();
+        let found = match self.tokens.change(token, key.hash(), Change::Rekey(new)).await {
+            Err(Failure::NoSuchTunnel) => self.tokens.find_of(token, new).await?,
+            found => found?,
+        };
+        if let Some(keyed) = &found.record.keyed {
+            self.tunnels.rekeyed(token, keyed, disconnect);
+        }
+        tracing::info!(?token, "the tunnel has another key");
+        Ok(())
+    }
+
+    /// Checks the operator's secret, if there is one.
+    fn check_secret(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        let Some(secret) = &self.config.create_secret else { return Ok(()) };
+        let shown = headers.get(CREATE_SECRET).map_or(&[][..], |value| value.as_bytes());
+        if bool::from(secret.as_bytes().ct_eq(shown)) { Ok(()) } else { Err(Failure::CreateSecret) }
+    }
+
+    fn ttl(&self, seconds: Option<u64>) -> Result<Option<Duration>, Failure> {
+        within("ttl", seconds, MIN_TTL, self.config.max_ttl, "--max-ttl")
+    }
+
+    fn timeout(&self, seconds: Option<u64>) -> Result<Option<Duration>, Failure> {
+        within("timeout", seconds, MIN_TIMEOUT, self.config.max_timeout, "--max-timeout")
+    }
+
+    /// Reads the body of a request.
+    async fn read<F: fields::Fields>(&self, head: &Parts, body: &mut Incoming) -> Result<F, Failure> {
+        fields::check_type(&head.headers)?;
+        let limits = BodyLimits {
+            max_bytes: defaults::MAX_API_BODY,
+            stall_timeout: self.config.limits.stall_timeout,
+            memory: &self.memory,
+        };
+        fields::parse(&body::read(body, limits).await?.bytes)
+    }
+
+    /// Returns the URL of this server, as the one who asks reaches it.
+    fn base(&self, head: &Parts, arrival: &Arrival<'_>) -> String {
+        self.public_url.base(|| {
+            let host = arrival.host(&head.headers).unwrap_or_default();
+            format!("{}://{host}", arrival.scheme(&head.headers))
+        })
+    }
+}
+
+/// Answers the preflight of a browser, and any other `OPTIONS`.
+pub(super) fn preflight(methods: &'static str) -> Reply {
+    let mut reply = reply::empty(StatusCode::NO_CONTENT);
+    let headers = reply.headers_mut();
+    for (name, value) in [
+        (header::ALLOW, methods),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, methods),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, x-socket2me-create"),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+    ] {
+        headers.insert(name, http::HeaderValue::from_static(value));
+    }
+    reply
+}
+
+/// Returns the key that a request shows: `Authorization: Bearer KEY`. Without that header, or with one of another scheme,
+/// `None`.
+///
+/// # Errors
+/// With [`Failure::NoSuchTunnel`] for a text that is no key: it is nobody's.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<Key>, Failure> {
+    let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) else { return Ok(None) };
+    // The name of a scheme may be in any case (RFC 9110, section 11.1).
+    let Some((scheme, key)) = value.split_once(' ') else { return Ok(None) };
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(None);
+    }
+    Key::parse(key.trim_matches(' ')).map(Some).ok_or(Failure::NoSuchTunnel)
+}
+
+/// Returns the key that the maker of a tunnel shows for its name.
+fn own_key(headers: &HeaderMap) -> Result<Option<Key>, Failure> {
+    let wrong = "Authorization shows no key: it is s2m_ and 43 letters and digits";
+    bearer(headers).map_err(|_| Failure::InvalidRequest(wrong.to_owned()))
+}
+
+/// Returns the methods of a path of the API, for `Allow`.
+pub(super) fn call(method: &Method, is_key: bool) -> Result<Call, &'static str> {
+    match (method, is_key) {
+        (&Method::GET | &Method::HEAD, false) => Ok(Call::Show),
+        (&Method::PATCH, false) => Ok(Call::Set),
+        (&Method::DELETE, false) => Ok(Call::Delete),
+        (&Method::POST, true) => Ok(Call::Rekey),
+        (_, false) => Err("GET, HEAD, PATCH, DELETE, OPTIONS"),
+        (_, true) => Err("POST, OPTIONS"),
+    }
+}
+
+fn name_of(text: &str) -> Result<Token, Failure> {
+    Token::from_name(text).map_err(|error| Failure::InvalidRequest(format!("name: {error}")))
+}
+
+/// Checks a time that somebody asks for.
+fn within(
+    field: &str,
+    seconds: Option<u64>,
+    least: Duration,
+    most: Duration,
+    flag: &str,
+) -> Result<Option<Duration>, Failure> {
+    let Some(seconds) = seconds else { return Ok(None) };
+    let time = Duration::from_secs(seconds);
+    if time < least {
+        let least = least.as_secs();
+        return Err(Failure::InvalidRequest(format!("{field} is {seconds}: it must be {least} s at least")));
+    }
+    if time > most {
+        let most = most.as_secs();
+        return Err(Failure::InvalidRequest(format!(
+            "{field} is {seconds}: the operator's {flag} allows {most} s at most"
+        )));
+    }
+    Ok(Some(time))
+}
