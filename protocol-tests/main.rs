@@ -6,7 +6,13 @@
 mod endings;
 mod engine_io;
 mod hostile;
+#[cfg(target_os = "linux")]
+mod redis;
 mod relay;
+#[cfg(target_os = "linux")]
+mod restarting;
+#[cfg(target_os = "linux")]
+mod secrets;
 mod simulated_time;
 mod socket_io;
 #[cfg(target_os = "linux")]

@@ -9,16 +9,16 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::support::within;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_socket2me");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_socket2me");
 
 /// The settings of a server on a free port.
-const SERVE: &[&str] = &["serve", "--listen=127.0.0.1:0"];
+const SERVE: &[&str] = &["serve", "--listen=127.0.0.1:0", "--store=memory"];
 
 /// Variables as name and value.
-type Variables<'v> = &'v [(&'v str, &'v str)];
+pub(crate) type Variables<'v> = &'v [(&'v str, &'v str)];
 
 /// The program with these variables and no others.
-fn program(command: &str, variables: Variables<'_>, arguments: &[&str]) -> Command {
+pub(crate) fn program(command: &str, variables: Variables<'_>, arguments: &[&str]) -> Command {
     let mut command = Command::new(command);
     command.env_clear().env("PATH", "/usr/bin:/bin").envs(variables.iter().copied()).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -26,14 +26,14 @@ fn program(command: &str, variables: Variables<'_>, arguments: &[&str]) -> Comma
 }
 
 /// Runs the program, which must end by itself.
-async fn ended(variables: Variables<'_>, arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) async fn ended(variables: Variables<'_>, arguments: &[&str]) -> (Option<i32>, String) {
     let output = within("the program to end", program(BINARY, variables, arguments).output()).await.unwrap();
     let Output { status, stderr, .. } = output;
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
 /// Sends requests, and returns all that is answered until the connection ends.
-async fn answers(address: impl ToSocketAddrs, requests: &str) -> String {
+pub(crate) async fn answers(address: impl ToSocketAddrs, requests: &str) -> String {
     let mut stream = within("a connection", TcpStream::connect(address)).await.unwrap();
     let mut answers = String::new();
     let (mut reading, mut writing) = stream.split();
@@ -44,8 +44,8 @@ async fn answers(address: impl ToSocketAddrs, requests: &str) -> String {
 }
 
 /// A server that has started.
-struct Started {
-    child: Child,
+pub(crate) struct Started {
+    pub(crate) child: Child,
     /// Its first line on standard output.
     ready: String,
     _output: Lines<BufReader<ChildStdout>>,
@@ -53,7 +53,7 @@ struct Started {
 }
 
 impl Started {
-    async fn new(variables: Variables<'_>, arguments: &[&str]) -> Self {
+    pub(crate) async fn new(variables: Variables<'_>, arguments: &[&str]) -> Self {
         Self::of(program(BINARY, variables, arguments)).await
     }
 
@@ -68,7 +68,7 @@ impl Started {
     }
 
     /// The port in the line that says the server is ready.
-    fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         let (_, rest) = self.ready.split_once("://").unwrap();
         let (_, port) = rest.rsplit_once(':').filter(|_| !rest.contains("curl")).unwrap_or_else(|| {
             let address = rest.split(' ').next().unwrap();
@@ -78,18 +78,18 @@ impl Started {
     }
 
     /// Asks for something, and returns the response.
-    async fn ask(&self, target: &str, headers: &str) -> String {
+    pub(crate) async fn ask(&self, target: &str, headers: &str) -> String {
         let request = format!("GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
         answers(("127.0.0.1", self.port()), &request).await
     }
 
-    async fn signal(&self, name: &str) {
+    pub(crate) async fn signal(&self, name: &str) {
         let id = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args([name, &id]).status().await.unwrap().success());
     }
 
     /// Stops the server, and returns its exit code and the rest of its log.
-    async fn stop(mut self, signal: &str) -> (Option<i32>, Vec<String>) {
+    pub(crate) async fn stop(mut self, signal: &str) -> (Option<i32>, Vec<String>) {
         self.signal(signal).await;
         let mut lines = Vec::new();
         while let Some(line) = within("the log's end", self.log.next_line()).await.unwrap() {
@@ -115,6 +115,7 @@ async fn a_setting_that_is_wrong_stops_the_start_and_is_named() {
         (&[], &["--response-timeout=0"], "write at least 1ms"),
         (&[], &["--max-connections=0"], "less than 1"),
         (&[], &["--max-head=1KiB"], "less than 8KiB"),
+        (&[], &["--store=disk"], "write memory, or file: and a path"),
     ] {
         let arguments = [&["serve"], arguments].concat();
         let (code, log) = ended(variables, &arguments).await;
@@ -140,9 +141,10 @@ async fn a_flag_beats_a_variable_that_says_otherwise() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let port = address.port().to_string();
-    for (variable, arguments) in
-        [(("PORT", port.as_str()), SERVE), (("SOCKET2ME_LISTEN", &address.to_string()), &["serve", "--port=0"])]
-    {
+    for (variable, arguments) in [
+        (("PORT", port.as_str()), SERVE),
+        (("SOCKET2ME_LISTEN", &address.to_string()), &["serve", "--store=memory", "--port=0"]),
+    ] {
         let server = Started::new(&[variable], arguments).await;
         assert!(server.ask("/healthz", "").await.starts_with("HTTP/1.1 200"), "{variable:?}");
     }
@@ -162,7 +164,7 @@ async fn a_rate_limit_of_zero_is_none() {
 
 #[tokio::test]
 async fn localhost_is_reached_by_its_name() {
-    let server = Started::new(&[], &["serve", "--listen=localhost:0"]).await;
+    let server = Started::new(&[], &["serve", "--store=memory", "--listen=localhost:0"]).await;
     TcpStream::connect(("localhost", server.port())).await.unwrap();
     assert!(server.ask("/healthz", "").await.starts_with("HTTP/1.1 200"));
     assert_eq!(server.stop("-TERM").await.0, Some(0));
@@ -179,7 +181,7 @@ async fn the_log_is_json_from_the_first_line_to_the_last() {
         lines.len() > 2 && lines.iter().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
         "{lines:?}"
     );
-    let (code, log) = ended(&[], &["--log-format=json", "serve", "--listen=192.0.2.1:1"]).await;
+    let (code, log) = ended(&[], &["--log-format=json", "serve", "--store=memory", "--listen=192.0.2.1:1"]).await;
     let fault: serde_json::Value = serde_json::from_str(log.lines().next_back().unwrap()).unwrap();
     assert_eq!((code, &fault["level"]), (Some(1), &"ERROR".into()));
     assert!(fault["message"].as_str().unwrap().starts_with("cannot listen on 192.0.2.1:1: "), "{fault}");
@@ -226,7 +228,7 @@ async fn sighup_drains_as_sigterm_does() {
 
 #[tokio::test]
 async fn sighup_stays_ignored_where_it_was() {
-    let script = format!("trap '' HUP; exec {BINARY} serve --listen=127.0.0.1:0");
+    let script = format!("trap '' HUP; exec {BINARY} serve --store=memory --listen=127.0.0.1:0");
     let server = Started::of(program("sh", &[], &["-c", &script])).await;
     server.signal("-HUP").await;
     assert!(server.ask("/healthz", "").await.starts_with("HTTP/1.1 200"));
@@ -236,7 +238,7 @@ async fn sighup_stays_ignored_where_it_was() {
 #[tokio::test]
 async fn the_limit_of_open_files_is_raised_and_warned_of_where_it_is_too_low() {
     let limits = ServeConfig::defaults().limits;
-    let script = format!("ulimit -Sn 64; ulimit -Hn 256; exec {BINARY} serve --listen=127.0.0.1:0");
+    let script = format!("ulimit -Sn 64; ulimit -Hn 256; exec {BINARY} serve --store=memory --listen=127.0.0.1:0");
     let server = Started::of(program("sh", &[], &["-c", &script])).await;
     let of_process = std::fs::read_to_string(format!("/proc/{}/limits", server.child.id().unwrap())).unwrap();
     let files = of_process.lines().find(|line| line.starts_with("Max open files")).unwrap();
@@ -244,7 +246,8 @@ async fn the_limit_of_open_files_is_raised_and_warned_of_where_it_is_too_low() {
     let (_, lines) = server.stop("-TERM").await;
     let warned = lines.iter().find(|line| line.contains("--max-connections")).unwrap();
     assert!(warned.contains(&format!("wanted={}", limits.max_connections + 64)), "{warned}");
-    let script = format!("ulimit -Sn 64; exec {BINARY} serve --listen=127.0.0.1:0 --max-connections=100");
+    let script =
+        format!("ulimit -Sn 64; exec {BINARY} serve --store=memory --listen=127.0.0.1:0 --max-connections=100");
     let (_, lines) = Started::of(program("sh", &[], &["-c", &script])).await.stop("-TERM").await;
     assert!(!lines.iter().any(|line| line.contains("open files")), "{lines:?}");
 }

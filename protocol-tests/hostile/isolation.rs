@@ -136,7 +136,7 @@ async fn unknown_expired_and_malformed_tokens_look_alike() {
         assert!(begun.elapsed() < ms(5_000), "the token does not expire");
     }
     let long = "a".repeat(300);
-    let tokens = [&*expired, UNKNOWN, "nonsense", "", &long, &UNKNOWN[..47], "%00", "../new", "a,b", "__proto__"];
+    let tokens = [&*expired, UNKNOWN, "Nonsense", "", &long, &UNKNOWN[..47], "%00", "../new", "a,b", "__proto__"];
     for method in ["GET", "POST", "DELETE", "OPTIONS"] {
         let unknown = seen(&server.ask(method, &go(UNKNOWN), &[], b"").await);
         assert_eq!(unknown.0, 500);
@@ -163,6 +163,6 @@ async fn unknown_expired_and_malformed_tokens_look_alike() {
     let mut ws = server.open_ws_v3().await;
     for token in [&*expired, UNKNOWN, "nonsense"] {
         ws.text(&format!("40/{token},")).await;
-        assert_eq!(ws.next().await, Frame::Text(format!(r#"44/{token},"{NOT_FOUND}""#)));
+        assert_eq!(ws.next().await, Frame::Text(format!(r#"44/{token},"token-not-found: {NOT_FOUND}""#)));
     }
 }

@@ -7,7 +7,7 @@ mod advisories;
 mod answers;
 mod budgets;
 mod cuts;
-mod figures;
+pub(crate) mod figures;
 mod flood;
 mod isolation;
 mod line_ends;

@@ -46,7 +46,7 @@ async function unread(t) {
     [`${server.url}/go/${joined}`, 12 * MIB, 413, 'body-too-large'],
     [`${server.url}/go/${joined}`, 40 * MIB, 413, 'body-too-large'],
     [`${server.url}/nothing`, MIB, 404, 'not-found'],
-    [`${server.url}/new`, 8 * MIB, 405, 'method-not-allowed'],
+    [`${server.url}/new`, 8 * MIB, 415, 'unsupported-media-type'],
   ];
   return { server, cases, joined };
 }

@@ -62,7 +62,7 @@ for (const [name, transport] of Object.entries(TRANSPORTS)) {
 
   for (const [what, token, auth, message] of [
     ['an unknown token', UNKNOWN, undefined, /token not found/],
-    ['an invalid token', 'nonsense', undefined, /token not found/],
+    ['an invalid token', 'NO_TOKEN', undefined, /token not found/],
     ['an unknown body mode', undefined, { body: 'stream' }, /auth\.body/],
     ['rawHeaders that is not a boolean', undefined, { rawHeaders: 'yes' }, /auth\.rawHeaders/],
   ]) {

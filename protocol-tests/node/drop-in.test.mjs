@@ -20,7 +20,7 @@ const PNG = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0x00, 0
 /** Starts a server as an operator of the original does, by its environment alone. Its clients stop with the test. */
 async function operate(t, env = {}) {
   const child = spawn(BINARY, ['serve'], {
-    env: { PORT: '0', ...env },
+    env: { PORT: '0', SOCKET2ME_STORE: 'memory', ...env },
     stdio: ['ignore', 'pipe', 'ignore'],
     timeout: 2 * limit.timeout,
     killSignal: 'SIGKILL',
@@ -222,7 +222,7 @@ for (const version of ['1.4.8', '1.7.4']) {
     const told = ['refused', 'refreshed', 'published'].map((name) => event(client, name));
     client.connect('A'.repeat(48));
     const [[refused], refreshed, [url]] = await Promise.all(told);
-    assert.match(refused, /^token not found/);
+    assert.match(refused, /^token-not-found: /);
     assert.deepStrictEqual(refreshed, UNKNOWN);
     assert.deepStrictEqual(await outcome(visit(url)), [200, 'here']);
   });
@@ -237,7 +237,7 @@ for (const version of ['1.4.8', '1.7.4']) {
     await unreachable;
     const published = event(client, 'published');
     await operate(t, { PORT: server.port });
-    assert.match((await refused)[0], /^token not found/);
+    assert.match((await refused)[0], /^token-not-found: /);
     assert.deepStrictEqual(await outcome(visit((await published)[0])), [200, 'here']);
   });
 }

@@ -1,7 +1,7 @@
 // The samples of the README, each run as it is printed there.
 
 import assert from 'node:assert';
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
@@ -12,6 +12,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { chromium, openTab } from './browser.mjs';
 import { serve, visit } from './support.mjs';
 
@@ -28,23 +29,38 @@ function sample(heading, language) {
   return samples[0][2];
 }
 
-/** Runs a sample in a folder of its own. Returns its lines of both kinds, which `next` waits for. */
-async function run(t, server, text, command = process.execPath, name = 'app.mjs') {
+/** Makes the folder of an app, which a second run of the app finds again. */
+async function folderOf(t) {
   const folder = await mkdtemp(path.join(tmpdir(), 'socket2me-readme-'));
+  t.after(() => rm(folder, { recursive: true, maxRetries: 3 }));
   await symlink(here('node_modules'), path.join(folder, 'node_modules'));
-  await writeFile(path.join(folder, name), text);
-  const env = { ...process.env, SOCKET2ME_SERVER: server.url, WEBHOOK_SECRET: 'secret' };
-  const child = spawn(command, [name], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
-  t.after(async () => {
-    const exited = child.exitCode === null && child.signalCode === null && once(child, 'exit');
+  return folder;
+}
+
+/** Makes the tunnel of the first steps by the command that they print, and returns what it answers. */
+async function made(server) {
+  const [, command] = /^(curl .+ -d .+)\n# (\{.+…\})$/m.exec(README);
+  const { stdout } = await promisify(execFile)('sh', ['-c', command.replace('http://127.0.0.1:3000', server.url)]);
+  return JSON.parse(stdout);
+}
+
+/** Runs a sample. Returns its lines of both kinds, which `next` and `error` wait for, and its exit. */
+async function run(t, server, text, { command = process.execPath, name = 'app.mjs', tunnel = {}, folder } = {}) {
+  const cwd = folder ?? await folderOf(t);
+  await writeFile(path.join(cwd, name), text);
+  const keys = { TUNNEL: tunnel.token, TUNNEL_KEY: tunnel.key };
+  const env = { ...process.env, SOCKET2ME_SERVER: server.url, WEBHOOK_SECRET: 'secret', ...keys };
+  const child = spawn(command, [name], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const exited = once(child, 'exit');
+  const kill = () => {
     child.kill('SIGKILL');
-    await exited;
-    await rm(folder, { recursive: true });
-  });
+    return exited;
+  };
+  t.after(kill);
   const lines = (stream) => createInterface({ input: stream })[Symbol.asyncIterator]();
   const next = async (from) => (await from.next()).value;
   const [out, errors] = [lines(child.stdout), lines(child.stderr)];
-  return { next: () => next(out), error: () => next(errors) };
+  return { next: () => next(out), error: () => next(errors), exited, kill };
 }
 
 /** Runs a sample until it has said its public URL. */
@@ -55,7 +71,7 @@ async function published(t, server, ...how) {
 
 async function urlOf(app, server) {
   const [, url] = /^public URL: (\S+)$/.exec(await app.next()) ?? assert.fail('no URL');
-  assert.match(url, new RegExp(`^${server.url}/go/\\w{48}$`));
+  assert.match(url, new RegExp(`^${server.url}/go/(\\w{48}|my-app)$`));
   return url;
 }
 
@@ -66,23 +82,48 @@ const outcome = async (url, options) => {
 
 test('the first app answers its visitor', limit, async (t) => {
   const server = await serve(t);
-  const { url } = await published(t, server, sample('## Try it', 'js'));
-  assert.match(README, /curl "\S+\/go\/TOKEN\/hello\?x=1"\n# Hello from \/hello \{"x":"1"\}/);
+  const tunnel = await made(server);
+  const printed = JSON.parse(/^# (\{"token".+),…\}$/m.exec(README)[1].replace('s2m_…', tunnel.key) + '}');
+  assert.deepStrictEqual({ ...printed, url: printed.url.replace('http://127.0.0.1:3000', server.url) },
+    { token: tunnel.token, key: tunnel.key, url: tunnel.url });
+  const { url } = await published(t, server, sample('## Try it', 'js'), { tunnel });
+  assert.strictEqual(url, tunnel.url);
+  assert.match(README, /curl "\S+\/go\/my-app\/hello\?x=1"\n# Hello from \/hello \{"x":"1"\}/);
   assert.deepStrictEqual(await outcome(`${url}/hello?x=1`), [200, 'Hello from /hello {"x":"1"}']);
 });
 
-test('the app that keeps running answers, fails aloud, and gets a new tunnel when its own is gone', limit, async (t) => {
-  const server = await serve(t, ['--token-grace', '0'], { env: { TOKEN_EXPIRE_SECONDS: '4' } });
-  const { app, url } = await published(t, server, sample('### An app that keeps running', 'js'));
+test('the app that keeps running answers, fails aloud, and has its URL again when it is started again', limit, async (t) => {
+  const server = await serve(t);
+  const [text, folder] = [sample('### An app that keeps running', 'js'), await folderOf(t)];
+  const { app, url } = await published(t, server, text, { folder });
   assert.deepStrictEqual(await outcome(`${url}/a`), [200, 'Hello from /a']);
   assert.deepStrictEqual(await outcome(`${url}/fail`), [500, 'this app has failed']);
   assert.match(await app.error(), /as the visitor wants it/);
-  const next = await urlOf(app, server);
-  assert.notStrictEqual(next, url);
-  assert.deepStrictEqual(await outcome(`${next}/b`), [200, 'Hello from /b']);
+  await app.kill();
+  const second = await published(t, server, text, { folder });
+  assert.strictEqual(second.url, url);
+  assert.deepStrictEqual(await outcome(`${url}/b`), [200, 'Hello from /b']);
+  // A third one takes over, and the second does not fight for it.
+  const third = await published(t, server, text, { folder });
+  assert.strictEqual(third.url, url);
+  assert.deepStrictEqual((await second.app.exited)[0], 1);
+  assert.deepStrictEqual(await outcome(`${url}/c`), [200, 'Hello from /c']);
 });
 
-test('the app that keeps running gets a new tunnel when its server was started again', limit, async (t) => {
+test('the app that keeps running gets another tunnel when its own is gone', limit, async (t) => {
+  const server = await serve(t);
+  const [text, folder] = [sample('### An app that keeps running', 'js'), await folderOf(t)];
+  const { app, url } = await published(t, server, text, { folder });
+  const { token, key } = JSON.parse(readFileSync(path.join(folder, 'tunnel.json'), 'utf8'));
+  const deleted = await visit(`${server.url}/tunnel/${token}`, { method: 'DELETE', headers: { authorization: `Bearer ${key}` } });
+  assert.strictEqual(deleted.status, 204);
+  assert.deepStrictEqual((await app.exited)[0], 1);
+  const next = await published(t, server, text, { folder });
+  assert.notStrictEqual(next.url, url);
+  assert.deepStrictEqual(await outcome(`${next.url}/b`), [200, 'Hello from /b']);
+});
+
+test('the app that keeps running gets another tunnel when its server has lost all', limit, async (t) => {
   const first = await serve(t);
   const { app, url } = await published(t, first, sample('### An app that keeps running', 'js'));
   await first.terminate();
@@ -92,9 +133,15 @@ test('the app that keeps running gets a new tunnel when its server was started a
   assert.deepStrictEqual(await outcome(`${next}/b`), [200, 'Hello from /b']);
 });
 
+test('the app without a key answers its visitor', limit, async (t) => {
+  const server = await serve(t);
+  const { url } = await published(t, server, sample('### Tunnels without a key', 'js'));
+  assert.deepStrictEqual(await outcome(`${url}/a`), [200, 'Hello from /a']);
+});
+
 test('the webhook takes what is signed and nothing else', limit, async (t) => {
   const server = await serve(t);
-  const { app, url } = await published(t, server, sample('### Webhooks', 'js'));
+  const { app, url } = await published(t, server, sample('### Webhooks', 'js'), { tunnel: await made(server) });
   const body = '{"a" : 1}';
   const post = (signature) =>
     outcome(url, { method: 'POST', headers: { 'content-type': 'application/json', 'x-hub-signature-256': signature }, body });
@@ -109,7 +156,8 @@ test('the webhook takes what is signed and nothing else', limit, async (t) => {
 // scripts/test makes this Python's environment before it runs the tests.
 test('the app in Python answers its visitor', { ...limit, skip: !existsSync(PYTHON) && 'run scripts/test once' }, async (t) => {
   const server = await serve(t);
-  const { url } = await published(t, server, sample('### Python', 'python'), PYTHON, 'app.py');
+  const how = { command: PYTHON, name: 'app.py', tunnel: await made(server) };
+  const { url } = await published(t, server, sample('### Python', 'python'), how);
   const { status, text, headers } = await visit(`${url}/py`);
   assert.deepStrictEqual([status, text, headers['x-python']], [200, 'Hello from /py', 'yes']);
 });

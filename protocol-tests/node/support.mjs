@@ -29,8 +29,8 @@ export function binary() {
 }
 
 /** Starts a server that stops, with its ends, after the test. `client` is the `io` function of its ends. */
-export async function serve(t, flags = [], { env = {}, port = 0, client = io } = {}) {
-  const server = new Server(flags, env, port, client);
+export async function serve(t, flags = [], { env = {}, port = 0, client = io, store = 'memory' } = {}) {
+  const server = new Server(['--store', store, ...flags], env, port, client);
   t.after(() => server.stop());
   await server.ready();
   return server;
@@ -69,6 +69,13 @@ class Server {
     return this.terminate();
   }
 
+  /** Ends the server at once, as a crash does, with its ends still connected. */
+  async kill() {
+    this.#stopped = this.exited;
+    this.#child.kill('SIGKILL');
+    await this.exited;
+  }
+
   /** Stops the server by SIGTERM with its ends still connected. It must exit with 0 within `STOP_LIMIT_MS`. */
   terminate() {
     this.#stopped ??= this.#terminate();
@@ -89,10 +96,10 @@ class Server {
     return answer.text;
   }
 
-  /** Creates an end without waiting for its connect. `via` is another URL of this server. */
-  socket(token, options = {}, via = this.url) {
+  /** Creates an end without waiting for its connect. `via` is another URL of this server, `client` another `io`. */
+  socket(token, options = {}, via = this.url, client = this.#client) {
     const quick = { reconnectionDelay: 20, reconnectionDelayMax: 50 };
-    const end = this.#client(`${via}/${token}`, { forceNew: true, ...quick, ...options });
+    const end = client(`${via}/${token}`, { forceNew: true, ...quick, ...options });
     this.#ends.push(end);
     return end;
   }

@@ -33,12 +33,12 @@ MIB = 1 << 20
 
 
 class Server:
-    def __init__(self, *flags, **env):
+    def __init__(self, *flags, address='127.0.0.1:0', store='memory', **env):
         self.ends = []
         self.log = tempfile.TemporaryFile(mode='w+')
         # Without this process's environment: variables such as PORT are settings of the server.
         self.process = subprocess.Popen(
-            [BINARY, '--log', 'debug', 'serve', '--listen', '127.0.0.1:0', *flags],
+            [BINARY, '--log', 'debug', 'serve', '--listen', address, '--store', store, *flags],
             env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
         line = self.process.stdout.readline()
         ready = READY.match(line)
@@ -46,6 +46,13 @@ class Server:
             self.stop()
             raise AssertionError(f'no start-up line but: {line}')
         self.address = ready[1]
+
+    def kill(self):
+        """Ends the server at once, as a crash does. Its ends go on."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.log.close()
 
     def stop(self):
         """Stops the server, then its ends, which therefore wait for no poll."""
@@ -79,6 +86,19 @@ class Server:
         assert status == 200, body
         return body.decode()
 
+    def call(self, method, path, owner=None, **fields):
+        """Sends a request about keyed tunnels. Returns the status and what is answered in JSON."""
+        headers = {'Authorization': f'Bearer {owner}'} if owner else {}
+        body = json.dumps(fields) if method in ('POST', 'PATCH') else None
+        status, _, answer = self.visit(path, method, body, 'application/json', headers)
+        return status, json.loads(answer or 'null')
+
+    def tunnel(self, **fields):
+        """Makes a keyed tunnel. Returns its token and its key."""
+        status, made = self.call('POST', '/new', **fields)
+        assert status == 201, made
+        return made['token'], made['key']
+
 
 class End:
     """A client that answers requests with `handler`. Its events wait in the queue `happened` for the test."""
@@ -87,16 +107,18 @@ class End:
     # The older version does not wait for the namespace; the latest waits for it, but for no more than a second.
     connect_options = {'wait': False} if LATEST else {}
 
-    def __init__(self, server, token, transports, handler):
+    def __init__(self, server, token, transports, handler, key=None, **options):
         self.happened = Queue()
-        self.client = self.make_client(reconnection=False)
+        # Engine.IO 3 has no `auth`.
+        query, shown = ('', {'auth': {'key': key}}) if key and LATEST else (f'?key={key}' if key else '', {})
+        self.client = self.make_client(**{'reconnection': False, **options})
         namespace = f'/{token}'
         for event in ('connect', 'connect_error', 'disconnect'):
             self.client.on(event, lambda *details, event=event: self.happened.put((event, details)), namespace)
         self.client.on('request', handler, namespace)
         self.run(
-            self.client.connect, f'http://{server.address}', transports=transports, namespaces=[namespace],
-            **self.connect_options)
+            self.client.connect, f'http://{server.address}{query}', transports=transports, namespaces=[namespace],
+            **shown, **self.connect_options)
 
     def run(self, method, *args, **options):
         return method(*args, **options)
@@ -114,12 +136,12 @@ class AsyncEnd(End):
 
     make_client = socketio.AsyncClient
 
-    def __init__(self, *args):
+    def __init__(self, *args, **options):
         started = threading.Event()
         self.thread = threading.Thread(target=asyncio.run, args=[self.live(started)], daemon=True)
         self.thread.start()
         started.wait()
-        super().__init__(*args)
+        super().__init__(*args, **options)
 
     async def live(self, started):
         self.loop = asyncio.get_running_loop()
@@ -149,10 +171,27 @@ class Cases:
         self.addCleanup(server.stop)
         return server
 
-    def end(self, server, token, handler):
-        end = self.make_end(server, token, self.transports, handler)
+    def end(self, server, token, handler, key=None):
+        end = self.make_end(server, token, self.transports, handler, key)
         server.ends.append(end)
         return end
+
+    def joined(self, server, token, key, answer):
+        """Returns an end of a keyed tunnel that has joined."""
+        end = self.end(server, token, lambda request: answer, key)
+        self.assertEqual(end.next(), ('connect', ()))
+        return end
+
+    def refused(self, end, code, words):
+        """Checks that the server has refused an end, and why."""
+        event, [reason] = end.next()
+        self.assertEqual(event, 'connect_error')
+        # In protocol 4 of Socket.IO the refusal is one text.
+        if LATEST:
+            self.assertEqual(reason['data'], {'code': code})
+            self.assertRegex(reason['message'], f'^{words}')
+        else:
+            self.assertRegex(reason, f'^{code}: {words}')
 
     def connected(self, server, handler):
         """Creates a token and returns it with an end that has joined."""
@@ -246,11 +285,55 @@ class Cases:
 
     def test_an_unknown_token_is_refused(self):
         server = self.serve()
-        end = self.end(server, 'no-token', None)
-        event, [reason] = end.next()
-        self.assertEqual(event, 'connect_error')
-        # In protocol 4 of Socket.IO the refusal is the message alone.
-        self.assertRegex(reason['message'] if isinstance(reason, dict) else reason, '^token not found')
+        self.refused(self.end(server, 'no-token', None), 'token-not-found', 'token not found')
+
+    def test_an_end_joins_with_the_key_of_its_tunnel_alone(self):
+        server = self.serve()
+        (token, key), (_, others) = server.tunnel(), server.tunnel()
+        self.refused(self.end(server, token, None), 'key-required', 'this tunnel has a key')
+        self.refused(self.end(server, token, None, others), 'key-wrong', "this is not the tunnel's key")
+        self.assertEqual(server.visit(f'/go/{token}')[0], 502)
+        first = self.joined(server, token, key, 'first')
+        self.assertEqual(server.visit(f'/go/{token}')[2], b'first')
+        # Its owner takes it over.
+        self.joined(server, token, key, 'second')
+        self.assertEqual(first.next()[0], 'disconnect')
+        self.assertEqual(server.visit(f'/go/{token}')[2], b'second')
+
+    def test_another_key_throws_the_end_out_which_cannot_come_back(self):
+        server = self.serve()
+        token, key = server.tunnel(name='mine')
+        new_key, last_key = f's2m_{"0" * 43}', f's2m_{"1" * 43}'
+        thief = self.joined(server, token, key, 'stolen')
+        for _ in range(2):
+            self.assertEqual(server.call('POST', '/tunnel/mine/key', key, key=new_key)[0], 204)
+        self.assertEqual(thief.next()[0], 'disconnect')
+        self.refused(self.end(server, token, None, key), 'key-wrong', "this is not the tunnel's key")
+        end = self.joined(server, token, new_key, 'here')
+        answer = server.call('POST', '/tunnel/mine/key', new_key, key=last_key, disconnect=False)
+        self.assertEqual(answer[0], 204)
+        self.assertEqual(server.visit('/go/mine')[2], b'here')
+        self.joined(server, token, last_key, 'with the last key')
+        self.assertEqual(end.next()[0], 'disconnect')
+
+    def test_its_owner_sets_the_timeout_deletes_the_tunnel_and_gets_the_name_back(self):
+        server = self.serve()
+        token, key = server.tunnel(name='mine')
+        waiting = threading.Event()
+        self.addCleanup(waiting.set)
+        silent = self.end(server, token, lambda request: waiting.wait(PATIENCE_SECONDS) and None, key)
+        self.assertEqual(silent.next(), ('connect', ()))
+        self.assertEqual(server.call('PATCH', '/tunnel/mine', key, timeout=1)[1]['timeout'], 1)
+        self.assertEqual(server.visit('/go/mine')[0], 504)
+        waiting.set()
+        self.assertEqual(server.call('DELETE', '/tunnel/mine', key)[0], 204)
+        self.assertEqual(silent.next()[0], 'disconnect')
+        self.assertEqual(server.visit('/go/mine')[0], 404)
+        self.refused(self.end(server, token, None, key), 'token-not-found', 'token not found')
+        self.assertEqual(server.call('POST', '/new', name='mine')[0], 409)
+        self.assertEqual(server.call('POST', '/new', key, name='mine')[1]['key'], key)
+        self.joined(server, token, key, 'again')
+        self.assertEqual(server.visit('/go/mine')[2], b'again')
 
     def test_http_client_gets_answers_that_are_given_before_the_body_is_read(self):
         # It sends the whole body before it reads.
@@ -271,6 +354,27 @@ class Cases:
         _, end = self.connected(server, None)
         event, _ = end.next()
         self.assertEqual(event, 'disconnect')
+
+    def test_an_end_comes_back_to_a_server_that_was_killed_and_started_again(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        store = f'file:{folder.name}/tunnels.redb'
+        killed = Server(store=store)
+        # Before the server stops: a poll that waits for it would wait for the end.
+        ends = []
+        for token, key in [(killed.token(), None), killed.tunnel()]:
+            quick = {'reconnection': True, 'reconnection_delay': 0.02, 'reconnection_delay_max': 0.05}
+            end = self.make_end(killed, token, self.transports, lambda request: 'here', key, **quick)
+            self.assertEqual(end.next()[0], 'connect')
+            ends.append((token, end))
+        killed.kill()
+        server = self.serve(address=killed.address, store=store)
+        server.ends += [end for _, end in ends]
+        for token, end in ends:
+            self.assertEqual(end.next()[0], 'disconnect')
+            while end.next()[0] != 'connect':
+                pass
+            self.assertEqual(server.visit(f'/go/{token}')[2], b'here')
 
     def test_many_visitors_at_once_are_answered(self):
         server = self.serve('--response-timeout', '60s')

@@ -5,13 +5,15 @@
 //! the visitor writes and reads the bytes of HTTP. Tests wait for events, and not for time to pass.
 
 mod ack;
+mod api_table;
 mod behaviour;
 mod bodies;
+mod keyed;
 mod limits;
 mod request;
 mod routes;
 mod shared_origin;
 mod takeover;
 mod tokens;
-mod tunnel;
-mod visitor;
+pub(crate) mod tunnel;
+pub(crate) mod visitor;

@@ -45,9 +45,14 @@ struct OwnError {
 }
 
 const TOKEN_NOT_FOUND: OwnError = OwnError { status: 500, code: "token-not-found", message: "token not found" };
+/// A name is that of a keyed tunnel, whose statuses are not the original's.
+const NAME_NOT_FOUND: OwnError = OwnError { status: 404, ..TOKEN_NOT_FOUND };
 const NOT_CONNECTED: OwnError = OwnError { status: 500, code: "client-not-connected", message: "client not connected" };
-const NOT_FOUND: OwnError =
-    OwnError { status: 404, code: "not-found", message: "not found: there are /new, /refresh/TOKEN and /go/TOKEN" };
+const NOT_FOUND: OwnError = OwnError {
+    status: 404,
+    code: "not-found",
+    message: "not found: there are /new, /refresh/TOKEN, /tunnel/TOKEN and /go/TOKEN",
+};
 const NOT_ALLOWED: OwnError =
     OwnError { status: 405, code: "method-not-allowed", message: "method not allowed: use GET, HEAD" };
 
@@ -57,11 +62,13 @@ async fn the_relays_own_errors_have_a_code_and_a_message() {
     let token = server.token().await;
     for (method, target, OwnError { status, code, message }) in [
         ("GET", format!("/refresh/{UNKNOWN}"), TOKEN_NOT_FOUND),
-        ("GET", "/refresh/nonsense".to_owned(), TOKEN_NOT_FOUND),
+        ("GET", "/refresh/Nonsense".to_owned(), TOKEN_NOT_FOUND),
+        ("GET", "/refresh/a-name".to_owned(), NAME_NOT_FOUND),
         ("GET", "/refresh/".to_owned(), TOKEN_NOT_FOUND),
         ("GET", format!("/go/{UNKNOWN}"), TOKEN_NOT_FOUND),
         ("POST", format!("/go/{UNKNOWN}/a?b=c"), TOKEN_NOT_FOUND),
-        ("GET", "/go/nonsense".to_owned(), TOKEN_NOT_FOUND),
+        ("GET", "/go/Nonsense".to_owned(), TOKEN_NOT_FOUND),
+        ("GET", "/go/a-name".to_owned(), NAME_NOT_FOUND),
         ("GET", format!("/go/{token}x"), TOKEN_NOT_FOUND),
         ("GET", format!("/go/{token}"), NOT_CONNECTED),
         ("BREW", format!("/go/{token}/a"), NOT_CONNECTED),
@@ -71,8 +78,6 @@ async fn the_relays_own_errors_have_a_code_and_a_message() {
         ("GET", "/refresh".to_owned(), NOT_FOUND),
         ("GET", "/new/more".to_owned(), NOT_FOUND),
         ("GET", "/socket.iox".to_owned(), NOT_FOUND),
-        ("POST", "/new".to_owned(), NOT_ALLOWED),
-        ("DELETE", format!("/refresh/{token}"), NOT_ALLOWED),
         ("PUT", "/".to_owned(), NOT_ALLOWED),
     ] {
         let answer = visit(server.address, &request(method, &target, &[], b"")).await;
@@ -231,7 +236,7 @@ async fn pages_of_any_origin_may_read_all_answers_about_tokens() {
         ("GET", format!("/refresh/{token}"), 200, None),
         ("HEAD", "/new".to_owned(), 200, None),
         ("GET", "/new".to_owned(), 503, Some("server-busy")),
-        ("POST", "/new".to_owned(), 405, Some("method-not-allowed")),
+        ("PUT", "/new".to_owned(), 405, Some("method-not-allowed")),
         ("GET", format!("/refresh/{UNKNOWN}"), 500, Some("token-not-found")),
         ("GET", "/refresh/x?y".to_owned(), 500, Some("token-not-found")),
         ("DELETE", format!("/refresh/{token}"), 405, Some("method-not-allowed")),

@@ -86,7 +86,7 @@ async fn nobody_is_sent_to_a_place_that_is_no_token() {
         "%0d%0aLocation:%20x",
         "",
         "?https://evil.example",
-        "new",
+        "New",
         &UNKNOWN[1..],
         &format!("{UNKNOWN}x"),
         &format!("{UNKNOWN};x"),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use socket2me::config::{LimitConfig, ServeConfig};
 
 use super::tunnel::{Server, Tunnel, patient};
-use super::visitor::{Visitor, get};
+use super::visitor::{Visitor, get, request};
 use crate::support::end::{End, Heard};
-use crate::support::{NOT_FOUND, UNKNOWN};
+use crate::support::{NOT_FOUND, UNKNOWN, within};
 
 #[tokio::test]
 async fn an_expired_token_disconnects_its_end_and_is_like_one_that_never_was() {
@@ -54,7 +54,10 @@ async fn the_root_namespace_cannot_be_joined() {
     let server = Server::start(patient()).await;
     let mut end = End::open(server.address).await;
     end.send("40").await;
-    assert_eq!(end.text().await, r#"44{"message":"connect to /TOKEN, with a token from GET /new"}"#);
+    assert_eq!(
+        end.text().await,
+        r#"44{"message":"connect to /TOKEN, with a token from GET /new","data":{"code":"bad-namespace"}}"#
+    );
 }
 
 #[tokio::test]
@@ -97,4 +100,26 @@ async fn events_from_an_end_are_ignored() {
     tunnel.end.send(&format!("42/{},[\"hello\",1]", tunnel.token)).await;
     tunnel.end.send(&format!("42/{},7[\"hello\",1]", tunnel.token)).await;
     tunnel.still_works().await;
+}
+
+/// A CONNECT_ERROR is final for official clients, and a server that stops is not: its session is closed, so that they come back.
+#[tokio::test]
+async fn a_server_that_stops_refuses_no_join_and_closes_the_session_instead() {
+    let mut tunnel = Tunnel::patient().await;
+    let another = tunnel.server.token().await;
+    let mut idle = End::open(tunnel.server.address).await;
+    let request = request("GET", &tunnel.at("/"), &[], b"");
+    let (mut visitor, asked) = tunnel.ask(&request).await;
+    let Tunnel { server, token, mut end } = tunnel;
+    let address = server.address;
+    let stopping = server.stop();
+    within("the server to hear of it", async { while get(address, "/healthz").await.status == 200 {} }).await;
+    idle.send(&format!("40/{another},")).await;
+    assert_eq!(idle.hear().await, Heard::Closed(None));
+    // A session that serves another tunnel waits, and goes on.
+    end.send(&format!("40/{another},")).await;
+    end.answer(&asked, r#"[200,"done"]"#, &[]).await;
+    assert_eq!(visitor.answer(false).await.text(), "done");
+    assert_eq!(end.hear().await, Heard::Closed(Some(1001)), "{token}");
+    stopping.stopped().await;
 }

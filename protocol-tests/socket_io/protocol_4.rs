@@ -111,7 +111,7 @@ async fn wrong_options_are_refused_with_a_string() {
         let text = ws.next_text().await;
         let message = text.strip_prefix(&format!("44/{token},")).unwrap_or_else(|| panic!("{text} is no refusal"));
         let message: String = serde_json::from_str(message).unwrap();
-        assert!(message.starts_with(option), "{packet}: {message}");
+        assert!(message.starts_with(&format!("bad-option: {option}")), "{packet}: {message}");
         // The connection stays open for another CONNECT.
         exchange(&mut ws, "0/TOKEN?body=raw&rawHeaders=true,", "0/TOKEN,", &token).await;
         assert!(is_raw(&server, &mut ws, &token, 0).await);

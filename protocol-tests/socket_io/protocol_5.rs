@@ -45,14 +45,22 @@ async fn a_refused_connect_keeps_the_connection() {
     let (mut ws, token) = (server.open_ws().await, server.token().await);
     let unknown = token.replace(|letter: char| letter.is_ascii_digit(), "A");
     for (packet, expected) in [
-        (String::from("0"), r#"44{"message":"connect to /TOKEN, with a token from GET /new"}"#.to_owned()),
-        (String::from("0/,{}"), r#"44{"message":"connect to /TOKEN, with a token from GET /new"}"#.to_owned()),
+        (
+            String::from("0"),
+            r#"44{"message":"connect to /TOKEN, with a token from GET /new","data":{"code":"bad-namespace"}}"#
+                .to_owned(),
+        ),
+        (
+            String::from("0/,{}"),
+            r#"44{"message":"connect to /TOKEN, with a token from GET /new","data":{"code":"bad-namespace"}}"#
+                .to_owned(),
+        ),
         (String::from("0/random"), refusal("/random")),
         (format!("0/{unknown},{{}}"), refusal(&format!("/{unknown}"))),
         (format!("0/{token}?x=1,"), refusal(&format!("/{token}?x=1"))),
         (
             String::from(r#"0/TOKEN,{"body":"x"}"#),
-            format!(r#"44/{token},{{"message":"auth.body must be 'raw' or 'parsed'"}}"#),
+            format!(r#"44/{token},{{"message":"auth.body must be 'raw' or 'parsed'","data":{{"code":"bad-option"}}}}"#),
         ),
     ] {
         send(&mut ws, &packet, &token).await;

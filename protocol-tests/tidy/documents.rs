@@ -141,11 +141,43 @@ fn what_security_md_names_is_there() {
         }
         if let Some(flag) = name.strip_prefix("--") {
             let field = flag.replace('-', "_");
-            assert!(config.contains(&format!("pub {field}:")), "there is no flag {name}");
+            let is_there =
+                [format!("pub {field}:"), format!("long = \"{flag}\"")].iter().any(|words| config.contains(words));
+            assert!(is_there, "there is no flag {name}");
             settings += 1;
         }
     }
     assert!(tests > 25 && settings > 20, "{tests} tests and {settings} flags: is this still how names are written?");
+}
+
+/// The README's table of what a restart costs names a test for each of its rows.
+#[test]
+fn each_row_about_restarts_in_the_readme_names_its_tests() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, section) = readme.split_once("### Where tunnels are kept").unwrap();
+    let rows = section.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
+    let tests = root().join("protocol-tests");
+    let mut code: String = [files("protocol-tests"), files("src")].concat().into_iter().map(|(_, text)| text).collect();
+    for file in ["node/lifecycle.test.mjs", "python/test_client.py"] {
+        code += &fs::read_to_string(tests.join(file)).unwrap();
+    }
+    for row in &rows {
+        let names: Vec<_> = row.rsplit(" | ").next().unwrap().split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            let is_there = match name.strip_suffix(".test.mjs") {
+                Some(_) => tests.join("node").join(name).exists(),
+                None => {
+                    code.contains(&format!("fn {name}("))
+                        || code.contains(&format!("def {name}("))
+                        || (name.contains(' ') && code.contains(name))
+                }
+            };
+            assert!(is_there, "no test is called {name}");
+        }
+    }
+    assert!(rows.len() >= 8, "{} rows: is this still how the table is written?", rows.len());
 }
 
 /// The documents that lead through the code. Each file and item that they name must be there.

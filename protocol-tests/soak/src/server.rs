@@ -54,7 +54,7 @@ impl Server {
         let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let log = std::env::temp_dir().join(format!("socket2me-soak-{}.log", std::process::id()));
         let mut child = Command::new(binary)
-            .args(["serve", "--listen=127.0.0.1:0", &format!("--metrics-listen={metrics}")])
+            .args(["serve", "--listen=127.0.0.1:0", "--store=memory", &format!("--metrics-listen={metrics}")])
             .args(SETTINGS)
             .stdout(Stdio::piped())
             .stderr(File::create(&log)?)

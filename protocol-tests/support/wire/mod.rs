@@ -174,12 +174,12 @@ impl Server {
 
 /// The refusal of a CONNECT to a namespace that is no token, as an Engine.IO packet.
 pub(crate) fn refusal(namespace: &str) -> String {
-    format!(r#"44{namespace},{{"message":"{NOT_FOUND}"}}"#)
+    format!(r#"44{namespace},{{"message":"{NOT_FOUND}","data":{{"code":"token-not-found"}}}}"#)
 }
 
 /// The same in revision 3.
 pub(crate) fn refusal_v3(namespace: &str) -> String {
-    format!(r#"44{namespace},"{NOT_FOUND}""#)
+    format!(r#"44{namespace},"token-not-found: {NOT_FOUND}""#)
 }
 
 /// Encodes packets as a text payload of revision 3: each behind its length in UTF-16 code units.
