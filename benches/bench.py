@@ -7,6 +7,7 @@ import sys
 
 import compare
 import curve
+import stores
 import syscalls
 from servers import (BEFORE, OURS, Cores, Failure, build_load, build_ours, install_node_peer, our_spec, peers,
                      raise_open_files)
@@ -48,7 +49,7 @@ def parse(arguments):
         description="Measures the server's cost beside that of its peers (compare), its scaling curve (curve), or its "
                     "system calls (syscalls).",
     )
-    parser.add_argument("mode", nargs="?", choices=["compare", "curve", "syscalls"], default="compare",
+    parser.add_argument("mode", nargs="?", choices=["compare", "curve", "stores", "syscalls"], default="compare",
                         help="what to measure (default: compare)")
     parser.add_argument("--rounds", type=above(1, int), default=3,
                         help="rounds; the tables show their medians (default: 3)")
@@ -70,6 +71,8 @@ def parse(arguments):
     parser.add_argument("--idle-secs", type=above(0, float), default=28,
                         help="seconds to hold the idle tunnels (default: 28); a heartbeat comes after 25")
     options = parser.parse_args(arguments)
+    if options.mode == "stores" and (options.scenarios or options.before or options.only):
+        parser.error("stores measures our server alone, in scenarios of its own: use it without --scenarios, --before and --only")
     known = curve.axes() if options.mode == "curve" else compare.SCENARIOS
     if options.mode == "syscalls" and options.scenarios:
         parser.error("syscalls has only one scenario, 64 visitors on one tunnel: use it without --scenarios")
@@ -118,7 +121,11 @@ def bench(options):
         if files < tunnels + 200:
             raise Failure(f"{tunnels} tunnels and the visitors need {tunnels + 200} open files, and {files} are allowed: "
                           "raise `ulimit -Hn`, or measure fewer idle tunnels with --idle")
-    specs, cores = wanted_servers(options), Cores.choose(options.workers)
+    cores = Cores.choose(options.workers)
+    if options.mode == "stores":
+        print(f"{machine()}; {options.secs:g} s after {options.warm:g} s of warm-up; rounds: {options.rounds}; {cores}.\n", flush=True)
+        return stores.stores(options, cores)
+    specs = wanted_servers(options)
     print(f"{machine()}; {options.secs:g} s after {options.warm:g} s of warm-up", end="")
     if options.mode == "curve":
         print(f"; rounds: {options.rounds}.\n")

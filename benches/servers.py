@@ -96,6 +96,8 @@ def our_spec(name, binary):
     """Returns the spec of a binary of our server."""
     if not os.access(binary, os.X_OK):
         raise Failure(f"{binary} is not an executable file: name a server's binary, for example target/release/{OURS}")
+    # Not a flag: a binary of an older version does not have it.
+    os.environ["SOCKET2ME_STORE"] = "memory"
     command = (str(Path(binary).resolve()), "--log", "error", "serve", "--listen", "127.0.0.1:0")
     return Spec(name, command, "ws")
 

@@ -120,7 +120,7 @@ def site(stack, frames):
 def report(scenario, requests, cores):
     """Counts the allocations of one exchange, and prints them with their places."""
     program = str(target(BENCHES) / "counted-server")
-    spec = Spec("counted-server", (program, "--log", "error", "serve", "--listen", "127.0.0.1:0"), "ws")
+    spec = Spec("counted-server", (program, "--log", "error", "serve", "--listen", "127.0.0.1:0", "--store", "memory"), "ws")
     words = SCENARIOS[scenario]
     few = profile(spec, words, requests, cores)
     many = profile(spec, words, 2 * requests, cores)

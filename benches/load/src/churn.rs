@@ -26,11 +26,11 @@ pub struct Options {
 }
 
 pub async fn churn(options: Options) -> io::Result<Value> {
-    let Server { to, pid } = options.server;
+    let Server { to, pid, .. } = options.server;
     let run = Rc::new(Run::default());
     let plan = Rc::new(Plan { answer: Answer::text("ok"), expected: None });
-    let tokens = tunnels::tokens(to, options.ends).await?;
-    let ends = tokens.into_iter().enumerate().map(|(number, token)| {
+    let tickets = tunnels::tickets(options.server, options.ends).await?;
+    let ends = tickets.into_iter().enumerate().map(|(number, ticket)| {
         let (run, plan) = (run.clone(), plan.clone());
         spawn_local(async move {
             for turn in (number..).step_by(options.ends) {
@@ -39,8 +39,8 @@ pub async fn churn(options: Options) -> io::Result<Value> {
                 }
                 let begin = Instant::now();
                 let went = async {
-                    let (socket, _) = end::join_ws(turn, to, &token, plan.clone()).await?;
-                    end::leave(socket, &token).await
+                    let (socket, _) = end::join_ws(turn, to, &ticket, plan.clone()).await?;
+                    end::leave(socket, &ticket.token).await
                 };
                 match went.await {
                     Ok(()) => run.done(begin.elapsed()),

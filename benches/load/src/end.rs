@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use crate::http::{Connection, bad};
 use crate::run::Run;
+use crate::tunnels::Ticket;
 use crate::ws::{self, WebSocket};
 
 const WS_PATH: &str = "/socket.io/?EIO=4&transport=websocket";
@@ -69,6 +70,8 @@ impl Sink for Vec<Vec<u8>> {
 /// The protocol state of one end in its namespace.
 pub struct End {
     namespace: String,
+    /// JSON, or empty.
+    auth: String,
     plan: Rc<Plan>,
     joined: bool,
     compared: bool,
@@ -100,9 +103,11 @@ struct Request<'a> {
 }
 
 impl End {
-    pub fn new(token: &str, plan: Rc<Plan>) -> Self {
+    pub fn new(ticket: &Ticket, plan: Rc<Plan>) -> Self {
+        let Ticket { token, key } = ticket;
         Self {
             namespace: format!("/{token}"),
+            auth: if key.is_empty() { String::new() } else { serde_json::json!({ "key": key }).to_string() },
             plan,
             joined: false,
             compared: false,
@@ -117,7 +122,7 @@ impl End {
         match packet {
             [b'0', open @ ..] => {
                 self.session = serde_json::from_slice(open)?;
-                out.text(&[b"40", self.namespace.as_bytes(), b","]);
+                out.text(&[b"40", self.namespace.as_bytes(), b",", self.auth.as_bytes()]);
                 Ok(())
             }
             [b'2', ping @ ..] => {
@@ -202,9 +207,9 @@ fn body(json: &[u8]) -> io::Result<Option<&RawValue>> {
 }
 
 /// Connects over a WebSocket and joins the namespace.
-pub async fn join_ws(number: usize, to: SocketAddr, token: &str, plan: Rc<Plan>) -> io::Result<(WebSocket, End)> {
+pub async fn join_ws(number: usize, to: SocketAddr, ticket: &Ticket, plan: Rc<Plan>) -> io::Result<(WebSocket, End)> {
     let mut socket = WebSocket::open(number, to, WS_PATH).await?;
-    let mut end = End::new(token, plan);
+    let mut end = End::new(ticket, plan);
     loop {
         step(&mut socket, &mut end)?;
         if end.joined {
@@ -225,12 +230,12 @@ fn step(socket: &mut WebSocket, end: &mut End) -> io::Result<()> {
 pub async fn serve_ws(
     number: usize,
     to: SocketAddr,
-    token: &str,
+    ticket: &Ticket,
     plan: Rc<Plan>,
     run: &Run,
     on_join: impl FnOnce(),
 ) -> io::Result<()> {
-    let (mut socket, mut end) = join_ws(number, to, token, plan).await?;
+    let (mut socket, mut end) = join_ws(number, to, ticket, plan).await?;
     on_join();
     loop {
         step(&mut socket, &mut end)?;
@@ -248,13 +253,13 @@ pub async fn leave(mut socket: WebSocket, token: &str) -> io::Result<()> {
 /// Serves over long-polling: one connection waits for packets, the other posts the answers.
 pub async fn serve_polling(
     to: SocketAddr,
-    token: &str,
+    ticket: &Ticket,
     plan: Rc<Plan>,
     run: &Run,
     on_join: impl FnOnce(),
 ) -> io::Result<()> {
     let mut polls = Connection::open(to).await?;
-    let mut end = End::new(token, plan);
+    let mut end = End::new(ticket, plan);
     let queue = Rc::new(Queue::default());
     let mut on_join = Some(on_join);
     let mut poster: Option<Poster> = None;

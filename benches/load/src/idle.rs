@@ -30,12 +30,12 @@ pub struct Options {
 }
 
 pub async fn idle(options: Options) -> io::Result<Value> {
-    let Server { to, pid } = options.server;
+    let Server { to, pid, .. } = options.server;
     let plan = Rc::new(Plan { answer: Answer::text("ok"), expected: None });
     let run = Rc::new(Run::default());
     let start_kb = resident_kb(pid)?;
-    let tokens = tunnels::tokens(to, options.tunnels).await?;
-    tunnels::open(to, options.transport, &tokens, &plan, &run).await?;
+    let tickets = tunnels::tickets(options.server, options.tunnels).await?;
+    tunnels::open(to, options.transport, &tickets, &plan, &run).await?;
     let (before, begin) = (Usage::now(pid)?, Instant::now());
     sleep(Duration::from_secs_f64(options.secs)).await;
     let (used, took) = (Usage::now(pid)? - before, begin.elapsed().as_secs_f64());

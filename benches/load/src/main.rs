@@ -51,6 +51,9 @@ struct Server {
     /// The server's process, whose CPU time and memory are measured
     #[arg(long)]
     pid: u32,
+    /// Ends show the keys of their tunnels, which are made by POST /new
+    #[arg(long)]
+    keys: bool,
 }
 
 /// Accepts only loopback addresses: a bench must not become a tool against other people's servers.

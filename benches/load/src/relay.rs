@@ -15,7 +15,7 @@ use crate::bodies::Kind;
 use crate::end::{Answer, Plan};
 use crate::http::Connection;
 use crate::run::{Run, Span};
-use crate::tunnels::{self, Transport};
+use crate::tunnels::{self, Ticket, Transport};
 
 #[derive(Args)]
 pub struct Options {
@@ -56,7 +56,7 @@ pub struct Options {
 }
 
 pub async fn relay(options: Options) -> io::Result<Value> {
-    let Server { to, pid } = options.server;
+    let Server { to, pid, .. } = options.server;
     let request_body = options.request.map(|size| options.request_kind.body(size));
     let response_body = match &request_body {
         Some(body) if options.echo => body.clone(),
@@ -73,14 +73,14 @@ pub async fn relay(options: Options) -> io::Result<Value> {
     let plan = Rc::new(Plan { answer, expected });
     let run = Rc::new(Run::default());
 
-    let tokens = match options.transport {
-        Transport::None => vec!["none".to_owned(); options.tunnels],
-        _ => tunnels::tokens(to, options.tunnels).await?,
+    let tickets = match options.transport {
+        Transport::None => vec![Ticket { token: "none".to_owned(), key: String::new() }; options.tunnels],
+        _ => tunnels::tickets(options.server, options.tunnels).await?,
     };
-    tunnels::open(to, options.transport, &tokens, &plan, &run).await?;
+    tunnels::open(to, options.transport, &tickets, &plan, &run).await?;
 
-    let requests =
-        tokens.iter().map(|token| request(to, token, options.request_kind, request_body.as_deref())).collect();
+    let body = request_body.as_deref();
+    let requests = tickets.iter().map(|ticket| request(to, &ticket.token, options.request_kind, body)).collect();
     let script = Rc::new(Script {
         to,
         requests,

@@ -1,4 +1,4 @@
-//! Tokens, and an end for each.
+//! Tunnels, and an end for each.
 
 use std::cell::Cell;
 use std::io;
@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use crate::Server;
 use crate::end::{self, Plan};
 use crate::http::{Connection, bad};
 use crate::limit;
@@ -32,26 +34,45 @@ pub enum Transport {
     None,
 }
 
-/// Fetches tokens from `/new`, which answers with plain text.
-pub async fn tokens(to: SocketAddr, count: usize) -> io::Result<Vec<String>> {
-    let mut connection = Connection::open(to).await?;
-    let request = format!("GET /new HTTP/1.1\r\nHost: {to}\r\n\r\n");
-    let mut tokens = Vec::with_capacity(count);
-    for _ in 0..count {
-        let status = connection.send(request.as_bytes()).await?;
-        if status != 200 {
-            return Err(bad(format!("/new: {status}")));
-        }
-        tokens.push(String::from_utf8_lossy(connection.body()).trim().to_owned());
-    }
-    Ok(tokens)
+/// What an end needs to join its tunnel.
+#[derive(Clone, Deserialize)]
+pub struct Ticket {
+    pub token: String,
+    /// Empty for a tunnel without a key.
+    #[serde(default)]
+    pub key: String,
 }
 
-/// Opens a tunnel for each token, and serves it until the run is over. Returns once all are open.
+/// Makes tunnels. `GET /new` answers with plain text, `POST /new` with JSON.
+pub async fn tickets(server: Server, count: usize) -> io::Result<Vec<Ticket>> {
+    let Server { to, keys, .. } = server;
+    let mut connection = Connection::open(to).await?;
+    let (request, expected) = if keys {
+        let head = "Content-Type: application/json\r\nContent-Length: 2";
+        (format!("POST /new HTTP/1.1\r\nHost: {to}\r\n{head}\r\n\r\n{{}}"), 201)
+    } else {
+        (format!("GET /new HTTP/1.1\r\nHost: {to}\r\n\r\n"), 200)
+    };
+    let mut tickets = Vec::with_capacity(count);
+    for _ in 0..count {
+        let status = connection.send(request.as_bytes()).await?;
+        if status != expected {
+            return Err(bad(format!("/new: {status}")));
+        }
+        tickets.push(if keys {
+            serde_json::from_slice(connection.body())?
+        } else {
+            Ticket { token: String::from_utf8_lossy(connection.body()).trim().to_owned(), key: String::new() }
+        });
+    }
+    Ok(tickets)
+}
+
+/// Opens a tunnel for each ticket, and serves it until the run is over. Returns once all are open.
 pub async fn open(
     to: SocketAddr,
     transport: Transport,
-    tokens: &[String],
+    tickets: &[Ticket],
     plan: &Rc<Plan>,
     run: &Rc<Run>,
 ) -> io::Result<()> {
@@ -60,7 +81,7 @@ pub async fn open(
     }
     let gate = Arc::new(Semaphore::new(OPENING as usize));
     let joined = Rc::new(Cell::new(0));
-    for (number, token) in tokens.iter().cloned().enumerate() {
+    for (number, ticket) in tickets.iter().cloned().enumerate() {
         let permit = gate.clone().acquire_owned().await.map_err(|_| bad("the gate is closed"))?;
         let (plan, run, joined) = (plan.clone(), run.clone(), joined.clone());
         spawn_local(async move {
@@ -69,9 +90,9 @@ pub async fn open(
                 drop(permit);
             };
             let served = match transport {
-                Transport::Ws => end::serve_ws(number, to, &token, plan, &run, on_join).await,
-                Transport::Polling => end::serve_polling(to, &token, plan, &run, on_join).await,
-                Transport::Raw => limit::serve(number, to, &token, &plan, &run, on_join).await,
+                Transport::Ws => end::serve_ws(number, to, &ticket, plan, &run, on_join).await,
+                Transport::Polling => end::serve_polling(to, &ticket, plan, &run, on_join).await,
+                Transport::Raw => limit::serve(number, to, &ticket.token, &plan, &run, on_join).await,
                 Transport::None => Ok(()),
             };
             if let (Err(error), false) = (served, run.is_over()) {
@@ -80,8 +101,8 @@ pub async fn open(
         });
     }
     let all = timeout(Duration::from_secs(30), gate.acquire_many(OPENING)).await;
-    if all.is_err() || joined.get() < tokens.len() {
-        let message = format!("only {} of {} tunnels joined: {}", joined.get(), tokens.len(), run.errors());
+    if all.is_err() || joined.get() < tickets.len() {
+        let message = format!("only {} of {} tunnels joined: {}", joined.get(), tickets.len(), run.errors());
         return Err(bad(message));
     }
     Ok(())

@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 pub async fn run(ready: impl FnOnce(SocketAddr)) -> Result<(), Box<dyn Error>> {
     let cli = Cli::parse();
     tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&cli.log)?).with_writer(std::io::stderr).init();
-    let Command::Serve(config) = cli.command;
+    let Command::Serve(config) = cli.command else { return Err("this program can serve, and nothing else".into()) };
     let listeners = socket2me::relay::bind(config.address()).await?;
     let address = listeners.first().ok_or("no address to listen on")?.local_addr()?;
     let mut terminate = signal(SignalKind::terminate())?;
