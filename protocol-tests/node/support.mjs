@@ -17,6 +17,8 @@ export const TRANSPORTS = {
 
 const READY = /^Socket2Me is ready at (http:\/\/\S+) - get a token with: /;
 const STOP_LIMIT_MS = 15_000;
+/** A key, or a token of the form that the server makes. */
+const SECRET = /s2m_[0-9A-Za-z]{43}|\b[0-9A-Za-z]{48}\b/;
 
 /** Returns the binary under test: `SOCKET2ME_BIN`, or the one that was built last. */
 export function binary() {
@@ -87,6 +89,8 @@ class Server {
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_LIMIT_MS);
     const [code, signal] = await this.exited;
     clearTimeout(timer);
+    const secret = SECRET.exec(this.#log);
+    if (secret) throw new Error(`the log has a key or a whole token: ${this.#log.slice(Math.max(0, secret.index - 200), secret.index + 60)}`);
     if (code !== 0) throw new Error(`after SIGTERM the server ended with ${signal ?? code}:\n${this.#log.slice(-4000)}`);
   }
 

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import subprocess
 import tempfile
 import threading
@@ -22,6 +23,8 @@ import socketio
 
 LATEST = not version('python-socketio').startswith('4.')
 BINARY = os.environ.get('SOCKET2ME_BIN', Path(__file__).parents[2] / 'target/debug/socket2me')
+# A key, or a token of the form that the server makes.
+SECRET = re.compile(r's2m_[0-9A-Za-z]{43}|\b[0-9A-Za-z]{48}\b')
 READY = re.compile(r'Socket2Me is ready at http://(\S+) - get a token with: ')
 
 # Longer than anything here takes: a test that waits for an event in vain fails after this time.
@@ -68,6 +71,7 @@ class Server:
             self.log.seek(0)
             log = self.log.read()
             self.log.close()
+        assert not SECRET.search(log), f'the log has a key or a whole token:\n{log[-4000:]}'
         assert self.process.returncode == 0, f'the server ended with {self.process.returncode}:\n{log[-4000:]}'
 
     def visit(self, path, method='GET', body=None, content_type=None, headers=None):
@@ -358,7 +362,29 @@ class Cases:
     def test_an_end_comes_back_to_a_server_that_was_killed_and_started_again(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        store = f'file:{folder.name}/tunnels.redb'
+        self.comes_back(f'file:{folder.name}/tunnels.redb')
+
+    @unittest.skipUnless(os.environ.get('SOCKET2ME_REDIS'), 'there is no redis-server')
+    def test_an_end_comes_back_to_a_server_that_was_killed_and_has_its_tunnels_in_redis(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.comes_back(self.redis(folder.name))
+
+    def redis(self, folder):
+        """Starts a Redis, and returns its URL."""
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = free.getsockname()[1]
+        flags = ['--port', str(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', 'no']
+        redis = subprocess.Popen([os.environ['SOCKET2ME_REDIS'], *flags], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(redis.stdout.close)
+        self.addCleanup(redis.wait)
+        self.addCleanup(redis.kill)
+        while 'Ready to accept connections' not in redis.stdout.readline():
+            pass
+        return f'redis://127.0.0.1:{port}'
+
+    def comes_back(self, store):
         killed = Server(store=store)
         # Before the server stops: a poll that waits for it would wait for the end.
         ends = []
@@ -370,6 +396,9 @@ class Cases:
         killed.kill()
         server = self.serve(address=killed.address, store=store)
         server.ends += [end for _, end in ends]
+        for _, end in ends:
+            # Before this server stops, after which an end would try for ever.
+            self.addCleanup(setattr, end.client, 'reconnection', False)
         for token, end in ends:
             self.assertEqual(end.next()[0], 'disconnect')
             while end.next()[0] != 'connect':
