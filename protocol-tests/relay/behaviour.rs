@@ -188,7 +188,8 @@ async fn a_stopping_server_lets_exchanges_finish_and_says_goodbye() {
     while get(address, "/healthz").await.status != 503 {
         tokio::task::yield_now().await;
     }
-    for target in [format!("/go/{token}"), "/new".to_owned(), "/healthz".to_owned()] {
+    let tunnel = [format!("/go/{token}"), format!("/refresh/{token}")];
+    for target in tunnel.into_iter().chain(["/new".to_owned(), "/healthz".to_owned()]) {
         let answer = get(address, &target).await;
         assert_eq!((answer.status, answer.code()), (503, Some("stopping")), "{target}");
         assert_eq!(answer.header("retry-after"), Some("1"), "{target}");
