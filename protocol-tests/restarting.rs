@@ -245,3 +245,32 @@ async fn tunnels_are_exported_imported_and_listed() {
     let (code, log) = ended(&[], &["store", "list", "--store=memory"]).await;
     assert!(code == Some(1) && log.contains("memory ends with its server"), "{log}");
 }
+
+/// The name of a deleted tunnel is kept for its key, counts for the address that made it, and does both after a restart.
+#[tokio::test]
+async fn a_name_that_is_kept_for_its_key_is_kept_over_a_restart() {
+    let folder = Folder::new("claim");
+    let store = format!("--store=file:{}", folder.at("tunnels.redb"));
+    let arguments = ["serve", "--listen=127.0.0.1:0", &store, "--max-tunnels-per-address=1"];
+    let server = Started::new(&[], &arguments).await;
+    let key = named(&server, "mine").await;
+    visit(&server, "mine", &format!(r#"{{"key":"{key}"}}"#)).await;
+    let delete = format!(
+        "DELETE /tunnel/mine HTTP/1.1\r\nHost: test\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\r\n"
+    );
+    assert!(answers(address(&server), &delete).await.starts_with("HTTP/1.1 204"));
+    kill(server).await;
+    let server = Started::new(&[], &arguments).await;
+    assert!(server.ask("/new", "").await.starts_with("HTTP/1.1 429"), "the name counts");
+    kill(server).await;
+    let server = Started::new(&[], &arguments[..3]).await;
+    for (bearer, expected) in [(None, "409"), (Some(&key), "201")] {
+        let bearer = bearer.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+        let head = "POST /new HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: application/json\r\n";
+        let body = r#"{"name":"mine"}"#;
+        let request = format!("{head}{bearer}Content-Length: {}\r\n\r\n{body}", body.len());
+        let answer = answers(address(&server), &request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{answer}");
+    }
+    visit(&server, "mine", &format!(r#"{{"key":"{key}"}}"#)).await;
+}

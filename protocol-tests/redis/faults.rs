@@ -173,3 +173,19 @@ async fn an_end_whose_token_expires_while_redis_is_away_stays_until_redis_says_s
     redis.signal("-CONT");
     assert_eq!(tunnel.end.text().await, format!("41/{},", tunnel.token));
 }
+
+/// The session is not closed for a join that cannot be decided, since it serves another tunnel.
+#[tokio::test]
+async fn a_join_on_a_session_that_serves_another_tunnel_waits_until_redis_is_back() {
+    let Some(redis) = Redis::start().await else { return };
+    let mut tunnel = Tunnel::open(over(&redis.url()), "").await;
+    let (address, another) = (tunnel.server.address, tunnel.server.token().await);
+    redis.signal("-STOP");
+    until("Redis to be away", async || (get(address, "/new").await.status == 503).then_some(())).await;
+    tunnel.end.send(&format!("40/{another},")).await;
+    tunnel.still_works().await;
+    redis.signal("-CONT");
+    let text = tunnel.end.text().await;
+    assert!(text.starts_with(&format!("40/{another},{{\"sid\":")), "{text}");
+    tunnel.still_works().await;
+}
