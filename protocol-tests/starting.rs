@@ -215,7 +215,7 @@ async fn a_proxy_that_is_not_trusted_is_warned_of_once() {
 #[tokio::test]
 async fn sighup_drains_as_sigterm_does() {
     for signal in ["-HUP", "-TERM", "-INT"] {
-        // Whoever runs this test may ignore SIGHUP, as `nohup` does.
+        // The process that runs this test may ignore SIGHUP, as `nohup` does.
         let arguments = [&["--default-signal=HUP", BINARY], SERVE].concat();
         let (code, lines) = Started::of(program("env", &[], &arguments)).await.stop(signal).await;
         assert_eq!(code, Some(0), "{signal}");

@@ -181,7 +181,7 @@ async fn answers_that_http_cannot_carry_are_502_and_harm_nothing_else() {
     }
 }
 
-/// Returns the headers of an ack: so many, with values of this length each.
+/// Returns the headers of an ack: this number of headers, with values of this length each.
 fn many_headers(count: usize, length: usize) -> String {
     let members: Vec<_> = (0..count).map(|number| format!(r#""x-{number:05}":"{}""#, "x".repeat(length))).collect();
     format!("{{{}}}", members.join(","))
@@ -203,7 +203,7 @@ async fn a_head_over_the_limits_is_502() {
         (many_headers(64, line).replacen("xx", "xxx", 1), false),
         (many_headers(64, line).replacen("xx", "\u{e9}x", 1), true),
         (many_headers(1, 10_000_000), false),
-        // So many that the table of headers has no room for them.
+        // More than the table of headers has room for.
         (many_headers(24_573, 0), false),
         (many_headers(40_000, 0), false),
     ] {

@@ -161,7 +161,7 @@ async fn another_key_drops_the_end_that_joined_with_the_one_before() {
     assert_eq!(thief.text().await, format!("41/{token},"));
     assert!(join(&server, &token, &key).await.is_err());
     let mut end = join(&server, &token, OTHER_KEY).await.unwrap();
-    // With `disconnect: false`, whoever is there stays.
+    // With `disconnect: false`, an end that is there stays.
     let body = json!({ "key": key, "disconnect": false }).to_string();
     assert_eq!(call(&server, "POST", &target, OTHER_KEY, &body).await.status, 204);
     assert_eq!(exchange(&server, &token, &mut end).await.text(), "here");

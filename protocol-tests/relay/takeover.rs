@@ -49,7 +49,7 @@ async fn an_ack_id_is_not_used_again_by_the_next_end() {
 /// An end is connected at every moment, so every visitor is answered, although ends take over meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_visitor_is_told_during_a_takeover_that_no_end_is_connected() {
-    // So many takeovers, and so many visits meanwhile, as show the fault every time.
+    // Enough takeovers, and enough visits meanwhile, to show the fault every time.
     const ENOUGH: usize = 100;
     let server = Server::start(patient()).await;
     let token = server.token().await;

@@ -99,7 +99,7 @@ impl Code {
     pub(super) fn advice(self) -> &'static str {
         match self {
             Self::TokenNotFound => {
-                "Nobody has this address: it is mistyped, or its tunnel has ended. Ask whoever gave it to you for another. If \
+                "Nobody has this address: it is mistyped, or its tunnel has ended. Ask for another where you got it. If \
                  the app is yours, start it again: it needs a new token."
             }
             Self::NotConnected | Self::Disconnected => {

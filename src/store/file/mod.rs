@@ -216,7 +216,7 @@ impl<H: Send + Sync + 'static> Writer<H> {
             (keeper, outcome) = self.write(keeper, is_last).await;
             for order in orders.drain(..) {
                 match order {
-                    // Whoever asked may be gone.
+                    // The caller may be gone.
                     Order::Write(tell) => drop(tell.send(outcome.clone())),
                     Order::Close(tell) => closed.push(tell),
                 }
