@@ -19,7 +19,6 @@ mod semantics;
 mod server;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use socket2me::config::ServeConfig;
 
@@ -79,7 +78,7 @@ async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
             if let Some(value) = ask().await {
                 return value;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::task::yield_now().await;
         }
     };
     within(what, asking).await
