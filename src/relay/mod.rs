@@ -36,7 +36,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use http::StatusCode;
 use http::request::Parts;
@@ -238,7 +238,6 @@ impl Relay {
             error_status: config.error_status,
             has_warned_of_proxy: AtomicBool::new(false),
             url,
-            is_draining: AtomicBool::new(false),
         };
         Ok(Self { config, budgets, unread_heads: Arc::default(), tunnels, tokens, router })
     }
@@ -246,9 +245,8 @@ impl Relay {
     /// Stops in order. Ends on long-polling need requests of their own to answer, so the listener stays open until the
     /// exchanges are over.
     async fn drain(&self) {
-        let Router { engine, exchanges, is_draining, .. } = &self.router;
+        let Router { engine, exchanges, .. } = &self.router;
         engine.stop_opening();
-        is_draining.store(true, Ordering::Relaxed);
         self.tunnels.stop();
         // No tunnel is made or changed any more, and another server may wait for the store.
         if tokio::time::timeout(CLOSE_TIMEOUT, self.tokens.close()).await.is_err() {

@@ -40,8 +40,6 @@ pub(super) struct Router {
     pub(super) url: String,
     /// A proxy that is not trusted was warned of.
     pub(super) has_warned_of_proxy: AtomicBool,
-    /// The server is about to stop: no exchange begins.
-    pub(super) is_draining: AtomicBool,
 }
 
 impl Router {
@@ -117,7 +115,7 @@ impl Router {
     }
 
     fn check_running(&self) -> Result<(), Failure> {
-        if self.is_draining.load(Ordering::Relaxed) { Err(Failure::Stopping) } else { Ok(()) }
+        if self.api.tunnels.is_stopping() { Err(Failure::Stopping) } else { Ok(()) }
     }
 
     fn health(&self) -> Result<Reply, Failure> {

@@ -6,12 +6,6 @@ use serde::de::DeserializeOwned;
 
 use crate::relay::failure::Failure;
 
-/// The body of a request of the API.
-pub(super) trait Fields: DeserializeOwned {
-    /// What stands for an absent body.
-    const IF_EMPTY: &'static [u8];
-}
-
 /// `POST /new`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,18 +40,6 @@ fn yes() -> bool {
     true
 }
 
-impl Fields for NewTunnel {
-    const IF_EMPTY: &'static [u8] = b"{}";
-}
-
-impl Fields for Settings {
-    const IF_EMPTY: &'static [u8] = b"{}";
-}
-
-impl Fields for Rekeying {
-    const IF_EMPTY: &'static [u8] = b"{}";
-}
-
 /// Checks that a request says its body is JSON. A page can send anything else by a form, to a server that its visitor reaches and
 /// the page's author does not.
 pub(super) fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
@@ -66,9 +48,9 @@ pub(super) fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
     if essence.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(Failure::NotJson) }
 }
 
-/// Reads a body.
-pub(super) fn parse<F: Fields>(body: &[u8]) -> Result<F, Failure> {
-    let body = if body.is_empty() { F::IF_EMPTY } else { body };
+/// Reads a body. An absent one asks for nothing in particular.
+pub(super) fn parse<F: DeserializeOwned>(body: &[u8]) -> Result<F, Failure> {
+    let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body)
         .map_err(|error| Failure::InvalidRequest(format!("the body is not as it must be: {error}")))
 }

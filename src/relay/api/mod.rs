@@ -14,6 +14,7 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
 use subtle::ConstantTimeEq as _;
 
 use self::answer::Shown;
@@ -145,7 +146,8 @@ impl Api {
         Ok(())
     }
 
-    /// Gives a tunnel the key that its owner made. Repeated, it finds the key in place: whoever sends that one knows it.
+    /// Gives a tunnel the key that its owner made. A request that repeats one finds the new key in place, and succeeds although
+    /// it shows the key before: its body proves that the sender knows the new key.
     async fn rekey(&self, token: &Token, key: &Key, head: &Parts, body: &mut Incoming) -> Result<(), Failure> {
         let Rekeying { key: new, disconnect } = self.read(head, body).await?;
         let wrong =
@@ -178,7 +180,7 @@ impl Api {
     }
 
     /// Reads the body of a request.
-    async fn read<F: fields::Fields>(&self, head: &Parts, body: &mut Incoming) -> Result<F, Failure> {
+    async fn read<F: DeserializeOwned>(&self, head: &Parts, body: &mut Incoming) -> Result<F, Failure> {
         fields::check_type(&head.headers)?;
         let limits = BodyLimits {
             max_bytes: defaults::MAX_API_BODY,
@@ -233,7 +235,10 @@ fn own_key(headers: &HeaderMap) -> Result<Option<Key>, Failure> {
     bearer(headers).map_err(|_| Failure::InvalidRequest(wrong.to_owned()))
 }
 
-/// Returns the methods of a path of the API, for `Allow`.
+/// Returns what a method asks for at `/tunnel/TOKEN`, or, with `is_key`, at `/tunnel/TOKEN/key`.
+///
+/// # Errors
+/// With the methods that the path has.
 pub(super) fn call(method: &Method, is_key: bool) -> Result<Call, &'static str> {
     match (method, is_key) {
         (&Method::GET | &Method::HEAD, false) => Ok(Call::Show),

@@ -53,7 +53,7 @@ pub(in crate::relay) struct Tunnels<H: Host> {
     /// Wakes the sweeper when a token expires before all others.
     sooner: Notify,
     next_end: AtomicU64,
-    /// The server is about to stop: nobody joins.
+    /// The server is about to stop: no end joins, no exchange begins, and no tunnel is made or changed.
     is_stopping: AtomicBool,
 }
 
@@ -70,12 +70,13 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         })
     }
 
-    /// Lets nobody join any more: the server is about to stop.
+    /// Notes that the server is about to stop.
     pub(in crate::relay) fn stop(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
+    /// Tells whether the server is about to stop. Then no end joins, no exchange begins, and no tunnel is made or changed.
+    pub(in crate::relay) fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Relaxed)
     }
 
