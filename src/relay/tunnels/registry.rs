@@ -164,7 +164,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
 
     /// Makes a tunnel without an end.
     fn tunnel(&self, record: &Record, vacant_since: Option<Instant>) -> Arc<Tunnel<H>> {
-        let (memory, exchanges) = (self.budgets.tunnel_memory(), self.budgets.tunnel_exchanges());
+        let (memory, exchanges) = (self.budgets.bytes_per_tunnel.make(), self.budgets.exchanges_per_tunnel.make());
         Arc::new(Tunnel::new(record, vacant_since, self.tokens.can_be_lost(), memory, exchanges))
     }
 
