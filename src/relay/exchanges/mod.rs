@@ -148,11 +148,6 @@ impl Exchanges {
         }
     }
 
-    /// Returns what a visitor is told of a token that has no end.
-    async fn without_end(&self, token: &Token) -> Failure {
-        self.tokens.find(token).await.map_or_else(|failure| failure, |_| Failure::NotConnected)
-    }
-
     /// Returns the statuses of a tunnel's failures: the operator chooses those of original tunnels.
     fn statuses(&self, is_keyed: bool) -> ErrorStatus {
         if is_keyed { ErrorStatus::Standard } else { self.config.error_status }
@@ -170,7 +165,8 @@ impl Exchanges {
         id: &str,
     ) -> Result<Told, Failure> {
         let token = target.token.as_ref().ok_or(Failure::TokenNotFound)?;
-        let mut hold = Hold::new(self, tunnel, token, arrival);
+        let (tunnels, budgets, visitor) = (&*self.tunnels, &self.budgets, arrival.client);
+        let mut hold = Hold { tunnels, budgets, tunnel, token, visitor, until: None };
         // A body is read only for an end that can take it.
         if !tunnel.has_end() {
             // In a box: its future would be part of every request's.

@@ -1,6 +1,5 @@
 //! The tunnels of this process: they are found, joined, left and swept.
 
-use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -22,9 +21,6 @@ use crate::relay::budgets::Budgets;
 use crate::relay::failure::Failure;
 use crate::relay::tokens::Tokens;
 use crate::store::{Keyed, Record};
-
-/// How soon the store is asked again after it failed.
-const STORE_RETRY: Duration = Duration::from_secs(5);
 
 /// The right to become the end of a tunnel.
 #[derive(Debug)]
@@ -55,9 +51,9 @@ pub(in crate::relay) struct Tunnels<H: Host> {
     ends: AtomicUsize,
     /// How many tunnels have an end.
     occupied: AtomicUsize,
-    budgets: Budgets,
+    pub(super) budgets: Budgets,
     /// Wakes the sweeper when a token expires before all others.
-    sooner: Notify,
+    pub(super) sooner: Notify,
     next_end: AtomicU64,
     /// When the server started.
     started: Instant,
@@ -112,11 +108,11 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         record: &Record,
         remaining: Duration,
     ) -> Option<Arc<Tunnel<H>>> {
-        let keyed = record.keyed.as_ref().filter(|keyed| keyed.was_joined && !keyed.settings.hold.is_zero())?;
-        if self.started.elapsed() >= defaults::RETURN_TIME {
+        let is_held = record.keyed.as_ref().is_some_and(|keyed| keyed.was_joined && !keyed.settings.hold.is_zero());
+        if !is_held || self.started.elapsed() >= defaults::RETURN_TIME {
             return None;
         }
-        let expiry = Instant::now() + until_renewal(Some(keyed), remaining);
+        let expiry = Instant::now() + remaining;
         let mut table = self.write();
         if let Some(tunnel) = table.get(token) {
             return Some(Arc::clone(tunnel));
@@ -125,6 +121,11 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         drop(table);
         self.sooner.notify_one();
         Some(tunnel)
+    }
+
+    /// Returns what a visitor is told of a token that has no end.
+    pub(in crate::relay) async fn without_end(&self, token: &Token) -> Failure {
+        self.tokens.find(token).await.map_or_else(|failure| failure, |_| Failure::NotConnected)
     }
 
     /// Returns how many ends are connected.
@@ -188,7 +189,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
     }
 
     /// Tells ends that are not their tunnel's any more to leave once they have answered.
-    fn retire(&self, turnover: Option<Turnover<H>>) {
+    pub(super) fn retire(&self, turnover: Option<Turnover<H>>) {
         let left = turnover.map(|turnover| self.count(turnover)).unwrap_or_default();
         left.iter().for_each(|end| end.retire());
     }
@@ -225,71 +226,12 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         self.set(token, keyed);
     }
 
-    /// Disconnects ends whose tokens have expired. Never completes.
-    pub(in crate::relay) async fn sweep(self: Arc<Self>) -> Infallible {
-        loop {
-            let sooner = self.sooner.notified();
-            let first = self.read().first();
-            match first {
-                None => sooner.await,
-                Some((first, _)) => tokio::select! {
-                    () = sooner => (),
-                    () = tokio::time::sleep_until(first) => self.expire(Instant::now()).await,
-                },
-            }
-        }
-    }
-
-    /// Asks the store about each token that is due.
-    async fn expire(&self, now: Instant) {
-        loop {
-            let first = self.read().first();
-            let Some((_, token)) = first.filter(|&(expiry, _)| expiry <= now) else { return };
-            let Some(tunnel) = self.find(&token) else { continue };
-            let due = match self.ask_store(&token, &tunnel).await {
-                Ok(due) => Some(due),
-                Err(Failure::TokenNotFound) => {
-                    self.remove(&token);
-                    continue;
-                }
-                Err(_) => None,
-            };
-            // Under the lock under which ends join and leave: one that came or went meanwhile is not put off.
-            let mut table = self.write();
-            let due = match due {
-                None => STORE_RETRY,
-                Some(_) if tunnel.wants_something() => Duration::ZERO,
-                Some(due) => due,
-            };
-            table.set_expiry(token, now + due);
-        }
-    }
-
-    /// Renews a keyed token whose end is or was connected; asks about any other, which may have been refreshed since its end
-    /// joined. Returns when the store is to be asked again.
-    async fn ask_store(&self, token: &Token, tunnel: &Tunnel<H>) -> Result<Duration, Failure> {
-        let wants_check = tunnel.wants_check();
-        let wants_renewal = tunnel.is_keyed() && tunnel.wants_renewal();
-        let found = if wants_renewal { self.tokens.renew(token).await } else { self.tokens.find(token).await };
-        if found.is_err() {
-            tunnel.still_wants(wants_renewal, wants_check);
-        }
-        let (Record { keyed, .. }, left) = found?;
-        if let Some(keyed) = &keyed {
-            self.retire(tunnel.set(keyed, self.budgets.ends_per_tunnel));
-            if wants_check {
-                self.drop_ends_of_another_key(token, tunnel, &keyed.key);
-            }
-        }
-        Ok(until_renewal(keyed.as_deref().filter(|_| tunnel.has_end()), left))
-    }
-
     /// Returns the tokens of all tunnels.
     pub(super) fn all(&self) -> Vec<Token> {
         self.read().keys().copied().collect()
     }
 
-    fn drop_ends_of_another_key(&self, token: &Token, tunnel: &Tunnel<H>, key: &KeyHash) {
+    pub(super) fn drop_ends_of_another_key(&self, token: &Token, tunnel: &Tunnel<H>, key: &KeyHash) {
         for end in self.count(tunnel.take_ends_of_another_key(key)) {
             tracing::info!(?token, "the tunnel has another key, its end is disconnected");
             end.disconnect();
@@ -307,19 +249,13 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
 
     // Nothing that is done under the lock can panic half-way, so a poisoned table is whole.
 
-    fn read(&self) -> RwLockReadGuard<'_, Expiring<Token, Arc<Tunnel<H>>>> {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Expiring<Token, Arc<Tunnel<H>>>> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Expiring<Token, Arc<Tunnel<H>>>> {
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Expiring<Token, Arc<Tunnel<H>>>> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Returns when the store must hear of a tunnel with an end again: half its `ttl` if it is keyed, so that it lives on while an
-/// end is connected.
-fn until_renewal(keyed: Option<&Keyed>, remaining: Duration) -> Duration {
-    keyed.map_or(remaining, |keyed| remaining.min(keyed.settings.ttl / 2))
 }
 
 #[cfg(test)]
