@@ -113,12 +113,13 @@ impl Exchange {
         }
     }
 
-    /// The ack has come, or is known not to come.
-    pub(super) fn ack_in(&mut self) {
-        self.waits_for = None;
+    /// The ack has come, or is known not to come. Returns the end that was asked.
+    pub(super) fn ack_in(&mut self) -> Option<Seat> {
+        let seat = self.waits_for.take().map(|(seat, _)| seat);
         if let Some(moments) = &mut self.moments {
             moments.ack_in = Some(Instant::now());
         }
+        seat
     }
 
     /// Ends the exchange with a response. It is over once the response's body is written, or its connection is gone.

@@ -237,7 +237,9 @@ impl Exchanges {
         let outcome = self.ask(exchange, tunnel, request, hold, kept).await?.await;
         match outcome {
             Ok(Err(AckError::Disconnected | AckError::NotJoined)) | Err(_) => {
-                exchange.ack_in();
+                if let Some(seat) = exchange.ack_in() {
+                    self.tunnels.lost(request.token, tunnel, &seat);
+                }
                 hold.renew();
                 Ok(self.ask(exchange, tunnel, request, hold, kept).await?.await)
             }
@@ -282,7 +284,7 @@ impl Exchanges {
                     exchange.event_out(end, ack_id, bytes);
                     return Ok(outcome);
                 }
-                Err(NotEmitted::Gone) => (),
+                Err(NotEmitted::Gone) => self.tunnels.lost(request.token, tunnel, &end),
                 Err(NotEmitted::Overloaded) => return Err(Failure::Overloaded),
             }
         }

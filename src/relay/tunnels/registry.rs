@@ -8,7 +8,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::end::End;
+use super::end::{End, Seat};
 use super::occupancy::Turnover;
 use super::tunnel::{Outcome, Tunnel};
 use crate::defaults;
@@ -169,23 +169,32 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         Arc::new(Tunnel::new(record, vacant_since, self.tokens.can_be_lost(), memory, exchanges))
     }
 
-    /// An end leaves its tunnel, if it has not left already. An end that `stays_for_answers` still gives those that it owes, and
-    /// is told to leave then.
-    pub(super) fn leave(&self, token: Option<Token>, joined: &Joined<H>, stays_for_answers: bool) {
-        let turnover = joined.tunnel.leave(joined.number);
+    /// An end is leaving: it gets nothing new, and is told to leave once it has answered what it owes.
+    pub(super) fn leaving(&self, token: &Token, joined: &Joined<H>) {
+        let left = self.gone(token, &joined.tunnel, joined.number);
+        left.iter().for_each(|end| end.retire());
+    }
+
+    /// An end has left its tunnel.
+    pub(super) fn left(&self, token: &Token, joined: &Joined<H>) {
+        drop(self.gone(token, &joined.tunnel, joined.number));
+    }
+
+    /// The end of a seat has left, or its session has ended, which this may hear before [`Self::left`].
+    pub(in crate::relay) fn lost(&self, token: &Token, tunnel: &Tunnel<H>, seat: &Seat<H>) {
+        drop(self.gone(token, tunnel, seat.number()));
+    }
+
+    /// Takes an end out of its tunnel, if it is still in it.
+    fn gone(&self, token: &Token, tunnel: &Tunnel<H>, number: u64) -> Vec<Arc<End<H>>> {
+        let turnover = tunnel.leave(number);
         let is_last = turnover.is_vacant && !turnover.left.is_empty();
         let left = self.count(turnover);
-        if stays_for_answers {
-            left.iter().for_each(|end| end.retire());
-        }
         // The life of a keyed tunnel counts from here.
-        if let Some(token) = token
-            && is_last
-            && joined.tunnel.is_keyed()
-            && self.write().set_expiry(token, Instant::now())
-        {
+        if is_last && tunnel.is_keyed() && self.write().set_expiry(*token, Instant::now()) {
             self.sooner.notify_one();
         }
+        left
     }
 
     /// Tells ends that are not their tunnel's any more to leave once they have answered.
@@ -370,7 +379,7 @@ mod tests {
         let left = tokens.find(&token).await.unwrap().1;
         assert!(left > HOUR, "it is renewed every hour, and {left:?} are left");
         assert!(joined.tunnel.has_end());
-        tunnels.leave(Some(token), &joined, false);
+        tunnels.left(&token, &joined);
         tokio::time::sleep(2 * HOUR - Duration::from_secs(1)).await;
         assert!(tokens.find(&token).await.is_ok() && tunnels.find(&token).is_some());
         tokio::time::sleep(Duration::from_secs(2)).await;
