@@ -155,7 +155,7 @@ async fn an_end_that_never_answers_gives_ok() {
     let mut tunnel = impatient(200).await;
     let (mut visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
     let answer = visitor.answer(false).await;
-    assert_eq!((answer.status, answer.code(), answer.text().as_str()), (200, None, "OK"));
+    assert_eq!((answer.status, answer.code(), answer.text().as_str()), (200, Some("client-timed-out"), "OK"));
     assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
     assert_eq!(answer.header("x-provided-by"), Some("Socket2Me"));
     assert_eq!(answer.header("cache-control"), Some("no-store"), "the end may answer the next request");
