@@ -3,7 +3,7 @@
 /// The longest payload of a control frame, in bytes (RFC 6455, section 5.5).
 const MAX_CONTROL: usize = 125;
 
-/// The longest head of a client's frame, in bytes.
+/// The longest head of a frame, which is a client's, in bytes.
 pub(super) const MAX_HEAD: usize = 14;
 
 /// The kind of a frame (RFC 6455, section 5.2).
@@ -52,6 +52,27 @@ pub fn write_head(opcode: Opcode, length: usize, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends the head of a client's frame that is a whole message or control frame. The payload follows, [masked](mask).
+pub fn write_masked_head(opcode: Opcode, length: usize, mask: [u8; 4], out: &mut Vec<u8>) {
+    let start = out.len();
+    write_head(opcode, length, out);
+    out[start + 1] |= 0x80;
+    out.extend_from_slice(&mask);
+}
+
+/// Masks a payload whose first byte is that of `bytes`, or unmasks it.
+pub fn mask(bytes: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (words, tail) = bytes.as_chunks_mut();
+    for chunk in words {
+        *chunk = (u64::from_ne_bytes(*chunk) ^ word).to_ne_bytes();
+    }
+    for (byte, mask) in tail.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
 /// How a peer broke the rules. The connection is over, and the peer is told the code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Violation {
@@ -81,21 +102,21 @@ pub(super) struct OpenFrame {
     pub(super) opcode: Opcode,
     pub(super) is_final: bool,
     pub(super) remaining: usize,
-    /// The mask, turned so that its first byte is that of the next byte of the payload.
+    /// The mask, turned so that its first byte is that of the next byte of the payload. Zeros in a server's frame.
     mask: [u8; 4],
 }
 
 impl OpenFrame {
     /// Parses the head at the start of these bytes; returns it with its length, or `None` while it is not whole. What
-    /// is wrong shows as early as it can.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Violation> {
+    /// is wrong shows as early as it can. A client must mask its frames, and a server must not (RFC 6455, section 5.1).
+    pub(super) fn parse(bytes: &[u8], from_client: bool) -> Result<Option<(Self, usize)>, Violation> {
         let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
         let is_final = first & 0x80 != 0;
         let has_reserved_bits = first & 0x70 != 0;
         let is_masked = second & 0x80 != 0;
         let opcode = Opcode::of(first).ok_or(Violation::Protocol)?;
         let short = second & 0x7f;
-        if has_reserved_bits || !is_masked {
+        if has_reserved_bits || is_masked != from_client {
             return Err(Violation::Protocol);
         }
         if opcode.is_control() && !(is_final && usize::from(short) <= MAX_CONTROL) {
@@ -115,7 +136,11 @@ impl OpenFrame {
         if length >> 63 != 0 {
             return Err(Violation::Protocol);
         }
-        let Some((&mask, rest)) = rest.split_first_chunk() else { return Ok(None) };
+        let (mask, rest) = match rest.split_first_chunk() {
+            Some((&mask, rest)) if is_masked => (mask, rest),
+            None if is_masked => return Ok(None),
+            Some(_) | None => ([0; 4], rest),
+        };
         // A length that does not fit an address is over every limit.
         let remaining = usize::try_from(length).unwrap_or(usize::MAX);
         Ok(Some((Self { opcode, is_final, remaining, mask }, bytes.len() - rest.len())))
@@ -123,14 +148,8 @@ impl OpenFrame {
 
     /// Unmasks the next bytes of the payload.
     pub(super) fn unmask(&mut self, bytes: &mut [u8]) {
-        let [a, b, c, d] = self.mask;
-        let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-        let (words, tail) = bytes.as_chunks_mut();
-        for chunk in words {
-            *chunk = (u64::from_ne_bytes(*chunk) ^ word).to_ne_bytes();
-        }
-        for (byte, mask) in tail.iter_mut().zip(self.mask.iter().cycle()) {
-            *byte ^= mask;
+        if self.mask != [0; 4] {
+            mask(bytes, self.mask);
         }
         self.pass(bytes.len());
     }

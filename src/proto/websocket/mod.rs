@@ -1,4 +1,4 @@
-//! WebSocket frames as a server reads and writes them (RFC 6455, section 5), without extensions.
+//! WebSocket frames as both sides read and write them (RFC 6455, section 5), without extensions.
 //!
 //! - [`frame`]: the head of one frame, and its mask
 //! - [`reader`]: frames put together to messages
@@ -8,5 +8,5 @@ pub mod frame;
 pub(crate) mod parts;
 pub mod reader;
 
-pub use self::frame::{Opcode, Violation, write_head};
+pub use self::frame::{Opcode, Violation, mask, write_head, write_masked_head};
 pub use self::reader::{Direct, Item, ReadLimits, Reader};

@@ -58,6 +58,8 @@ pub struct ReadLimits {
 #[derive(Debug)]
 pub struct Reader {
     limits: ReadLimits,
+    /// The peer is a client, whose frames are masked.
+    from_client: bool,
     /// The start of a head that is not whole yet.
     head: [u8; MAX_HEAD],
     head_length: usize,
@@ -79,11 +81,22 @@ enum Kind {
 }
 
 impl Reader {
-    /// Makes the reader of a connection that begins.
+    /// Makes the reader of a server, on a connection that begins.
     #[must_use]
     pub fn new(limits: ReadLimits) -> Self {
+        Self::of_peer(limits, true)
+    }
+
+    /// Makes the reader of a client.
+    #[must_use]
+    pub fn of_client(limits: ReadLimits) -> Self {
+        Self::of_peer(limits, false)
+    }
+
+    fn of_peer(limits: ReadLimits, from_client: bool) -> Self {
         Self {
             limits,
+            from_client,
             head: [0; MAX_HEAD],
             head_length: 0,
             frame: None,
@@ -174,7 +187,7 @@ impl Reader {
     /// Takes the next head; `None` while it is not whole.
     fn take_head(&mut self, input: &mut &[u8]) -> Result<Option<OpenFrame>, Violation> {
         if self.head_length == 0
-            && let Some((frame, length)) = OpenFrame::parse(input)?
+            && let Some((frame, length)) = OpenFrame::parse(input, self.from_client)?
         {
             *input = &input[length..];
             return Ok(Some(frame));
@@ -183,7 +196,7 @@ impl Reader {
             *input = rest;
             self.head[self.head_length] = byte;
             self.head_length += 1;
-            if let Some((frame, _)) = OpenFrame::parse(&self.head[..self.head_length])? {
+            if let Some((frame, _)) = OpenFrame::parse(&self.head[..self.head_length], self.from_client)? {
                 self.head_length = 0;
                 return Ok(Some(frame));
             }
@@ -304,17 +317,15 @@ fn whole_characters(bytes: &[u8]) -> ByteString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::websocket::frame::write_head;
+    use crate::proto::websocket::frame::{mask, write_head, write_masked_head};
     use crate::proto::websocket::parts::read_in_parts;
 
     /// A frame as a client sends it.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
         let mut out = Vec::new();
-        write_head(Opcode::Text, payload.len(), &mut out);
+        write_masked_head(Opcode::Text, payload.len(), MASK, &mut out);
         out[0] = first;
-        out[1] |= 0x80;
-        out.extend_from_slice(&MASK);
         out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
         out
     }
@@ -419,5 +430,29 @@ mod tests {
         assert!(reader.buffered_bytes() < 64);
         reader.reserve(3);
         assert!(reader.direct().unwrap().space().remaining_mut() <= 3 * LONG);
+    }
+
+    #[test]
+    fn each_side_reads_what_the_other_writes_and_refuses_its_own() {
+        let limits = ReadLimits { message: 100_000, oversized: 400_000 };
+        for length in [0, 1, 7, 125, 126, 70_000] {
+            let payload = vec![b'x'; length];
+            let (mut of_client, mut of_server) = (Vec::new(), Vec::new());
+            write_masked_head(Opcode::Binary, length, [1, 2, 3, 4], &mut of_client);
+            let start = of_client.len();
+            of_client.extend(&payload);
+            mask(&mut of_client[start..], [1, 2, 3, 4]);
+            write_head(Opcode::Binary, length, &mut of_server);
+            of_server.extend(&payload);
+            let expected = [Item::Binary(payload.into())];
+            for size in [1, 3, usize::MAX >> 1] {
+                for (mut reader, bytes, foreign) in
+                    [(Reader::new(limits), &of_client, &of_server), (Reader::of_client(limits), &of_server, &of_client)]
+                {
+                    assert_eq!(read_in_parts(&mut reader, bytes, size.min(bytes.len()), 1), (expected.to_vec(), None));
+                    assert_eq!(read_in_parts(&mut reader, foreign, 1, 1).1, Some(Violation::Protocol));
+                }
+            }
+        }
     }
 }
