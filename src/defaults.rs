@@ -192,6 +192,9 @@ pub const MAX_WAITING_COMMANDS: usize = 4_096;
 /// Time between two heartbeats. The reference's.
 pub const PING_INTERVAL: Duration = Duration::from_secs(25);
 
+/// Time for a session to open, for a client; then it is given up. The reference's.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Time for the answer to a heartbeat; then the session is closed. The reference's.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
 

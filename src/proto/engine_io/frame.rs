@@ -40,6 +40,8 @@ pub enum DecodeError {
     UnknownType(u8),
     /// A `b` packet that is not base64.
     InvalidBase64,
+    /// An open packet whose content is not a handshake.
+    Handshake,
     /// Text that is not UTF-8.
     InvalidUtf8,
     /// Binary where the revision has only text.
@@ -56,6 +58,7 @@ impl fmt::Display for DecodeError {
             Self::Empty => f.write_str("an empty packet"),
             Self::UnknownType(byte) => write!(f, "unknown packet type 0x{byte:02x}"),
             Self::InvalidBase64 => f.write_str("invalid base64 in a binary packet"),
+            Self::Handshake => f.write_str("an open packet that is no handshake"),
             Self::InvalidUtf8 => f.write_str("text that is not UTF-8"),
             Self::UnexpectedBinary => f.write_str("a binary body, which revision 4 does not have"),
             Self::Framing => f.write_str("lengths that do not fit the packets"),

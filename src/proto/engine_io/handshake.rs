@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use bytestring::ByteString;
+
 use super::sid::Sid;
+use crate::proto::json;
 
 /// The content of the open packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,23 @@ pub struct Handshake {
 }
 
 impl Handshake {
+    /// Reads the JSON of the open packet. A server of revision 3 announces no largest message: `max_payload` is 0 then. `None` if
+    /// a key is missing or has no value that can be used.
+    #[must_use]
+    pub fn parse(json: &ByteString) -> Option<Self> {
+        let milliseconds = |key| Some(Duration::from_millis(json::member(json, key)?.parse().ok()?));
+        let max_payload = json::member(json, "maxPayload").map_or(Some(0), |text| text.parse().ok())?;
+        let all = json::member(json, "upgrades")?;
+        let upgrades = json::elements(&all).ok()?.into_iter().any(|one| json::unquote(&all[one]) == "websocket");
+        Some(Self {
+            sid: Sid::parse(&json::unquote(&json::member(json, "sid")?))?,
+            upgrades,
+            ping_interval: milliseconds("pingInterval")?,
+            ping_timeout: milliseconds("pingTimeout")?,
+            max_payload,
+        })
+    }
+
     /// Appends the JSON of the open packet: five keys, in the reference's order; times in milliseconds, the size in
     /// bytes. Clients of revision 3 do not know the last key, and ignore it.
     pub fn write_json(&self, out: &mut String) {

@@ -8,9 +8,11 @@
 //! - [`jsonp`]: such a body as a script and as a form
 //! - [`query`]: what an HTTP request to the path wants
 //! - [`session`]: the state machine of one session, with its heartbeat and its upgrade; [`close_reason`]: why it ended
+//! - [`client`]: the state machine of the client's side
 //! - [`lower`]: what the layer above may do to a session
 
 mod base64;
+pub mod client;
 pub mod close_reason;
 pub mod frame;
 pub mod handshake;
@@ -28,6 +30,7 @@ pub mod settings;
 pub mod sid;
 pub mod transport;
 
+pub use self::client::ClientSession;
 pub use self::close_reason::CloseReason;
 pub use self::frame::{DecodeError, Frame};
 pub use self::handshake::Handshake;

@@ -13,10 +13,10 @@ pub(super) struct Size {
     pub(super) bytes: usize,
 }
 
-/// What one answer of long-polling carries at most. python-engineio leaves the server when one has more than 16 packets, and no
+/// What one answer of long-polling carries at most, from a server. python-engineio leaves the server when one has more than 16 packets, and no
 /// client gains by an answer of many megabytes, which it reads whole. The bytes are those of the answer, but for the escapes
 /// that revision 3 writes.
-const BATCH: Size = Size { frames: 16, bytes: 1 << 20 };
+pub(super) const BATCH: Size = Size { frames: 16, bytes: 1 << 20 };
 
 /// The most bytes that an answer has around a packet: its length in digits, a colon, and `b4` for base64.
 const AROUND: usize = "1048576:b4".len();
@@ -58,14 +58,14 @@ impl Outbox {
         Some(frame)
     }
 
-    /// Takes what one answer of long-polling may carry: the first frames, and at least one.
-    pub(super) fn take_batch(&mut self) -> Vec<Frame> {
+    /// Takes what one body of long-polling may carry: the first frames, and at least one.
+    pub(super) fn take_batch(&mut self, most: Size) -> Vec<Frame> {
         let mut bytes = 0;
         let fits = |frame: &&Frame| {
             bytes += polled_len(frame);
-            bytes <= BATCH.bytes
+            bytes <= most.bytes
         };
-        let count = self.frames.iter().take(BATCH.frames).take_while(fits).count().max(1);
+        let count = self.frames.iter().take(most.frames).take_while(fits).count().max(1);
         if count >= self.frames.len() {
             self.bytes = 0;
             return std::mem::take(&mut self.frames).into();
@@ -103,7 +103,7 @@ mod tests {
             for (frames, expected) in [(texts().collect::<Vec<_>>(), 10), (attachments().collect(), 7)] {
                 let mut outbox = Outbox::default();
                 frames.into_iter().for_each(|frame| outbox.push(frame));
-                let frames = outbox.take_batch();
+                let frames = outbox.take_batch(BATCH);
                 assert_eq!(frames.len(), expected);
                 let text = PollingText { to_ascii: None, long_as_bytes: false };
                 let answer = Batch { frames, revision, binary: BinaryAs::Base64, text }.encode();

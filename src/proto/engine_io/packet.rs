@@ -18,8 +18,8 @@ pub enum ClientPacket {
     Close,
     /// `2`: the heartbeat of revision 3, or with `probe` the first frame of an upgrade.
     Ping(Data),
-    /// `3`: the answer to the heartbeat of revision 4.
-    Pong,
+    /// `3`: the answer to the heartbeat of revision 4. What follows it has no meaning to a server.
+    Pong(Data),
     /// `4`, or binary.
     Message(Message),
     /// `5`: the second frame of an upgrade.
@@ -28,9 +28,9 @@ pub enum ClientPacket {
     Ignored,
 }
 
-/// What a server sends.
+/// What a server sends. `M` is a message that it sends, an [`Outgoing`], or one that its client received, a [`Message`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServerPacket {
+pub enum ServerPacket<M = Outgoing> {
     /// `0`: the handshake, the first packet of a session.
     Open(Handshake),
     /// `1`: the session is over.
@@ -40,7 +40,7 @@ pub enum ServerPacket {
     /// `3`: the answer to a ping.
     Pong(Data),
     /// `4`, or binary.
-    Message(Outgoing),
+    Message(M),
     /// `6`: ends a poll that has nothing to carry.
     Noop,
 }
@@ -52,6 +52,12 @@ pub enum Data {
     None,
     /// `probe`: the ping and pong of an upgrade.
     Probe,
+}
+
+impl Data {
+    fn of(text: &str) -> Self {
+        if text == "probe" { Self::Probe } else { Self::None }
+    }
 }
 
 impl ClientPacket {
@@ -83,8 +89,8 @@ impl ClientPacket {
         match kind {
             b'0' | b'6' => Ok(Self::Ignored),
             b'1' => Ok(Self::Close),
-            b'2' => Ok(Self::Ping(if data == "probe" { Data::Probe } else { Data::None })),
-            b'3' => Ok(Self::Pong),
+            b'2' => Ok(Self::Ping(Data::of(data))),
+            b'3' => Ok(Self::Pong(Data::of(data))),
             b'4' => Ok(Self::Message(Message::Text(text.slice_ref(data)))),
             b'5' => Ok(Self::Upgrade),
             b'b' => {
@@ -104,11 +110,37 @@ impl ClientPacket {
         match self {
             Self::Close => Frame::Text(ByteString::from_static("1")),
             Self::Ping(data) => Frame::Text(ping_pong('2', *data)),
-            Self::Pong => Frame::Text(ByteString::from_static("3")),
+            Self::Pong(data) => Frame::Text(ping_pong('3', *data)),
             Self::Message(message) => Outgoing::from(message).into_frame(revision),
             Self::Upgrade => Frame::Text(ByteString::from_static("5")),
             Self::Ignored => Frame::Text(ByteString::from_static("6")),
         }
+    }
+}
+
+impl ServerPacket<Message> {
+    /// Decodes the packet of one frame.
+    ///
+    /// # Errors
+    /// When the frame is not a packet of this revision that a server sends.
+    pub fn decode(frame: Frame, revision: Revision) -> Result<Self, DecodeError> {
+        if let Frame::Text(text) = &frame {
+            match text.as_bytes().first() {
+                Some(b'0') => {
+                    return Handshake::parse(&text.slice_ref(&text[1..])).map(Self::Open).ok_or(DecodeError::Handshake);
+                }
+                Some(b'6') => return Ok(Self::Noop),
+                // Whichever side sends the others, they have the same form.
+                _ => (),
+            }
+        }
+        Ok(match ClientPacket::decode(frame, revision)? {
+            ClientPacket::Close => Self::Close,
+            ClientPacket::Ping(_) => Self::Ping,
+            ClientPacket::Pong(data) => Self::Pong(data),
+            ClientPacket::Message(message) => Self::Message(message),
+            ClientPacket::Upgrade | ClientPacket::Ignored => return Err(DecodeError::UnknownType(b'5')),
+        })
     }
 }
 

@@ -41,6 +41,13 @@ impl Namespace {
         safe && self.0.len() <= MAX_NAMESPACE_LENGTH
     }
 
+    /// Returns the namespace with a query behind it, as a client of revision 3 joins it. `None` for a query with a comma, which would
+    /// end the namespace: write `%2C`.
+    #[must_use]
+    pub fn with_query(&self, query: &str) -> Option<Self> {
+        Self::new([self.as_str(), "?", query].concat().into())
+    }
+
     /// Splits off what stands behind the first `?`, which revision 3 takes for a query.
     #[must_use]
     pub fn split_query(&self) -> (Self, Option<ByteString>) {

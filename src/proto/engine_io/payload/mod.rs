@@ -12,7 +12,8 @@ use bytestring::ByteString;
 
 use super::base64;
 use super::frame::{DecodeError, Frame};
-use super::packet::ClientPacket;
+use super::message::Message;
+use super::packet::{ClientPacket, ServerPacket};
 use super::polling_text::PollingText;
 use super::revision::Revision;
 use super::transport::BinaryAs;
@@ -65,23 +66,35 @@ impl Batch {
     }
 }
 
-/// The packets of a POST body, decoded one at a time: those before a fault are still delivered.
+/// The packets of a polling body, decoded one at a time: those before a fault are still delivered. `P` is a [`ClientPacket`] in
+/// the body of a POST, and a [`ServerPacket`] in the answer to a poll.
 #[derive(Debug)]
-pub struct Packets {
+pub struct Packets<P = ClientPacket> {
     /// What is left to read; `None` once the last packet or a fault was returned.
     rest: Option<Body>,
     revision: Revision,
     /// How many more packets there may be.
     left: usize,
+    decode: fn(Frame, Revision) -> Result<P, DecodeError>,
 }
 
 impl Packets {
-    /// Begins to read a body of at most `max_packets` packets.
+    /// Begins to read what a client sent: a body of at most `max_packets` packets.
     #[must_use]
     pub fn new(body: Body, revision: Revision, max_packets: usize) -> Self {
-        Self { rest: Some(body), revision, left: max_packets }
+        Self { rest: Some(body), revision, left: max_packets, decode: ClientPacket::decode }
     }
+}
 
+impl Packets<ServerPacket<Message>> {
+    /// Begins to read what a server sent: a body of at most `max_packets` packets.
+    #[must_use]
+    pub fn of_server(body: Body, revision: Revision, max_packets: usize) -> Self {
+        Self { rest: Some(body), revision, left: max_packets, decode: ServerPacket::decode }
+    }
+}
+
+impl<P> Packets<P> {
     /// Cuts off the first packet. An empty one, which only revision 3 passes over, is `None`.
     fn split(&mut self, body: Body) -> Result<Option<Frame>, DecodeError> {
         match (body, self.revision) {
@@ -106,8 +119,8 @@ impl Packets {
     }
 }
 
-impl Iterator for Packets {
-    type Item = Result<ClientPacket, DecodeError>;
+impl<P> Iterator for Packets<P> {
+    type Item = Result<P, DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -115,7 +128,7 @@ impl Iterator for Packets {
             let Some(left) = self.left.checked_sub(1) else { return Some(Err(DecodeError::TooManyPackets)) };
             self.left = left;
             let packet = match self.split(body) {
-                Ok(Some(frame)) => ClientPacket::decode(frame, self.revision),
+                Ok(Some(frame)) => (self.decode)(frame, self.revision),
                 Ok(None) => continue,
                 Err(error) => Err(error),
             };
@@ -144,7 +157,6 @@ pub(super) fn base64_frame(data: &[u8], revision: Revision) -> Frame {
 mod tests {
     use super::*;
     use crate::defaults::MAX_PACKETS;
-    use crate::proto::engine_io::message::Message;
     use crate::proto::engine_io::packet::Data;
     use crate::proto::engine_io::polling_text::ToAscii;
     use crate::proto::json;
@@ -200,7 +212,7 @@ mod tests {
         check("0{}", &[ClientPacket::Ignored], None);
         check(
             "5\x1e6\x1e3\x1e1",
-            &[ClientPacket::Upgrade, ClientPacket::Ignored, ClientPacket::Pong, ClientPacket::Close],
+            &[ClientPacket::Upgrade, ClientPacket::Ignored, ClientPacket::Pong(Data::None), ClientPacket::Close],
             None,
         );
         check("é", &[], Some(UnknownType(0xc3)));

@@ -39,7 +39,7 @@ use super::frame::Frame;
 use super::handshake::Handshake;
 use super::lower::Lower;
 use super::message::Message;
-use super::outbox::{Outbox, Size};
+use super::outbox::{self, Outbox, Size};
 use super::packet::{ClientPacket, Data, ServerPacket};
 use super::payload::{self, Batch};
 use super::polling_text::PollingText;
@@ -187,13 +187,13 @@ impl<P> Session<P> {
         }
         match (packet, self.revision) {
             (ClientPacket::Message(message), Revision::V3 | Revision::V4) => return Some(message),
-            (ClientPacket::Pong, Revision::V4) => {
+            (ClientPacket::Pong(_), Revision::V4) => {
                 self.heartbeat.pong(&self.settings, now);
             }
             // What came with the ping is not sent back, as in the reference.
             (ClientPacket::Ping(_), Revision::V3) => self.push(ServerPacket::Pong(Data::None), now),
             // A packet that only the server may send: the client has lost its way.
-            (ClientPacket::Ping(_), Revision::V4) | (ClientPacket::Pong, Revision::V3) => {
+            (ClientPacket::Ping(_), Revision::V4) | (ClientPacket::Pong(_), Revision::V3) => {
                 self.close(CloseReason::TransportError, now);
             }
             (ClientPacket::Close, Revision::V3 | Revision::V4) => self.closed_by_client(now),
@@ -248,7 +248,7 @@ impl<P> Session<P> {
         let frames = if std::mem::take(&mut self.opening) {
             self.outbox.pop().into_iter().collect()
         } else {
-            self.outbox.take_batch()
+            self.outbox.take_batch(outbox::BATCH)
         };
         Some(Output::Poll { to, answer: self.packets(frames) })
     }
@@ -349,7 +349,7 @@ impl<P> Session<P> {
     }
 
     fn answer_with_batch(&mut self, to: P) {
-        let frames = self.outbox.take_batch();
+        let frames = self.outbox.take_batch(outbox::BATCH);
         let packets = self.packets(frames);
         self.answer(to, packets);
     }

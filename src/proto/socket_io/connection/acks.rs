@@ -4,6 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::event::AckError;
 use crate::proto::socket_io::packet::AckId;
 use crate::proto::time::Instant;
 
@@ -62,6 +63,27 @@ impl<W> Acks<W> {
                 self.by_due.insert((due, id));
                 Ok(())
             }
+        }
+    }
+
+    /// Awaits the ack of an event that is about to be sent with this id, if its ack is `awaited`.
+    ///
+    /// # Errors
+    /// With the waiter, and why the event must not be sent.
+    pub(super) fn expect(
+        &mut self,
+        id: Option<AckId>,
+        awaited: Option<Awaited<W>>,
+        now: Instant,
+    ) -> Result<(), (Option<W>, AckError)> {
+        match (awaited, id) {
+            (Some(awaited), Some(id)) => {
+                self.insert(id, awaited, now).map_err(|waiter| (Some(waiter), AckError::DuplicateId))
+            }
+            (Some(awaited), None) => Err((Some(awaited.waiter), AckError::MissingId)),
+            // The one ack that comes would be taken for that of the other event.
+            (None, Some(id)) if self.contains(id) => Err((None, AckError::DuplicateId)),
+            (None, Some(_) | None) => Ok(()),
         }
     }
 

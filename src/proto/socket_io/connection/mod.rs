@@ -11,6 +11,7 @@
 //! takes it back with [`Connection::cancel`].
 
 mod acks;
+pub mod client;
 mod event;
 mod incoming;
 #[cfg(test)]
@@ -178,15 +179,7 @@ impl<W> Connection<W> {
         if !lower.has_room(packet.sizes()) {
             return refuse(awaited, AckError::Overloaded);
         }
-        match (awaited, packet.id()) {
-            (Some(awaited), Some(id)) => {
-                acks.insert(id, awaited, lower.now).map_err(|waiter| (Some(waiter), AckError::DuplicateId))?;
-            }
-            (awaited @ Some(_), None) => return refuse(awaited, AckError::MissingId),
-            // The one ack that comes would be taken for that of the other event.
-            (None, Some(id)) if acks.contains(id) => return Err((None, AckError::DuplicateId)),
-            (None, Some(_) | None) => (),
-        }
+        acks.expect(packet.id(), awaited, lower.now)?;
         send_encoded(packet, lower);
         Ok(())
     }
