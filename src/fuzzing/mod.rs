@@ -4,7 +4,9 @@
 //! Each takes any bytes, and panics when an invariant does not hold.
 
 mod heads;
+mod input;
 mod keys;
+mod peers;
 mod sequence;
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use serde_json::value::RawValue;
 
 pub use self::heads::heads;
 use self::keys::{RawMembers, markers};
+pub use self::peers::peers;
 pub use self::sequence::sequence;
 use crate::defaults::{MAX_ATTACHMENTS, MAX_DEPTH, MAX_PACKETS};
 use crate::proto::engine_io::jsonp::{self, Jsonp};
@@ -307,6 +310,7 @@ mod tests {
         replay("heads", super::heads);
         replay("json", super::json);
         replay("sequence", super::sequence);
+        replay("peers", super::peers);
         replay("websocket", super::websocket);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::input::Input;
 use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PollAnswer, UpgradeError, UpgradeTicket};
 use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Session, Settings, Sid, Space, Transport};
@@ -51,39 +52,21 @@ const WORDS: [&str; 22] = [
 /// Reads operations from the input, and checks after each what must always hold. At the end nothing may be forgotten:
 /// every poll has had its answer, every event its outcome, every namespace its end, each once.
 pub fn sequence(data: &[u8]) {
-    let mut input = Input { rest: data };
+    let mut input = Input::new(data);
     let mut world = World::new(input.byte());
-    while !input.rest.is_empty() && !world.link.session().is_finished() {
+    while !input.is_empty() && !world.link.session().is_finished() {
         world.step(&mut input);
         world.settle();
     }
     world.end();
 }
 
-struct Input<'i> {
-    rest: &'i [u8],
-}
-
-impl<'i> Input<'i> {
-    fn byte(&mut self) -> u8 {
-        let Some((&byte, rest)) = self.rest.split_first() else { return 0 };
-        self.rest = rest;
-        byte
-    }
-
-    fn bytes(&mut self) -> &'i [u8] {
-        let length = usize::from(self.byte()).min(self.rest.len());
-        let (bytes, rest) = self.rest.split_at(length);
-        self.rest = rest;
-        bytes
-    }
-
-    fn text(&mut self) -> String {
-        let choice = usize::from(self.byte());
-        match WORDS.get(choice) {
-            Some(word) => (*word).to_owned(),
-            None => String::from_utf8_lossy(self.bytes()).into_owned(),
-        }
+/// Takes one of [`WORDS`], or any text.
+fn word(input: &mut Input<'_>) -> String {
+    let choice = usize::from(input.byte());
+    match WORDS.get(choice) {
+        Some(word) => (*word).to_owned(),
+        None => String::from_utf8_lossy(input.bytes()).into_owned(),
     }
 }
 
@@ -163,7 +146,7 @@ impl World {
             11 => self.reserve(input),
             12 | 13 => {
                 if let Some(ticket) = self.candidate {
-                    self.link.candidate_frame(ticket, Frame::Text(input.text().into()), self.now);
+                    self.link.candidate_frame(ticket, Frame::Text(word(input).into()), self.now);
                 }
             }
             14 => self.lose_candidate(input),
@@ -210,10 +193,10 @@ impl World {
     /// Something happens on the WebSocket.
     fn websocket(&mut self, operation: u8, input: &mut Input<'_>) {
         match operation {
-            6 | 7 => self.link.websocket_frame(Frame::Text(input.text().into()), self.now),
+            6 | 7 => self.link.websocket_frame(Frame::Text(word(input).into()), self.now),
             8 => self.link.websocket_frame(Frame::Binary(Bytes::copy_from_slice(input.bytes())), self.now),
             9 => {
-                let text = input.text();
+                let text = word(input);
                 self.link.websocket_oversized(text.len().is_multiple_of(2).then_some(&text), self.now);
             }
             _ => {
@@ -245,7 +228,7 @@ impl World {
                 self.link.candidate_lost(ticket);
                 (self.candidate, self.gone) = (None, Some(ticket));
             }
-            (1, _, Some(gone)) => self.link.candidate_frame(gone, Frame::Text(input.text().into()), self.now),
+            (1, _, Some(gone)) => self.link.candidate_frame(gone, Frame::Text(word(input).into()), self.now),
             (_, _, Some(gone)) => self.link.candidate_lost(gone),
             (_, _, None) => (),
         }
@@ -412,7 +395,7 @@ fn body(input: &mut Input<'_>, revision: Revision) -> Body {
     }
     let mut text = String::new();
     for index in 0..=choice % 4 {
-        let packet = input.text();
+        let packet = word(input);
         match revision {
             Revision::V3 => text.extend([&packet.encode_utf16().count().to_string(), ":", &packet]),
             Revision::V4 if index > 0 => text.extend(["\u{1e}", &packet]),
