@@ -431,14 +431,15 @@ impl World {
 
     /// Checks that all has arrived, and ends both sides.
     fn end(mut self) {
-        // The server holds the last poll of an upgrade for a moment.
-        self.pass(Duration::from_secs(1));
+        // The server holds the last poll of an upgrade for a moment, and both sides stay for some heartbeats.
+        self.pass(Duration::from_secs(100));
         self.arrive();
         if !self.is_disturbed {
             assert_eq!(self.server_side.heard, self.client_side.emitted, "all events reach the server");
             assert_eq!(self.client_side.heard, self.server_side.emitted, "all events reach the client");
             assert!(self.client_side.awaited.is_empty() && self.server_side.awaited.is_empty(), "all acks have come");
             assert!(self.client_side.has_joined && self.server_side.has_joined, "the client is in");
+            assert_eq!(self.client.session().close_reason(), None, "the session lives");
         }
         self.is_disturbed = true;
         self.client.close(CloseReason::ForcedClose, self.now);
