@@ -45,6 +45,31 @@ pub const KEYED_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest such time that a maker may ask for.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Time for which a visitor of a keyed tunnel waits for an end that has left, unless its maker says otherwise. As long as an app
+/// takes to restart, and Slack waits 3 s for an answer in all.
+pub const HOLD: Duration = Duration::from_secs(3);
+
+/// The longest such time that a maker may ask for.
+pub const MAX_HOLD: Duration = Duration::from_secs(60);
+
+/// Time after an end has left in which visitors wait for it to come back; then a request without an end fails at once: the app is
+/// not restarting, it is gone.
+pub const RETURN_TIME: Duration = Duration::from_secs(60);
+
+/// Visitors that wait for an end, of all tunnels; beyond, they get 503. Each keeps a connection open, and holds no body that has
+/// not arrived already.
+pub const MAX_HELD: usize = 2_000;
+
+/// Visitors that wait for an end of one tunnel; beyond, they get 503. As many as it may have exchanges in flight, which they
+/// become when the end comes back.
+pub const MAX_HELD_PER_TUNNEL: usize = MAX_EXCHANGES_PER_TUNNEL;
+
+/// Visitors of one address that wait for an end; beyond, they get 503. It takes twenty addresses to use up all.
+pub const MAX_HELD_PER_ADDRESS: usize = MAX_HELD / 20;
+
+/// Ends of one tunnel that share its visitors; beyond, the oldest leaves once it has answered.
+pub const MAX_ENDS_PER_TUNNEL: usize = 64;
+
 /// Body of a request of the owner of a keyed tunnel, in bytes; beyond, 413. Several times what all fields take.
 pub const MAX_API_BODY: usize = 16 << 10;
 

@@ -8,7 +8,9 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use socket2me::proto::key::{Key, KeyHash};
 use socket2me::proto::token::Token;
-use socket2me::store::{By, CLAIM, Change, Found, Keyed, Life, Record, Store, StoreError};
+use socket2me::store::{
+    By, CLAIM, Change, Ends, Found, Keyed, Life, Patch, Record, Repeat, Settings, Store, StoreError,
+};
 
 use super::{Redis, until};
 
@@ -38,7 +40,11 @@ fn original() -> Record {
 }
 
 fn keyed(key: u8) -> Record {
-    let keyed = Keyed { key: hash(key), ttl: 10 * HOUR, timeout: Duration::from_millis(1500), was_joined: false };
+    let keyed = Keyed {
+        key: hash(key),
+        settings: Settings { ttl: 10 * HOUR, timeout: Duration::from_millis(1500), ..Settings::default() },
+        was_joined: false,
+    };
     Record { made_by: Some("2001:db8::".parse().unwrap()), keyed: Some(Box::new(keyed)), ..original() }
 }
 
@@ -61,12 +67,15 @@ fn any_change(random: &mut StdRng) -> Change {
     match random.random_range(0..9) {
         0 => Change::Refresh(one),
         1 | 2 => Change::Renew,
-        3 => Change::Set { ttl: Some(one), timeout: None },
-        4 => Change::Set { ttl: None, timeout: Some(one) },
-        5 => Change::Set { ttl: Some(one), timeout: Some(other) },
+        3 => Change::Set(Patch { ttl: Some(one), ends: Some(Ends::Spread), ..Patch::default() }),
+        4 => Change::Set(Patch { timeout: Some(one), repeat: Some(Repeat::Idempotent), ..Patch::default() }),
+        5 => Change::Set(Patch { ttl: Some(one), timeout: Some(other), hold: Some(third), ..Patch::default() }),
         6 => Change::Rekey(hash(random.random_range(1..3))),
         7 => Change::Delete,
-        _ => Change::Revive { ttl: one, timeout: other, unjoined: third },
+        _ => {
+            let settings = Settings { ttl: one, timeout: other, ..Settings::default() };
+            Change::Revive { settings, unjoined: third }
+        }
     }
 }
 
@@ -116,7 +125,7 @@ async fn a_name_is_claimed_when_its_tunnel_has_expired_and_a_token_is_not() {
     let store = in_redis(&redis);
     let life = Duration::from_millis(50);
     let (token, name, unjoined) = (uuid(1), Token::from_name("mine").unwrap(), Token::from_name("free").unwrap());
-    let ttl = Change::Set { ttl: Some(life), timeout: None };
+    let ttl = Change::Set(Patch { ttl: Some(life), ..Patch::default() });
     for token in [token, name, unjoined] {
         store.create(token, keyed(1), HOUR, ()).await.unwrap();
         if token != unjoined {
@@ -134,7 +143,7 @@ async fn a_name_is_claimed_when_its_tunnel_has_expired_and_a_token_is_not() {
     });
     assert!(claimed.await.abs_diff(CLAIM) < TOLERANCE);
     assert_eq!(store.create(name, keyed(2), HOUR, ()).await, Err(StoreError::Taken));
-    let revive = Change::Revive { ttl: HOUR, timeout: HOUR, unjoined: HOUR };
+    let revive = Change::Revive { settings: Settings::default(), unjoined: HOUR };
     assert_eq!(store.change(&name, By::Key(hash(2)), revive).await, Ok(None));
     assert!(store.change(&name, By::Key(hash(1)), revive).await.unwrap().is_some());
     let left: i64 = redis.ask(&["PTTL", "s2m:t:mine"]);

@@ -17,6 +17,7 @@ use crate::defaults;
     mut_arg("max_sessions_per_address", when_unset(per_address(defaults::MAX_SESSIONS_PER_ADDRESS))),
     mut_arg("max_uploads_per_address", when_unset(per_address(defaults::MAX_UPLOADS_PER_ADDRESS))),
     mut_arg("max_tunnels_per_address", when_unset(per_address(defaults::MAX_TUNNELS_PER_ADDRESS))),
+    mut_arg("max_held_per_address", when_unset(per_address(defaults::MAX_HELD_PER_ADDRESS))),
     mut_arg("max_lingering_per_address", when_unset(per_address(defaults::MAX_LINGERING_PER_ADDRESS))),
     mut_arg("max_buffered", when_unset(format!("{}, or eight times --max-payload where that is more", size_text(defaults::MAX_BUFFERED))))
 )]
@@ -47,6 +48,18 @@ pub struct LimitConfig {
     /// end does not stop the others
     #[arg(long, env = "SOCKET2ME_MAX_EXCHANGES_PER_TUNNEL", default_value_t = defaults::MAX_EXCHANGES_PER_TUNNEL, value_parser = at_least(1), value_name = "COUNT")]
     pub max_exchanges_per_tunnel: usize,
+    /// Visitors that wait for an end to come back, of all tunnels, beside --max-exchanges. Beyond: 503
+    #[arg(long, env = "SOCKET2ME_MAX_HELD", default_value_t = defaults::MAX_HELD, value_parser = at_least(1), value_name = "COUNT")]
+    pub max_held: usize,
+    /// Visitors that wait for an end to come back, of one tunnel. Beyond: 503
+    #[arg(long, env = "SOCKET2ME_MAX_HELD_PER_TUNNEL", default_value_t = defaults::MAX_HELD_PER_TUNNEL, value_parser = at_least(1), value_name = "COUNT")]
+    pub max_held_per_tunnel: usize,
+    /// Visitors of one address that wait for an end to come back, except of trusted proxies. Beyond: 503. 0 is no limit
+    #[arg(long, env = "SOCKET2ME_MAX_HELD_PER_ADDRESS", value_name = "COUNT")]
+    pub max_held_per_address: Option<usize>,
+    /// Ends of one tunnel that share its visitors. Beyond: the oldest leaves once it has answered
+    #[arg(long, env = "SOCKET2ME_MAX_ENDS_PER_TUNNEL", default_value_t = defaults::MAX_ENDS_PER_TUNNEL, value_parser = at_least(1), value_name = "COUNT")]
+    pub max_ends_per_tunnel: usize,
     /// Request bodies that are still arriving from visitors. Beyond: 503
     #[arg(long, env = "SOCKET2ME_MAX_UPLOADS", default_value_t = defaults::MAX_UPLOADS, value_parser = at_least(1), value_name = "COUNT")]
     pub max_uploads: usize,

@@ -147,6 +147,9 @@ pub struct ServeConfig {
     /// Time for an end of a keyed tunnel to answer that its maker may ask for, 1s at least
     #[arg(help_heading = "Keyed tunnels", long, env = "SOCKET2ME_MAX_TIMEOUT", default_value = duration_text(defaults::MAX_TIMEOUT), value_parser = time_from(Duration::from_secs(1)), value_name = "TIME")]
     pub max_timeout: Duration,
+    /// Time that its maker may ask visitors to wait for an end that has left and comes back. 0 is none
+    #[arg(help_heading = "Keyed tunnels", long, env = "SOCKET2ME_MAX_HOLD", default_value = duration_text(defaults::MAX_HOLD), value_parser = duration, value_name = "TIME")]
+    pub max_hold: Duration,
     /// File with a secret: only who sends it in X-Socket2Me-Create may make tunnels, and only keyed ones [default: everybody
     /// may]
     #[arg(help_heading = "Keyed tunnels", long = "create-secret-file", env = "SOCKET2ME_CREATE_SECRET_FILE", value_parser = secret_file, value_name = "FILE")]

@@ -18,6 +18,12 @@ pub(super) struct Budgets {
     pub(super) exchanges: Arc<Budget>,
     /// Exchanges of one tunnel.
     exchanges_per_tunnel: usize,
+    /// Visitors that wait for an end to come back.
+    pub(super) held: Arc<Budget>,
+    pub(super) held_per_address: Arc<PerAddress>,
+    held_per_tunnel: usize,
+    /// Ends of one tunnel that share its visitors.
+    pub(super) ends_per_tunnel: usize,
     /// Visitors' request bodies that are still arriving.
     pub(super) uploads: Arc<Budget>,
     pub(super) uploads_per_address: Arc<PerAddress>,
@@ -53,6 +59,10 @@ impl Budgets {
             sessions_per_address: per_address(limits.max_sessions_per_address, defaults::MAX_SESSIONS_PER_ADDRESS),
             exchanges: Budget::new(limits.max_exchanges),
             exchanges_per_tunnel: limits.max_exchanges_per_tunnel,
+            held: Budget::new(limits.max_held),
+            held_per_address: per_address(limits.max_held_per_address, defaults::MAX_HELD_PER_ADDRESS),
+            held_per_tunnel: limits.max_held_per_tunnel,
+            ends_per_tunnel: limits.max_ends_per_tunnel,
             uploads: Budget::new(limits.max_uploads),
             uploads_per_address: per_address(limits.max_uploads_per_address, defaults::MAX_UPLOADS_PER_ADDRESS),
             tunnels_per_address: per_address(limits.max_tunnels_per_address, defaults::MAX_TUNNELS_PER_ADDRESS),
@@ -66,6 +76,11 @@ impl Budgets {
     /// Creates the budget for the memory of one tunnel's exchanges.
     pub(super) fn tunnel_memory(&self) -> Arc<Budget> {
         self.bytes.part(self.bytes.share())
+    }
+
+    /// Creates the budget for the visitors that wait for an end of one tunnel.
+    pub(super) fn tunnel_held(&self) -> Arc<Budget> {
+        self.held.part(self.held_per_tunnel)
     }
 
     /// Creates the budget for one tunnel's exchanges.

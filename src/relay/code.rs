@@ -21,6 +21,7 @@ pub(super) enum Code {
     TokenNotFound,
     NotConnected,
     Disconnected,
+    TooManyHeld,
     TimedOut,
     AnswerTooLarge,
     InvalidAnswer,
@@ -40,7 +41,7 @@ pub(super) enum Code {
 
 impl Code {
     /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 31] = [
+    pub(super) const ALL: [Self; 32] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -57,6 +58,7 @@ impl Code {
         Self::TokenNotFound,
         Self::NotConnected,
         Self::Disconnected,
+        Self::TooManyHeld,
         Self::TimedOut,
         Self::AnswerTooLarge,
         Self::InvalidAnswer,
@@ -85,7 +87,6 @@ impl Code {
                 | Self::ServiceWorker
                 | Self::Throttled
                 | Self::TooManyTunnels
-                | Self::Stopping
                 | Self::KeyRequired
                 | Self::KeysRequired
                 | Self::CreateSecret
@@ -117,6 +118,7 @@ impl Code {
             Self::Throttled
             | Self::TooManyUploads
             | Self::TooManyTunnels
+            | Self::TooManyHeld
             | Self::Overloaded
             | Self::Busy
             | Self::Store
@@ -162,6 +164,7 @@ impl Code {
             Self::TokenNotFound => "token-not-found",
             Self::NotConnected => "client-not-connected",
             Self::Disconnected => "client-disconnected",
+            Self::TooManyHeld => "too-many-held",
             Self::TimedOut => "client-timed-out",
             Self::AnswerTooLarge => "answer-too-large",
             Self::InvalidAnswer => "invalid-answer",

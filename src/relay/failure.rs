@@ -70,6 +70,8 @@ pub(super) enum Failure {
     NotConnected,
     /// The end left before it answered.
     Disconnected,
+    /// No end is connected now, and as many visitors wait for one as may.
+    TooManyHeld,
     /// The end did not answer in time, and the operator wants this status for it.
     TimedOut(StatusCode),
     /// The end's answer is larger than the limit.
@@ -118,6 +120,7 @@ impl Failure {
             Self::TokenNotFound | Self::NoSuchTunnel => Code::TokenNotFound,
             Self::NotConnected => Code::NotConnected,
             Self::Disconnected => Code::Disconnected,
+            Self::TooManyHeld => Code::TooManyHeld,
             Self::TimedOut(_) => Code::TimedOut,
             Self::AnswerTooLarge => Code::AnswerTooLarge,
             Self::InvalidAnswer(_) => Code::InvalidAnswer,
@@ -155,9 +158,12 @@ impl Failure {
             Self::TimedOut(status) => *status,
             Self::Bug => StatusCode::INTERNAL_SERVER_ERROR,
             Self::AnswerTooLarge | Self::InvalidAnswer(_) => StatusCode::BAD_GATEWAY,
-            Self::Overloaded | Self::Busy | Self::TokensFull { .. } | Self::Store | Self::Stopping => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::TooManyHeld
+            | Self::Overloaded
+            | Self::Busy
+            | Self::TokensFull { .. }
+            | Self::Store
+            | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -169,7 +175,8 @@ impl Failure {
         let mut reply = if as_page { error_page(status, code, &message) } else { error(status, code, &message) };
         let headers = reply.headers_mut();
         match self {
-            Self::Overloaded
+            Self::TooManyHeld
+            | Self::Overloaded
             | Self::Busy
             | Self::TokensFull { .. }
             | Self::Throttled
@@ -254,6 +261,7 @@ impl fmt::Display for Failure {
             Self::TokenNotFound | Self::NoSuchTunnel => f.write_str("token not found"),
             Self::NotConnected => f.write_str("client not connected"),
             Self::Disconnected => f.write_str("client disconnected before it answered"),
+            Self::TooManyHeld => f.write_str("client not connected, and too many requests wait for it already"),
             Self::TimedOut(_) => f.write_str("client did not answer in time"),
             Self::AnswerTooLarge => f.write_str("the client's answer is over the limit of the server"),
             Self::InvalidAnswer(error) => write!(f, "the client's answer cannot be sent: {error}"),

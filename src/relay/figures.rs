@@ -89,7 +89,7 @@ pub(super) struct Figures<'f> {
     pub(super) unread_heads: &'f UnreadHeads,
     /// Sessions that have ended, by the reason.
     pub(super) sessions_ended: Vec<(CloseReason, u64)>,
-    /// Ends that are connected.
+    /// Tunnels with an end that is connected.
     pub(super) tunnels: usize,
     /// Tokens that this process keeps.
     pub(super) tokens: usize,
@@ -118,7 +118,7 @@ impl Figures<'_> {
             let reason = reason.to_string().replace(' ', "-");
             line(&mut out, "sessions_ended_total", &format!("{{reason=\"{reason}\"}}"), count);
         }
-        header(&mut out, "tunnels", "gauge", "Ends that are connected");
+        header(&mut out, "tunnels", "gauge", "Tunnels with an end that is connected");
         line(&mut out, "tunnels", "", self.tunnels);
         header(&mut out, "tokens", "gauge", "Tokens that have not expired, or were not yet purged");
         line(&mut out, "tokens", "", self.tokens);

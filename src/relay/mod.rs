@@ -259,7 +259,7 @@ impl Relay {
         if tokio::time::timeout(timeout, in_flight.wait()).await.is_err() {
             tracing::warn!(in_flight = in_flight.len(), "some exchanges did not finish in time");
         }
-        let (ends, sessions) = (self.tunnels.connected(), engine.session_count());
+        let (ends, sessions) = (self.tunnels.ends(), engine.session_count());
         tracing::info!(ends, sessions, "closing sessions: their clients will reconnect");
         engine.close_all(engine_io::CloseReason::ServerShuttingDown);
     }
@@ -271,7 +271,7 @@ impl Relay {
             throttled: self.router.throttle.refused(),
             unread_heads: &self.unread_heads,
             sessions_ended: self.router.engine.ended().collect(),
-            tunnels: self.tunnels.connected(),
+            tunnels: self.tunnels.occupied(),
             tokens: self.tokens.count(),
             store_failures: self.tokens.failures(),
         }

@@ -11,7 +11,7 @@ use crate::defaults;
 use crate::net::budget::{AddressSlot, Client, PerAddress};
 use crate::proto::key::{Key, KeyHash};
 use crate::proto::token::Token;
-use crate::store::{By, Change, Found, Keyed, Life, Record, Store, StoreError};
+use crate::store::{By, Change, Found, Keyed, Life, Patch, Record, Settings, Store, StoreError};
 
 /// The tokens of this server.
 #[derive(Debug)]
@@ -29,8 +29,7 @@ pub(super) struct Tokens {
 pub(super) struct Wanted {
     /// The name; without one the token is that of a UUID.
     pub(super) name: Option<Token>,
-    pub(super) ttl: Duration,
-    pub(super) timeout: Duration,
+    pub(super) settings: Settings,
 }
 
 /// A tunnel of somebody who asked for one.
@@ -64,7 +63,7 @@ impl Tokens {
     /// # Errors
     /// With [`Failure::NameTaken`] when the name is somebody else's; as [`Self::create`] otherwise.
     pub(super) async fn make(&self, client: Client, wanted: Wanted, key: Option<Key>) -> Result<Made, Failure> {
-        let Wanted { name, ttl, timeout } = wanted;
+        let Wanted { name, settings } = wanted;
         if let (Some(token), Some(key)) = (name, &key)
             && let Some(made) = self.claim(token, wanted, key).await?
         {
@@ -72,8 +71,8 @@ impl Tokens {
         }
         let token = name.unwrap_or_else(|| Token::from_uuid(uuid::Uuid::new_v4()));
         let key = key.unwrap_or_else(|| Key::from_random(rand::random()));
-        let keyed = Keyed { key: key.hash(), ttl, timeout, was_joined: false };
-        let life = defaults::UNJOINED_TTL.min(ttl);
+        let keyed = Keyed { key: key.hash(), settings, was_joined: false };
+        let life = defaults::UNJOINED_TTL.min(settings.ttl);
         let record = self.add(token, client, Some(Box::new(keyed)), life).await?;
         tracing::info!(?token, "tunnel made");
         Ok(Made { token, key: Some(key), found: Found { record, life: Life::Alive(life) } })
@@ -89,8 +88,8 @@ impl Tokens {
         if let Life::Alive(_) = found.life {
             return Ok(Some(Made { token, key: None, found }));
         }
-        let Wanted { ttl, timeout, .. } = wanted;
-        let revive = Change::Revive { ttl, timeout, unjoined: defaults::UNJOINED_TTL.min(ttl) };
+        let Wanted { settings, .. } = wanted;
+        let revive = Change::Revive { settings, unjoined: defaults::UNJOINED_TTL.min(settings.ttl) };
         // Somebody else may have done it meanwhile; the next attempt finds that.
         let found = self.store.change(&token, By::Key(hash), revive).await?.ok_or(Failure::NameTaken)?;
         tracing::info!(?token, "tunnel revived");
@@ -153,7 +152,7 @@ impl Tokens {
             None => (By::Anybody, Change::Refresh(self.lifetime)),
             Some(keyed) => {
                 let key = shown()?.ok_or(Failure::KeyRequired)?;
-                (By::Key(key.hash()), Change::Set { ttl: Some(keyed.ttl), timeout: None })
+                (By::Key(key.hash()), Change::Set(Patch { ttl: Some(keyed.settings.ttl), ..Patch::default() }))
             }
         };
         let refused = if by == By::Anybody { Failure::TokenNotFound } else { Failure::NoSuchTunnel };
@@ -198,7 +197,7 @@ impl Tokens {
     /// # Errors
     /// When the store fails.
     pub(super) async fn restore(&self, token: &Token, record: &Record) -> Result<bool, Failure> {
-        let life = record.keyed.as_ref().map_or(self.lifetime, |keyed| keyed.ttl);
+        let life = record.keyed.as_ref().map_or(self.lifetime, |keyed| keyed.settings.ttl);
         Ok(self.store.restore(token, record, life).await?)
     }
 

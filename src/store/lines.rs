@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::record::{Kept, Keyed, Record};
+use super::settings::{Ends, Repeat, Settings};
 use crate::proto::key::KeyHash;
 use crate::proto::token::Token;
 
@@ -34,6 +35,13 @@ struct KeyedLine {
     key_sha256: String,
     ttl_ms: u64,
     timeout_ms: u64,
+    /// Lines of a server before `hold`, `ends` and `repeat` have none of them.
+    #[serde(default = "default_hold")]
+    hold_ms: u64,
+    #[serde(default)]
+    ends: Ends,
+    #[serde(default)]
+    repeat: Repeat,
     was_joined: bool,
 }
 
@@ -45,8 +53,11 @@ pub fn write_lines(tunnels: &[Kept], out: &mut impl Write) -> io::Result<()> {
     for Kept { token, record, expires } in tunnels {
         let keyed = record.keyed.as_deref().map(|keyed| KeyedLine {
             key_sha256: keyed.key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
-            ttl_ms: milliseconds(keyed.ttl),
-            timeout_ms: milliseconds(keyed.timeout),
+            ttl_ms: milliseconds(keyed.settings.ttl),
+            timeout_ms: milliseconds(keyed.settings.timeout),
+            hold_ms: milliseconds(keyed.settings.hold),
+            ends: keyed.settings.ends,
+            repeat: keyed.settings.repeat,
             was_joined: keyed.was_joined,
         });
         let token = token.to_string();
@@ -77,10 +88,11 @@ fn read_line(line: &str) -> Result<Kept, String> {
         serde_json::from_str(line).map_err(|error| error.to_string())?;
     let token = Token::parse(&token).ok_or_else(|| format!("`{token}` is neither a token nor a name"))?;
     let keyed = match keyed {
-        Some(KeyedLine { key_sha256, ttl_ms, timeout_ms, was_joined }) => {
+        Some(KeyedLine { key_sha256, ttl_ms, timeout_ms, hold_ms, ends, repeat, was_joined }) => {
             let key = hash(&key_sha256).ok_or("key_sha256 is not 64 hexadecimal digits")?;
-            let (ttl, timeout) = (Duration::from_millis(ttl_ms), Duration::from_millis(timeout_ms));
-            Some(Box::new(Keyed { key, ttl, timeout, was_joined }))
+            let [ttl, timeout, hold] = [ttl_ms, timeout_ms, hold_ms].map(Duration::from_millis);
+            let settings = Settings { ttl, timeout, hold, ends, repeat };
+            Some(Box::new(Keyed { key, settings, was_joined }))
         }
         None if token.is_name() => return Err(format!("`{token}` is a name, and has no key")),
         None => None,
@@ -93,6 +105,10 @@ fn hash(text: &str) -> Option<KeyHash> {
     let (pairs, []) = digits.as_chunks::<2>() else { return None };
     let bytes: Option<Vec<u8>> = pairs.iter().map(|[high, low]| u8::try_from(high * 16 + low).ok()).collect();
     Some(KeyHash::from_bytes(bytes?.try_into().ok()?))
+}
+
+fn default_hold() -> u64 {
+    milliseconds(Settings::default().hold)
 }
 
 fn milliseconds(time: Duration) -> u64 {
@@ -137,8 +153,14 @@ mod tests {
 
     fn tunnels() -> Vec<Kept> {
         let keyed = |was_joined| {
-            let (ttl, timeout) = (Duration::from_secs(86_400), Duration::from_millis(1_500));
-            Some(Box::new(Keyed { key: Key::from_random([7; 32]).hash(), ttl, timeout, was_joined }))
+            let settings = Settings {
+                ttl: Duration::from_secs(86_400),
+                timeout: Duration::from_millis(1_500),
+                hold: Duration::ZERO,
+                ends: Ends::Spread,
+                repeat: Repeat::Idempotent,
+            };
+            Some(Box::new(Keyed { key: Key::from_random([7; 32]).hash(), settings, was_joined }))
         };
         let made_by = Some("2001:db8::".parse().unwrap());
         let of = |token, keyed, expires| Kept { token, record: Record { made_at: 12, made_by, keyed }, expires };

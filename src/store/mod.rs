@@ -4,6 +4,7 @@
 //! store is another variant of [`Store`].
 //!
 //! - [`Record`]: what is kept of a tunnel; [`Change`]: how that may change
+//! - [`Settings`]: what the owner of a keyed tunnel sets
 //! - `table`: tunnels in this process
 //! - [`RedisStore`]: tunnels in Redis
 //! - `file`: tunnels in a file, with a table before it
@@ -15,6 +16,7 @@ mod file;
 mod lines;
 mod record;
 mod redis;
+mod settings;
 mod table;
 
 use std::convert::Infallible;
@@ -27,6 +29,7 @@ pub use self::file::{AddError, Added, FileError, FileStore, add_to_file, read_fi
 pub use self::lines::{list, read_lines, write_lines};
 pub use self::record::{By, CLAIM, Change, Found, Kept, Keyed, Life, Record};
 pub use self::redis::{RedisStore, add_to_redis, read_redis};
+pub use self::settings::{Ends, Patch, Repeat, Settings};
 use self::table::Table;
 use crate::proto::token::Token;
 

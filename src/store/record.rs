@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::settings::{Patch, Settings};
 use crate::proto::key::KeyHash;
 use crate::proto::token::Token;
 
@@ -20,15 +21,13 @@ pub struct Record {
     pub keyed: Option<Box<Keyed>>,
 }
 
-/// What the owner of a keyed tunnel has set.
+/// What a keyed tunnel has beside its token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keyed {
     /// The hash of the key of its owner.
     pub key: KeyHash,
-    /// How long it lives without an end.
-    pub ttl: Duration,
-    /// How long its end may take for an answer.
-    pub timeout: Duration,
+    /// What its owner has set.
+    pub settings: Settings,
     /// An end has joined it. A name that no end ever joined is free at once when the tunnel expires.
     pub was_joined: bool,
 }
@@ -79,12 +78,7 @@ pub enum Change {
     /// An end has joined, or has left, or is still there: lets it live for its own `ttl` from now. Nothing for an original one.
     Renew,
     /// Sets what is given. A new `ttl` counts from now.
-    Set {
-        /// How long it lives without an end.
-        ttl: Option<Duration>,
-        /// How long its end may take for an answer.
-        timeout: Option<Duration>,
-    },
+    Set(Patch),
     /// Gives it another key.
     Rekey(KeyHash),
     /// Ends it. A name that an end had joined stays claimed.
@@ -92,10 +86,8 @@ pub enum Change {
     /// Lets it live again as one that no end has joined, with these settings. The only change for a name that is claimed, and
     /// none for a tunnel that lives.
     Revive {
-        /// How long it lives without an end.
-        ttl: Duration,
-        /// How long its end may take for an answer.
-        timeout: Duration,
+        /// Its settings.
+        settings: Settings,
         /// How long it lives if no end joins.
         unjoined: Duration,
     },
@@ -137,26 +129,25 @@ impl Record {
             (Change::Refresh(life), Some(_), None) => Some(life),
             (Change::Renew, Some(_), Some(keyed)) => {
                 keyed.was_joined = true;
-                Some(keyed.ttl)
+                Some(keyed.settings.ttl)
             }
             (Change::Renew, Some(left), None) => Some(left),
-            (Change::Set { ttl, timeout }, Some(left), Some(keyed)) => {
-                keyed.timeout = timeout.unwrap_or(keyed.timeout);
-                keyed.ttl = ttl.unwrap_or(keyed.ttl);
+            (Change::Set(patch), Some(left), Some(keyed)) => {
+                keyed.settings = keyed.settings.patched(patch);
                 // One that no end has joined lives no longer for it.
-                Some(ttl.filter(|&ttl| keyed.was_joined || ttl < left).unwrap_or(left))
+                Some(patch.ttl.filter(|&ttl| keyed.was_joined || ttl < left).unwrap_or(left))
             }
             (Change::Rekey(key), Some(left), Some(keyed)) => {
                 keyed.key = key;
                 Some(left)
             }
             (Change::Delete, Some(_), Some(_)) => Some(Duration::ZERO),
-            (Change::Revive { ttl, timeout, unjoined }, None, Some(keyed)) => {
-                **keyed = Keyed { ttl, timeout, ..**keyed };
+            (Change::Revive { settings, unjoined }, None, Some(keyed)) => {
+                keyed.settings = settings;
                 Some(unjoined)
             }
             (Change::Refresh(_), _, Some(_))
-            | (Change::Set { .. } | Change::Rekey(_) | Change::Delete, _, None)
+            | (Change::Set(_) | Change::Rekey(_) | Change::Delete, _, None)
             | (Change::Revive { .. }, _, None)
             | (Change::Revive { .. }, Some(_), _)
             | (_, None, _) => None,

@@ -176,6 +176,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::record::{CLAIM, Keyed};
+    use super::super::settings::{Patch, Settings};
     use super::*;
     use crate::proto::key::{Key, KeyHash};
 
@@ -194,7 +195,8 @@ mod tests {
     }
 
     fn keyed() -> Record {
-        let keyed = Keyed { key: hash(1), ttl: 10 * HOUR, timeout: HOUR, was_joined: false };
+        let settings = Settings { ttl: 10 * HOUR, ..Settings::default() };
+        let keyed = Keyed { key: hash(1), settings, was_joined: false };
         Record { keyed: Some(Box::new(keyed)), ..original() }
     }
 
@@ -251,7 +253,7 @@ mod tests {
         let table = Table::new(2);
         table.create(token(1), original(), HOUR, ()).unwrap();
         table.create(token(2), keyed(), HOUR, ()).unwrap();
-        let set = Change::Set { ttl: Some(2 * HOUR), timeout: None };
+        let set = Change::Set(Patch { ttl: Some(2 * HOUR), ..Patch::default() });
         let refresh = Change::Refresh(2 * HOUR);
         for (token, by, change, expected) in [
             (token(1), By::Anybody, refresh, true),
@@ -279,7 +281,7 @@ mod tests {
     async fn a_name_stays_claimed_for_its_key_once_an_end_had_joined() {
         let table = Table::new(2);
         let name = Token::from_name("mine").unwrap();
-        let revive = Change::Revive { ttl: HOUR, timeout: HOUR, unjoined: HOUR };
+        let revive = Change::Revive { settings: Settings { ttl: HOUR, ..Settings::default() }, unjoined: HOUR };
         table.create(name, keyed(), HOUR, ()).unwrap();
         assert_eq!(table.create(name, keyed(), HOUR, ()), Err(StoreError::Taken));
         assert_eq!(table.change(&name, By::Key(hash(1)), revive), None, "it lives");
@@ -291,7 +293,7 @@ mod tests {
         assert_eq!(table.change(&name, By::Key(hash(2)), revive), None);
         assert_eq!(table.change(&name, By::Key(hash(1)), Change::Renew), None, "it must be revived");
         let revived = table.change(&name, By::Key(hash(1)), revive).unwrap();
-        assert_eq!((revived.life, revived.record.keyed.unwrap().ttl), (Life::Alive(HOUR), HOUR));
+        assert_eq!((revived.life, revived.record.keyed.unwrap().settings.ttl), (Life::Alive(HOUR), HOUR));
         let deleted = table.change(&name, By::Key(hash(1)), Change::Delete).unwrap();
         assert_eq!(deleted.life, Life::Claimed(CLAIM));
         tokio::time::advance(CLAIM).await;
@@ -306,7 +308,7 @@ mod tests {
         let table = Table::new(1);
         table.create(token(1), keyed(), HOUR, ()).unwrap();
         let set = |ttl| {
-            let change = Change::Set { ttl: Some(ttl), timeout: None };
+            let change = Change::Set(Patch { ttl: Some(ttl), ..Patch::default() });
             table.change(&token(1), By::Key(hash(1)), change).unwrap().life
         };
         assert_eq!((set(5 * HOUR), set(HOUR / 2)), (Life::Alive(HOUR), Life::Alive(HOUR / 2)));

@@ -12,8 +12,8 @@ use time::format_description::well_known::Rfc3339;
 use crate::net::reply::{self, Reply};
 use crate::proto::key::Key;
 use crate::proto::token::Token;
-use crate::relay::tunnels::Tunnel;
-use crate::store::{Found, Life};
+use crate::relay::tunnels::{Tunnel, TunnelFigures};
+use crate::store::{Ends, Found, Life, Repeat, Settings};
 
 /// A tunnel, to be shown to its owner.
 pub(super) struct Shown<'s> {
@@ -44,19 +44,12 @@ pub(super) struct InFull {
     path_url: String,
     ttl: u64,
     timeout: u64,
+    hold: u64,
+    ends: Ends,
+    repeat: Repeat,
     expires: Option<String>,
     connected: bool,
-    figures: Figures,
-}
-
-#[derive(Serialize)]
-struct Figures {
-    /// Requests that were sent to ends of this tunnel.
-    requests: u64,
-    /// Exchanges that are not over.
-    in_flight: usize,
-    /// The memory that these hold, in bytes.
-    memory: usize,
+    figures: TunnelFigures,
 }
 
 impl Shown<'_> {
@@ -74,17 +67,22 @@ impl Shown<'_> {
     pub(super) fn in_full(&self) -> InFull {
         let path_url = self.path_url();
         let seconds = |time: Duration| time.as_secs();
-        let keyed = self.found.record.keyed.as_deref();
-        let (requests, in_flight, memory) = self.tunnel.as_ref().map_or((0, 0, 0), |tunnel| tunnel.figures());
+        // Nobody has the key of an original tunnel, so none is shown.
+        let Settings { ttl, timeout, hold, ends, repeat } =
+            self.found.record.keyed.as_deref().map_or_else(Settings::default, |keyed| keyed.settings);
+        let figures = self.tunnel.as_ref().map(|tunnel| tunnel.figures()).unwrap_or_default();
         InFull {
             token: self.token.to_string(),
             url: path_url.clone(),
             path_url,
-            ttl: keyed.map_or(0, |keyed| seconds(keyed.ttl)),
-            timeout: keyed.map_or(0, |keyed| seconds(keyed.timeout)),
+            ttl: seconds(ttl),
+            timeout: seconds(timeout),
+            hold: seconds(hold),
+            ends,
+            repeat,
             expires: self.expires(),
-            connected: self.is_connected(),
-            figures: Figures { requests, in_flight, memory },
+            connected: figures.ends > 0,
+            figures,
         }
     }
 

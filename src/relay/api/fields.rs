@@ -5,26 +5,18 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::relay::failure::Failure;
+use crate::store::{Ends, Repeat};
 
-/// `POST /new`.
+/// `POST /new`, and `PATCH /tunnel/TOKEN`, which takes no name. Times are in seconds.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewTunnel {
+pub(super) struct Fields {
     pub(super) name: Option<String>,
-    /// In seconds.
     pub(super) ttl: Option<u64>,
-    /// In seconds.
     pub(super) timeout: Option<u64>,
-}
-
-/// `PATCH /tunnel/TOKEN`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Settings {
-    /// In seconds.
-    pub(super) ttl: Option<u64>,
-    /// In seconds.
-    pub(super) timeout: Option<u64>,
+    pub(super) hold: Option<u64>,
+    pub(super) ends: Option<Ends>,
+    pub(super) repeat: Option<Repeat>,
 }
 
 /// `POST /tunnel/TOKEN/key`.

@@ -7,6 +7,7 @@
 mod answer;
 mod fields;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use serde::de::DeserializeOwned;
 use subtle::ConstantTimeEq as _;
 
 use self::answer::Shown;
-use self::fields::{NewTunnel, Rekeying, Settings};
+use self::fields::{Fields, Rekeying};
 use super::failure::Failure;
 use super::public_url::PublicUrl;
 use super::tokens::{Tokens, Wanted};
@@ -31,7 +32,7 @@ use crate::net::budget::Budget;
 use crate::net::reply::{self, Reply};
 use crate::proto::key::Key;
 use crate::proto::token::Token;
-use crate::store::{Change, Found};
+use crate::store::{Change, Found, Patch, Settings};
 
 /// The header in which somebody shows the operator's secret.
 const CREATE_SECRET: HeaderName = HeaderName::from_static("x-socket2me-create");
@@ -82,11 +83,10 @@ impl Api {
         arrival: &Arrival<'_>,
     ) -> Result<Reply, Failure> {
         self.check_secret(&head.headers)?;
-        let NewTunnel { name, ttl, timeout } = self.read(head, body).await?;
+        let fields: Fields = self.read(head, body).await?;
         let wanted = Wanted {
-            name: name.as_deref().map(name_of).transpose()?,
-            ttl: self.ttl(ttl)?.unwrap_or(defaults::KEYED_TTL.min(self.config.max_ttl)),
-            timeout: self.timeout(timeout)?.unwrap_or(defaults::KEYED_TIMEOUT.min(self.config.max_timeout)),
+            name: fields.name.as_deref().map(name_of).transpose()?,
+            settings: self.defaults().patched(self.patch(&fields)?),
         };
         // Without a name there is nothing that a key could be of.
         let key = if wanted.name.is_some() { own_key(&head.headers)? } else { None };
@@ -126,9 +126,12 @@ impl Api {
     }
 
     async fn set(&self, token: &Token, key: &Key, head: &Parts, body: &mut Incoming) -> Result<Found, Failure> {
-        let Settings { ttl, timeout } = self.read(head, body).await?;
-        let change = Change::Set { ttl: self.ttl(ttl)?, timeout: self.timeout(timeout)? };
-        let found = self.tokens.change(token, key.hash(), change).await?;
+        let fields: Fields = self.read(head, body).await?;
+        if fields.name.is_some() {
+            return Err(Failure::InvalidRequest("a tunnel keeps its name: make another one".to_owned()));
+        }
+        let patch = self.patch(&fields)?;
+        let found = self.tokens.change(token, key.hash(), Change::Set(patch)).await?;
         if let Some(keyed) = &found.record.keyed {
             self.tunnels.set(token, keyed);
         }
@@ -171,12 +174,23 @@ impl Api {
         if bool::from(secret.as_bytes().ct_eq(shown)) { Ok(()) } else { Err(Failure::CreateSecret) }
     }
 
-    fn ttl(&self, seconds: Option<u64>) -> Result<Option<Duration>, Failure> {
-        within("ttl", seconds, MIN_TTL, self.config.max_ttl, "--max-ttl")
+    /// Returns the settings of a tunnel whose maker asks for nothing in particular.
+    fn defaults(&self) -> Settings {
+        let ServeConfig { max_ttl, max_timeout, max_hold, .. } = *self.config;
+        let Settings { ttl, timeout, hold, ends, repeat } = Settings::default();
+        Settings { ttl: ttl.min(max_ttl), timeout: timeout.min(max_timeout), hold: hold.min(max_hold), ends, repeat }
     }
 
-    fn timeout(&self, seconds: Option<u64>) -> Result<Option<Duration>, Failure> {
-        within("timeout", seconds, MIN_TIMEOUT, self.config.max_timeout, "--max-timeout")
+    /// Returns the settings that somebody asks for.
+    fn patch(&self, fields: &Fields) -> Result<Patch, Failure> {
+        let ServeConfig { max_ttl, max_timeout, max_hold, .. } = *self.config;
+        Ok(Patch {
+            ttl: within("ttl", fields.ttl, MIN_TTL..=max_ttl, "--max-ttl")?,
+            timeout: within("timeout", fields.timeout, MIN_TIMEOUT..=max_timeout, "--max-timeout")?,
+            hold: within("hold", fields.hold, Duration::ZERO..=max_hold, "--max-hold")?,
+            ends: fields.ends,
+            repeat: fields.repeat,
+        })
     }
 
     /// Reads the body of a request.
@@ -258,18 +272,17 @@ fn name_of(text: &str) -> Result<Token, Failure> {
 fn within(
     field: &str,
     seconds: Option<u64>,
-    least: Duration,
-    most: Duration,
+    allowed: RangeInclusive<Duration>,
     flag: &str,
 ) -> Result<Option<Duration>, Failure> {
     let Some(seconds) = seconds else { return Ok(None) };
     let time = Duration::from_secs(seconds);
-    if time < least {
-        let least = least.as_secs();
+    if time < *allowed.start() {
+        let least = allowed.start().as_secs();
         return Err(Failure::InvalidRequest(format!("{field} is {seconds}: it must be {least} s at least")));
     }
-    if time > most {
-        let most = most.as_secs();
+    if time > *allowed.end() {
+        let most = allowed.end().as_secs();
         return Err(Failure::InvalidRequest(format!(
             "{field} is {seconds}: the operator's {flag} allows {most} s at most"
         )));

@@ -12,7 +12,7 @@ use crate::net::budget::{Budget, Held, Memory};
 use crate::net::reply::Reply;
 use crate::proto::socket_io::AckId;
 use crate::relay::figures::{Ending, ExchangeCounters};
-use crate::relay::tunnels::End;
+use crate::relay::tunnels::Seat;
 
 /// The id of an exchange, as `X-Request-Id` and the log have it: a number of the process, and the exchange's own.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +50,7 @@ pub(super) struct Exchange {
     moments: Option<Moments>,
     ending: Ending,
     /// The ack that is waited for.
-    waits_for: Option<(Arc<End>, AckId)>,
+    waits_for: Option<(Seat, AckId)>,
     /// Its place among the tunnel's exchanges.
     place: Option<Held>,
     /// The memory of its request, then of its response.
@@ -105,8 +105,8 @@ impl Exchange {
     }
 
     /// The event is on its way to `end`, whose ack is waited for.
-    pub(super) fn event_out(&mut self, end: Arc<End>, ack_id: AckId, bytes: usize) {
-        tracing::debug!(id = %self.id, end = ?end, bytes, "exchange begun");
+    pub(super) fn event_out(&mut self, end: Seat, ack_id: AckId, bytes: usize) {
+        tracing::debug!(id = %self.id, end = ?*end, bytes, "exchange begun");
         self.waits_for = Some((end, ack_id));
         if let Some(moments) = &mut self.moments {
             moments.event_out = Some(Instant::now());

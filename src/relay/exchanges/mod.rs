@@ -1,12 +1,14 @@
 //! Exchanges: a visitor's request goes to the end as an event, and the end's ack comes back as the response.
 //!
-//! [`Exchanges::serve`] is the whole way, from top to bottom; `exchange` is the value that lives as long as one of them.
+//! [`Exchanges::serve`] is the whole way, from top to bottom; `exchange` is the value that lives as long as one of them, and
+//! `hold` lets visitors wait while their tunnel has no end.
 //!
 //! An ack finds its visitor by a channel: [`Tunnel::emit`] hands the sending half to the end's session, whose connection keeps
 //! it under the ack's id, and `TunnelHost::acked` sends the outcome through it. `Exchanges::told` turns each outcome, an
 //! answer, a timeout or an end that left, into what the visitor gets.
 
 mod exchange;
+mod hold;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,12 +17,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use self::exchange::{Exchange, ExchangeId};
+use self::hold::Hold;
 use super::budgets::Budgets;
 use super::failure::Failure;
 use super::figures::{Ending, ExchangeCounters};
@@ -28,7 +31,7 @@ use super::page;
 use super::public_url::PublicUrl;
 use super::route::Target;
 use super::tokens::Tokens;
-use super::tunnels::{End, NoPlace, NotEmitted, Outcome, Tunnel, Tunnels};
+use super::tunnels::{NoPlace, NotEmitted, Outcome, Seat, Tunnel, Tunnels};
 use crate::config::{ErrorStatus, ServeConfig};
 use crate::net::arrival::Arrival;
 use crate::net::body::{self, BodyLimits, Kept};
@@ -40,8 +43,12 @@ use crate::proto::socket_io::AckId;
 use crate::proto::socket_io::connection::AckError;
 use crate::proto::socket_io::packet::Encoded;
 use crate::proto::token::Token;
+use crate::store::Repeat;
 
 const PROVIDED_BY: HeaderName = HeaderName::from_static("x-provided-by");
+/// How often one request is handed to an end that turns out to have left.
+const ATTEMPTS: usize = 8;
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Serves visitors' requests.
@@ -100,7 +107,7 @@ impl Exchanges {
         target: &Target,
     ) -> Reply {
         let id = ExchangeId { process: self.process, number: self.next.fetch_add(1, Ordering::Relaxed) };
-        let is_head = head.method == http::Method::HEAD;
+        let is_head = head.method == Method::HEAD;
         // The head may be gone when the exchange fails.
         let is_shown = page::is_shown(&head.headers);
         let mut exchange = Exchange::begin(id, Arc::clone(&self.counters), self.in_flight.token());
@@ -122,25 +129,28 @@ impl Exchanges {
         exchange.answer(reply, ending)
     }
 
-    /// Finds a tunnel that has an end. A body is read only for an end that can take it.
+    /// Finds the tunnel of a token, if it has or had an end here, or one is expected back since the server has started.
     ///
     /// # Errors
     /// With the failure, and with the statuses of such a tunnel.
     async fn find(&self, target: &Target) -> Result<Arc<Tunnel>, (Failure, ErrorStatus)> {
         let Some(token) = &target.token else { return Err((Failure::TokenNotFound, self.statuses(false))) };
-        match self.tunnels.find(token).filter(|tunnel| tunnel.has_end()) {
-            Some(tunnel) => Ok(tunnel),
-            None => Err(self.without_end(token).await),
+        if let Some(tunnel) = self.tunnels.find(token) {
+            return Ok(tunnel);
+        }
+        match self.tokens.find(token).await {
+            Ok((record, remaining)) => self
+                .tunnels
+                .expect(token, &record, remaining)
+                .ok_or_else(|| (Failure::NotConnected, self.statuses(record.keyed.is_some()))),
+            // Names are those of keyed tunnels.
+            Err(failure) => Err((failure, self.statuses(token.is_name()))),
         }
     }
 
-    /// Returns what a visitor is told of a token that has no end, and the statuses of its tunnel.
-    async fn without_end(&self, token: &Token) -> (Failure, ErrorStatus) {
-        match self.tokens.find(token).await {
-            Ok((record, _)) => (Failure::NotConnected, self.statuses(record.keyed.is_some())),
-            // Names are those of keyed tunnels.
-            Err(failure) => (failure, self.statuses(token.is_name())),
-        }
+    /// Returns what a visitor is told of a token that has no end.
+    async fn without_end(&self, token: &Token) -> Failure {
+        self.tokens.find(token).await.map_or_else(|failure| failure, |_| Failure::NotConnected)
     }
 
     /// Returns the statuses of a tunnel's failures: the operator chooses those of original tunnels.
@@ -160,6 +170,12 @@ impl Exchanges {
         id: &str,
     ) -> Result<Told, Failure> {
         let token = target.token.as_ref().ok_or(Failure::TokenNotFound)?;
+        let mut hold = Hold::new(self, tunnel, token, arrival);
+        // A body is read only for an end that can take it.
+        if !tunnel.has_end() {
+            // In a box: its future would be part of every request's.
+            Box::pin(hold.wait()).await?;
+        }
         // It may be announced as empty (RFC 9112, section 6.3).
         let has_body = !body.is_end_stream() || head.headers.contains_key(header::CONTENT_LENGTH);
         let body = self.read(body, arrival, tunnel).await?;
@@ -178,10 +194,14 @@ impl Exchanges {
             path: target.path(head),
             id,
         };
-        let outcome = self.ask(exchange, tunnel, &request).await?;
-        drop(request);
-        release_head(head);
-        let outcome = outcome.await;
+        let outcome = if may_repeat(tunnel, &head.method) {
+            Box::pin(self.ask_twice(exchange, tunnel, &request, &mut hold)).await?
+        } else {
+            let outcome = self.ask(exchange, tunnel, &request, &mut hold, 0).await?;
+            drop(request);
+            release_head(head);
+            outcome.await
+        };
         exchange.ack_in();
         let told = self.told(outcome, tunnel)?;
         if let Told::Answer(response) = &told
@@ -208,16 +228,45 @@ impl Exchanges {
         .await
     }
 
-    /// Hands the request to the tunnel's end, whichever that is by now.
+    /// Hands the request to an end, and once more to another one if the first leaves without an answer: a request that ends the
+    /// program which it reaches must not end all of them.
+    async fn ask_twice(
+        &self,
+        exchange: &mut Exchange,
+        tunnel: &Tunnel,
+        request: &EndRequest<'_>,
+        hold: &mut Hold<'_>,
+    ) -> Result<Result<Outcome, oneshot::error::RecvError>, Failure> {
+        let kept = request.body.len();
+        let outcome = self.ask(exchange, tunnel, request, hold, kept).await?.await;
+        match outcome {
+            Ok(Err(AckError::Disconnected | AckError::NotJoined)) | Err(_) => {
+                exchange.ack_in();
+                hold.renew();
+                Ok(self.ask(exchange, tunnel, request, hold, kept).await?.await)
+            }
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// Hands the request to an end of the tunnel, and waits for one if there is none. `kept` are the bytes of the body that stay
+    /// in memory beside the event.
     async fn ask(
         &self,
         exchange: &mut Exchange,
         tunnel: &Tunnel,
         request: &EndRequest<'_>,
+        hold: &mut Hold<'_>,
+        kept: usize,
     ) -> Result<oneshot::Receiver<Outcome>, Failure> {
-        loop {
+        for _ in 0..ATTEMPTS {
             // An end can leave while the body arrives, and so can a token.
-            let Some(end) = tunnel.end() else { return Err(self.without_end(request.token).await.0) };
+            let end = loop {
+                match tunnel.choose() {
+                    Some(end) => break end,
+                    None => Box::pin(hold.wait()).await?,
+                }
+            };
             let ack_id = tunnel.next_ack();
             let max_form = self.config.max_form_memory();
             let body = Body::detect(&request.head.headers, request.body.clone(), end.options(), max_form)
@@ -228,20 +277,20 @@ impl Exchanges {
             }
             let event = request.event(&end, ack_id, &body)?;
             let bytes = event.len();
-            if !exchange.resize_memory(bytes, tunnel.memory()) {
+            if !exchange.resize_memory(bytes + kept, tunnel.memory()) {
                 return Err(Failure::Busy);
             }
-            let timeout = tunnel.timeout().unwrap_or(self.config.response_timeout);
+            let timeout = tunnel.settings().map_or(self.config.response_timeout, |settings| settings.timeout);
             match tunnel.emit(&end, event, timeout) {
                 Ok(outcome) => {
                     exchange.event_out(end, ack_id, bytes);
                     return Ok(outcome);
                 }
-                Err(NotEmitted::Replaced) => (),
+                Err(NotEmitted::Gone) => (),
                 Err(NotEmitted::Overloaded) => return Err(Failure::Overloaded),
-                Err(NotEmitted::Gone) => return Err(Failure::NotConnected),
             }
         }
+        Err(Failure::NotConnected)
     }
 
     /// Decides what the visitor is told of an event's outcome.
@@ -268,6 +317,12 @@ impl Exchanges {
     }
 }
 
+/// Tells whether a request may be sent again when its end has left without an answer.
+fn may_repeat(tunnel: &Tunnel, method: &Method) -> bool {
+    tunnel.settings().is_some_and(|settings| settings.repeat == Repeat::Idempotent)
+        && matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+}
+
 /// A visitor's request on its way to an end.
 struct EndRequest<'h> {
     head: &'h Parts,
@@ -283,7 +338,7 @@ struct EndRequest<'h> {
 
 impl EndRequest<'_> {
     /// Makes the event that `end` gets.
-    fn event(&self, end: &End, ack_id: AckId, body: &Body) -> Result<Encoded, Failure> {
+    fn event(&self, end: &Seat, ack_id: AckId, body: &Body) -> Result<Encoded, Failure> {
         let Self { head, arrival, public_url, .. } = self;
         let scheme = arrival.scheme(&head.headers);
         let host = public_url.host().map(Cow::Borrowed).or_else(|| arrival.host(&head.headers));

@@ -12,7 +12,8 @@ use crate::engine::{ClientEvent, Connect, Host, Reaction, Refusal, Socket};
 use crate::proto::engine_io::Revision;
 use crate::proto::exchange::EndAuth;
 use crate::proto::key::Key;
-use crate::proto::socket_io::connection::DisconnectReason;
+use crate::proto::socket_io::connection::{Answer, DisconnectReason};
+use crate::proto::socket_io::packet::Args;
 use crate::proto::token::Token;
 use crate::relay::failure::Failure;
 
@@ -143,9 +144,23 @@ impl Host for TunnelHost {
         };
     }
 
-    /// An end has nothing to say but acks.
-    fn received(&self, _: &mut Member, _: &Socket<Self>, event: ClientEvent, _: Reaction<'_, Self>) {
-        tracing::debug!(bytes = event.args.json().len(), "ignored an event of an end");
+    /// Beside acks, an end says one thing: `leave`. Its ack tells that no more requests come.
+    fn received(
+        &self,
+        member: &mut Member,
+        socket: &Socket<Self>,
+        event: ClientEvent,
+        mut reaction: Reaction<'_, Self>,
+    ) {
+        let (Member::Joined(joined), "leave") = (member, &*event.name()) else {
+            return tracing::debug!(bytes = event.args.json().len(), "ignored an event of an end");
+        };
+        let token = Token::from_namespace(socket.namespace().as_str());
+        tracing::info!(?token, "end is leaving");
+        self.tunnels.leave(token, joined, true);
+        if let Some(id) = event.id {
+            reaction.ack(id, Answer { args: Args::empty(), attachments: Vec::new() });
+        }
     }
 
     fn acked(&self, waiter: oneshot::Sender<Outcome>, outcome: Outcome) {
@@ -157,7 +172,7 @@ impl Host for TunnelHost {
         if let Member::Joined(joined) = member {
             let token = Token::from_namespace(socket.namespace().as_str());
             tracing::info!(?token, %reason, "end disconnected");
-            self.tunnels.leave(token, &joined);
+            self.tunnels.leave(token, &joined, false);
         }
     }
 }

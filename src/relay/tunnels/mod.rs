@@ -1,17 +1,20 @@
-//! Tunnels: which end holds which token.
+//! Tunnels: which ends hold which token.
 //!
 //! - `host`: how a client of the Socket.IO server becomes an end
 //! - `registry`: all tunnels of this process. An end joins here, and takes over from the end before it, which is told to leave
 //! - `restoring`: what happens when the store has lost them
-//! - `tunnel`: one tunnel and its end
+//! - `tunnel`: one tunnel; `end`: one of its ends; `occupancy`: which ends it has, or which visitors wait for one
 
+mod end;
 mod host;
+mod occupancy;
 mod registry;
 mod restoring;
 mod tunnel;
 
 pub(super) use self::host::TunnelHost;
-pub(super) use self::tunnel::{NoPlace, NotEmitted, Outcome};
+pub(super) use self::occupancy::Prospect;
+pub(super) use self::tunnel::{NoPlace, NotEmitted, Outcome, TunnelFigures};
 
 /// The tunnels of this process.
 pub(super) type Tunnels = registry::Tunnels<TunnelHost>;
@@ -19,5 +22,5 @@ pub(super) type Tunnels = registry::Tunnels<TunnelHost>;
 /// One tunnel.
 pub(super) type Tunnel = tunnel::Tunnel<TunnelHost>;
 
-/// The end of a tunnel.
-pub(super) type End = tunnel::End<TunnelHost>;
+/// The end that an exchange has chosen.
+pub(super) type Seat = end::Seat<TunnelHost>;

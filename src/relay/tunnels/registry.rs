@@ -7,8 +7,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::tunnel::{End, Outcome, Tunnel};
+use super::end::End;
+use super::occupancy::Turnover;
+use super::tunnel::{Outcome, Tunnel};
+use crate::defaults;
 use crate::engine::{Host, Socket};
 use crate::expiring::Expiring;
 use crate::proto::exchange::EndOptions;
@@ -47,14 +51,20 @@ pub(in crate::relay) struct Tunnels<H: Host> {
     pub(super) tokens: Arc<Tokens>,
     /// Each expires when its token should have, or, if it is keyed, when its token is to be renewed.
     table: RwLock<Expiring<Token, Arc<Tunnel<H>>>>,
-    /// How many have an end.
-    connected: AtomicUsize,
+    /// How many ends are connected.
+    ends: AtomicUsize,
+    /// How many tunnels have an end.
+    occupied: AtomicUsize,
     budgets: Budgets,
     /// Wakes the sweeper when a token expires before all others.
     sooner: Notify,
     next_end: AtomicU64,
+    /// When the server started.
+    started: Instant,
     /// The server is about to stop: no end joins, no exchange begins, and no tunnel is made or changed.
     is_stopping: AtomicBool,
+    /// Cancelled then, for visitors that wait for an end.
+    stopping: CancellationToken,
 }
 
 impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
@@ -62,17 +72,21 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         Arc::new(Self {
             tokens,
             table: RwLock::default(),
-            connected: AtomicUsize::new(0),
+            ends: AtomicUsize::new(0),
+            occupied: AtomicUsize::new(0),
+            started: Instant::now(),
             budgets,
             sooner: Notify::new(),
             next_end: AtomicU64::new(0),
             is_stopping: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
         })
     }
 
     /// Notes that the server is about to stop.
     pub(in crate::relay) fn stop(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
+        self.stopping.cancel();
     }
 
     /// Tells whether the server is about to stop. Then no end joins, no exchange begins, and no tunnel is made or changed.
@@ -80,18 +94,50 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         self.is_stopping.load(Ordering::Relaxed)
     }
 
+    /// Completes when the server is about to stop.
+    pub(in crate::relay) async fn stopping(&self) {
+        self.stopping.cancelled().await;
+    }
+
     /// Returns the tunnel of a token that has or had an end here.
     pub(in crate::relay) fn find(&self, token: &Token) -> Option<Arc<Tunnel<H>>> {
         self.read().get(token).cloned()
     }
 
-    /// Returns how many ends are connected.
-    pub(in crate::relay) fn connected(&self) -> usize {
-        self.connected.load(Ordering::Relaxed)
+    /// Returns the tunnel of a token whose end was connected before this server started, if that may come back: visitors can
+    /// wait for it. `record` is what the store keeps of it, and `remaining` how long it still lives.
+    pub(in crate::relay) fn expect(
+        &self,
+        token: &Token,
+        record: &Record,
+        remaining: Duration,
+    ) -> Option<Arc<Tunnel<H>>> {
+        let keyed = record.keyed.as_ref().filter(|keyed| keyed.was_joined && !keyed.settings.hold.is_zero())?;
+        if self.started.elapsed() >= defaults::RETURN_TIME {
+            return None;
+        }
+        let expiry = Instant::now() + until_renewal(Some(keyed), remaining);
+        let mut table = self.write();
+        if let Some(tunnel) = table.get(token) {
+            return Some(Arc::clone(tunnel));
+        }
+        let tunnel = Arc::clone(table.get_or_insert(*token, expiry, || self.tunnel(record, Some(self.started))));
+        drop(table);
+        self.sooner.notify_one();
+        Some(tunnel)
     }
 
-    /// Makes a client the end of its tunnel. The end before it, if there is one, leaves once it has answered what it was
-    /// asked.
+    /// Returns how many ends are connected.
+    pub(in crate::relay) fn ends(&self) -> usize {
+        self.ends.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many tunnels have an end.
+    pub(in crate::relay) fn occupied(&self) -> usize {
+        self.occupied.load(Ordering::Relaxed)
+    }
+
+    /// Makes a client an end of its tunnel. The ends whose place it takes leave once they have answered what they were asked.
     pub(super) fn join(&self, admission: Admission, socket: Socket<H>) -> Joined<H> {
         let Admission { token, options, record, remaining } = admission;
         let key = record.keyed.as_ref().map(|keyed| keyed.key);
@@ -101,36 +147,39 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         let end = Arc::new(End::new(number, options, key, socket));
         let mut table = self.write();
         let is_sooner = table.first().is_none_or(|(first, _)| expiry < first);
-        let new = || {
-            let (memory, exchanges) = (self.budgets.tunnel_memory(), self.budgets.tunnel_exchanges());
-            Arc::new(Tunnel::new(&record, self.tokens.can_be_lost(), memory, exchanges))
-        };
-        let tunnel = Arc::clone(table.get_or_insert(token, expiry, new));
-        if let Some(keyed) = &record.keyed {
-            tunnel.set(keyed);
-        }
+        let tunnel = Arc::clone(table.get_or_insert(token, expiry, || self.tunnel(&record, None)));
+        let surplus = record.keyed.as_ref().and_then(|keyed| tunnel.set(keyed, self.budgets.ends_per_tunnel));
         // While the table is locked: a tunnel that was just swept out of it must get no end.
-        let before = tunnel.replace_end(end);
+        let turnover = tunnel.join(end, self.budgets.ends_per_tunnel);
         drop(table);
         if is_sooner {
             self.sooner.notify_one();
         }
-        tracing::info!(?token, takes_over = before.is_some(), "end connected");
-        match before {
-            Some(before) => before.retire(),
-            None => drop(self.connected.fetch_add(1, Ordering::Relaxed)),
-        }
+        tracing::info!(?token, takes_over = !turnover.left.is_empty(), "end connected");
+        self.ends.fetch_add(1, Ordering::Relaxed);
+        self.retire(surplus);
+        self.retire(Some(turnover));
         Joined { tunnel, number }
     }
 
-    /// An end leaves its tunnel, unless a newer one has taken its place.
-    pub(super) fn leave(&self, token: Option<Token>, joined: &Joined<H>) {
-        if !joined.tunnel.leave(joined.number) {
-            return;
+    /// Makes a tunnel without an end.
+    fn tunnel(&self, record: &Record, vacant_since: Option<Instant>) -> Arc<Tunnel<H>> {
+        let (memory, exchanges) = (self.budgets.tunnel_memory(), self.budgets.tunnel_exchanges());
+        Arc::new(Tunnel::new(record, vacant_since, self.tokens.can_be_lost(), memory, exchanges))
+    }
+
+    /// An end leaves its tunnel, if it has not left already. An end that `stays_for_answers` still gives those that it owes, and
+    /// is told to leave then.
+    pub(super) fn leave(&self, token: Option<Token>, joined: &Joined<H>, stays_for_answers: bool) {
+        let turnover = joined.tunnel.leave(joined.number);
+        let is_last = turnover.is_vacant && !turnover.left.is_empty();
+        let left = self.count(turnover);
+        if stays_for_answers {
+            left.iter().for_each(|end| end.retire());
         }
-        self.connected.fetch_sub(1, Ordering::Relaxed);
         // The life of a keyed tunnel counts from here.
         if let Some(token) = token
+            && is_last
             && joined.tunnel.is_keyed()
             && self.write().set_expiry(token, Instant::now())
         {
@@ -138,10 +187,28 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         }
     }
 
+    /// Tells ends that are not their tunnel's any more to leave once they have answered.
+    fn retire(&self, turnover: Option<Turnover<H>>) {
+        let left = turnover.map(|turnover| self.count(turnover)).unwrap_or_default();
+        left.iter().for_each(|end| end.retire());
+    }
+
+    /// Counts the ends and tunnels of a change, and returns the ends that have left.
+    fn count(&self, turnover: Turnover<H>) -> Vec<Arc<End<H>>> {
+        let Turnover { left, was_vacant, is_vacant } = turnover;
+        self.ends.fetch_sub(left.len(), Ordering::Relaxed);
+        match (was_vacant, is_vacant) {
+            (true, false) => drop(self.occupied.fetch_add(1, Ordering::Relaxed)),
+            (false, true) => drop(self.occupied.fetch_sub(1, Ordering::Relaxed)),
+            (true, true) | (false, false) => (),
+        }
+        left
+    }
+
     /// Takes up what the owner of a tunnel has set.
     pub(in crate::relay) fn set(&self, token: &Token, keyed: &Keyed) {
         let Some(tunnel) = self.find(token) else { return };
-        tunnel.set(keyed);
+        self.retire(tunnel.set(keyed, self.budgets.ends_per_tunnel));
         // A shorter life is renewed sooner.
         self.write().set_expiry(*token, Instant::now());
         self.sooner.notify_one();
@@ -151,7 +218,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
     pub(in crate::relay) fn rekeyed(&self, token: &Token, keyed: &Keyed, disconnect: bool) {
         let Some(tunnel) = self.find(token) else { return };
         if disconnect {
-            self.drop_end_of_another_key(token, &tunnel, &keyed.key);
+            self.drop_ends_of_another_key(token, &tunnel, &keyed.key);
         } else {
             tunnel.wants_check();
         }
@@ -209,9 +276,9 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         }
         let (Record { keyed, .. }, left) = found?;
         if let Some(keyed) = &keyed {
-            tunnel.set(keyed);
+            self.retire(tunnel.set(keyed, self.budgets.ends_per_tunnel));
             if wants_check {
-                self.drop_end_of_another_key(token, tunnel, &keyed.key);
+                self.drop_ends_of_another_key(token, tunnel, &keyed.key);
             }
         }
         Ok(until_renewal(keyed.as_deref().filter(|_| tunnel.has_end()), left))
@@ -222,9 +289,8 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         self.read().keys().copied().collect()
     }
 
-    fn drop_end_of_another_key(&self, token: &Token, tunnel: &Tunnel<H>, key: &KeyHash) {
-        if let Some(end) = tunnel.take_end_of_another_key(key) {
-            self.connected.fetch_sub(1, Ordering::Relaxed);
+    fn drop_ends_of_another_key(&self, token: &Token, tunnel: &Tunnel<H>, key: &KeyHash) {
+        for end in self.count(tunnel.take_ends_of_another_key(key)) {
             tracing::info!(?token, "the tunnel has another key, its end is disconnected");
             end.disconnect();
         }
@@ -232,9 +298,8 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
 
     /// Ends a tunnel: its token has expired, or its owner has deleted it.
     pub(in crate::relay) fn remove(&self, token: &Token) {
-        let removed = self.write().remove(token);
-        if let Some(end) = removed.and_then(|tunnel| tunnel.take_end()) {
-            self.connected.fetch_sub(1, Ordering::Relaxed);
+        let Some(removed) = self.write().remove(token) else { return };
+        for end in self.count(removed.end()) {
             tracing::info!(?token, "the tunnel has ended, its end is disconnected");
             end.disconnect();
         }
@@ -254,7 +319,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
 /// Returns when the store must hear of a tunnel with an end again: half its `ttl` if it is keyed, so that it lives on while an
 /// end is connected.
 fn until_renewal(keyed: Option<&Keyed>, remaining: Duration) -> Duration {
-    keyed.map_or(remaining, |keyed| remaining.min(keyed.ttl / 2))
+    keyed.map_or(remaining, |keyed| remaining.min(keyed.settings.ttl / 2))
 }
 
 #[cfg(test)]
@@ -274,7 +339,7 @@ mod tests {
     };
     use crate::proto::key::Key;
     use crate::relay::tokens::Wanted;
-    use crate::store::{Change, Store};
+    use crate::store::{Change, Settings, Store};
 
     /// A host that hands out the sockets of its clients.
     #[derive(Debug)]
@@ -359,7 +424,7 @@ mod tests {
         let socket = socket().await;
         tokio::time::pause();
         let (tokens, tunnels) = swept_tunnels();
-        let wanted = Wanted { name: None, ttl: 2 * HOUR, timeout: HOUR };
+        let wanted = Wanted { name: None, settings: Settings { ttl: 2 * HOUR, ..Settings::default() } };
         let made = tokens.make(std::net::IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
         let token = made.token;
         let (record, remaining) = tokens.renew(&token).await.unwrap();
@@ -369,7 +434,7 @@ mod tests {
         let left = tokens.find(&token).await.unwrap().1;
         assert!(left > HOUR, "it is renewed every hour, and {left:?} are left");
         assert!(joined.tunnel.has_end());
-        tunnels.leave(Some(token), &joined);
+        tunnels.leave(Some(token), &joined, false);
         tokio::time::sleep(2 * HOUR - Duration::from_secs(1)).await;
         assert!(tokens.find(&token).await.is_ok() && tunnels.find(&token).is_some());
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -381,7 +446,7 @@ mod tests {
     async fn an_end_whose_key_was_changed_while_it_joined_is_disconnected() {
         let socket = socket().await;
         let (tokens, tunnels) = swept_tunnels();
-        let wanted = Wanted { name: None, ttl: Duration::from_secs(600), timeout: Duration::from_secs(60) };
+        let wanted = Wanted { name: None, settings: Settings::default() };
         let made = tokens.make(std::net::IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
         let (record, remaining) = tokens.find(&made.token).await.unwrap();
         let (old, new) = (made.key.unwrap().hash(), Key::from_random([7; 32]).hash());
@@ -391,6 +456,6 @@ mod tests {
         while joined.tunnel.has_end() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(tunnels.connected(), 0);
+        assert_eq!((tunnels.ends(), tunnels.occupied()), (0, 0));
     }
 }

@@ -1,20 +1,22 @@
-//! One tunnel: a token's limits, its ack ids, and its end while one is connected. It outlives its ends.
+//! One tunnel: a token's limits, its ack ids, and its ends while some are connected. It outlives its ends.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use crate::engine::{Host, Socket, Undelivered};
+use super::end::{End, Seat};
+use super::occupancy::{Occupancy, Prospect, Turnover};
+use crate::engine::{Host, Undelivered};
 use crate::net::budget::{Budget, Held};
-use crate::proto::exchange::EndOptions;
 use crate::proto::key::KeyHash;
 use crate::proto::socket_io::AckId;
 use crate::proto::socket_io::connection::{AckError, Answer, Awaited};
 use crate::proto::socket_io::packet::{Encoded, MAX_ACK_ID};
-use crate::proto::token::Token;
-use crate::store::{Keyed, Record};
+use crate::store::{Ends, Keyed, Record, Settings};
 
 /// What becomes of an event: the end's ack, or why none will come.
 pub(in crate::relay) type Outcome = Result<Answer, AckError>;
@@ -25,29 +27,19 @@ pub(in crate::relay) type Outcome = Result<Answer, AckError>;
 /// one before still counted, and no id is used again that the same program may still answer.
 #[derive(Debug)]
 pub(in crate::relay) struct Tunnel<H: Host> {
-    /// How long an end may take for an answer, in milliseconds. 0 for an original tunnel, where the operator says so.
-    timeout: AtomicU32,
+    /// What the owner of a keyed tunnel has set; `None` for an original one.
+    settings: Option<Box<Mutex<Settings>>>,
     /// What the store keeps of it, for a store that can lose it.
     kept: Option<Box<Mutex<Record>>>,
     /// An end of a keyed tunnel has joined, and the store does not know yet. Whether its key is still the tunnel's is asked
     /// then, too: the key may have changed between the look at it and the join.
     is_unchecked: AtomicBool,
-    /// An end of a keyed tunnel has left, and its `ttl` does not count from then yet.
+    /// The last end of a keyed tunnel has left, and its `ttl` does not count from then yet.
     is_unrenewed: AtomicBool,
     memory: Arc<Budget>,
     exchanges: Arc<Budget>,
     next_ack: AtomicU64,
-    end: Mutex<Option<Arc<End<H>>>>,
-}
-
-/// The end of a tunnel.
-pub(in crate::relay) struct End<H: Host> {
-    /// Tells this end from the ones before and after it.
-    number: u64,
-    options: EndOptions,
-    /// The key that it showed, if the tunnel has one.
-    key: Option<Box<KeyHash>>,
-    socket: Socket<H>,
+    occupancy: Mutex<Occupancy<H>>,
 }
 
 /// Why a place for one more exchange is refused.
@@ -62,58 +54,80 @@ pub(in crate::relay) enum NoPlace {
 /// Why an event was not handed to an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::relay) enum NotEmitted {
-    /// The end is not the tunnel's any more: ask the tunnel for the one that is.
-    Replaced,
+    /// The end is not the tunnel's any more, or its session has ended: choose another.
+    Gone,
     /// Too many commands wait for the end's session.
     Overloaded,
-    /// The end's session has ended.
-    Gone,
+}
+
+/// What a tunnel has at a moment, as its owner sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub(in crate::relay) struct TunnelFigures {
+    /// Events that were emitted for it.
+    pub(in crate::relay) requests: u64,
+    /// Exchanges that are not over.
+    pub(in crate::relay) in_flight: usize,
+    /// The memory that these hold, in bytes.
+    pub(in crate::relay) memory: usize,
+    /// Ends that are connected.
+    pub(in crate::relay) ends: usize,
 }
 
 impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
     /// Creates a tunnel without an end, whose exchanges take from these budgets. With `keeps_record`, it can be written again
-    /// to a store that has lost it.
-    pub(super) fn new(record: &Record, keeps_record: bool, memory: Arc<Budget>, exchanges: Arc<Budget>) -> Self {
+    /// to a store that has lost it. `vacant_since` is when its last end left, as far as that is known.
+    pub(super) fn new(
+        record: &Record,
+        vacant_since: Option<Instant>,
+        keeps_record: bool,
+        memory: Arc<Budget>,
+        exchanges: Arc<Budget>,
+    ) -> Self {
         Self {
-            timeout: AtomicU32::new(record.keyed.as_ref().map_or(0, |keyed| milliseconds(keyed.timeout))),
+            settings: record.keyed.as_ref().map(|keyed| Box::new(Mutex::new(keyed.settings))),
             kept: keeps_record.then(|| Box::new(Mutex::new(record.clone()))),
             is_unchecked: AtomicBool::new(false),
             is_unrenewed: AtomicBool::new(false),
             memory,
             exchanges,
             next_ack: AtomicU64::new(0),
-            end: Mutex::default(),
+            occupancy: Mutex::new(Occupancy::Vacant { since: vacant_since, queue: None }),
         }
     }
 
     /// Tells whether the tunnel has a key.
     pub(in crate::relay) fn is_keyed(&self) -> bool {
-        self.timeout.load(Ordering::Relaxed) > 0
+        self.settings.is_some()
     }
 
-    /// Returns how long an end may take for an answer; `None` for an original tunnel, where the operator says so.
-    pub(in crate::relay) fn timeout(&self) -> Option<Duration> {
-        let milliseconds = self.timeout.load(Ordering::Relaxed);
-        (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()))
+    /// Returns what the owner of a keyed tunnel has set; `None` for an original one.
+    pub(in crate::relay) fn settings(&self) -> Option<Settings> {
+        self.settings.as_ref().map(|settings| *lock(settings))
     }
 
-    /// Takes up what the owner of a keyed tunnel has set.
-    pub(super) fn set(&self, keyed: &Keyed) {
-        self.timeout.store(milliseconds(keyed.timeout), Ordering::Relaxed);
+    /// Takes up what the owner of a keyed tunnel has set. Returns the ends that are too many by it.
+    pub(super) fn set(&self, keyed: &Keyed, max_ends: usize) -> Option<Turnover<H>> {
         if let Some(kept) = &self.kept {
-            // Nothing that is done under the lock can panic half-way.
-            kept.lock().unwrap_or_else(PoisonError::into_inner).keyed = Some(Box::new(*keyed));
+            lock(kept).keyed = Some(Box::new(*keyed));
         }
+        let mut settings = lock(self.settings.as_ref()?);
+        let was = std::mem::replace(&mut *settings, keyed.settings);
+        drop(settings);
+        (was.ends != keyed.settings.ends).then(|| self.occupancy().keep_newest(self.most_ends(max_ends)))
     }
 
     /// Returns what the store keeps of it, or kept until it lost that; `None` for a store that loses nothing.
     pub(super) fn record(&self) -> Option<Record> {
-        self.kept.as_ref().map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        self.kept.as_ref().map(|kept| lock(kept).clone())
     }
 
-    /// Returns how many events were emitted for it, how many exchanges are not over, and how many bytes they hold.
-    pub(in crate::relay) fn figures(&self) -> (u64, usize, usize) {
-        (self.next_ack.load(Ordering::Relaxed), self.exchanges.used(), self.memory.used())
+    pub(in crate::relay) fn figures(&self) -> TunnelFigures {
+        TunnelFigures {
+            requests: self.next_ack.load(Ordering::Relaxed),
+            in_flight: self.exchanges.used(),
+            memory: self.memory.used(),
+            ends: self.occupancy().ends().len(),
+        }
     }
 
     /// The memory that its exchanges may hold, in bytes.
@@ -130,12 +144,17 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
 
     /// Tells whether an end is connected.
     pub(in crate::relay) fn has_end(&self) -> bool {
-        self.lock().is_some()
+        !self.occupancy().ends().is_empty()
     }
 
-    /// Returns the end, while one is connected.
-    pub(in crate::relay) fn end(&self) -> Option<Arc<End<H>>> {
-        self.lock().clone()
+    /// Tells when a visitor can reach an end. `places` makes the places of visitors that wait.
+    pub(in crate::relay) fn prospect(&self, places: impl FnOnce() -> Arc<Budget>) -> Prospect {
+        self.occupancy().prospect(places)
+    }
+
+    /// Chooses the end for an exchange, while one is connected.
+    pub(in crate::relay) fn choose(&self) -> Option<Seat<H>> {
+        self.occupancy().choose(self.which_end(), self.next_ack.load(Ordering::Relaxed))
     }
 
     /// Returns an id for the next event. An id repeats after 2^53 events, when the acks of the first are long over.
@@ -144,47 +163,49 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
         AckId::new(number % (MAX_ACK_ID + 1)).expect("the remainder is in range")
     }
 
-    /// Queues an event for `end`, whose ack may take `timeout`, and returns where its outcome arrives.
+    /// Queues an event for an end, whose ack may take `timeout`, and returns where its outcome arrives.
     ///
-    /// The tunnel is locked meanwhile, and an end is told to leave only after another one has taken its place under the same
-    /// lock. So an end that is taken over hears of each event before it hears that it must go, and answers it.
+    /// The tunnel is locked meanwhile, and an end is told to leave only after it was taken out of the tunnel under the same
+    /// lock. So an end that leaves hears of each event before it hears that it must go, and answers it.
     pub(in crate::relay) fn emit(
         &self,
-        end: &Arc<End<H>>,
+        seat: &Seat<H>,
         event: Encoded,
         timeout: Duration,
     ) -> Result<oneshot::Receiver<Outcome>, NotEmitted> {
-        let guard = self.lock();
-        let Some(current) = guard.as_ref().filter(|current| Arc::ptr_eq(current, end)) else {
-            return Err(NotEmitted::Replaced);
-        };
+        let occupancy = self.occupancy();
+        if !occupancy.ends().iter().any(|end| Arc::ptr_eq(end, seat.end())) {
+            return Err(NotEmitted::Gone);
+        }
         let (waiter, outcome) = oneshot::channel();
-        match current.socket.emit(event, Some(Awaited { waiter, timeout })) {
+        match seat.socket().emit(event, Some(Awaited { waiter, timeout })) {
             Ok(()) => Ok(outcome),
             Err(Undelivered::Full) => Err(NotEmitted::Overloaded),
             Err(Undelivered::Closed) => Err(NotEmitted::Gone),
         }
     }
 
-    /// Puts an end in its place, and returns the one that had it.
-    pub(super) fn replace_end(&self, end: Arc<End<H>>) -> Option<Arc<End<H>>> {
-        self.is_unchecked.store(end.key.is_some(), Ordering::Relaxed);
-        self.lock().replace(end)
+    /// Adds an end. The ends that it takes the place of leave.
+    pub(super) fn join(&self, end: Arc<End<H>>, max_ends: usize) -> Turnover<H> {
+        self.is_unchecked.store(end.has_key(), Ordering::Relaxed);
+        let most = self.most_ends(max_ends);
+        self.occupancy().join(end, most)
     }
 
-    /// Tells whether an end has joined whose key was not [checked](Self::take_end_of_another_key).
+    /// Tells whether an end has joined whose key was not [checked](Self::take_ends_of_another_key).
     pub(super) fn wants_check(&self) -> bool {
         self.is_unchecked.swap(false, Ordering::Relaxed)
     }
 
-    /// Takes the end with this number from its place. Returns whether it still had it.
-    pub(super) fn leave(&self, number: u64) -> bool {
-        let has_left = self.lock().take_if(|end| end.number == number).is_some();
-        self.is_unrenewed.fetch_or(has_left && self.is_keyed(), Ordering::Relaxed);
-        has_left
+    /// Takes the end with this number out of the tunnel.
+    pub(super) fn leave(&self, number: u64) -> Turnover<H> {
+        let turnover = self.occupancy().take(|end| end.number() == number);
+        let is_last = turnover.is_vacant && !turnover.left.is_empty();
+        self.is_unrenewed.fetch_or(is_last && self.is_keyed(), Ordering::Relaxed);
+        turnover
     }
 
-    /// Tells whether the store is to be asked, because an end has joined or left since it was asked last.
+    /// Tells whether the store is to be asked, because an end has joined or the last has left since it was asked last.
     pub(super) fn wants_something(&self) -> bool {
         self.is_unchecked.load(Ordering::Relaxed) || self.is_unrenewed.load(Ordering::Relaxed)
     }
@@ -195,66 +216,38 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
         self.is_unchecked.fetch_or(check, Ordering::Relaxed);
     }
 
-    /// Tells whether the tunnel's life counts from now: an end is connected, or one has left since this was asked last.
+    /// Tells whether the tunnel's life counts from now: an end is connected, or the last has left since this was asked last.
     pub(super) fn wants_renewal(&self) -> bool {
         self.is_unrenewed.swap(false, Ordering::Relaxed) || self.has_end()
     }
 
-    /// Takes the end from its place if the key that it showed is not the tunnel's.
-    pub(super) fn take_end_of_another_key(&self, key: &KeyHash) -> Option<Arc<End<H>>> {
-        self.lock().take_if(|end| end.key.as_deref() != Some(key))
+    /// Takes out the ends that showed another key than this.
+    pub(super) fn take_ends_of_another_key(&self, key: &KeyHash) -> Turnover<H> {
+        self.occupancy().take(|end| !end.showed(key))
     }
 
-    /// Takes the end from its place, whichever it is.
-    pub(super) fn take_end(&self) -> Option<Arc<End<H>>> {
-        self.lock().take()
+    /// Ends the tunnel, and takes out all ends. Visitors that wait for one wait no longer.
+    pub(super) fn end(&self) -> Turnover<H> {
+        self.occupancy().end()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<End<H>>>> {
-        // Nothing that is done under the lock can panic half-way.
-        self.end.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Returns the time in milliseconds, from one to 49 days.
-fn milliseconds(time: Duration) -> u32 {
-    u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1)
-}
-
-impl<H: Host> End<H> {
-    pub(super) fn new(number: u64, options: EndOptions, key: Option<KeyHash>, socket: Socket<H>) -> Self {
-        Self { number, options, key: key.map(Box::new), socket }
+    fn which_end(&self) -> Ends {
+        self.settings.as_ref().map_or(Ends::Newest, |settings| lock(settings).ends)
     }
 
-    /// What the end asked for when it joined.
-    pub(in crate::relay) fn options(&self) -> EndOptions {
-        self.options
+    fn most_ends(&self, max_ends: usize) -> usize {
+        match self.which_end() {
+            Ends::Newest => 1,
+            Ends::Spread => max_ends,
+        }
     }
 
-    /// Stops waiting for an ack.
-    pub(in crate::relay) fn cancel(&self, id: AckId) {
-        self.socket.cancel(id);
-    }
-
-    /// Makes the end leave once it has answered what it was asked.
-    pub(super) fn retire(&self) {
-        self.socket.retire();
-    }
-
-    /// Makes the end leave at once.
-    pub(super) fn disconnect(&self) {
-        self.socket.disconnect();
-    }
-
-    pub(in crate::relay) fn socket(&self) -> &Socket<H> {
-        &self.socket
+    fn occupancy(&self) -> MutexGuard<'_, Occupancy<H>> {
+        lock(&self.occupancy)
     }
 }
 
-impl<H: Host> std::fmt::Debug for End<H> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Its namespace has the token, which logs shorten.
-        let token = Token::from_namespace(self.socket.namespace().as_str());
-        f.debug_struct("End").field("token", &token).field("number", &self.number).finish_non_exhaustive()
-    }
+/// Locks something of a tunnel. Nothing that is done under these locks can panic half-way.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,8 +3,9 @@
 //!
 //! A version (1 byte), when it was made in seconds and when it expires in milliseconds since 1970 (8 bytes each), the length of
 //! the address that made it (1 byte: 0, 4 or 16) and the address, whether it is keyed (1 byte: 0 or 1); if it is, the hash of
-//! its key (32 bytes), `ttl` and `timeout` in milliseconds (8 bytes each), whether an end has joined (1 byte). Last 8 bytes of
-//! checksum. Numbers begin with their lowest byte.
+//! its key (32 bytes), `ttl` and `timeout` in milliseconds (8 bytes each), whether an end has joined (1 byte), `hold` in
+//! milliseconds (8 bytes), `ends` and `repeat` (1 byte each). Last 8 bytes of checksum. Numbers begin with their lowest byte.
+//! Version 1, which is read too, has no `hold`, `ends` and `repeat`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,9 +15,10 @@ use sha2::{Digest as _, Sha256};
 use crate::proto::key::KeyHash;
 use crate::proto::token::Token;
 use crate::store::record::{Keyed, Record};
+use crate::store::settings::{Ends, Repeat, Settings};
 
-/// The version of this form. A file with another is refused.
-const VERSION: u8 = 1;
+/// The version of this form. A file with a later one is refused.
+const VERSION: u8 = 2;
 
 /// The bytes of a checksum: the first of the SHA-256 of the token and the content.
 const CHECKSUM: usize = 8;
@@ -40,9 +42,12 @@ pub(super) fn encode(token: &Token, record: &Record, expires: u64) -> Vec<u8> {
     bytes.push(u8::from(record.keyed.is_some()));
     if let Some(keyed) = &record.keyed {
         bytes.extend(keyed.key.as_bytes());
-        bytes.extend(milliseconds(keyed.ttl).to_le_bytes());
-        bytes.extend(milliseconds(keyed.timeout).to_le_bytes());
+        let Settings { ttl, timeout, hold, ends, repeat } = keyed.settings;
+        bytes.extend(milliseconds(ttl).to_le_bytes());
+        bytes.extend(milliseconds(timeout).to_le_bytes());
         bytes.push(u8::from(keyed.was_joined));
+        bytes.extend(milliseconds(hold).to_le_bytes());
+        bytes.extend([ends as u8, repeat as u8]);
     }
     bytes.extend(checksum(token, &bytes));
     bytes
@@ -55,7 +60,7 @@ pub(super) fn decode(token: &Token, bytes: &[u8]) -> Option<(Record, u64)> {
         return None;
     }
     let rest = &mut &content[..];
-    let [VERSION] = take(rest)? else { return None };
+    let [version @ 1..=VERSION] = take(rest)? else { return None };
     let made_at = u64::from_le_bytes(take(rest)?);
     let expires = u64::from_le_bytes(take(rest)?);
     let made_by = match take(rest)? {
@@ -66,15 +71,28 @@ pub(super) fn decode(token: &Token, bytes: &[u8]) -> Option<(Record, u64)> {
     };
     let keyed = match take(rest)? {
         [0] => None,
-        [1] => Some(Box::new(Keyed {
-            key: KeyHash::from_bytes(take(rest)?),
-            ttl: Duration::from_millis(u64::from_le_bytes(take(rest)?)),
-            timeout: Duration::from_millis(u64::from_le_bytes(take(rest)?)),
-            was_joined: truth(take(rest)?)?,
-        })),
+        [1] => Some(Box::new(decode_keyed(version, rest)?)),
         _ => return None,
     };
     rest.is_empty().then_some((Record { made_at, made_by, keyed }, expires))
+}
+
+fn decode_keyed(version: u8, rest: &mut &[u8]) -> Option<Keyed> {
+    let key = KeyHash::from_bytes(take(rest)?);
+    let (ttl, timeout) = (time(take(rest)?), time(take(rest)?));
+    let was_joined = truth(take(rest)?)?;
+    let mut settings = Settings { ttl, timeout, ..Settings::default() };
+    if version > 1 {
+        settings.hold = time(take(rest)?);
+        let [ends, repeat] = take(rest)?;
+        settings.ends = *Ends::ALL.get(usize::from(ends))?;
+        settings.repeat = *Repeat::ALL.get(usize::from(repeat))?;
+    }
+    Some(Keyed { key, settings, was_joined })
+}
+
+fn time(milliseconds: [u8; 8]) -> Duration {
+    Duration::from_millis(u64::from_le_bytes(milliseconds))
 }
 
 /// Returns a time in milliseconds.
@@ -115,19 +133,44 @@ pub(super) mod tests {
     use super::*;
     use crate::proto::key::Key;
 
+    fn any_settings() -> impl Strategy<Value = Settings> {
+        let time = || (0..1_u64 << 40).prop_map(Duration::from_millis);
+        let (ends, repeat) = (prop::sample::select(&Ends::ALL[..]), prop::sample::select(&Repeat::ALL[..]));
+        (time(), time(), time(), ends, repeat).prop_map(|(ttl, timeout, hold, ends, repeat)| Settings {
+            ttl,
+            timeout,
+            hold,
+            ends,
+            repeat,
+        })
+    }
+
     /// Any tunnel.
     pub(in crate::store::file) fn any_record() -> impl Strategy<Value = Record> {
-        let keyed = (any::<[u8; 32]>(), 0..1_u64 << 40, 0..1_u64 << 30, any::<bool>()).prop_map(
-            |(number, ttl, timeout, was_joined)| {
-                let (ttl, timeout) = (Duration::from_millis(ttl), Duration::from_millis(timeout));
-                Box::new(Keyed { key: Key::from_random(number).hash(), ttl, timeout, was_joined })
-            },
-        );
+        let keyed = (any::<[u8; 32]>(), any_settings(), any::<bool>()).prop_map(|(number, settings, was_joined)| {
+            Box::new(Keyed { key: Key::from_random(number).hash(), settings, was_joined })
+        });
         (any::<u64>(), any::<Option<IpAddr>>(), prop::option::of(keyed)).prop_map(|(made_at, made_by, keyed)| Record {
             made_at,
             made_by,
             keyed,
         })
+    }
+
+    /// What a server before `hold`, `ends` and `repeat` has written.
+    #[test]
+    fn a_record_of_version_1_has_the_defaults_of_what_it_does_not_say() {
+        let token = Token::from_name("mine").unwrap();
+        let key = Key::from_random([7; 32]).hash();
+        let (ttl, timeout) = (Duration::from_secs(600), Duration::from_secs(9));
+        let settings = Settings { ttl, timeout, ..Settings::default() };
+        let keyed = Some(Box::new(Keyed { key, settings, was_joined: true }));
+        let record = Record { made_at: 5, made_by: None, keyed };
+        let mut bytes = encode(&token, &record, 7);
+        bytes.truncate(bytes.len() - CHECKSUM - 10);
+        bytes[0] = 1;
+        bytes.extend(checksum(&token, &bytes));
+        assert_eq!(decode(&token, &bytes), Some((record, 7)));
     }
 
     proptest! {

@@ -1,7 +1,14 @@
 -- Changes a tunnel, and returns it as it is then: src/store/record.rs, `admits` and `apply`.
 --
 -- ARGV[3]: the hash of the key that was shown, or empty
--- ARGV[4]: the change; ARGV[5], ARGV[6] and ARGV[7]: what it sets, empty if it does not
+-- ARGV[4]: the change; ARGV[5] and those after it: what it sets, empty if it does not
+
+local function set(tunnel, ttl)
+  tunnel.ttl, tunnel.timeout = ttl or tunnel.ttl, tonumber(ARGV[6]) or tunnel.timeout
+  tunnel.hold = tonumber(ARGV[7]) or tunnel.hold
+  if ARGV[8] ~= '' then tunnel.ends = ARGV[8] end
+  if ARGV[9] ~= '' then tunnel['repeat'] = ARGV[9] end
+end
 
 if is_late() then return {'late'} end
 local shown_key, change = ARGV[3], ARGV[4]
@@ -32,13 +39,14 @@ if change == 'renew' then
 elseif change == 'set' then
   local ttl = tonumber(ARGV[5])
   if ttl and (tunnel.joined == '1' or ttl < tunnel.left) then tunnel.left = ttl end
-  tunnel.ttl, tunnel.timeout = ttl or tunnel.ttl, tonumber(ARGV[6]) or tunnel.timeout
+  set(tunnel, ttl)
 elseif change == 'rekey' then
   tunnel.key = ARGV[5]
 elseif change == 'delete' then
   tunnel.left = 0
 elseif change == 'revive' then
-  tunnel.ttl, tunnel.timeout, tunnel.left = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+  set(tunnel, tonumber(ARGV[5]))
+  tunnel.left = tonumber(ARGV[10])
 else
   return {'refused'}
 end

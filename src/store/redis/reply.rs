@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::proto::key::KeyHash;
 use crate::store::record::{Found, Keyed, Life, Record};
+use crate::store::settings::{Ends, Repeat, Settings};
 
 /// How long an original tunnel is taken to live that has no expiry in Redis: it is looked at again then.
 const WITHOUT_EXPIRY: Duration = Duration::from_secs(3600);
@@ -41,13 +42,9 @@ impl Reply {
             ("taken", []) => Self::Taken,
             ("absent", [marker]) => Self::Absent(marker.clone()),
             ("original", [left, made, by]) => Self::Found(original(left, made, by)?),
-            ("keyed", [left, claimed, made, by, key, ttl, timeout, joined]) => {
-                let keyed = Keyed {
-                    key: from_hex(key)?,
-                    ttl: milliseconds(ttl)?,
-                    timeout: milliseconds(timeout)?,
-                    was_joined: joined == "1",
-                };
+            ("keyed", [left, claimed, made, by, key, ttl, timeout, joined, hold, ends, repeat]) => {
+                let settings = settings([ttl, timeout, hold], ends, repeat)?;
+                let keyed = Keyed { key: from_hex(key)?, settings, was_joined: joined == "1" };
                 let life = match left.parse().ok()? {
                     ..=0 => Life::Claimed(milliseconds(claimed)?),
                     left => Life::Alive(Duration::from_millis(i64::cast_unsigned(left))),
@@ -69,6 +66,23 @@ fn original(left: &str, made: &str, by: &str) -> Option<Found> {
     };
     let record = Record { made_at: number(made).unwrap_or(0), made_by: by.parse().ok(), keyed: None };
     Some(Found { record, life: Life::Alive(left) })
+}
+
+/// Reads the settings of a keyed tunnel. A server that knows no `hold`, `ends` and `repeat` has written none of them.
+fn settings([ttl, timeout, hold]: [&str; 3], ends: &str, repeat: &str) -> Option<Settings> {
+    let default = Settings::default();
+    Some(Settings {
+        ttl: milliseconds(ttl)?,
+        timeout: milliseconds(timeout)?,
+        hold: if hold.is_empty() { default.hold } else { milliseconds(hold)? },
+        ends: word(ends, &Ends::ALL, Ends::as_str)?,
+        repeat: word(repeat, &Repeat::ALL, Repeat::as_str)?,
+    })
+}
+
+/// Returns the value that a word stands for: the default for an empty one.
+fn word<T: Copy + Default>(text: &str, all: &[T], as_str: impl Fn(T) -> &'static str) -> Option<T> {
+    if text.is_empty() { Some(T::default()) } else { all.iter().copied().find(|&value| as_str(value) == text) }
 }
 
 fn number(text: &str) -> Option<u64> {
@@ -169,7 +183,9 @@ mod tests {
     #[test]
     fn a_keyed_tunnel_lives_or_its_name_is_claimed() {
         let key = hex(&Key::from_random([7; 32]).hash());
-        let life = |left| match parse(&["keyed", left, "9000", "1", "", &key, "600000", "1000", "1"]) {
+        let life = |left| match parse(&[
+            "keyed", left, "9000", "1", "", &key, "600000", "1000", "1", "0", "spread", "never",
+        ]) {
             Some(Reply::Found(Found { life, .. })) => life,
             other => panic!("{other:?}"),
         };
@@ -178,7 +194,13 @@ mod tests {
             (life("0"), life("-70")),
             (Life::Claimed(Duration::from_secs(9)), Life::Claimed(Duration::from_secs(9)))
         );
-        for wrong in [&["keyed"][..], &["keyed", "1", "1", "1", "", "", "1", "1", "1"], &["absent"], &["OK"], &[]] {
+        for wrong in [
+            &["keyed"][..],
+            &["keyed", "1", "1", "1", "", "", "1", "1", "1", "1", "newest", "never"],
+            &["absent"],
+            &["OK"],
+            &[],
+        ] {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }
     }

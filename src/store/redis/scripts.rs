@@ -7,6 +7,7 @@ use redis::{Script, ScriptInvocation};
 use super::reply;
 use crate::proto::token::Token;
 use crate::store::record::{By, CLAIM, Change, Record};
+use crate::store::settings::{Ends, Patch, Repeat, Settings};
 
 /// The key whose value tells one set of data from another.
 pub(super) const MARKER: &str = "s2m:marker";
@@ -69,11 +70,15 @@ impl Scripts {
             None => script.arg("").arg("").arg("").arg(""),
             Some(keyed) => script
                 .arg(reply::hex(&keyed.key))
-                .arg(milliseconds(keyed.ttl))
-                .arg(milliseconds(keyed.timeout))
+                .arg(milliseconds(keyed.settings.ttl))
+                .arg(milliseconds(keyed.settings.timeout))
                 .arg(u8::from(keyed.was_joined)),
         };
         script.arg(marker);
+        if let Some(keyed) = record.keyed.as_deref() {
+            let Settings { hold, ends, repeat, .. } = keyed.settings;
+            script.arg(milliseconds(hold)).arg(ends.as_str()).arg(repeat.as_str());
+        }
         script
     }
 
@@ -88,12 +93,23 @@ impl Scripts {
         match *change {
             Change::Refresh(life) => script.arg("refresh").arg(milliseconds(life)),
             Change::Renew => script.arg("renew"),
-            Change::Set { ttl, timeout } => script.arg("set").arg(optional(ttl)).arg(optional(timeout)),
+            Change::Set(Patch { ttl, timeout, hold, ends, repeat }) => script
+                .arg("set")
+                .arg(optional(ttl))
+                .arg(optional(timeout))
+                .arg(optional(hold))
+                .arg(ends.map_or("", Ends::as_str))
+                .arg(repeat.map_or("", Repeat::as_str)),
             Change::Rekey(key) => script.arg("rekey").arg(reply::hex(&key)),
             Change::Delete => script.arg("delete"),
-            Change::Revive { ttl, timeout, unjoined } => {
-                script.arg("revive").arg(milliseconds(ttl)).arg(milliseconds(timeout)).arg(milliseconds(unjoined))
-            }
+            Change::Revive { settings: Settings { ttl, timeout, hold, ends, repeat }, unjoined } => script
+                .arg("revive")
+                .arg(milliseconds(ttl))
+                .arg(milliseconds(timeout))
+                .arg(milliseconds(hold))
+                .arg(ends.as_str())
+                .arg(repeat.as_str())
+                .arg(milliseconds(unjoined)),
         };
         script
     }

@@ -21,7 +21,7 @@ async fn old_store() -> (Vec<u8>, Vec<u8>, HashSet<(Token, String)>) {
         note(token(number), &keyed());
     }
     for number in 0..20_u32 {
-        let set = Change::Set { ttl: None, timeout: Some(Duration::from_secs(number.into())) };
+        let set = Change::Set(Patch { timeout: Some(Duration::from_secs(number.into())), ..Patch::default() });
         let number = u128::from(number);
         let found = store.change(&token(number), By::Key(hash(1)), set).await.unwrap().unwrap();
         note(token(number), &found.record);

@@ -25,7 +25,7 @@ use super::keeper::{Content, Entry, Keeper};
 use super::{FileStore, LAG, RETRY};
 use crate::proto::key::{Key, KeyHash};
 use crate::proto::token::Token;
-use crate::store::{By, CLAIM, Change, Kept, Keyed, Life, Record, StoreError};
+use crate::store::{By, CLAIM, Change, Kept, Keyed, Life, Patch, Record, Settings, StoreError};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -154,6 +154,7 @@ fn original() -> Record {
 }
 
 fn keyed() -> Record {
-    let keyed = Keyed { key: hash(1), ttl: 10 * HOUR, timeout: Duration::from_secs(60), was_joined: false };
+    let settings = Settings { ttl: 10 * HOUR, ..Settings::default() };
+    let keyed = Keyed { key: hash(1), settings, was_joined: false };
     Record { keyed: Some(Box::new(keyed)), ..original() }
 }

@@ -23,7 +23,7 @@ async fn day(disk: &Arc<TestDisk>) -> Vec<Answered> {
     for round in 0..10_u128 {
         for change in [
             Change::Rekey(hash(1)),
-            Change::Set { ttl: Some(2 * HOUR), timeout: Some(HOUR) },
+            Change::Set(Patch { ttl: Some(2 * HOUR), timeout: Some(HOUR), ..Patch::default() }),
             Change::Rekey(hash(9)),
             Change::Delete,
         ] {

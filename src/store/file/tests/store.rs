@@ -29,7 +29,7 @@ async fn what_was_made_and_changed_is_there_when_the_file_is_opened_again() {
     store.create(token(1), original(), HOUR, ()).await.unwrap();
     store.create(name, keyed(), HOUR, ()).await.unwrap();
     store.create(token(2), keyed(), HOUR, ()).await.unwrap();
-    let set = Change::Set { ttl: None, timeout: Some(HOUR) };
+    let set = Change::Set(Patch { timeout: Some(HOUR), ..Patch::default() });
     store.change(&name, By::Key(hash(1)), set).await.unwrap().unwrap();
     store.change(&name, By::Key(hash(1)), Change::Rekey(hash(2))).await.unwrap().unwrap();
     assert_eq!(store.change(&name, By::Key(hash(1)), Change::Delete).await.unwrap(), None, "the key is another");
@@ -39,7 +39,7 @@ async fn what_was_made_and_changed_is_there_when_the_file_is_opened_again() {
     assert_eq!(again.table().count(), 2);
     let found = again.table().find(&name).unwrap();
     let there = found.record.keyed.unwrap();
-    assert_eq!((there.key, there.timeout, there.ttl), (hash(2), HOUR, 10 * HOUR));
+    assert_eq!((there.key, there.settings.timeout, there.settings.ttl), (hash(2), HOUR, 10 * HOUR));
     let Life::Alive(left) = again.table().find(&token(1)).unwrap().life else { panic!("it lives") };
     assert!(left <= HOUR && left > HOUR - Duration::from_secs(30), "{left:?}");
     assert_eq!(again.table().find(&token(1)).unwrap().record, original());
@@ -70,7 +70,7 @@ async fn a_name_stays_claimed_over_a_restart() {
     let Life::Claimed(left) = again.table().find(&name).unwrap().life else { panic!("it was deleted") };
     assert!(left <= CLAIM && left > CLAIM - Duration::from_secs(30), "{left:?}");
     assert_eq!(again.create(name, keyed(), HOUR, ()).await, Err(StoreError::Taken));
-    let revive = Change::Revive { ttl: HOUR, timeout: HOUR, unjoined: HOUR };
+    let revive = Change::Revive { settings: Settings::default(), unjoined: HOUR };
     again.change(&name, By::Key(hash(1)), revive).await.unwrap().unwrap();
 }
 

@@ -1,0 +1,65 @@
+//! Visitors wait for an end that has left and may come back.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Exchanges;
+use crate::net::arrival::Arrival;
+use crate::proto::token::Token;
+use crate::relay::failure::Failure;
+use crate::relay::tunnels::{Prospect, Tunnel};
+
+/// One exchange's waits for an end of its tunnel, which take no longer than the tunnel's `hold` together.
+pub(super) struct Hold<'h> {
+    exchanges: &'h Exchanges,
+    tunnel: &'h Tunnel,
+    token: &'h Token,
+    arrival: &'h Arrival<'h>,
+    /// When the visitor waits no longer. `None` before the first wait.
+    until: Option<Instant>,
+}
+
+impl<'h> Hold<'h> {
+    pub(super) fn new(
+        exchanges: &'h Exchanges,
+        tunnel: &'h Tunnel,
+        token: &'h Token,
+        arrival: &'h Arrival<'h>,
+    ) -> Self {
+        Self { exchanges, tunnel, token, arrival, until: None }
+    }
+
+    /// Lets the next wait take the whole `hold` again: the request is sent a second time.
+    pub(super) fn renew(&mut self) {
+        self.until = None;
+    }
+
+    /// Waits until an end is connected. The exchange takes no place among those in flight meanwhile, and nothing of a body is
+    /// read that was not read before.
+    ///
+    /// # Errors
+    /// - with what a visitor is told of a token without an end, when no end is expected or none has come in time
+    /// - [`Failure::TooManyHeld`] when as many wait as may
+    /// - [`Failure::Stopping`] when the server is about to stop
+    pub(super) async fn wait(&mut self) -> Result<(), Failure> {
+        let Exchanges { tunnels, budgets, .. } = self.exchanges;
+        let hold = self.tunnel.settings().map_or(Duration::ZERO, |settings| settings.hold);
+        let until = *self.until.get_or_insert_with(|| Instant::now() + hold);
+        while until > Instant::now() {
+            let queue = match self.tunnel.prospect(|| budgets.tunnel_held()) {
+                Prospect::Now => return Ok(()),
+                Prospect::Later(queue) => queue,
+                Prospect::Never => break,
+            };
+            let _of_address = budgets.held_per_address.hold(self.arrival.client).ok_or(Failure::TooManyHeld)?;
+            let _place = queue.places.hold(1).ok_or(Failure::TooManyHeld)?;
+            tokio::select! {
+                () = queue.over.cancelled() => (),
+                () = tokio::time::sleep_until(until) => (),
+                () = tunnels.stopping() => return Err(Failure::Stopping),
+            }
+        }
+        if self.tunnel.has_end() { Ok(()) } else { Err(self.exchanges.without_end(self.token).await) }
+    }
+}

@@ -1,0 +1,108 @@
+//! An end of a tunnel, and the exchanges that it has.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::engine::{Host, Socket};
+use crate::proto::exchange::EndOptions;
+use crate::proto::key::KeyHash;
+use crate::proto::socket_io::AckId;
+use crate::proto::token::Token;
+
+/// An end of a tunnel.
+pub(in crate::relay) struct End<H: Host> {
+    /// Tells this end from the ones before and after it.
+    number: u64,
+    options: EndOptions,
+    /// The key that it showed, if the tunnel has one.
+    key: Option<Box<KeyHash>>,
+    socket: Socket<H>,
+    /// Exchanges that it was chosen for and that it has not answered.
+    in_flight: AtomicUsize,
+}
+
+impl<H: Host> End<H> {
+    pub(super) fn new(number: u64, options: EndOptions, key: Option<KeyHash>, socket: Socket<H>) -> Self {
+        Self { number, options, key: key.map(Box::new), socket, in_flight: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// Tells whether the end showed this key when it joined.
+    pub(super) fn showed(&self, key: &KeyHash) -> bool {
+        self.key.as_deref() == Some(key)
+    }
+
+    /// What the end asked for when it joined.
+    pub(in crate::relay) fn options(&self) -> EndOptions {
+        self.options
+    }
+
+    /// Returns how many exchanges it was chosen for and has not answered.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Stops waiting for an ack.
+    pub(in crate::relay) fn cancel(&self, id: AckId) {
+        self.socket.cancel(id);
+    }
+
+    /// Makes the end leave once it has answered what it was asked.
+    pub(super) fn retire(&self) {
+        self.socket.retire();
+    }
+
+    /// Makes the end leave at once.
+    pub(super) fn disconnect(&self) {
+        self.socket.disconnect();
+    }
+
+    pub(in crate::relay) fn socket(&self) -> &Socket<H> {
+        &self.socket
+    }
+}
+
+impl<H: Host> std::fmt::Debug for End<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Its namespace has the token, which logs shorten.
+        let token = Token::from_namespace(self.socket.namespace().as_str());
+        f.debug_struct("End").field("token", &token).field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// An exchange's end: it counts as one of the end's exchanges in flight until this is dropped.
+#[derive(Debug)]
+pub(in crate::relay) struct Seat<H: Host>(Arc<End<H>>);
+
+impl<H: Host> Seat<H> {
+    pub(super) fn take(end: &Arc<End<H>>) -> Self {
+        end.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(end))
+    }
+
+    pub(super) fn end(&self) -> &Arc<End<H>> {
+        &self.0
+    }
+}
+
+impl<H: Host> Deref for Seat<H> {
+    type Target = End<H>;
+
+    fn deref(&self) -> &End<H> {
+        &self.0
+    }
+}
+
+impl<H: Host> Drop for Seat<H> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
