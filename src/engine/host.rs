@@ -67,6 +67,17 @@ pub trait Host: Send + Sync + Sized + 'static {
         drop((waiter, outcome));
     }
 
+    /// An ack has come that nobody waits for: it came after its event's timeout, or after [`Socket::cancel`], or is a second one,
+    /// or its id was never used. By default nothing happens.
+    fn unawaited(&self, member: &mut Self::Member, socket: &Socket<Self>, id: AckId, reaction: Reaction<'_, Self>) {
+        let _ = (member, socket, id, reaction);
+    }
+
+    /// An event that [`Socket::offer`] has taken was sent, or dropped. By default this is not noted.
+    fn offered(&self, is_sent: bool) {
+        let _ = is_sent;
+    }
+
     /// The client is gone from the namespace: it left or was made to, or its session has ended. This is called once for each
     /// call of [`Self::connected`], also if that call panicked.
     fn disconnected(&self, member: Self::Member, socket: &Socket<Self>, reason: DisconnectReason);
@@ -188,6 +199,16 @@ impl<H: Host> Socket<H> {
         self.handle.try_send(self.order(Order::Emit { packet, awaited }))
     }
 
+    /// Emits an event without an ack and without attachments that may be lost. It is sent if nothing waits to be sent to the
+    /// client but a few events of this kind, and if the client has read all that was sent before; no other event waits for it.
+    /// [`Host::offered`] tells what became of it, unless the session ends before.
+    ///
+    /// # Errors
+    /// As [`Self::emit`], but the mailbox counts as full once half of it is taken.
+    pub fn offer(&self, packet: Encoded) -> Result<(), Undelivered> {
+        self.handle.offer(self.order(Order::Offer(packet)))
+    }
+
     /// Drops the waiter of an ack that is not needed any more. A full mailbox leaves it to the ack's timeout.
     pub fn cancel(&self, id: AckId) {
         let _ = self.handle.try_send(self.order(Order::Cancel(id)));
@@ -229,6 +250,12 @@ impl<H: Host> Reaction<'_, H> {
         self.link.act(now, |connection, lower| connection.ack(namespace, id, answer, lower));
     }
 
+    /// Emits an event that may be lost, see [`Socket::offer`], and returns whether it was sent.
+    pub fn offer(&mut self, packet: Encoded) -> bool {
+        let (namespace, now) = (self.namespace, self.now);
+        self.link.act(now, |connection, lower| connection.offer(namespace, packet, lower))
+    }
+
     /// Emits an event that wants no ack. A client that was retired gets it, too, while it has not left.
     pub fn emit(&mut self, packet: Encoded) {
         let (namespace, now) = (self.namespace, self.now);
@@ -247,6 +274,7 @@ pub struct HostCommand<H: Host> {
 pub(super) enum Order<H: Host> {
     Decided(Result<H::Member, Refusal>),
     Emit { packet: Encoded, awaited: Option<Awaited<H::Waiter>> },
+    Offer(Encoded),
     Cancel(AckId),
     Retire,
     Disconnect,

@@ -295,6 +295,7 @@ impl<A: Application> SessionTask<A> {
             self.link.websocket_lost(CloseReason::TransportError, now);
             self.let_application_act(now);
         }
+        self.link.set_behind(self.unsent_bytes() > 0);
         self.count_memory(now);
         has_adopted
     }
@@ -302,8 +303,7 @@ impl<A: Application> SessionTask<A> {
     /// Holds as much of the shared memory as waits here: what the client has not read, and messages that are not whole yet.
     /// Closes the session when there is not enough.
     fn count_memory(&mut self, now: Instant) {
-        let unsent = self.websocket.as_ref().map_or(0, |websocket| websocket.unsent_bytes());
-        let bytes = self.link.buffered_bytes() + unsent;
+        let bytes = self.link.buffered_bytes() + self.unsent_bytes();
         if bytes <= UNCOUNTED_BYTES {
             self.memory.clear();
         } else if !self.memory.resize(bytes, &self.registration.sessions.limits.bytes) {
@@ -311,6 +311,11 @@ impl<A: Application> SessionTask<A> {
             self.link.close(CloseReason::Overflow, now);
             self.let_application_act(now);
         }
+    }
+
+    /// Returns how many bytes the WebSocket has not written yet.
+    fn unsent_bytes(&self) -> usize {
+        self.websocket.as_ref().map_or(0, |websocket| websocket.unsent_bytes())
     }
 
     /// Does what the session asks for outside.

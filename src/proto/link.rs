@@ -78,6 +78,11 @@ impl<L: Layer, P> ServerLink<L, P> {
         self.session.buffered_bytes() + self.layer.buffered_bytes()
     }
 
+    /// Notes whether the WebSocket has not taken all that was sent on it, see [`Session::set_behind`].
+    pub fn set_behind(&mut self, is_behind: bool) {
+        self.session.set_behind(is_behind);
+    }
+
     /// Returns the poll that waits, see [`Session::parked`].
     pub fn parked(&mut self) -> Option<&mut P> {
         self.session.parked()

@@ -65,6 +65,12 @@ impl<'s> Lower<'s> {
         }
     }
 
+    /// Queues a message that may be lost, and that no other is to wait for: if nothing waits but a few of its kind, and the peer
+    /// has taken all that was sent before. Returns whether it was queued.
+    pub fn offer(&mut self, message: Outgoing) -> bool {
+        self.closing.is_none() && self.outbox.offer(message.into_frame(self.revision), self.settings)
+    }
+
     /// Closes the session as soon as the call returns. Messages sent after this are dropped. Of several reasons, the
     /// first counts.
     pub fn close(&mut self, reason: CloseReason) {

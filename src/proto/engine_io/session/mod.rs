@@ -154,6 +154,11 @@ impl<P> Session<P> {
         self.outbox.bytes()
     }
 
+    /// Notes whether the WebSocket has not taken all that was sent on it: the peer does not read, or not as fast.
+    pub fn set_behind(&mut self, is_behind: bool) {
+        self.outbox.set_behind(is_behind);
+    }
+
     /// Returns the poll that waits, for its owner to watch whether its client is still there.
     pub fn parked(&mut self) -> Option<&mut P> {
         self.state.parked()

@@ -158,7 +158,7 @@ impl<W> Connection<W> {
         }
     }
 
-    /// Tells the waiter of an ack. An ack for an unknown id, or a second one for the same, means nothing.
+    /// Tells the waiter of an ack.
     fn acked(
         &mut self,
         namespace: &Namespace,
@@ -167,9 +167,12 @@ impl<W> Connection<W> {
         lower: &mut Lower<'_>,
     ) {
         let Some(id) = id else { return };
-        if let Some(waiter) = self.joined(namespace).and_then(|acks| acks.remove(id)) {
-            self.events.push_back(Event::Acked { waiter, outcome });
-            self.retire_if_idle(namespace, lower);
+        match self.joined(namespace).and_then(|acks| acks.remove(id)) {
+            Some(waiter) => {
+                self.events.push_back(Event::Acked { waiter, outcome });
+                self.retire_if_idle(namespace, lower);
+            }
+            None => self.events.push_back(Event::Unawaited { namespace: namespace.clone(), id }),
         }
     }
 

@@ -191,6 +191,13 @@ impl<W> Connection<W> {
         Ok(())
     }
 
+    /// Emits an event that may be lost, and that nothing else is to wait for, see [`Lower::offer`]. It has no ack and no
+    /// attachments. Returns whether it was sent.
+    pub fn offer(&mut self, namespace: &Namespace, packet: Encoded, lower: &mut Lower<'_>) -> bool {
+        let is_plain = packet.id().is_none() && packet.attachments.is_empty();
+        is_plain && self.joined(namespace).is_some() && lower.offer(packet.text)
+    }
+
     /// Answers an event of the client.
     pub fn ack(&mut self, namespace: &Namespace, id: AckId, answer: Answer, lower: &mut Lower<'_>) {
         if self.joined(namespace).is_some() {
