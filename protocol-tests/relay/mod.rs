@@ -10,6 +10,7 @@ mod behaviour;
 mod bodies;
 mod keyed;
 mod limits;
+mod notices;
 mod request;
 mod routes;
 mod shared_origin;

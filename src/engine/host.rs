@@ -69,8 +69,8 @@ pub trait Host: Send + Sync + Sized + 'static {
 
     /// An ack has come that nobody waits for: it came after its event's timeout, or after [`Socket::cancel`], or is a second one,
     /// or its id was never used. By default nothing happens.
-    fn unawaited(&self, member: &mut Self::Member, socket: &Socket<Self>, id: AckId, reaction: Reaction<'_, Self>) {
-        let _ = (member, socket, id, reaction);
+    fn unawaited(&self, member: &mut Self::Member, socket: &Socket<Self>, id: AckId) {
+        let _ = (member, socket, id);
     }
 
     /// An event that [`Socket::offer`] has taken was sent, or dropped. By default this is not noted.
@@ -248,12 +248,6 @@ impl<H: Host> Reaction<'_, H> {
     pub fn ack(&mut self, id: AckId, answer: Answer) {
         let (namespace, now) = (self.namespace, self.now);
         self.link.act(now, |connection, lower| connection.ack(namespace, id, answer, lower));
-    }
-
-    /// Emits an event that may be lost, see [`Socket::offer`], and returns whether it was sent.
-    pub fn offer(&mut self, packet: Encoded) -> bool {
-        let (namespace, now) = (self.namespace, self.now);
-        self.link.act(now, |connection, lower| connection.offer(namespace, packet, lower))
     }
 
     /// Emits an event that wants no ack. A client that was retired gets it, too, while it has not left.

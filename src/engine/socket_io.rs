@@ -117,7 +117,7 @@ impl<H: Host> Application for SocketIo<H> {
             Event::Unawaited { namespace, id } => {
                 let found = session.joined(&namespace).map(|index| &mut session.memberships[index]);
                 if let Some(Membership { socket, joined: Some(Joined { member, .. }) }) = found {
-                    self.host.unawaited(member, socket, id, Reaction { link, namespace: &namespace, now });
+                    self.host.unawaited(member, socket, id);
                 }
             }
             Event::Disconnected { namespace, reason } => {

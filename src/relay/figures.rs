@@ -95,6 +95,8 @@ pub(super) struct Figures<'f> {
     pub(super) tokens: usize,
     /// Calls of the store that have failed.
     pub(super) store_failures: u64,
+    /// Notices for ends that were sent, and that were dropped.
+    pub(super) notices: (u64, u64),
 }
 
 impl Figures<'_> {
@@ -125,6 +127,11 @@ impl Figures<'_> {
         let help = "Calls of the store that failed because it could not be used";
         header(&mut out, "store_errors_total", "counter", help);
         line(&mut out, "store_errors_total", "", self.store_failures);
+        let help = "Notices for ends that ask for them, by whether there was room";
+        header(&mut out, "notices_total", "counter", help);
+        for (outcome, count) in [("sent", self.notices.0), ("dropped", self.notices.1)] {
+            line(&mut out, "notices_total", &format!("{{outcome=\"{outcome}\"}}"), count);
+        }
         header(
             &mut out,
             "log_lines_lost_total",

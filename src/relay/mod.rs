@@ -11,6 +11,7 @@
 //! - `exchanges`: one visitor's request and its response, from the event to the ack
 //! - `tunnels`: which end holds which token, and what happens when another end takes over; `tokens`: which tokens exist;
 //!   `storage`: where they are kept
+//! - `notices`: what ends are told of that goes wrong
 //! - `budgets` and `throttle`: what peers share, and the rate limit of an address
 //! - `figures`: what an operator can watch
 
@@ -21,6 +22,7 @@ mod code;
 mod exchanges;
 mod failure;
 mod figures;
+mod notices;
 mod page;
 mod public_url;
 mod route;
@@ -274,6 +276,7 @@ impl Relay {
             tunnels: self.tunnels.occupied(),
             tokens: self.tokens.count(),
             store_failures: self.tokens.failures(),
+            notices: self.tunnels.notices().counts(),
         }
     }
 

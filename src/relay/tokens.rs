@@ -46,6 +46,11 @@ impl Tokens {
         Self { store, per_address, lifetime }
     }
 
+    /// Returns how long before an original token expires its ends hear of that.
+    pub(super) fn expiry_notice(&self) -> Duration {
+        defaults::EXPIRY_NOTICE.min(self.lifetime / 4)
+    }
+
     /// Makes an original token for a client.
     ///
     /// # Errors

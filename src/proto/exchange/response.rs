@@ -13,6 +13,7 @@ use crate::proto::headers::text_to_value;
 use crate::proto::json::{self, Kind};
 use crate::proto::socket_io::attachments::placeholders;
 use crate::proto::socket_io::connection::Answer;
+use crate::proto::socket_io::packet::Args;
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -60,14 +61,14 @@ impl Response {
     /// Makes a response of an ack's arguments.
     ///
     /// # Errors
-    /// Fails if the status is not a whole number from 200 to 999; if the headers are neither an object nor `null`, have a name
+    /// Fails with what is wrong and, where that can be known, what was meant: if the status is not a whole number from 200 to 999; if the headers are neither an object nor `null`, have a name
     /// that is not one in HTTP, or a value that is not a string, a number, a bool, `null` or a list of these, or that HTTP
     /// cannot carry, or are over the limits; and if the body has a placeholder without an attachment, or names an attachment more than once.
     pub fn decode(answer: &Answer, limits: HeadLimits) -> Result<Self, InvalidAnswer> {
         let args = &answer.args;
         let kind_of = |index| args.get(index).map(Kind::of);
         let (status, rest) = match (kind_of(0), args.len()) {
-            (Some(Kind::Number), _) => (status(args.get(0).unwrap_or_default())?, 1),
+            (Some(Kind::Number), arguments) => (status(args.get(0).unwrap_or_default(), arguments)?, 1),
             // `respond(undefined, body, headers)`, and `respond(undefined, body)` unless `body` can be headers.
             (Some(Kind::Null), 3..) => (StatusCode::OK, 1),
             (Some(Kind::Null), 2) if !matches!(kind_of(1), Some(Kind::Object | Kind::Null)) => (StatusCode::OK, 1),
@@ -82,6 +83,9 @@ impl Response {
             response.body = body;
         }
         if let Some(headers) = args.get(rest + 1) {
+            if !matches!(Kind::of(headers), Kind::Object | Kind::Null) {
+                return Err(InvalidAnswer(format!("the headers must be an object{}", meant(args, rest))));
+            }
             response.set_headers(headers, limits)?;
         }
         if let Some(content_type) = content_type
@@ -104,12 +108,8 @@ impl Response {
     }
 
     fn set_headers(&mut self, headers: &str, limits: HeadLimits) -> Result<(), InvalidAnswer> {
-        match Kind::of(headers) {
-            Kind::Null => return Ok(()),
-            Kind::Object => (),
-            Kind::Array | Kind::String | Kind::Number | Kind::Bool => {
-                return Err(InvalidAnswer("the headers must be an object".to_owned()));
-            }
+        if Kind::of(headers) == Kind::Null {
+            return Ok(());
         }
         let given = &mut self.headers;
         given.reserve(USUAL_HEADERS);
@@ -178,12 +178,37 @@ fn decode_body(answer: &Answer, index: usize, body: &str) -> Result<(Bytes, Opti
     })
 }
 
-/// Returns a number as a status. 1xx are refused: they come in front of a response and are none.
-fn status(number: &str) -> Result<StatusCode, InvalidAnswer> {
+/// Returns a number, the first of this many arguments, as a status. 1xx are refused: they come in front of a response and are
+/// none.
+fn status(number: &str, arguments: usize) -> Result<StatusCode, InvalidAnswer> {
     let status = number.parse().ok().and_then(|number: u16| StatusCode::from_u16(number).ok());
     status.filter(|status| !status.is_informational()).ok_or_else(|| {
-        InvalidAnswer(format!("{} is no status: it must be a whole number from 200 to 999", shown(number)))
+        // A number alone may be meant as the body.
+        let meant =
+            if arguments == 1 { ". A body that is a number has a status before it: respond(200, 42)" } else { "" };
+        InvalidAnswer(format!("{} is no status: it must be a whole number from 200 to 999{meant}", shown(number)))
     })
+}
+
+/// Returns what was probably meant by arguments whose headers, behind the body at `body`, are no object.
+fn meant(args: &Args, body: usize) -> &'static str {
+    let kind = |index| args.get(index).map(Kind::of);
+    let is_status = |text: &str| text.len() == 3 && matches!(text.as_bytes(), [b'2'..=b'9', b'0'..=b'9', b'0'..=b'9']);
+    let first = args.get(0).unwrap_or_default();
+    if kind(0) == Some(Kind::String) && is_status(json::without_quotes(first)) {
+        return ": a status in quotes is a body, as in the original, so write respond(200, body, headers)";
+    }
+    match (kind(0), kind(body), kind(body + 1)) {
+        (Some(Kind::Null), Some(Kind::Number), _) => {
+            ": there is no error before the status, as in respond(200, body, headers)"
+        }
+        (_, _, Some(Kind::Number)) if body == 0 => ": the status comes first, as in respond(200, body, headers)",
+        (_, Some(Kind::Object), Some(Kind::String)) => {
+            ": the body comes before the headers, as in respond(200, body, headers)"
+        }
+        (_, _, Some(Kind::Array)) => ", not a list: Object.fromEntries(list) makes one of pairs",
+        _ => "",
+    }
 }
 
 /// What the head of a response may have that an end gives.
@@ -212,7 +237,10 @@ impl Head<'_> {
     /// Sets one header: one line, or one for each element of a list. As in Node, a later value replaces an earlier one of the
     /// same name.
     fn set(&mut self, name: &str, value: &str) -> Result<(), InvalidAnswer> {
-        let is_no_name = |_| InvalidAnswer(format!("{} is no header name", shown(name)));
+        let is_no_name = |_| {
+            let meant = if name.ends_with(':') { ": leave the colon out" } else { "" };
+            InvalidAnswer(format!("{} is no header name{meant}", shown(name)))
+        };
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(is_no_name)?;
         self.lines.remove(&name);
         if Kind::of(value) != Kind::Array {
@@ -235,7 +263,9 @@ impl Head<'_> {
             Kind::String => json::unquote(value),
             Kind::Number | Kind::Bool => value.into(),
             Kind::Object | Kind::Array => {
-                let message = format!("the value of the header {name} must be a string or a list of strings");
+                // JSON.stringify makes `{}` of these.
+                let meant = if value == "{}" { ". It is {}, as a Promise that was not awaited, or a Map" } else { "" };
+                let message = format!("the value of the header {name} must be a string or a list of strings{meant}");
                 return Err(InvalidAnswer(message));
             }
         };
@@ -246,7 +276,11 @@ impl Head<'_> {
             return Err(self.over_limits());
         }
         let value = text_to_value(&text).ok_or_else(|| {
-            InvalidAnswer(format!("the value of the header {name} has characters that HTTP cannot carry"))
+            let meant = match text.contains(['\r', '\n']) {
+                true => ": a line break. A list has one line for each value",
+                false => ". encodeURIComponent() makes others of them",
+            };
+            InvalidAnswer(format!("the value of the header {name} has characters that HTTP cannot carry{meant}"))
         })?;
         let (Some(lines), Some(bytes)) = (left.lines.checked_sub(1), after(value.len())) else {
             return Err(self.over_limits());

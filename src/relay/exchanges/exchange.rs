@@ -12,6 +12,7 @@ use crate::net::budget::{Budget, Held, Memory};
 use crate::net::reply::Reply;
 use crate::proto::socket_io::AckId;
 use crate::relay::figures::{Ending, ExchangeCounters};
+use crate::relay::notices::{About, Notice};
 use crate::relay::tunnels::Seat;
 
 /// The id of an exchange, as `X-Request-Id` and the log have it: a number of the process, and the exchange's own.
@@ -114,11 +115,12 @@ impl Exchange {
     }
 
     /// The ack has come, or is known not to come.
-    pub(super) fn ack_in(&mut self) {
-        self.waits_for = None;
+    /// Returns the end that was to answer.
+    pub(super) fn ack_in(&mut self) -> Option<Seat> {
         if let Some(moments) = &mut self.moments {
             moments.ack_in = Some(Instant::now());
         }
+        self.waits_for.take().map(|(end, _)| end)
     }
 
     /// Ends the exchange with a response. It is over once the response's body is written, or its connection is gone.
@@ -132,6 +134,10 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some((end, ack_id)) = self.waits_for.take() {
             end.cancel(ack_id);
+            if end.options().notices {
+                let (id, message) = (self.id.to_string(), "the visitor has left before this was answered");
+                end.notify(Notice { about: About::VisitorLeft, id: Some(&id), message });
+            }
         }
         self.counters.end(self.ending);
         if let Some(Moments { head_in, event_out, ack_in }) = self.moments {

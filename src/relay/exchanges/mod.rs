@@ -13,6 +13,7 @@ mod hold;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -25,8 +26,10 @@ use tokio_util::task::TaskTracker;
 use self::exchange::{Exchange, ExchangeId};
 use self::hold::Hold;
 use super::budgets::Budgets;
+use super::code::Code;
 use super::failure::Failure;
 use super::figures::{Ending, ExchangeCounters};
+use super::notices::{About, Notice};
 use super::page;
 use super::public_url::PublicUrl;
 use super::route::Target;
@@ -202,8 +205,12 @@ impl Exchanges {
             release_head(head);
             outcome.await
         };
-        exchange.ack_in();
-        let told = self.told(outcome, tunnel)?;
+        let end = exchange.ack_in();
+        let told = self.told(outcome, tunnel);
+        if let Some(end) = end {
+            self.notify(&end, id, tunnel, &told);
+        }
+        let told = told?;
         if let Told::Answer(response) = &told
             && !exchange.resize_memory(response.bytes(), tunnel.memory())
         {
@@ -280,8 +287,7 @@ impl Exchanges {
             if !exchange.resize_memory(bytes + kept, tunnel.memory()) {
                 return Err(Failure::Busy);
             }
-            let timeout = tunnel.settings().map_or(self.config.response_timeout, |settings| settings.timeout);
-            match tunnel.emit(&end, event, timeout) {
+            match tunnel.emit(&end, event, self.timeout(tunnel)) {
                 Ok(outcome) => {
                     exchange.event_out(end, ack_id, bytes);
                     return Ok(outcome);
@@ -291,6 +297,31 @@ impl Exchanges {
             }
         }
         Err(Failure::NotConnected)
+    }
+
+    /// Tells an end that asks for notices what is wrong with its answer, or that none has come in time.
+    fn notify(&self, end: &Seat, id: &str, tunnel: &Tunnel, told: &Result<Told, Failure>) {
+        if !end.options().notices {
+            return;
+        }
+        let (code, message) = match told {
+            Ok(Told::Ok) | Err(Failure::TimedOut(_)) => {
+                let timeout = self.timeout(tunnel);
+                (Code::TimedOut, format!("no answer came within {timeout:?}: is respond() called for each request?"))
+            }
+            Err(Failure::AnswerTooLarge) => {
+                let limit = self.config.payload_limit();
+                (Code::AnswerTooLarge, format!("the answer is over the limit of {limit} bytes"))
+            }
+            Err(Failure::InvalidAnswer(error)) => (Code::InvalidAnswer, format!("the answer cannot be sent: {error}")),
+            Ok(Told::Answer(_)) | Err(_) => return,
+        };
+        end.notify(Notice { about: About::Failed(code), id: Some(id), message: &message });
+    }
+
+    /// Returns how long an end of the tunnel may take for an answer.
+    fn timeout(&self, tunnel: &Tunnel) -> Duration {
+        tunnel.settings().map_or(self.config.response_timeout, |settings| settings.timeout)
     }
 
     /// Decides what the visitor is told of an event's outcome.

@@ -20,11 +20,15 @@ use crate::proto::key::KeyHash;
 use crate::proto::token::Token;
 use crate::relay::budgets::Budgets;
 use crate::relay::failure::Failure;
+use crate::relay::notices::{About, Notice, NoticeCounters};
 use crate::relay::tokens::Tokens;
 use crate::store::{Keyed, Record};
 
 /// How soon the store is asked again after it failed.
 const STORE_RETRY: Duration = Duration::from_secs(5);
+
+/// What an end is told whose place another one takes.
+const TAKEN_OVER: &str = "another end has joined: this one gets no more requests, and is disconnected once it has answered those that it has";
 
 /// The right to become the end of a tunnel.
 #[derive(Debug)]
@@ -35,14 +39,15 @@ pub(in crate::relay) struct Admission {
     pub(super) record: Record,
     /// How long the token still lives.
     pub(super) remaining: Duration,
+    /// Names that the end sent with its join and that are no options, if it asks for notices.
+    pub(super) unknown: Vec<String>,
 }
 
 /// An end's place in a tunnel.
 #[derive(Debug)]
 pub(in crate::relay) struct Joined<H: Host> {
     pub(super) tunnel: Arc<Tunnel<H>>,
-    /// The number of the end.
-    number: u64,
+    pub(super) end: Arc<End<H>>,
 }
 
 /// The tunnels of this process: one for each token that had an end here, until the token expires.
@@ -56,6 +61,7 @@ pub(in crate::relay) struct Tunnels<H: Host> {
     /// How many tunnels have an end.
     occupied: AtomicUsize,
     budgets: Budgets,
+    notices: Arc<NoticeCounters>,
     /// Wakes the sweeper when a token expires before all others.
     sooner: Notify,
     next_end: AtomicU64,
@@ -76,6 +82,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
             occupied: AtomicUsize::new(0),
             started: Instant::now(),
             budgets,
+            notices: Arc::default(),
             sooner: Notify::new(),
             next_end: AtomicU64::new(0),
             is_stopping: AtomicBool::new(false),
@@ -127,6 +134,11 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         Some(tunnel)
     }
 
+    /// The notices for ends that were sent and dropped.
+    pub(in crate::relay) fn notices(&self) -> &NoticeCounters {
+        &self.notices
+    }
+
     /// Returns how many ends are connected.
     pub(in crate::relay) fn ends(&self) -> usize {
         self.ends.load(Ordering::Relaxed)
@@ -139,18 +151,20 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
 
     /// Makes a client an end of its tunnel. The ends whose place it takes leave once they have answered what they were asked.
     pub(super) fn join(&self, admission: Admission, socket: Socket<H>) -> Joined<H> {
-        let Admission { token, options, record, remaining } = admission;
+        let Admission { token, options, record, remaining, .. } = admission;
         let key = record.keyed.as_ref().map(|keyed| keyed.key);
         // The store hears of the end of a keyed tunnel at once.
-        let expiry = Instant::now() + if key.is_some() { Duration::ZERO } else { remaining };
+        let ahead = if options.notices { self.tokens.expiry_notice() } else { Duration::ZERO };
+        let due = if key.is_some() { Duration::ZERO } else { remaining.saturating_sub(ahead) };
+        let expiry = Instant::now() + due;
         let number = self.next_end.fetch_add(1, Ordering::Relaxed);
-        let end = Arc::new(End::new(number, options, key, socket));
+        let end = Arc::new(End::new(number, options, key, socket, &self.notices));
         let mut table = self.write();
         let is_sooner = table.first().is_none_or(|(first, _)| expiry < first);
         let tunnel = Arc::clone(table.get_or_insert(token, expiry, || self.tunnel(&record, None)));
         let surplus = record.keyed.as_ref().and_then(|keyed| tunnel.set(keyed, self.budgets.ends_per_tunnel));
         // While the table is locked: a tunnel that was just swept out of it must get no end.
-        let turnover = tunnel.join(end, self.budgets.ends_per_tunnel);
+        let turnover = tunnel.join(Arc::clone(&end), self.budgets.ends_per_tunnel);
         drop(table);
         if is_sooner {
             self.sooner.notify_one();
@@ -159,7 +173,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         self.ends.fetch_add(1, Ordering::Relaxed);
         self.retire(surplus);
         self.retire(Some(turnover));
-        Joined { tunnel, number }
+        Joined { tunnel, end }
     }
 
     /// Makes a tunnel without an end.
@@ -171,7 +185,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
     /// An end leaves its tunnel, if it has not left already. An end that `stays_for_answers` still gives those that it owes, and
     /// is told to leave then.
     pub(super) fn leave(&self, token: Option<Token>, joined: &Joined<H>, stays_for_answers: bool) {
-        let turnover = joined.tunnel.leave(joined.number);
+        let turnover = joined.tunnel.leave(joined.end.number());
         let is_last = turnover.is_vacant && !turnover.left.is_empty();
         let left = self.count(turnover);
         if stays_for_answers {
@@ -187,10 +201,13 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         }
     }
 
-    /// Tells ends that are not their tunnel's any more to leave once they have answered.
+    /// Tells ends whose place others have taken to leave once they have answered.
     fn retire(&self, turnover: Option<Turnover<H>>) {
         let left = turnover.map(|turnover| self.count(turnover)).unwrap_or_default();
-        left.iter().for_each(|end| end.retire());
+        for end in left {
+            end.notify(Notice { about: About::TakenOver, id: None, message: TAKEN_OVER });
+            end.retire();
+        }
     }
 
     /// Counts the ends and tunnels of a change, and returns the ends that have left.
@@ -281,7 +298,23 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
                 self.drop_ends_of_another_key(token, tunnel, &keyed.key);
             }
         }
-        Ok(until_renewal(keyed.as_deref().filter(|_| tunnel.has_end()), left))
+        Ok(match &keyed {
+            None => self.until_expiry(tunnel, left),
+            Some(keyed) => until_renewal(Some(&**keyed).filter(|_| tunnel.has_end()), left),
+        })
+    }
+
+    /// Tells the ends of an original tunnel that it is about to expire, once it is. Returns when something is due next.
+    fn until_expiry(&self, tunnel: &Tunnel<H>, left: Duration) -> Duration {
+        let listeners = tunnel.listeners();
+        let ahead = self.tokens.expiry_notice();
+        // The store's clock is not this one.
+        if left > ahead + Duration::from_millis(10) && !listeners.is_empty() {
+            return left - ahead;
+        }
+        let message = format!("this tunnel ends in {} s unless it is refreshed by GET /refresh/TOKEN", left.as_secs());
+        listeners.iter().for_each(|end| end.notify(Notice { about: About::Expiring, id: None, message: &message }));
+        left
     }
 
     /// Returns the tokens of all tunnels.
@@ -376,6 +409,10 @@ mod tests {
         told.recv().await.unwrap()
     }
 
+    fn admission(token: Token, record: Record, remaining: Duration) -> Admission {
+        Admission { token, options: EndOptions::default(), record, remaining, unknown: Vec::new() }
+    }
+
     /// Ends that join at the same moment, before the token has a tunnel, get one tunnel and share its ids.
     #[tokio::test]
     async fn first_ends_that_join_at_once_are_ends_of_one_tunnel() {
@@ -390,7 +427,7 @@ mod tests {
             let join = || {
                 let remaining = Duration::from_secs(60);
                 let record = Record { made_at: 0, made_by: None, keyed: None };
-                let admission = Admission { token, options: EndOptions::default(), record, remaining };
+                let admission = admission(token, record, remaining);
                 // Both go on within nanoseconds, which no `Barrier` brings about.
                 ready.fetch_add(1, Ordering::SeqCst);
                 while ready.load(Ordering::SeqCst) < 2 {
@@ -428,7 +465,7 @@ mod tests {
         let made = tokens.make(std::net::IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
         let token = made.token;
         let (record, remaining) = tokens.renew(&token).await.unwrap();
-        let admission = Admission { token, options: EndOptions::default(), record, remaining };
+        let admission = admission(token, record, remaining);
         let joined = tunnels.join(admission, socket);
         tokio::time::sleep(99 * HOUR + HOUR / 2).await;
         let left = tokens.find(&token).await.unwrap().1;
@@ -451,7 +488,7 @@ mod tests {
         let (record, remaining) = tokens.find(&made.token).await.unwrap();
         let (old, new) = (made.key.unwrap().hash(), Key::from_random([7; 32]).hash());
         tokens.change(&made.token, old, Change::Rekey(new)).await.unwrap();
-        let admission = Admission { token: made.token, options: EndOptions::default(), record, remaining };
+        let admission = admission(made.token, record, remaining);
         let joined = tunnels.join(admission, socket);
         while joined.tunnel.has_end() {
             tokio::task::yield_now().await;

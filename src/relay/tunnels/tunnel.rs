@@ -147,6 +147,11 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
         !self.occupancy().ends().is_empty()
     }
 
+    /// Returns the ends that ask for notices.
+    pub(super) fn listeners(&self) -> Vec<Arc<End<H>>> {
+        self.occupancy().ends().iter().filter(|end| end.options().notices).cloned().collect()
+    }
+
     /// Tells when a visitor can reach an end. `places` makes the places of visitors that wait.
     pub(in crate::relay) fn prospect(&self, places: impl FnOnce() -> Arc<Budget>) -> Prospect {
         self.occupancy().prospect(places)
