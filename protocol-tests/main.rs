@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test's failure is the report")]
 
 #[cfg(target_os = "linux")]
+mod access_log;
+#[cfg(target_os = "linux")]
 mod configuring;
 mod endings;
 mod engine_io;

@@ -83,6 +83,16 @@ impl Started {
         answers(("127.0.0.1", self.port()), &request).await
     }
 
+    /// Waits for a line of the log with these words.
+    pub(crate) async fn logged(&mut self, words: &str) -> String {
+        loop {
+            let line = within(words, self.log.next_line()).await.unwrap().unwrap();
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
     pub(crate) async fn signal(&self, name: &str) {
         let id = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args([name, &id]).status().await.unwrap().success());

@@ -14,7 +14,7 @@ const MIB: usize = 1 << 20;
 /// The address to listen on. The port is the original's; a server without settings is not open to the network.
 pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
 
-/// The log's filter. At this level a token, an end that comes or goes, and a start or stop have a line, and an exchange none.
+/// The log's filter. At this level a token, an exchange, an end that comes or goes, and a start or stop have a line.
 pub const LOG: &str = "info";
 
 /// Time for exchanges in flight once the server stops; then they fail. Container platforms kill a process after 10 s

@@ -11,7 +11,8 @@ use std::time::Duration;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// Lines that wait to be written; beyond, lines are lost. About two megabytes.
+/// Lines that wait to be written; beyond, lines are lost. About four megabytes; what peers choose of a line is cut, so that it is
+/// never much more.
 const MAX_WAITING_LINES: usize = 10_000;
 
 /// How long the process waits at its end until standard error takes its last line.

@@ -88,7 +88,7 @@ impl Figures {
 
     /// Waits until nothing of any budget is in use.
     pub(crate) async fn all_given_back(&self, what: &str) {
-        for budget in ["exchanges", "uploads", "bytes", "sessions", "lingering", "connections"] {
+        for budget in ["exchanges", "held", "uploads", "bytes", "sessions", "lingering", "connections"] {
             self.until_used(budget, |used| used == 0, what).await;
         }
     }

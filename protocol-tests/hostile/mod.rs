@@ -9,6 +9,7 @@ mod budgets;
 mod cuts;
 pub(crate) mod figures;
 mod flood;
+mod holds;
 mod isolation;
 mod line_ends;
 mod memory;

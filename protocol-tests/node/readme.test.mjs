@@ -52,11 +52,11 @@ async function run(t, server, text, { command = process.execPath, name = 'app.mj
   const env = { ...process.env, SOCKET2ME_SERVER: server.url, WEBHOOK_SECRET: 'secret', ...keys };
   const child = spawn(command, [name], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
   const exited = once(child, 'exit');
-  const kill = () => {
-    child.kill('SIGKILL');
+  const kill = (signal = 'SIGKILL') => {
+    child.kill(signal);
     return exited;
   };
-  t.after(kill);
+  t.after(() => kill());
   const lines = (stream) => createInterface({ input: stream })[Symbol.asyncIterator]();
   const next = async (from) => (await from.next()).value;
   const [out, errors] = [lines(child.stdout), lines(child.stderr)];
@@ -108,6 +108,12 @@ test('the app that keeps running answers, fails aloud, and has its URL again whe
   assert.strictEqual(third.url, url);
   assert.deepStrictEqual((await second.app.exited)[0], 1);
   assert.deepStrictEqual(await outcome(`${url}/c`), [200, 'Hello from /c']);
+  // It leaves when it is told to, and its visitors wait for the next.
+  third.app.kill('SIGTERM');
+  assert.deepStrictEqual((await third.app.exited)[0], 0);
+  const answer = outcome(`${url}/d`);
+  await published(t, server, text, { folder });
+  assert.deepStrictEqual(await answer, [200, 'Hello from /d']);
 });
 
 test('the app that keeps running gets another tunnel when its own is gone', limit, async (t) => {

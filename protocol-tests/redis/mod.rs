@@ -18,57 +18,16 @@ mod proxy;
 mod semantics;
 mod server;
 
-use std::net::SocketAddr;
-
 use socket2me::config::ServeConfig;
 
 use self::server::Redis;
 use crate::relay::tunnel::patient;
-use crate::relay::visitor::{Answer, request, visit};
-use crate::support::end::End;
+use crate::support::keyed::{Keyed, post};
 use crate::support::within;
 
 /// The settings of a server over a Redis.
 fn over(url: &str) -> ServeConfig {
     ServeConfig { redis_url: Some(url.parse().unwrap()), ..patient() }
-}
-
-/// A keyed tunnel.
-struct Keyed {
-    token: String,
-    key: String,
-}
-
-impl Keyed {
-    /// Makes one. `fields` is the JSON of what is asked for.
-    async fn make(address: SocketAddr, fields: &str) -> Self {
-        #[derive(serde::Deserialize)]
-        struct Made {
-            token: String,
-            key: String,
-        }
-        let answer = post(address, fields).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        let Made { token, key } = serde_json::from_slice(&answer.body).unwrap();
-        Self { token, key }
-    }
-
-    async fn join(&self, address: SocketAddr) -> End {
-        let mut end = End::open(address).await;
-        end.join(&self.token, &format!(r#"{{"key":"{}"}}"#, self.key)).await.unwrap();
-        end
-    }
-
-    /// Asks for something of the tunnel as its owner.
-    async fn ask(&self, address: SocketAddr, method: &str, fields: &str) -> Answer {
-        let authorization = format!("Bearer {}", self.key);
-        let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
-        visit(address, &request(method, &format!("/tunnel/{}", self.token), &headers, fields.as_bytes())).await
-    }
-}
-
-async fn post(address: SocketAddr, fields: &str) -> Answer {
-    visit(address, &request("POST", "/new", &[("Content-Type", "application/json")], fields.as_bytes())).await
 }
 
 /// Asks until the answer is as wanted.

@@ -156,7 +156,9 @@ async fn tunnels_are_moved_to_a_redis_and_from_it() {
     let Some(redis) = Redis::start().await else { return };
     let keyed = |hash: &str, joined| {
         let hash = hash.repeat(32);
-        format!(r#"{{"key_sha256":"{hash}","ttl_ms":600000,"timeout_ms":1000,"was_joined":{joined}}}"#)
+        format!(
+            r#"{{"key_sha256":"{hash}","ttl_ms":600000,"timeout_ms":1000,"hold_ms":9000,"ends":"spread","repeat":"idempotent","was_joined":{joined}}}"#
+        )
     };
     let line = |token: &str, expires: &str, keyed: &str| {
         format!(r#"{{"token":"{token}","made_at":7,"made_by":"192.0.2.1","expires_ms":{expires},"keyed":{keyed}}}"#)

@@ -184,16 +184,17 @@ async fn a_stopping_server_lets_exchanges_finish_and_says_goodbye() {
     let Tunnel { server, token, mut end } = tunnel;
     let address = server.address;
     let stopping = server.stop();
-    // `/healthz` tells when the server has begun to stop.
-    while get(address, "/healthz").await.status != 503 {
+    // `/readyz` tells when the server has begun to stop.
+    while get(address, "/readyz").await.status != 503 {
         tokio::task::yield_now().await;
     }
     let tunnel = [format!("/go/{token}"), format!("/refresh/{token}")];
-    for target in tunnel.into_iter().chain(["/new".to_owned(), "/healthz".to_owned()]) {
+    for target in tunnel.into_iter().chain(["/new".to_owned(), "/readyz".to_owned()]) {
         let answer = get(address, &target).await;
         assert_eq!((answer.status, answer.code()), (503, Some("stopping")), "{target}");
         assert_eq!(answer.header("retry-after"), Some("1"), "{target}");
     }
+    assert_eq!(get(address, "/healthz").await.status, 200, "a server that drains lives");
     let refused = get(address, "/socket.io/?EIO=4&transport=polling").await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "no new sessions");
     end.answer(&asked, r#"["finished"]"#, &[]).await;

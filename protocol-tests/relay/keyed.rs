@@ -222,8 +222,9 @@ async fn what_is_asked_for_must_be_possible() {
         (r#"{"timeout":601}"#, "timeout is 601: the operator's --max-timeout allows 600 s at most"),
         (r#"{"name":"My-App"}"#, "name: a name has small letters, digits and hyphens alone, such as my-app-2"),
         (
-            r#"{"hold":3}"#,
-            "the body is not as it must be: unknown field `hold`, expected one of `name`, `ttl`, `timeout`",
+            r#"{"wait":3}"#,
+            "the body is not as it must be: unknown field `wait`, expected one of `name`, `ttl`, `timeout`, `hold`, `ends`, \
+             `repeat`",
         ),
         (r#"{"ttl":"1h"}"#, "the body is not as it must be: invalid type: string \"1h\", expected u64"),
         ("[]", "the body is not as it must be: "),

@@ -31,8 +31,10 @@ async fn requests_over_the_burst_are_429() {
         assert_eq!(answer.error(), "too many requests from this address, slow down", "{target}");
         assert_eq!(answer.header("retry-after"), Some("1"), "{target}");
     }
-    // Neither `/healthz` nor the connections of ends are counted.
-    assert_eq!(get(tunnel.server.address, "/healthz").await.status, 200);
+    // Neither probes nor the connections of ends are counted.
+    for target in ["/healthz", "/readyz"] {
+        assert_eq!(get(tunnel.server.address, target).await.status, 200);
+    }
     drop(End::connect(tunnel.server.address, &tunnel.token).await);
 }
 

@@ -155,7 +155,7 @@ async fn an_end_that_never_answers_gives_ok() {
     let mut tunnel = impatient(200).await;
     let (mut visitor, asked) = tunnel.ask(&request("GET", &tunnel.at(""), &[], b"")).await;
     let answer = visitor.answer(false).await;
-    assert_eq!((answer.status, answer.code(), answer.text().as_str()), (200, None, "OK"));
+    assert_eq!((answer.status, answer.code(), answer.text().as_str()), (200, Some("client-timed-out"), "OK"));
     assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
     assert_eq!(answer.header("x-provided-by"), Some("Socket2Me"));
     assert_eq!(answer.header("cache-control"), Some("no-store"), "the end may answer the next request");
@@ -191,7 +191,9 @@ async fn an_end_cannot_pass_for_the_relay() {
 async fn head_makes_no_token_and_shows_no_body() {
     let server = Server::start(patient()).await;
     let token = server.token().await;
-    for target in ["/new", "/", "/healthz", "/nothing", &format!("/refresh/{token}"), &format!("/go/{token}")] {
+    for target in
+        ["/new", "/", "/healthz", "/readyz", "/nothing", &format!("/refresh/{token}"), &format!("/go/{token}")]
+    {
         // `visit` fails if a body follows the head.
         let as_head = visit(server.address, &request("HEAD", target, &[], b"")).await;
         let as_get = get(server.address, target).await;
@@ -201,7 +203,7 @@ async fn head_makes_no_token_and_shows_no_body() {
 }
 
 #[tokio::test]
-async fn the_start_page_and_healthz_are_served() {
+async fn the_start_page_and_the_probes_are_served() {
     let server = Server::start(patient()).await;
     let url = format!("http://{}", server.address);
     let token_line = format!("TOKEN=$(curl -s {url}/new)");
@@ -215,8 +217,10 @@ async fn the_start_page_and_healthz_are_served() {
         assert!(answer.text().contains(&token_line), "{accept}: {}", answer.text());
         assert!(answer.text().contains(&format!("{url}/go/$TOKEN")), "{accept}");
     }
-    let answer = get(server.address, "/healthz").await;
-    assert_eq!((answer.status, answer.text().as_str()), (200, "ok\n"));
+    for target in ["/healthz", "/readyz"] {
+        let answer = get(server.address, target).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok\n"), "{target}");
+    }
 
     let config = ServeConfig { public_url: Some("https://relay.example/".to_owned()), ..patient() };
     let server = Server::start(config).await;
@@ -248,7 +252,7 @@ async fn pages_of_any_origin_may_read_all_answers_about_tokens() {
         assert_eq!(exposed, Some("retry-after, x-socket2me-error"), "{method} {target}");
     }
     // What else there is, pages of other origins cannot read.
-    for target in ["/healthz", "/nothing", &format!("/go/{token}")] {
+    for target in ["/healthz", "/readyz", "/nothing", &format!("/go/{token}")] {
         assert_eq!(get(server.address, target).await.header("access-control-allow-origin"), None, "{target}");
     }
 }

@@ -113,7 +113,7 @@ async fn a_server_that_stops_refuses_no_join_and_closes_the_session_instead() {
     let Tunnel { server, token, mut end } = tunnel;
     let address = server.address;
     let stopping = server.stop();
-    within("the server to hear of it", async { while get(address, "/healthz").await.status == 200 {} }).await;
+    within("the server to hear of it", async { while get(address, "/readyz").await.status == 200 {} }).await;
     idle.send(&format!("40/{another},")).await;
     assert_eq!(idle.hear().await, Heard::Closed(None));
     // A session that serves another tunnel waits, and goes on.

@@ -1,6 +1,7 @@
 //! Clients that several suites share, and a server in this process.
 
 pub(crate) mod end;
+pub(crate) mod keyed;
 pub(crate) mod wire;
 
 use std::future::Future;

@@ -17,7 +17,7 @@ mod units;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use http::StatusCode;
 use ipnet::IpNet;
 
@@ -31,7 +31,7 @@ use self::secret::secret_file;
 use self::store::MOVING;
 pub use self::store::{StoreAction, StoreConfig, StorePlace, default_store_file};
 use self::units::{
-    duration, duration_text, log_filter, milliseconds, network, origin, public_url, revision, revisions_text,
+    duration, duration_text, log_filter, milliseconds, network, on_off, origin, public_url, revision, revisions_text,
     size_from, size_text, some_time, time_from, timeout_status,
 };
 use crate::defaults;
@@ -218,6 +218,12 @@ pub struct ServeConfig {
     /// Address and port to serve figures at, under /metrics, as Prometheus reads them [default: none]
     #[arg(help_heading = "Server", long, env = "SOCKET2ME_METRICS_LISTEN", value_name = "ADDR:PORT")]
     pub metrics_listen: Option<Listen>,
+    /// Write one line for each exchange once it is over, at the level info, with the target socket2me::access
+    #[arg(help_heading = "Log", long, env = "SOCKET2ME_ACCESS_LOG", default_value = "on", action = ArgAction::Set, value_parser = on_off())]
+    pub access_log: bool,
+    /// Put the queries of visitors' requests into the access log. They hold secrets
+    #[arg(help_heading = "Log", long, env = "SOCKET2ME_LOG_QUERY")]
+    pub log_query: bool,
     /// Time for requests in flight once the server is told to stop; then they fail. 0 stops at once
     #[arg(help_heading = "Server", long, env = "SOCKET2ME_DRAIN_TIMEOUT", default_value = duration_text(defaults::DRAIN_TIMEOUT), value_parser = duration, value_name = "TIME")]
     pub drain_timeout: Duration,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use http::StatusCode;
 use ipnet::IpNet;
 
@@ -168,6 +169,11 @@ pub(super) fn public_url(text: &str) -> Result<String, String> {
     Err(format!(
         "`{text}` is not the URL of a server: write https://tunnel.example, or with a path https://example.com/tunnels"
     ))
+}
+
+/// Returns the reader of a setting that is on or off.
+pub(super) fn on_off() -> impl TypedValueParser<Value = bool> {
+    PossibleValuesParser::new(["on", "off"]).map(|text| text == "on")
 }
 
 /// Reads a filter of the log: a level, or targets with levels. A word that is neither would select nothing, in silence.

@@ -21,7 +21,7 @@ pub const UNCOUNTED_BYTES: usize = 16 << 10;
 pub struct Budget {
     limit: usize,
     used: AtomicUsize,
-    refused: AtomicU64,
+    refused: Arc<AtomicU64>,
     whole: Option<Arc<Self>>,
 }
 
@@ -29,14 +29,13 @@ impl Budget {
     /// Creates a budget of `limit` units.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0), whole: None })
+        Arc::new(Self { limit, used: AtomicUsize::new(0), refused: Arc::default(), whole: None })
     }
 
     /// Creates a budget within this one: what it gives out is taken from both.
     #[must_use]
     pub fn part(self: &Arc<Self>, limit: usize) -> Arc<Self> {
-        let whole = Some(Arc::clone(self));
-        Arc::new(Self { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0), whole })
+        Parts::new(self, limit).make()
     }
 
     /// Takes `amount` units, or returns `None` and counts a refusal when fewer are left.
@@ -63,7 +62,8 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Returns how often something was refused because too little was left.
+    /// Returns how often something was refused because too little of this was left. What a whole has refused to its part is the
+    /// whole's.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
@@ -78,7 +78,6 @@ impl Budget {
     /// others take the room of the whole between the look and the taking is something taken and given back.
     fn take(&self, amount: usize) -> bool {
         if self.whole.as_ref().is_some_and(|whole| !whole.has_room(amount)) {
-            self.count_refusal();
             return false;
         }
         let within_limit = |used: usize| used.checked_add(amount).filter(|&sum| sum <= self.limit);
@@ -88,7 +87,6 @@ impl Budget {
         }
         if self.whole.as_ref().is_some_and(|whole| !whole.take(amount)) {
             self.used.fetch_sub(amount, Ordering::Relaxed);
-            self.count_refusal();
             return false;
         }
         true
@@ -96,12 +94,11 @@ impl Budget {
 
     /// Returns whether this and its wholes have room for `amount`, and counts a refusal where one has not.
     fn has_room(&self, amount: usize) -> bool {
-        let has_room = self.used().checked_add(amount).is_some_and(|sum| sum <= self.limit)
-            && self.whole.as_ref().is_none_or(|whole| whole.has_room(amount));
-        if !has_room {
+        if self.used().checked_add(amount).is_none_or(|sum| sum > self.limit) {
             self.count_refusal();
+            return false;
         }
-        has_room
+        self.whole.as_ref().is_none_or(|whole| whole.has_room(amount))
     }
 
     fn give_back(&self, amount: usize) {
@@ -109,6 +106,35 @@ impl Budget {
         if let Some(whole) = &self.whole {
             whole.give_back(amount);
         }
+    }
+}
+
+/// Parts of one budget that have the same limit, and whose refusals are counted together.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    whole: Arc<Budget>,
+    limit: usize,
+    refused: Arc<AtomicU64>,
+}
+
+impl Parts {
+    /// Returns parts of `limit` units each.
+    #[must_use]
+    pub fn new(whole: &Arc<Budget>, limit: usize) -> Self {
+        Self { whole: Arc::clone(whole), limit, refused: Arc::default() }
+    }
+
+    /// Creates a part.
+    #[must_use]
+    pub fn make(&self) -> Arc<Budget> {
+        let (refused, whole) = (Arc::clone(&self.refused), Some(Arc::clone(&self.whole)));
+        Arc::new(Budget { limit: self.limit, used: AtomicUsize::new(0), refused, whole })
+    }
+
+    /// Returns how often a part was used up while the whole was not.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 }
 

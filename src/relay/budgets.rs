@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::ServeConfig;
 use crate::defaults;
-use crate::net::budget::{Budget, Exempt, PerAddress};
+use crate::net::budget::{Budget, Exempt, Parts, PerAddress};
 
 /// The limits of a server that its peers share.
 #[derive(Debug, Clone)]
@@ -16,12 +16,12 @@ pub(super) struct Budgets {
     pub(super) sessions_per_address: Arc<PerAddress>,
     /// Exchanges whose request has arrived and whose response is not sent yet.
     pub(super) exchanges: Arc<Budget>,
-    /// Exchanges of one tunnel.
-    exchanges_per_tunnel: usize,
+    /// Exchanges of each tunnel.
+    pub(super) exchanges_per_tunnel: Parts,
     /// Visitors that wait for an end to come back.
     pub(super) held: Arc<Budget>,
     pub(super) held_per_address: Arc<PerAddress>,
-    held_per_tunnel: usize,
+    pub(super) held_per_tunnel: Parts,
     /// Ends of one tunnel that share its visitors.
     pub(super) ends_per_tunnel: usize,
     /// Visitors' request bodies that are still arriving.
@@ -35,6 +35,8 @@ pub(super) struct Budgets {
     /// Memory for bodies and messages, in bytes. A body is counted by `net::body` while it arrives, and a message by
     /// `net::websocket`. Then the session's task counts what its session holds, and the exchange its event or its answer.
     pub(super) bytes: Arc<Budget>,
+    /// The part of it that the exchanges of each tunnel may take.
+    pub(super) bytes_per_tunnel: Parts,
     /// The part of that memory which long heads of requests may take.
     pub(super) head_bytes: Arc<Budget>,
 }
@@ -49,6 +51,7 @@ impl Budgets {
             PerAddress::new(if limit == 0 { usize::MAX } else { limit }, exempt)
         };
         let bytes = Budget::new(config.max_buffered());
+        let (exchanges, held) = (Budget::new(limits.max_exchanges), Budget::new(limits.max_held));
         Self {
             connections: Budget::new(limits.max_connections),
             connections_per_address: per_address(
@@ -57,11 +60,11 @@ impl Budgets {
             ),
             sessions: Budget::new(limits.max_sessions),
             sessions_per_address: per_address(limits.max_sessions_per_address, defaults::MAX_SESSIONS_PER_ADDRESS),
-            exchanges: Budget::new(limits.max_exchanges),
-            exchanges_per_tunnel: limits.max_exchanges_per_tunnel,
-            held: Budget::new(limits.max_held),
+            exchanges_per_tunnel: Parts::new(&exchanges, limits.max_exchanges_per_tunnel),
+            exchanges,
+            held_per_tunnel: Parts::new(&held, limits.max_held_per_tunnel),
+            held,
             held_per_address: per_address(limits.max_held_per_address, defaults::MAX_HELD_PER_ADDRESS),
-            held_per_tunnel: limits.max_held_per_tunnel,
             ends_per_tunnel: limits.max_ends_per_tunnel,
             uploads: Budget::new(limits.max_uploads),
             uploads_per_address: per_address(limits.max_uploads_per_address, defaults::MAX_UPLOADS_PER_ADDRESS),
@@ -69,22 +72,8 @@ impl Budgets {
             lingering: Budget::new(limits.max_lingering),
             lingering_per_address: per_address(limits.max_lingering_per_address, defaults::MAX_LINGERING_PER_ADDRESS),
             head_bytes: bytes.part(bytes.share()),
+            bytes_per_tunnel: Parts::new(&bytes, bytes.share()),
             bytes,
         }
-    }
-
-    /// Creates the budget for the memory of one tunnel's exchanges.
-    pub(super) fn tunnel_memory(&self) -> Arc<Budget> {
-        self.bytes.part(self.bytes.share())
-    }
-
-    /// Creates the budget for the visitors that wait for an end of one tunnel.
-    pub(super) fn tunnel_held(&self) -> Arc<Budget> {
-        self.held.part(self.held_per_tunnel)
-    }
-
-    /// Creates the budget for one tunnel's exchanges.
-    pub(super) fn tunnel_exchanges(&self) -> Arc<Budget> {
-        self.exchanges.part(self.exchanges_per_tunnel)
     }
 }

@@ -18,7 +18,7 @@ use crate::proto::exchange::{InvalidAnswer, InvalidBody, MarkerInHeaders};
 use crate::proto::json;
 
 /// Names the failure when the relay, and not the end, made the response.
-const ERROR_HEADER: HeaderName = HeaderName::from_static("x-socket2me-error");
+pub(super) const ERROR_HEADER: HeaderName = HeaderName::from_static("x-socket2me-error");
 
 /// A failure, by who has to mend it.
 #[derive(Debug)]

@@ -16,8 +16,10 @@ use crate::proto::token::Token;
 pub(super) enum Route {
     /// `/socket.io/`: an end's request, for the engine.
     EngineIo,
-    /// `/healthz`: whether the server is fit to serve.
+    /// `/healthz`: whether the server lives.
     Health,
+    /// `/readyz`: whether the server takes visitors' requests.
+    Readiness,
     /// `/`: what this is and how to try it.
     Welcome,
     /// `GET /new`: a token.
@@ -54,6 +56,7 @@ impl Route {
         let route = match path {
             "/socket.io/" | "/socket.io" => return Ok(Self::EngineIo),
             "/healthz" => return Ok(Self::Health),
+            "/readyz" => return Ok(Self::Readiness),
             "/" => Self::Welcome,
             "/new" => Self::New,
             _ => {
@@ -95,7 +98,7 @@ impl Route {
     pub(super) fn is_rate_limited(&self) -> bool {
         match self {
             // Ends must be able to answer, and a health check to ask, however many requests their address sends.
-            Self::EngineIo | Self::Health => false,
+            Self::EngineIo | Self::Health | Self::Readiness => false,
             Self::Welcome
             | Self::New
             | Self::Make
@@ -180,6 +183,7 @@ mod tests {
             ("/socket.io/?EIO=4", Route::EngineIo),
             ("/socket.io", Route::EngineIo),
             ("/healthz", Route::Health),
+            ("/readyz", Route::Readiness),
             ("/", Route::Welcome),
             ("/?x", Route::Welcome),
             ("/new", Route::New),

@@ -75,7 +75,8 @@ impl Router {
         match route? {
             // Ends must be able to answer, so they are served while the server stops, too.
             Route::EngineIo => Ok(self.engine.serve(head, body, arrival).await),
-            Route::Health => self.health(),
+            Route::Health => Ok(ok()),
+            Route::Readiness => self.check_running().map(|()| ok()),
             Route::Welcome => Ok(page::welcome(&head.headers, &self.url, self.api.check_original().is_err())),
             Route::New => self.new_token(head, arrival).await,
             Route::Make => {
@@ -118,11 +119,6 @@ impl Router {
         if self.api.tunnels.is_stopping() { Err(Failure::Stopping) } else { Ok(()) }
     }
 
-    fn health(&self) -> Result<Reply, Failure> {
-        self.check_running()?;
-        Ok(reply::text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"))
-    }
-
     async fn new_token(&self, head: &Parts, arrival: &Arrival<'_>) -> Result<Reply, Failure> {
         self.check_running()?;
         self.api.check_original()?;
@@ -145,6 +141,10 @@ impl Router {
         })?;
         Ok(reply::text(StatusCode::OK, "text/plain; charset=utf-8", "OK"))
     }
+}
+
+fn ok() -> Reply {
+    reply::text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")
 }
 
 fn token_reply(token: &str, as_json: bool) -> Reply {

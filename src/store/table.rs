@@ -121,6 +121,13 @@ impl<H> Table<H> {
         Some(Found { record: entry.record.clone(), life: entry.life(token, forgotten, Instant::now()) })
     }
 
+    /// Tells whether there is a keyed tunnel that no end has joined.
+    pub(super) fn is_unjoined(&self, token: &Token) -> bool {
+        let tunnels = self.lock();
+        let keyed = tunnels.entries.get(token).and_then(|entry| entry.record.keyed.as_ref());
+        keyed.is_some_and(|keyed| !keyed.was_joined)
+    }
+
     /// Changes a tunnel, and returns it as it is then. `None` if there is no such tunnel, or not for `by`, or no such change
     /// for it.
     pub(super) fn change(&self, token: &Token, by: By, change: Change) -> Option<Found> {

@@ -2,15 +2,18 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Level;
 
+use super::access::{self, Request};
 use crate::net::budget::{Budget, Held, Memory};
 use crate::net::reply::Reply;
 use crate::proto::socket_io::AckId;
+use crate::relay::failure::Failure;
 use crate::relay::figures::{Ending, ExchangeCounters};
 use crate::relay::notices::{About, Notice};
 use crate::relay::tunnels::Seat;
@@ -43,13 +46,21 @@ impl From<ExchangeId> for HeaderValue {
 /// ```
 ///
 /// Dropped before `answer`, its visitor has left: the end is not waited for any more. However it ends, dropping it counts the
-/// ending and gives back what it held.
+/// ending, writes the line of the access log and gives back what it held.
 #[derive(Debug)]
 pub(super) struct Exchange {
     id: ExchangeId,
-    /// `None` while nothing logs them: reading the clock three times would cost each exchange almost a hundredth of its time.
+    /// What the access log says of the request. `None` where no line is written.
+    request: Option<Box<Request>>,
+    /// `None` while nobody wants them: reading the clock four times would cost each exchange a hundredth of its time.
     moments: Option<Moments>,
     ending: Ending,
+    /// The response's status, once there is one.
+    status: Option<StatusCode>,
+    /// The size of the request's body that has arrived whole, in bytes.
+    request_bytes: usize,
+    /// The size of the response's body, in bytes.
+    response_bytes: usize,
     /// The ack that is waited for.
     waits_for: Option<(Seat, AckId)>,
     /// Its place among the tunnel's exchanges.
@@ -72,16 +83,31 @@ impl Moments {
     fn begin() -> Self {
         Self { head_in: Instant::now(), event_out: None, ack_in: None }
     }
+
+    /// Returns how long the exchange took until now, and how much of that its end had it, if it came so far.
+    fn took(&self) -> (Duration, Option<Duration>) {
+        let now = Instant::now();
+        (now - self.head_in, self.event_out.map(|event_out| self.ack_in.unwrap_or(now) - event_out))
+    }
 }
 
 impl Exchange {
-    /// Begins an exchange whose head has arrived.
-    pub(super) fn begin(id: ExchangeId, counters: Arc<ExchangeCounters>, in_flight: TaskTrackerToken) -> Self {
+    /// Begins an exchange whose head has arrived. Its line in the access log, if it gets one, is about `request`.
+    pub(super) fn begin(
+        id: ExchangeId,
+        request: Option<Box<Request>>,
+        counters: Arc<ExchangeCounters>,
+        in_flight: TaskTrackerToken,
+    ) -> Self {
         counters.begin();
         Self {
             id,
-            moments: tracing::enabled!(Level::DEBUG).then(Moments::begin),
+            moments: request.is_some().then(Moments::begin),
+            request,
             ending: Ending::VisitorLeft,
+            status: None,
+            request_bytes: 0,
+            response_bytes: 0,
             waits_for: None,
             place: None,
             memory: Memory::default(),
@@ -95,8 +121,9 @@ impl Exchange {
         self.place = Some(place);
     }
 
-    /// Keeps the memory of the request's body.
-    pub(super) fn take_memory(&mut self, memory: Memory) {
+    /// Keeps the memory of the request's body, which has this size in bytes.
+    pub(super) fn take_body(&mut self, bytes: usize, memory: Memory) {
+        self.request_bytes = bytes;
         self.memory = memory;
     }
 
@@ -106,28 +133,81 @@ impl Exchange {
     }
 
     /// The event is on its way to `end`, whose ack is waited for.
-    pub(super) fn event_out(&mut self, end: Seat, ack_id: AckId, bytes: usize) {
-        tracing::debug!(id = %self.id, end = ?*end, bytes, "exchange begun");
+    pub(super) fn event_out(&mut self, end: Seat, ack_id: AckId) {
         self.waits_for = Some((end, ack_id));
         if let Some(moments) = &mut self.moments {
             moments.event_out = Some(Instant::now());
         }
     }
 
-    /// The ack has come, or is known not to come.
-    /// Returns the end that was to answer.
+    /// The ack has come, or is known not to come. Returns the end that was asked.
     pub(super) fn ack_in(&mut self) -> Option<Seat> {
+        let seat = self.waits_for.take().map(|(seat, _)| seat);
         if let Some(moments) = &mut self.moments {
             moments.ack_in = Some(Instant::now());
         }
-        self.waits_for.take().map(|(end, _)| end)
+        seat
     }
 
-    /// Ends the exchange with a response. It is over once the response's body is written, or its connection is gone.
-    pub(super) fn answer(mut self, reply: Reply, ending: Ending) -> Reply {
+    /// Keeps why the exchange fails, for its line in the access log.
+    pub(super) fn fail(&mut self, failure: &Failure) {
+        if let Some(request) = &mut self.request {
+            request.fail(failure);
+        }
+    }
+
+    /// Ends the exchange with a response. It is over once the response's body is written, or its connection is gone. A
+    /// response to HEAD has no body, whatever `reply` has.
+    pub(super) fn answer(mut self, reply: Reply, ending: Ending, is_head: bool) -> Reply {
         self.ending = ending;
+        self.status = Some(reply.status());
+        self.response_bytes = if is_head { 0 } else { reply.body().len() };
         reply.map(|body| body.until_done(self))
     }
+
+    /// Writes the line of the access log.
+    fn log(&self) {
+        macro_rules! line {
+            ($level:expr, $request:expr, $took:expr, $at_end:expr) => {
+                tracing::event!(
+                    target: access::TARGET,
+                    $level,
+                    tunnel = $request.tunnel.map(tracing::field::debug),
+                    method = &*$request.method,
+                    path = &*$request.path,
+                    status = self.status.map(|status| status.as_u16()),
+                    outcome = self.ending.as_str(),
+                    duration_ms = milliseconds($took),
+                    end_ms = $at_end.map(milliseconds),
+                    request_bytes = self.request_bytes,
+                    response_bytes = self.response_bytes,
+                    visitor = %$request.visitor,
+                    id = %self.id,
+                    why = $request.why.as_deref(),
+                    trace = $request.trace.as_deref(),
+                    "exchange"
+                )
+            };
+        }
+        let is_silent = self.ending == Ending::Silent;
+        match (&self.request, self.moments) {
+            (Some(request), Some(moments)) => {
+                let (took, at_end) = moments.took();
+                if is_silent {
+                    line!(Level::WARN, request, took, at_end);
+                } else {
+                    line!(Level::INFO, request, took, at_end);
+                }
+            }
+            // Nothing else shows it: its status is 200.
+            _ if is_silent => tracing::warn!(id = %self.id, "the end did not answer in time, and its visitor got 200"),
+            _ => (),
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
 }
 
 impl Drop for Exchange {
@@ -140,16 +220,6 @@ impl Drop for Exchange {
             }
         }
         self.counters.end(self.ending);
-        if let Some(Moments { head_in, event_out, ack_in }) = self.moments {
-            let after = |moment: Option<Instant>| moment.map(|moment| moment - head_in);
-            tracing::debug!(
-                id = %self.id,
-                ending = self.ending.as_str(),
-                event_out = ?after(event_out),
-                ack_in = ?after(ack_in),
-                body_done = ?head_in.elapsed(),
-                "exchange ended"
-            );
-        }
+        self.log();
     }
 }

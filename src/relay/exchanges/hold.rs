@@ -4,32 +4,24 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Exchanges;
-use crate::net::arrival::Arrival;
+use crate::net::budget::Client;
 use crate::proto::token::Token;
+use crate::relay::budgets::Budgets;
 use crate::relay::failure::Failure;
-use crate::relay::tunnels::{Prospect, Tunnel};
+use crate::relay::tunnels::{Prospect, Tunnel, Tunnels};
 
 /// One exchange's waits for an end of its tunnel, which take no longer than the tunnel's `hold` together.
 pub(super) struct Hold<'h> {
-    exchanges: &'h Exchanges,
-    tunnel: &'h Tunnel,
-    token: &'h Token,
-    arrival: &'h Arrival<'h>,
+    pub(super) tunnels: &'h Tunnels,
+    pub(super) budgets: &'h Budgets,
+    pub(super) tunnel: &'h Tunnel,
+    pub(super) token: &'h Token,
+    pub(super) visitor: Client,
     /// When the visitor waits no longer. `None` before the first wait.
-    until: Option<Instant>,
+    pub(super) until: Option<Instant>,
 }
 
-impl<'h> Hold<'h> {
-    pub(super) fn new(
-        exchanges: &'h Exchanges,
-        tunnel: &'h Tunnel,
-        token: &'h Token,
-        arrival: &'h Arrival<'h>,
-    ) -> Self {
-        Self { exchanges, tunnel, token, arrival, until: None }
-    }
-
+impl Hold<'_> {
     /// Lets the next wait take the whole `hold` again: the request is sent a second time.
     pub(super) fn renew(&mut self) {
         self.until = None;
@@ -43,16 +35,16 @@ impl<'h> Hold<'h> {
     /// - [`Failure::TooManyHeld`] when as many wait as may
     /// - [`Failure::Stopping`] when the server is about to stop
     pub(super) async fn wait(&mut self) -> Result<(), Failure> {
-        let Exchanges { tunnels, budgets, .. } = self.exchanges;
+        let Self { tunnels, budgets, .. } = *self;
         let hold = self.tunnel.settings().map_or(Duration::ZERO, |settings| settings.hold);
         let until = *self.until.get_or_insert_with(|| Instant::now() + hold);
         while until > Instant::now() {
-            let queue = match self.tunnel.prospect(|| budgets.tunnel_held()) {
+            let queue = match self.tunnel.prospect(|| budgets.held_per_tunnel.make()) {
                 Prospect::Now => return Ok(()),
                 Prospect::Later(queue) => queue,
                 Prospect::Never => break,
             };
-            let _of_address = budgets.held_per_address.hold(self.arrival.client).ok_or(Failure::TooManyHeld)?;
+            let _of_address = budgets.held_per_address.hold(self.visitor).ok_or(Failure::TooManyHeld)?;
             let _place = queue.places.hold(1).ok_or(Failure::TooManyHeld)?;
             tokio::select! {
                 () = queue.over.cancelled() => (),
@@ -60,6 +52,6 @@ impl<'h> Hold<'h> {
                 () = tunnels.stopping() => return Err(Failure::Stopping),
             }
         }
-        if self.tunnel.has_end() { Ok(()) } else { Err(self.exchanges.without_end(self.token).await) }
+        if self.tunnel.has_end() { Ok(()) } else { Err(tunnels.without_end(self.token).await) }
     }
 }

@@ -1,12 +1,13 @@
 //! Exchanges: a visitor's request goes to the end as an event, and the end's ack comes back as the response.
 //!
 //! [`Exchanges::serve`] is the whole way, from top to bottom; `exchange` is the value that lives as long as one of them, and
-//! `hold` lets visitors wait while their tunnel has no end.
+//! `access` has what its line in the log says. `hold` lets visitors wait while their tunnel has no end.
 //!
 //! An ack finds its visitor by a channel: [`Tunnel::emit`] hands the sending half to the end's session, whose connection keeps
 //! it under the ack's id, and `TunnelHost::acked` sends the outcome through it. `Exchanges::told` turns each outcome, an
 //! answer, a timeout or an end that left, into what the visitor gets.
 
+mod access;
 mod exchange;
 mod hold;
 
@@ -27,7 +28,7 @@ use self::exchange::{Exchange, ExchangeId};
 use self::hold::Hold;
 use super::budgets::Budgets;
 use super::code::Code;
-use super::failure::Failure;
+use super::failure::{ERROR_HEADER, Failure};
 use super::figures::{Ending, ExchangeCounters};
 use super::notices::{About, Notice};
 use super::page;
@@ -48,10 +49,10 @@ use crate::proto::socket_io::packet::Encoded;
 use crate::proto::token::Token;
 use crate::store::Repeat;
 
-const PROVIDED_BY: HeaderName = HeaderName::from_static("x-provided-by");
 /// How often one request is handed to an end that turns out to have left.
 const ATTEMPTS: usize = 8;
 
+const PROVIDED_BY: HeaderName = HeaderName::from_static("x-provided-by");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Serves visitors' requests.
@@ -113,7 +114,9 @@ impl Exchanges {
         let is_head = head.method == Method::HEAD;
         // The head may be gone when the exchange fails.
         let is_shown = page::is_shown(&head.headers);
-        let mut exchange = Exchange::begin(id, Arc::clone(&self.counters), self.in_flight.token());
+        let logs = self.config.access_log;
+        let request = logs.then(|| access::Request::seen(head, target, arrival, self.config.log_query)).flatten();
+        let mut exchange = Exchange::begin(id, request, Arc::clone(&self.counters), self.in_flight.token());
         let id_value = HeaderValue::from(id);
         let (told, statuses) = match self.find(target).await {
             Ok(tunnel) => {
@@ -125,11 +128,17 @@ impl Exchanges {
         };
         let (mut reply, ending) = match told {
             Ok(Told::Answer(response)) => (visitor_reply(response, is_head), Ending::Answered),
-            Ok(Told::Ok) => (timeout_reply(is_head), Ending::Silent),
-            Err(failure) => (failure.reply(statuses, is_shown), Ending::Failed(failure.code())),
+            Ok(Told::Ok) => {
+                exchange.fail(&Failure::TimedOut(StatusCode::OK));
+                (timeout_reply(is_head), Ending::Silent)
+            }
+            Err(failure) => {
+                exchange.fail(&failure);
+                (failure.reply(statuses, is_shown), Ending::Failed(failure.code()))
+            }
         };
         reply.headers_mut().insert(REQUEST_ID, id_value);
-        exchange.answer(reply, ending)
+        exchange.answer(reply, ending, is_head)
     }
 
     /// Finds the tunnel of a token, if it has or had an end here, or one is expected back since the server has started.
@@ -151,11 +160,6 @@ impl Exchanges {
         }
     }
 
-    /// Returns what a visitor is told of a token that has no end.
-    async fn without_end(&self, token: &Token) -> Failure {
-        self.tokens.find(token).await.map_or_else(|failure| failure, |_| Failure::NotConnected)
-    }
-
     /// Returns the statuses of a tunnel's failures: the operator chooses those of original tunnels.
     fn statuses(&self, is_keyed: bool) -> ErrorStatus {
         if is_keyed { ErrorStatus::Standard } else { self.config.error_status }
@@ -173,7 +177,8 @@ impl Exchanges {
         id: &str,
     ) -> Result<Told, Failure> {
         let token = target.token.as_ref().ok_or(Failure::TokenNotFound)?;
-        let mut hold = Hold::new(self, tunnel, token, arrival);
+        let (tunnels, budgets, visitor) = (&*self.tunnels, &self.budgets, arrival.client);
+        let mut hold = Hold { tunnels, budgets, tunnel, token, visitor, until: None };
         // A body is read only for an end that can take it.
         if !tunnel.has_end() {
             // In a box: its future would be part of every request's.
@@ -182,11 +187,11 @@ impl Exchanges {
         // It may be announced as empty (RFC 9112, section 6.3).
         let has_body = !body.is_end_stream() || head.headers.contains_key(header::CONTENT_LENGTH);
         let body = self.read(body, arrival, tunnel).await?;
+        exchange.take_body(body.bytes.len(), body.memory);
         exchange.take_place(tunnel.place().map_err(|full| match full {
             NoPlace::Tunnel => Failure::Overloaded,
             NoPlace::Server => Failure::Busy,
         })?);
-        exchange.take_memory(body.memory);
         let request = EndRequest {
             head,
             body: body.bytes,
@@ -248,7 +253,9 @@ impl Exchanges {
         let outcome = self.ask(exchange, tunnel, request, hold, kept).await?.await;
         match outcome {
             Ok(Err(AckError::Disconnected | AckError::NotJoined)) | Err(_) => {
-                exchange.ack_in();
+                if let Some(seat) = exchange.ack_in() {
+                    self.tunnels.lost(request.token, tunnel, &seat);
+                }
                 hold.renew();
                 Ok(self.ask(exchange, tunnel, request, hold, kept).await?.await)
             }
@@ -283,16 +290,15 @@ impl Exchanges {
                 return Err(Failure::Busy);
             }
             let event = request.event(&end, ack_id, &body)?;
-            let bytes = event.len();
-            if !exchange.resize_memory(bytes + kept, tunnel.memory()) {
+            if !exchange.resize_memory(event.len() + kept, tunnel.memory()) {
                 return Err(Failure::Busy);
             }
             match tunnel.emit(&end, event, self.timeout(tunnel)) {
                 Ok(outcome) => {
-                    exchange.event_out(end, ack_id, bytes);
+                    exchange.event_out(end, ack_id);
                     return Ok(outcome);
                 }
-                Err(NotEmitted::Gone) => (),
+                Err(NotEmitted::Gone) => self.tunnels.lost(request.token, tunnel, &end),
                 Err(NotEmitted::Overloaded) => return Err(Failure::Overloaded),
             }
         }
@@ -401,7 +407,9 @@ impl EndRequest<'_> {
 /// this one.
 fn timeout_reply(is_head: bool) -> Reply {
     let mut reply = visitor_reply(Response::ok(), is_head);
-    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let headers = reply.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(ERROR_HEADER, HeaderValue::from_static(Code::TimedOut.as_str()));
     reply
 }
 

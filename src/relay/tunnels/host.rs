@@ -175,12 +175,12 @@ impl Host for TunnelHost {
         event: ClientEvent,
         mut reaction: Reaction<'_, Self>,
     ) {
-        let (Member::Joined(joined), "leave") = (member, &*event.name()) else {
+        let token = Token::from_namespace(socket.namespace().as_str());
+        let (Member::Joined(joined), Some(token), "leave") = (member, token, &*event.name()) else {
             return tracing::debug!(bytes = event.args.json().len(), "ignored an event of an end");
         };
-        let token = Token::from_namespace(socket.namespace().as_str());
         tracing::info!(?token, "end is leaving");
-        self.tunnels.leave(token, joined, true);
+        self.tunnels.leaving(&token, joined);
         if let Some(id) = event.id {
             reaction.ack(id, Answer { args: Args::empty(), attachments: Vec::new() });
         }
@@ -202,10 +202,10 @@ impl Host for TunnelHost {
     }
 
     fn disconnected(&self, member: Member, socket: &Socket<Self>, reason: DisconnectReason) {
-        if let Member::Joined(joined) = member {
-            let token = Token::from_namespace(socket.namespace().as_str());
+        let token = Token::from_namespace(socket.namespace().as_str());
+        if let (Member::Joined(joined), Some(token)) = (member, token) {
             tracing::info!(?token, %reason, "end disconnected");
-            self.tunnels.leave(token, &joined, false);
+            self.tunnels.left(&token, &joined);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - `host`: how a client of the Socket.IO server becomes an end
 //! - `registry`: all tunnels of this process. An end joins here, and takes over from the end before it, which is told to leave
-//! - `restoring`: what happens when the store has lost them
+//! - `sweeping`: tunnels end when their tokens expire; `restoring`: what happens when the store has lost them
 //! - `tunnel`: one tunnel; `end`: one of its ends; `occupancy`: which ends it has, or which visitors wait for one
 
 mod end;
@@ -10,6 +10,7 @@ mod host;
 mod occupancy;
 mod registry;
 mod restoring;
+mod sweeping;
 mod tunnel;
 
 pub(super) use self::host::TunnelHost;

@@ -1,6 +1,5 @@
 //! The tunnels of this process: they are found, joined, left and swept.
 
-use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::end::End;
+use super::end::{End, Seat};
 use super::occupancy::Turnover;
 use super::tunnel::{Outcome, Tunnel};
 use crate::defaults;
@@ -23,9 +22,6 @@ use crate::relay::failure::Failure;
 use crate::relay::notices::{About, Notice, NoticeCounters};
 use crate::relay::tokens::Tokens;
 use crate::store::{Keyed, Record};
-
-/// How soon the store is asked again after it failed.
-const STORE_RETRY: Duration = Duration::from_secs(5);
 
 /// What an end is told whose place another one takes.
 const TAKEN_OVER: &str = "another end has joined: this one gets no more requests, and is disconnected once it has answered those that it has";
@@ -60,10 +56,10 @@ pub(in crate::relay) struct Tunnels<H: Host> {
     ends: AtomicUsize,
     /// How many tunnels have an end.
     occupied: AtomicUsize,
-    budgets: Budgets,
+    pub(super) budgets: Budgets,
     notices: Arc<NoticeCounters>,
     /// Wakes the sweeper when a token expires before all others.
-    sooner: Notify,
+    pub(super) sooner: Notify,
     next_end: AtomicU64,
     /// When the server started.
     started: Instant,
@@ -119,11 +115,11 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         record: &Record,
         remaining: Duration,
     ) -> Option<Arc<Tunnel<H>>> {
-        let keyed = record.keyed.as_ref().filter(|keyed| keyed.was_joined && !keyed.settings.hold.is_zero())?;
-        if self.started.elapsed() >= defaults::RETURN_TIME {
+        let is_held = record.keyed.as_ref().is_some_and(|keyed| keyed.was_joined && !keyed.settings.hold.is_zero());
+        if !is_held || self.started.elapsed() >= defaults::RETURN_TIME {
             return None;
         }
-        let expiry = Instant::now() + until_renewal(Some(keyed), remaining);
+        let expiry = Instant::now() + remaining;
         let mut table = self.write();
         if let Some(tunnel) = table.get(token) {
             return Some(Arc::clone(tunnel));
@@ -137,6 +133,11 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
     /// The notices for ends that were sent and dropped.
     pub(in crate::relay) fn notices(&self) -> &NoticeCounters {
         &self.notices
+    }
+
+    /// Returns what a visitor is told of a token that has no end.
+    pub(in crate::relay) async fn without_end(&self, token: &Token) -> Failure {
+        self.tokens.find(token).await.map_or_else(|failure| failure, |_| Failure::NotConnected)
     }
 
     /// Returns how many ends are connected.
@@ -178,31 +179,40 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
 
     /// Makes a tunnel without an end.
     fn tunnel(&self, record: &Record, vacant_since: Option<Instant>) -> Arc<Tunnel<H>> {
-        let (memory, exchanges) = (self.budgets.tunnel_memory(), self.budgets.tunnel_exchanges());
+        let (memory, exchanges) = (self.budgets.bytes_per_tunnel.make(), self.budgets.exchanges_per_tunnel.make());
         Arc::new(Tunnel::new(record, vacant_since, self.tokens.can_be_lost(), memory, exchanges))
     }
 
-    /// An end leaves its tunnel, if it has not left already. An end that `stays_for_answers` still gives those that it owes, and
-    /// is told to leave then.
-    pub(super) fn leave(&self, token: Option<Token>, joined: &Joined<H>, stays_for_answers: bool) {
-        let turnover = joined.tunnel.leave(joined.end.number());
+    /// An end is leaving: it gets nothing new, and is told to leave once it has answered what it owes.
+    pub(super) fn leaving(&self, token: &Token, joined: &Joined<H>) {
+        let left = self.gone(token, &joined.tunnel, joined.end.number());
+        left.iter().for_each(|end| end.retire());
+    }
+
+    /// An end has left its tunnel.
+    pub(super) fn left(&self, token: &Token, joined: &Joined<H>) {
+        drop(self.gone(token, &joined.tunnel, joined.end.number()));
+    }
+
+    /// The end of a seat has left, or its session has ended, which this may hear before [`Self::left`].
+    pub(in crate::relay) fn lost(&self, token: &Token, tunnel: &Tunnel<H>, seat: &Seat<H>) {
+        drop(self.gone(token, tunnel, seat.number()));
+    }
+
+    /// Takes an end out of its tunnel, if it is still in it.
+    fn gone(&self, token: &Token, tunnel: &Tunnel<H>, number: u64) -> Vec<Arc<End<H>>> {
+        let turnover = tunnel.leave(number);
         let is_last = turnover.is_vacant && !turnover.left.is_empty();
         let left = self.count(turnover);
-        if stays_for_answers {
-            left.iter().for_each(|end| end.retire());
-        }
         // The life of a keyed tunnel counts from here.
-        if let Some(token) = token
-            && is_last
-            && joined.tunnel.is_keyed()
-            && self.write().set_expiry(token, Instant::now())
-        {
+        if is_last && tunnel.is_keyed() && self.write().set_expiry(*token, Instant::now()) {
             self.sooner.notify_one();
         }
+        left
     }
 
     /// Tells ends whose place others have taken to leave once they have answered.
-    fn retire(&self, turnover: Option<Turnover<H>>) {
+    pub(super) fn retire(&self, turnover: Option<Turnover<H>>) {
         let left = turnover.map(|turnover| self.count(turnover)).unwrap_or_default();
         for end in left {
             end.notify(Notice { about: About::TakenOver, id: None, message: TAKEN_OVER });
@@ -242,87 +252,12 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         self.set(token, keyed);
     }
 
-    /// Disconnects ends whose tokens have expired. Never completes.
-    pub(in crate::relay) async fn sweep(self: Arc<Self>) -> Infallible {
-        loop {
-            let sooner = self.sooner.notified();
-            let first = self.read().first();
-            match first {
-                None => sooner.await,
-                Some((first, _)) => tokio::select! {
-                    () = sooner => (),
-                    () = tokio::time::sleep_until(first) => self.expire(Instant::now()).await,
-                },
-            }
-        }
-    }
-
-    /// Asks the store about each token that is due.
-    async fn expire(&self, now: Instant) {
-        loop {
-            let first = self.read().first();
-            let Some((_, token)) = first.filter(|&(expiry, _)| expiry <= now) else { return };
-            let Some(tunnel) = self.find(&token) else { continue };
-            let due = match self.ask_store(&token, &tunnel).await {
-                Ok(due) => Some(due),
-                Err(Failure::TokenNotFound) => {
-                    self.remove(&token);
-                    continue;
-                }
-                Err(_) => None,
-            };
-            // Under the lock under which ends join and leave: one that came or went meanwhile is not put off.
-            let mut table = self.write();
-            let due = match due {
-                None => STORE_RETRY,
-                Some(_) if tunnel.wants_something() => Duration::ZERO,
-                Some(due) => due,
-            };
-            table.set_expiry(token, now + due);
-        }
-    }
-
-    /// Renews a keyed token whose end is or was connected; asks about any other, which may have been refreshed since its end
-    /// joined. Returns when the store is to be asked again.
-    async fn ask_store(&self, token: &Token, tunnel: &Tunnel<H>) -> Result<Duration, Failure> {
-        let wants_check = tunnel.wants_check();
-        let wants_renewal = tunnel.is_keyed() && tunnel.wants_renewal();
-        let found = if wants_renewal { self.tokens.renew(token).await } else { self.tokens.find(token).await };
-        if found.is_err() {
-            tunnel.still_wants(wants_renewal, wants_check);
-        }
-        let (Record { keyed, .. }, left) = found?;
-        if let Some(keyed) = &keyed {
-            self.retire(tunnel.set(keyed, self.budgets.ends_per_tunnel));
-            if wants_check {
-                self.drop_ends_of_another_key(token, tunnel, &keyed.key);
-            }
-        }
-        Ok(match &keyed {
-            None => self.until_expiry(tunnel, left),
-            Some(keyed) => until_renewal(Some(&**keyed).filter(|_| tunnel.has_end()), left),
-        })
-    }
-
-    /// Tells the ends of an original tunnel that it is about to expire, once it is. Returns when something is due next.
-    fn until_expiry(&self, tunnel: &Tunnel<H>, left: Duration) -> Duration {
-        let listeners = tunnel.listeners();
-        let ahead = self.tokens.expiry_notice();
-        // The store's clock is not this one.
-        if left > ahead + Duration::from_millis(10) && !listeners.is_empty() {
-            return left - ahead;
-        }
-        let message = format!("this tunnel ends in {} s unless it is refreshed by GET /refresh/TOKEN", left.as_secs());
-        listeners.iter().for_each(|end| end.notify(Notice { about: About::Expiring, id: None, message: &message }));
-        left
-    }
-
     /// Returns the tokens of all tunnels.
     pub(super) fn all(&self) -> Vec<Token> {
         self.read().keys().copied().collect()
     }
 
-    fn drop_ends_of_another_key(&self, token: &Token, tunnel: &Tunnel<H>, key: &KeyHash) {
+    pub(super) fn drop_ends_of_another_key(&self, token: &Token, tunnel: &Tunnel<H>, key: &KeyHash) {
         for end in self.count(tunnel.take_ends_of_another_key(key)) {
             tracing::info!(?token, "the tunnel has another key, its end is disconnected");
             end.disconnect();
@@ -340,19 +275,13 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
 
     // Nothing that is done under the lock can panic half-way, so a poisoned table is whole.
 
-    fn read(&self) -> RwLockReadGuard<'_, Expiring<Token, Arc<Tunnel<H>>>> {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Expiring<Token, Arc<Tunnel<H>>>> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Expiring<Token, Arc<Tunnel<H>>>> {
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Expiring<Token, Arc<Tunnel<H>>>> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Returns when the store must hear of a tunnel with an end again: half its `ttl` if it is keyed, so that it lives on while an
-/// end is connected.
-fn until_renewal(keyed: Option<&Keyed>, remaining: Duration) -> Duration {
-    keyed.map_or(remaining, |keyed| remaining.min(keyed.settings.ttl / 2))
 }
 
 #[cfg(test)]
@@ -471,7 +400,7 @@ mod tests {
         let left = tokens.find(&token).await.unwrap().1;
         assert!(left > HOUR, "it is renewed every hour, and {left:?} are left");
         assert!(joined.tunnel.has_end());
-        tunnels.leave(Some(token), &joined, false);
+        tunnels.left(&token, &joined);
         tokio::time::sleep(2 * HOUR - Duration::from_secs(1)).await;
         assert!(tokens.find(&token).await.is_ok() && tunnels.find(&token).is_some());
         tokio::time::sleep(Duration::from_secs(2)).await;

@@ -152,12 +152,17 @@ impl<H: Send + Sync + 'static> FileStore<H> {
         written
     }
 
-    /// As [`super::Store::change`]. Once this returns, the change is durable, but for the end of the tunnel's life.
+    /// As [`super::Store::change`]. Once this returns, the change is durable, but for the end of the tunnel's life. That an end
+    /// has joined is written at once, and nobody waits for it.
     pub(super) async fn change(&self, token: &Token, by: By, change: Change) -> Result<Option<Found>, StoreError> {
+        let is_first_join = change == Change::Renew && self.table.is_unjoined(token);
         let Some(found) = self.table.change(token, by, change) else { return Ok(None) };
         match change {
-            Change::Refresh(_) | Change::Renew => (),
-            Change::Set { .. } | Change::Rekey(_) | Change::Delete | Change::Revive { .. } => self.written().await?,
+            Change::Refresh(_) => (),
+            // A full queue writes it too, with the next order.
+            Change::Renew if is_first_join => drop(self.orders.try_send(Order::Write(oneshot::channel().0))),
+            Change::Renew => (),
+            Change::Set(_) | Change::Rekey(_) | Change::Delete | Change::Revive { .. } => self.written().await?,
         }
         Ok(Some(found))
     }

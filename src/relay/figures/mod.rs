@@ -155,11 +155,13 @@ impl Figures<'_> {
     }
 
     fn write_budgets(&self, out: &mut String) {
-        let Budgets { connections, sessions, exchanges, uploads, lingering, bytes, head_bytes, .. } = self.budgets;
+        let Budgets { connections, sessions, exchanges, held, uploads, lingering, bytes, head_bytes, .. } =
+            self.budgets;
         let budgets = [
             ("connections", connections),
             ("sessions", sessions),
             ("exchanges", exchanges),
+            ("held", held),
             ("uploads", uploads),
             ("lingering", lingering),
             ("bytes", bytes),
@@ -177,11 +179,18 @@ impl Figures<'_> {
         for (name, budget) in budgets {
             line(out, "refused_total", &format!("{{budget=\"{name}\"}}"), budget.refused());
         }
+        let Budgets { bytes_per_tunnel, exchanges_per_tunnel, held_per_tunnel, .. } = self.budgets;
+        for (name, parts) in
+            [("bytes", bytes_per_tunnel), ("exchanges", exchanges_per_tunnel), ("held", held_per_tunnel)]
+        {
+            line(out, "refused_total", &format!("{{budget=\"{name}-per-tunnel\"}}"), parts.refused());
+        }
         let Budgets { connections_per_address, sessions_per_address, uploads_per_address, tunnels_per_address, .. } =
             self.budgets;
         for (name, refused) in [
             ("connections", connections_per_address.refused()),
             ("sessions", sessions_per_address.refused()),
+            ("held", self.budgets.held_per_address.refused()),
             ("uploads", uploads_per_address.refused()),
             ("tunnels", tunnels_per_address.refused()),
             ("lingering", self.budgets.lingering_per_address.refused()),

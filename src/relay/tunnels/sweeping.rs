@@ -1,0 +1,100 @@
+//! Tunnels end when their tokens expire, and keyed ones are renewed while an end is connected.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::registry::Tunnels;
+use super::tunnel::{Outcome, Tunnel};
+use crate::engine::Host;
+use crate::proto::token::Token;
+use crate::relay::failure::Failure;
+use crate::relay::notices::{About, Notice};
+use crate::store::Record;
+
+/// How soon the store is asked again after it failed.
+const STORE_RETRY: Duration = Duration::from_secs(5);
+
+impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
+    /// Disconnects ends whose tokens have expired. Never completes.
+    pub(in crate::relay) async fn sweep(self: Arc<Self>) -> Infallible {
+        loop {
+            let sooner = self.sooner.notified();
+            let first = self.read().first();
+            match first {
+                None => sooner.await,
+                Some((first, _)) => tokio::select! {
+                    () = sooner => (),
+                    () = tokio::time::sleep_until(first) => self.expire(Instant::now()).await,
+                },
+            }
+        }
+    }
+
+    /// Asks the store about each token that is due.
+    async fn expire(&self, now: Instant) {
+        loop {
+            let first = self.read().first();
+            let Some((_, token)) = first.filter(|&(expiry, _)| expiry <= now) else { return };
+            let Some(tunnel) = self.find(&token) else { continue };
+            let due = match self.ask_store(&token, &tunnel).await {
+                Ok(due) => Some(due),
+                Err(Failure::TokenNotFound) => {
+                    self.remove(&token);
+                    continue;
+                }
+                Err(_) => None,
+            };
+            // Under the lock under which ends join and leave: one that came or went meanwhile is not put off.
+            let mut table = self.write();
+            let due = match due {
+                None => STORE_RETRY,
+                Some(_) if tunnel.wants_something() => Duration::ZERO,
+                Some(due) => due,
+            };
+            table.set_expiry(token, now + due);
+        }
+    }
+
+    /// Renews a keyed token whose end is or was connected; asks about any other, which may have been refreshed since its end
+    /// joined. Returns when the store is to be asked again.
+    async fn ask_store(&self, token: &Token, tunnel: &Tunnel<H>) -> Result<Duration, Failure> {
+        let wants_check = tunnel.wants_check();
+        let wants_renewal = tunnel.is_keyed() && tunnel.wants_renewal();
+        let found = if wants_renewal { self.tokens.renew(token).await } else { self.tokens.find(token).await };
+        if found.is_err() {
+            tunnel.still_wants(wants_renewal, wants_check);
+        }
+        let (Record { keyed, .. }, left) = found?;
+        if let Some(keyed) = &keyed {
+            self.retire(tunnel.set(keyed, self.budgets.ends_per_tunnel));
+            if wants_check {
+                self.drop_ends_of_another_key(token, tunnel, &keyed.key);
+            }
+        }
+        Ok(match &keyed {
+            // It lives on while an end is connected.
+            Some(keyed) if tunnel.has_end() => left.min(keyed.settings.ttl / 2),
+            Some(_) => left,
+            None => self.until_expiry(tunnel, left),
+        })
+    }
+
+    /// Returns when an original tunnel is due that lives for `left` still: when it expires, or before that, when ends are to hear of
+    /// it. Tells them if that is now.
+    fn until_expiry(&self, tunnel: &Tunnel<H>, left: Duration) -> Duration {
+        let (listeners, ahead) = (tunnel.listeners(), self.tokens.expiry_notice());
+        // The store counts by another clock.
+        if left > ahead + Duration::from_millis(10) && !listeners.is_empty() {
+            return left - ahead;
+        }
+        let message = format!("this tunnel ends in {} s, unless GET /refresh/TOKEN refreshes it", left.as_secs());
+        for end in listeners {
+            end.notify(Notice { about: About::Expiring, id: None, message: &message });
+        }
+        left
+    }
+}
