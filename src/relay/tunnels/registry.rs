@@ -154,8 +154,8 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
     pub(super) fn join(&self, admission: Admission, socket: Socket<H>) -> Joined<H> {
         let Admission { token, options, record, remaining, .. } = admission;
         let key = record.keyed.as_ref().map(|keyed| keyed.key);
-        // The store hears of the end of a keyed tunnel at once.
         let ahead = if options.notices { self.tokens.expiry_notice() } else { Duration::ZERO };
+        // The store hears of the end of a keyed tunnel at once.
         let due = if key.is_some() { Duration::ZERO } else { remaining.saturating_sub(ahead) };
         let expiry = Instant::now() + due;
         let number = self.next_end.fetch_add(1, Ordering::Relaxed);
@@ -285,7 +285,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::future::{pending, ready};
 
     use futures::{SinkExt as _, StreamExt as _};
@@ -305,7 +305,7 @@ mod tests {
 
     /// A host that hands out the sockets of its clients.
     #[derive(Debug)]
-    struct TestHost(mpsc::Sender<Socket<Self>>);
+    pub(in crate::relay::tunnels) struct TestHost(mpsc::Sender<Socket<Self>>);
 
     impl Host for TestHost {
         type Member = ();
@@ -325,7 +325,7 @@ mod tests {
     }
 
     /// The socket of a client that has joined.
-    async fn socket() -> Socket<TestHost> {
+    pub(in crate::relay::tunnels) async fn socket() -> Socket<TestHost> {
         let (tell, mut told) = mpsc::channel(1);
         let application = SocketIo::new(TestHost(tell), SocketIoSettings::default());
         let engine = Engine::new(application, EngineIoSettings::default(), Limits::default());
@@ -338,7 +338,7 @@ mod tests {
         told.recv().await.unwrap()
     }
 
-    fn admission(token: Token, record: Record, remaining: Duration) -> Admission {
+    pub(in crate::relay::tunnels) fn admission(token: Token, record: Record, remaining: Duration) -> Admission {
         Admission { token, options: EndOptions::default(), record, remaining, unknown: Vec::new() }
     }
 
@@ -375,7 +375,7 @@ mod tests {
     }
 
     /// The store, and the tunnels over it, whose sweeper runs.
-    fn swept_tunnels() -> (Arc<Tokens>, Arc<Tunnels<TestHost>>) {
+    pub(in crate::relay::tunnels) fn swept_tunnels() -> (Arc<Tokens>, Arc<Tunnels<TestHost>>) {
         let budgets = Budgets::new(&ServeConfig::defaults());
         let per_address = Arc::clone(&budgets.tunnels_per_address);
         let tokens = Arc::new(Tokens::new(Store::in_memory(9), per_address, Duration::from_secs(60)));

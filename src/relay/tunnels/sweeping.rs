@@ -98,3 +98,57 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         left
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::super::registry::Admission;
+    use super::super::registry::tests::{admission, socket, swept_tunnels};
+    use super::*;
+    use crate::proto::exchange::EndOptions;
+
+    /// A token of these tunnels lives for a minute, and its ends hear of its end a quarter of a minute before.
+    #[tokio::test]
+    async fn ends_that_ask_hear_once_in_each_life_of_a_token_that_it_is_about_to_expire() {
+        let socket = socket().await;
+        // Its session ends, so that each notice is dropped, and counted at once.
+        while socket.offer(Notice { about: About::Expiring, id: None, message: "" }.encode(socket.namespace())).is_ok()
+        {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::pause();
+        let start = Instant::now();
+        let (tokens, tunnels) = swept_tunnels();
+        let until = async |second: u64| tokio::time::sleep_until(start + Duration::from_secs(second)).await;
+        let told = || tunnels.notices().counts().1;
+        let token = tokens.create(IpAddr::from([127, 0, 0, 1]).into()).await.unwrap();
+        let join = async |notices| {
+            let (record, remaining) = tokens.find(&token).await.unwrap();
+            let options = EndOptions { notices, ..EndOptions::default() };
+            tunnels.join(Admission { options, ..admission(token, record, remaining) }, socket.clone())
+        };
+        let _first = join(true).await;
+        until(44).await;
+        assert_eq!(told(), 0);
+        until(46).await;
+        assert_eq!(told(), 1);
+        until(50).await;
+        tokens.refresh(&token, || Ok(None)).await.unwrap();
+        until(94).await;
+        assert_eq!(told(), 1, "its new life ends at 110 s");
+        until(96).await;
+        assert_eq!(told(), 2);
+        // Another end hears it too, and the one before that it is taken over.
+        let _second = join(true).await;
+        until(97).await;
+        assert_eq!(told(), 4);
+        // An end that does not ask hears nothing.
+        let _third = join(false).await;
+        until(109).await;
+        assert_eq!(told(), 5, "the second was taken over");
+        assert!(tunnels.find(&token).is_some());
+        until(111).await;
+        assert!(tunnels.find(&token).is_none() && told() == 5);
+    }
+}
