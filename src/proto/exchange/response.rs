@@ -275,13 +275,7 @@ impl Head<'_> {
         if after(text.len() / 2).is_none() {
             return Err(self.over_limits());
         }
-        let value = text_to_value(&text).ok_or_else(|| {
-            let meant = match text.contains(['\r', '\n']) {
-                true => ": a line break. A list has one line for each value",
-                false => ". encodeURIComponent() makes others of them",
-            };
-            InvalidAnswer(format!("the value of the header {name} has characters that HTTP cannot carry{meant}"))
-        })?;
+        let value = text_to_value(&text).ok_or_else(|| no_value(name, &text))?;
         let (Some(lines), Some(bytes)) = (left.lines.checked_sub(1), after(value.len())) else {
             return Err(self.over_limits());
         };
@@ -294,6 +288,15 @@ impl Head<'_> {
         let HeadLimits { lines, bytes } = self.limits;
         InvalidAnswer(format!("the headers are over the limit of {lines} lines and {bytes} bytes"))
     }
+}
+
+/// Returns what is wrong with a text that is no value of a header.
+fn no_value(name: &HeaderName, text: &str) -> InvalidAnswer {
+    let meant = match text.contains(['\r', '\n']) {
+        true => ": a line break. A list has one line for each value",
+        false => ". encodeURIComponent() makes others of them",
+    };
+    InvalidAnswer(format!("the value of the header {name} has characters that HTTP cannot carry{meant}"))
 }
 
 /// Returns a JSON body with its attachments in place of their placeholders, as Node's `JSON.stringify` writes a Buffer.
