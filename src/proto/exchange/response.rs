@@ -61,9 +61,10 @@ impl Response {
     /// Makes a response of an ack's arguments.
     ///
     /// # Errors
-    /// Fails with what is wrong and, where that can be known, what was meant: if the status is not a whole number from 200 to 999; if the headers are neither an object nor `null`, have a name
-    /// that is not one in HTTP, or a value that is not a string, a number, a bool, `null` or a list of these, or that HTTP
-    /// cannot carry, or are over the limits; and if the body has a placeholder without an attachment, or names an attachment more than once.
+    /// With what is wrong and, where that can be known, what was meant. Fails if the status is not a whole number from 200 to
+    /// 999; if the headers are neither an object nor `null`, have a name that is not one in HTTP, or a value that is not a
+    /// string, a number, a bool, `null` or a list of these, or that HTTP cannot carry, or are over the limits; and if the body
+    /// has a placeholder without an attachment, or names an attachment more than once.
     pub fn decode(answer: &Answer, limits: HeadLimits) -> Result<Self, InvalidAnswer> {
         let args = &answer.args;
         let kind_of = |index| args.get(index).map(Kind::of);
@@ -83,10 +84,13 @@ impl Response {
             response.body = body;
         }
         if let Some(headers) = args.get(rest + 1) {
-            if !matches!(Kind::of(headers), Kind::Object | Kind::Null) {
-                return Err(InvalidAnswer(format!("the headers must be an object{}", meant(args, rest))));
+            match Kind::of(headers) {
+                Kind::Null => (),
+                Kind::Object => response.set_headers(headers, limits)?,
+                Kind::Array | Kind::String | Kind::Number | Kind::Bool => {
+                    return Err(InvalidAnswer(format!("the headers must be an object{}", meant(args, rest))));
+                }
             }
-            response.set_headers(headers, limits)?;
         }
         if let Some(content_type) = content_type
             && !is_without_content(status)
@@ -108,9 +112,6 @@ impl Response {
     }
 
     fn set_headers(&mut self, headers: &str, limits: HeadLimits) -> Result<(), InvalidAnswer> {
-        if Kind::of(headers) == Kind::Null {
-            return Ok(());
-        }
         let given = &mut self.headers;
         given.reserve(USUAL_HEADERS);
         let mut head = Head { lines: given, limits, left: limits };
