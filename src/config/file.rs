@@ -10,7 +10,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::builder::ValueParser;
-use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -122,7 +121,7 @@ fn in_order<'t>(table: &'t DeTable<'_>) -> Vec<(&'t str, &'t DeValue<'t>)> {
 fn settings(command: &Command) -> Command {
     let of_serve = command.find_subcommand(SECTION).into_iter().flat_map(Command::get_arguments);
     let settings = command.get_arguments().chain(of_serve).filter(|arg| arg.get_long() != Some(FLAG));
-    Command::new(SECTION).no_binary_name(true).disable_help_flag(true).args(settings.cloned())
+    Command::new(SECTION).args(settings.cloned())
 }
 
 fn find_setting<'c>(settings: &'c Command, key: &str) -> Option<&'c Arg> {
@@ -144,8 +143,8 @@ fn unknown_key(name: &str, key: &str, settings: &Command) -> String {
     }
 }
 
-/// Returns the setting that an unknown key probably means: the one of this variable, of this flag, or one that is alike.
-fn nearest(settings: &Command, key: &str) -> Option<String> {
+/// Returns the setting that an unknown key probably means: the one of this variable, of this flag, or one that is almost alike.
+fn nearest<'c>(settings: &'c Command, key: &str) -> Option<&'c str> {
     let flag = key.trim_start_matches('-').replace('_', "-").to_ascii_lowercase();
     let is_it = |arg: &&Arg| {
         arg.get_long() == Some(&*flag)
@@ -153,13 +152,12 @@ fn nearest(settings: &Command, key: &str) -> Option<String> {
             || arg.get_env().is_some_and(|variable| variable.eq_ignore_ascii_case(key))
     };
     if let Some(long) = settings.get_arguments().find(is_it).and_then(Arg::get_long) {
-        return Some(long.to_owned());
+        return Some(long);
     }
-    // clap knows which flags are alike.
-    let error = settings.clone().try_get_matches_from([format!("--{flag}=")]).err()?;
-    let Some(ContextValue::String(similar)) = error.get(ContextKind::SuggestedArg) else { return None };
-    let long = similar.trim_start_matches('-');
-    find_setting(settings, long).map(|_| long.to_owned())
+    let distance = |long: &&str| strsim::osa_distance(&flag, long);
+    let alike = settings.get_arguments().filter_map(Arg::get_long).min_by_key(distance)?;
+    // One slip in a short name, and one more for each six letters.
+    (distance(&alike) <= 1 + alike.len() / 6).then_some(alike)
 }
 
 /// Returns what is wrong with an entry that is no section of a command.
@@ -343,6 +341,8 @@ mod tests {
             ("[serve]\nmailbox = 1", "did you mean `max-waiting-commands`?"),
             ("[serve]\nTOKEN_EXPIRE_SECONDS = 1", "did you mean `token-ttl`?"),
             ("[serve]\nlog_format = 'json'", "did you mean `log-format`?"),
+            ("[serve]\nprot = 1", "did you mean `port`?"),
+            ("[serve]\nmax-conection-per-addres = 1", "did you mean `max-connections-per-address`?"),
             ("[serve]\nxyz = 1", "`xyz` in FILE is no setting: `socket2me serve --help` lists them"),
             ("[serve]\n'' = 1", "`` in FILE is no setting: `socket2me"),
             ("[serve]\nhelp = true", "`help` in FILE is no setting: `socket2me"),

@@ -103,8 +103,8 @@ pub enum ErrorStatus {
     mut_arg("throttle_interval_burst_max", when_unset(per_address(defaults::THROTTLE_INTERVAL_BURST_MAX)))
 )]
 pub struct ServeConfig {
-    /// TOML file with settings in a section [serve]. Its keys are the names of the flags here without the dashes, as in
-    /// max-body = "20MiB". Flags and variables come before it [default: none]
+    /// TOML file with settings in a section `[serve]`. Its keys are the names of the flags here without the dashes, as in
+    /// `max-body = "20MiB"`. Flags and variables come before it [default: none]
     #[arg(help_heading = "Server", long = "config", env = "SOCKET2ME_CONFIG", value_name = "FILE")]
     pub config_file: Option<PathBuf>,
     /// Address and port to listen on
