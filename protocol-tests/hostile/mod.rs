@@ -10,6 +10,7 @@ mod cuts;
 pub(crate) mod figures;
 mod flood;
 mod isolation;
+mod limit_hits;
 mod line_ends;
 mod memory;
 mod misbehaviour;

@@ -21,7 +21,7 @@ pub const UNCOUNTED_BYTES: usize = 16 << 10;
 pub struct Budget {
     limit: usize,
     used: AtomicUsize,
-    refused: AtomicU64,
+    refused: Arc<AtomicU64>,
     whole: Option<Arc<Self>>,
 }
 
@@ -29,17 +29,17 @@ impl Budget {
     /// Creates a budget of `limit` units.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0), whole: None })
+        Arc::new(Self { limit, used: AtomicUsize::new(0), refused: Arc::default(), whole: None })
     }
 
     /// Creates a budget within this one: what it gives out is taken from both.
     #[must_use]
     pub fn part(self: &Arc<Self>, limit: usize) -> Arc<Self> {
-        let whole = Some(Arc::clone(self));
-        Arc::new(Self { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0), whole })
+        Parts::new(self, limit).part()
     }
 
-    /// Takes `amount` units, or returns `None` and counts a refusal when fewer are left.
+    /// Takes `amount` units, or returns `None` when fewer are left, and counts a refusal of the budget that has too few: this one or
+    /// its whole.
     #[must_use]
     pub fn hold(self: &Arc<Self>, amount: usize) -> Option<Held> {
         self.take(amount).then(|| Held { budget: Arc::clone(self), amount })
@@ -63,7 +63,7 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Returns how often something was refused because too little was left.
+    /// Returns how often something was refused because too little of this budget was left.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
@@ -78,7 +78,6 @@ impl Budget {
     /// others take the room of the whole between the look and the taking is something taken and given back.
     fn take(&self, amount: usize) -> bool {
         if self.whole.as_ref().is_some_and(|whole| !whole.has_room(amount)) {
-            self.count_refusal();
             return false;
         }
         let within_limit = |used: usize| used.checked_add(amount).filter(|&sum| sum <= self.limit);
@@ -88,20 +87,18 @@ impl Budget {
         }
         if self.whole.as_ref().is_some_and(|whole| !whole.take(amount)) {
             self.used.fetch_sub(amount, Ordering::Relaxed);
-            self.count_refusal();
             return false;
         }
         true
     }
 
-    /// Returns whether this and its wholes have room for `amount`, and counts a refusal where one has not.
+    /// Returns whether this and its wholes have room for `amount`, and counts a refusal of the first that has not.
     fn has_room(&self, amount: usize) -> bool {
-        let has_room = self.used().checked_add(amount).is_some_and(|sum| sum <= self.limit)
-            && self.whole.as_ref().is_none_or(|whole| whole.has_room(amount));
-        if !has_room {
+        if self.used().checked_add(amount).is_none_or(|sum| sum > self.limit) {
             self.count_refusal();
+            return false;
         }
-        has_room
+        self.whole.as_ref().is_none_or(|whole| whole.has_room(amount))
     }
 
     fn give_back(&self, amount: usize) {
@@ -109,6 +106,35 @@ impl Budget {
         if let Some(whole) = &self.whole {
             whole.give_back(amount);
         }
+    }
+}
+
+/// Makes parts of a budget that all have the same limit.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    whole: Arc<Budget>,
+    limit: usize,
+    refused: Arc<AtomicU64>,
+}
+
+impl Parts {
+    /// Returns a maker of parts of `whole`, each with this limit.
+    #[must_use]
+    pub fn new(whole: &Arc<Budget>, limit: usize) -> Self {
+        Self { whole: Arc::clone(whole), limit, refused: Arc::default() }
+    }
+
+    /// Creates a part.
+    #[must_use]
+    pub fn part(&self) -> Arc<Budget> {
+        let (whole, refused) = (Some(Arc::clone(&self.whole)), Arc::clone(&self.refused));
+        Arc::new(Budget { limit: self.limit, used: AtomicUsize::new(0), refused, whole })
+    }
+
+    /// Returns how often something was refused because too little of its part was left.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 }
 
@@ -336,10 +362,13 @@ mod tests {
     #[test]
     fn a_part_takes_from_the_whole_and_not_all_of_it() {
         let whole = Budget::new(10);
-        let (one, other) = (whole.part(6), whole.part(6));
+        let parts = Parts::new(&whole, 6);
+        let (one, other) = (parts.part(), parts.part());
         assert!(one.hold(7).is_none());
+        assert_eq!((parts.refused(), whole.refused()), (1, 0));
         let held = one.hold(6).unwrap();
         assert!(other.hold(5).is_none(), "the whole has only four left");
+        assert_eq!((parts.refused(), whole.refused()), (1, 1));
         assert_eq!((one.used(), other.used(), whole.used()), (6, 0, 6));
         drop(held);
         assert_eq!((one.used(), whole.used()), (0, 0));

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::config::ServeConfig;
 use crate::defaults;
-use crate::net::budget::{Budget, Exempt, PerAddress};
+use crate::net::budget::{Budget, Exempt, Parts, PerAddress};
+use crate::net::hits::Hits;
 
 /// The limits of a server that its peers share.
 #[derive(Debug, Clone)]
@@ -16,8 +17,7 @@ pub(super) struct Budgets {
     pub(super) sessions_per_address: Arc<PerAddress>,
     /// Exchanges whose request has arrived and whose response is not sent yet.
     pub(super) exchanges: Arc<Budget>,
-    /// Exchanges of one tunnel.
-    exchanges_per_tunnel: usize,
+    pub(super) exchanges_per_tunnel: Parts,
     /// Visitors' request bodies that are still arriving.
     pub(super) uploads: Arc<Budget>,
     pub(super) uploads_per_address: Arc<PerAddress>,
@@ -29,8 +29,12 @@ pub(super) struct Budgets {
     /// Memory for bodies and messages, in bytes. A body is counted by `net::body` while it arrives, and a message by
     /// `net::websocket`. Then the session's task counts what its session holds, and the exchange its event or its answer.
     pub(super) bytes: Arc<Budget>,
+    /// The part of that memory which the exchanges of one tunnel may take.
+    pub(super) bytes_per_tunnel: Parts,
     /// The part of that memory which long heads of requests may take.
     pub(super) head_bytes: Arc<Budget>,
+    /// Counts how often limits were hit that no budget counts.
+    pub(super) hits: Arc<Hits>,
 }
 
 impl Budgets {
@@ -43,6 +47,7 @@ impl Budgets {
             PerAddress::new(if limit == 0 { usize::MAX } else { limit }, exempt)
         };
         let bytes = Budget::new(config.max_buffered());
+        let exchanges = Budget::new(limits.max_exchanges);
         Self {
             connections: Budget::new(limits.max_connections),
             connections_per_address: per_address(
@@ -51,25 +56,27 @@ impl Budgets {
             ),
             sessions: Budget::new(limits.max_sessions),
             sessions_per_address: per_address(limits.max_sessions_per_address, defaults::MAX_SESSIONS_PER_ADDRESS),
-            exchanges: Budget::new(limits.max_exchanges),
-            exchanges_per_tunnel: limits.max_exchanges_per_tunnel,
+            exchanges_per_tunnel: Parts::new(&exchanges, limits.max_exchanges_per_tunnel),
+            exchanges,
             uploads: Budget::new(limits.max_uploads),
             uploads_per_address: per_address(limits.max_uploads_per_address, defaults::MAX_UPLOADS_PER_ADDRESS),
             tunnels_per_address: per_address(limits.max_tunnels_per_address, defaults::MAX_TUNNELS_PER_ADDRESS),
             lingering: Budget::new(limits.max_lingering),
             lingering_per_address: per_address(limits.max_lingering_per_address, defaults::MAX_LINGERING_PER_ADDRESS),
+            bytes_per_tunnel: Parts::new(&bytes, bytes.share()),
             head_bytes: bytes.part(bytes.share()),
             bytes,
+            hits: Arc::default(),
         }
     }
 
     /// Creates the budget for the memory of one tunnel's exchanges.
     pub(super) fn tunnel_memory(&self) -> Arc<Budget> {
-        self.bytes.part(self.bytes.share())
+        self.bytes_per_tunnel.part()
     }
 
     /// Creates the budget for one tunnel's exchanges.
     pub(super) fn tunnel_exchanges(&self) -> Arc<Budget> {
-        self.exchanges.part(self.exchanges_per_tunnel)
+        self.exchanges_per_tunnel.part()
     }
 }

@@ -157,7 +157,7 @@ async fn watch_for(span: Duration, world: &World, server: &Server) -> u64 {
              witnesses: right {}, failed {}, slowest {} ms",
             begun.elapsed().as_secs(),
             figures.in_use("sessions"),
-            figures.of("tunnels"),
+            figures.of("connected_tunnels"),
             figures.in_use("connections"),
             figures.begun(),
             figures.in_use("bytes") >> 10,

@@ -154,8 +154,9 @@ impl Figures {
         self.with_prefix("exchanges_total outcome=")
     }
 
-    pub fn refused(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.with_prefix("refused_total budget=")
+    /// Returns how often the limit of each flag was hit.
+    pub fn limit_hits(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.with_prefix("limit_hits_total limit=")
     }
 
     fn with_prefix(&self, prefix: &'static str) -> impl Iterator<Item = (&str, u64)> {
@@ -171,7 +172,7 @@ impl Figures {
         [
             ("connections", self.in_use("connections")),
             ("sessions", self.in_use("sessions")),
-            ("tunnels", self.of("tunnels")),
+            ("tunnels", self.of("connected_tunnels")),
             ("tokens", self.of("tokens")),
             ("exchanges", self.in_use("exchanges")),
             ("uploads", self.in_use("uploads")),

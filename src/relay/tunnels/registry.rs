@@ -316,8 +316,7 @@ mod tests {
     async fn first_ends_that_join_at_once_are_ends_of_one_tunnel() {
         let socket = socket().await;
         let budgets = Budgets::new(&ServeConfig::defaults());
-        let per_address = Arc::clone(&budgets.tunnels_per_address);
-        let tokens = Arc::new(Tokens::new(Store::in_memory(1), per_address, Duration::from_secs(60)));
+        let tokens = Arc::new(Tokens::new(Store::in_memory(1), &budgets, Duration::from_secs(60)));
         let tunnels = Tunnels::<TestHost>::new(tokens, budgets);
         for round in 0..2_000 {
             let token = Token::from_uuid(uuid::Uuid::from_u128(round));
@@ -346,8 +345,7 @@ mod tests {
     /// The store, and the tunnels over it, whose sweeper runs.
     fn swept_tunnels() -> (Arc<Tokens>, Arc<Tunnels<TestHost>>) {
         let budgets = Budgets::new(&ServeConfig::defaults());
-        let per_address = Arc::clone(&budgets.tunnels_per_address);
-        let tokens = Arc::new(Tokens::new(Store::in_memory(9), per_address, Duration::from_secs(60)));
+        let tokens = Arc::new(Tokens::new(Store::in_memory(9), &budgets, Duration::from_secs(60)));
         let tunnels = Tunnels::<TestHost>::new(Arc::clone(&tokens), budgets);
         tokio::spawn(Arc::clone(&tunnels).sweep());
         (tokens, tunnels)
