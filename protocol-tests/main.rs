@@ -7,6 +7,8 @@
 mod access_log;
 mod endings;
 mod engine_io;
+#[cfg(target_os = "linux")]
+mod figures;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod redis;

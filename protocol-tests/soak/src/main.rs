@@ -81,7 +81,8 @@ async fn soak(minutes: f64, seed: u64) -> Result<Vec<String>> {
     let mut server = Server::start().await?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let seats = (descriptors() / DESCRIPTORS_PER_SEAT).min(MOST_SEATS) & !1;
-    println!("seed {seed}, {seats} seats, server {} with its log in {}", server.address, server.log.display());
+    let (metrics, log) = (server.metrics, server.log.display());
+    println!("seed {seed}, {seats} seats, server {}, figures at {metrics}, its log in {log}", server.address);
     let world = Arc::new(World::new(server.address, listener.local_addr()?, seats as usize));
     let (start, (rss, _)) = (server.figures().await?, server.memory());
     let first_heap = server.heap().await?;

@@ -42,7 +42,7 @@ pub struct Server {
     stdout: BufReader<ChildStdout>,
     counts_heap: bool,
     pub address: SocketAddr,
-    metrics: SocketAddr,
+    pub metrics: SocketAddr,
     pub log: PathBuf,
 }
 
