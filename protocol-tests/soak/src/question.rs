@@ -74,6 +74,11 @@ impl Question {
         wire::request("POST", &target, &[&format!("Content-Type: {}", self.content_type)], Some(&self.body))
     }
 
+    /// Returns the size of the request's body, in bytes.
+    pub fn size(&self) -> u64 {
+        if self.content_type.is_empty() { 0 } else { self.body.len() as u64 }
+    }
+
     pub fn check(&self, token: &str, answer: &Answer) -> Verdict {
         if let Some(code) = answer.error() {
             if code == "forged" {
