@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 use crate::relay::visitor::{Answer, Visitor, get, request, visit};
-use crate::starting::{Started, Variables};
+use crate::starting::{Started, Variables, answers};
 use crate::support::end::{Asked, End};
 use crate::support::{UNKNOWN, within};
 
@@ -160,4 +160,41 @@ async fn no_line_is_written_where_the_access_log_is_off_but_a_timeout_as_200_is_
         assert_eq!(about.len(), usize::from(warned), "{variable:?}: {lines:?}");
         assert!(about.iter().all(|line| line.contains(r#""level":"WARN""#)), "{about:?}");
     }
+}
+
+/// The pipe is full, and as many lines wait as may.
+#[tokio::test]
+async fn thousands_of_exchanges_are_answered_while_nobody_reads_their_lines() {
+    const SERVED: usize = 2_000;
+    let metrics = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = format!("--metrics-listen={metrics}");
+    let mut server = Logged::start(&[], &["--response-timeout=60s", &listen]).await;
+    let requests = |count: usize, target: &str| {
+        let one = |close| format!("GET {target} HTTP/1.1\r\nHost: test\r\n{close}\r\n");
+        one("").repeat(count - 1) + &one("Connection: close\r\n")
+    };
+    let figure = async |name: &str| -> usize {
+        let figures = answers(metrics, &requests(1, "/metrics")).await;
+        let line = figures.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap().parse().unwrap()
+    };
+    let mut unknown = 0;
+    while figure("socket2me_log_lines_lost_total").await == 0 {
+        let answered = answers(server.address, &requests(1_000, &format!("/go/{UNKNOWN}"))).await;
+        unknown += answered.matches("HTTP/1.1 500").count();
+    }
+    let (address, wanted) = (server.address, requests(SERVED, &server.at("")));
+    let visitor = tokio::spawn(async move { answers(address, &wanted).await });
+    for _ in 0..SERVED {
+        let asked = server.end.asked().await;
+        server.end.answer(&asked, r#"["served"]"#, &[]).await;
+    }
+    assert_eq!(visitor.await.unwrap().matches("\r\n\r\nserved").count(), SERVED);
+    let outcomes = (
+        figure(r#"socket2me_exchanges_total{outcome="answered"}"#).await,
+        figure(r#"socket2me_exchanges_total{outcome="token-not-found"}"#).await,
+    );
+    assert_eq!(outcomes, (SERVED, unknown));
+    assert!(figure("socket2me_log_lines_lost_total").await >= SERVED);
+    assert!(!server.lines().await.is_empty(), "what was in the pipe");
 }

@@ -9,6 +9,8 @@ mod access_log;
 mod configuring;
 mod endings;
 mod engine_io;
+#[cfg(target_os = "linux")]
+mod figures;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod redis;

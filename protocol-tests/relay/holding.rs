@@ -103,9 +103,9 @@ async fn a_visitor_that_leaves_frees_its_place() {
 async fn more_visitors_than_may_wait_are_503_and_those_that_wait_are_answered() {
     type Limit = fn(&mut ServeConfig);
     let limits: [(&str, Limit); 3] = [
-        ("held", |config| config.limits.max_held = 2),
-        ("held-per-tunnel", |config| config.limits.max_held_per_tunnel = 2),
-        ("held-per-address", |config| config.limits.max_held_per_address = Some(2)),
+        ("max-held", |config| config.limits.max_held = 2),
+        ("max-held-per-tunnel", |config| config.limits.max_held_per_tunnel = 2),
+        ("max-held-per-address", |config| config.limits.max_held_per_address = Some(2)),
     ];
     for (budget, limit) in limits {
         let (server, figures, tunnel) = vacant(PATIENT, limit).await;
@@ -116,7 +116,7 @@ async fn more_visitors_than_may_wait_are_503_and_those_that_wait_are_answered() 
         let answer = get(server.address, &tunnel.at("/")).await;
         assert_eq!((answer.status, answer.code()), (503, Some("too-many-held")), "{budget}");
         assert_eq!(answer.header("retry-after"), Some("1"), "{budget}");
-        assert_eq!(figures.refused(budget).await, 1, "{budget}");
+        assert_eq!(figures.hits(budget).await, 1, "{budget}");
         let mut end = tunnel.join(server.address).await;
         for _ in 0..2 {
             let asked = end.asked().await;

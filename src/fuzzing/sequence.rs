@@ -388,6 +388,7 @@ impl World {
                 assert_eq!(self.candidate.take(), Some(ticket), "it is there to adopt");
                 (self.gone, self.websocket) = (Some(ticket), true);
             }
+            Output::LimitHit(_) => (),
         }
     }
 

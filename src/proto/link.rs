@@ -8,8 +8,9 @@ use bytestring::ByteString;
 use super::engine_io::payload::{Body, Packets};
 use super::engine_io::session::{Output, PollAnswer, PostError, UpgradeError, UpgradeTicket};
 use super::engine_io::{
-    BinaryAs, ClientPacket, CloseReason, Frame, Lower, Message, PollingText, Rejection, Revision, Session,
+    BinaryAs, ClientPacket, CloseReason, DecodeError, Frame, Lower, Message, PollingText, Rejection, Revision, Session,
 };
+use super::limit::Limit;
 use super::time::{Instant, earliest};
 
 /// A protocol above Engine.IO: Socket.IO ([`super::socket_io::Connection`]), or another.
@@ -141,7 +142,10 @@ impl<L: Layer, P> ServerLink<L, P> {
                     ClientPacket::Message(Message::Text(self.layer.polled_text(text)))
                 }
                 Ok(packet) => packet,
-                Err(_) => {
+                Err(error) => {
+                    if error == DecodeError::TooManyPackets {
+                        self.session.hit(Limit::Packets);
+                    }
                     self.close(CloseReason::ParseError, now);
                     return Err(PostError::Broken);
                 }

@@ -11,6 +11,7 @@ use super::headers::{HopByHop, end_may_set};
 use crate::defaults;
 use crate::proto::headers::text_to_value;
 use crate::proto::json::{self, Kind};
+use crate::proto::limit::Limit;
 use crate::proto::socket_io::attachments::placeholders;
 use crate::proto::socket_io::connection::Answer;
 use crate::proto::socket_io::packet::Args;
@@ -37,11 +38,29 @@ pub struct Response {
 
 /// An ack that HTTP cannot carry: the end's fault. It fails this exchange, and no other. The message says what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidAnswer(String);
+pub struct InvalidAnswer {
+    message: String,
+    /// The limit that the answer exceeds.
+    limit: Option<Limit>,
+}
+
+impl InvalidAnswer {
+    /// Returns the limit that the answer exceeds, if that is what is wrong with it.
+    #[must_use]
+    pub fn limit(&self) -> Option<Limit> {
+        self.limit
+    }
+}
+
+impl From<String> for InvalidAnswer {
+    fn from(message: String) -> Self {
+        Self { message, limit: None }
+    }
+}
 
 impl fmt::Display for InvalidAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.message)
     }
 }
 
@@ -88,7 +107,7 @@ impl Response {
                 Kind::Null => (),
                 Kind::Object => response.set_headers(headers, limits)?,
                 Kind::Array | Kind::String | Kind::Number | Kind::Bool => {
-                    return Err(InvalidAnswer(format!("the headers must be an object{}", meant(args, rest))));
+                    return Err(InvalidAnswer::from(format!("the headers must be an object{}", meant(args, rest))));
                 }
             }
         }
@@ -121,7 +140,7 @@ impl Response {
                 added = head.set(&json::unquote(&headers[key]), &headers[value]);
             }
         });
-        walked.map_err(|error| InvalidAnswer(format!("the headers are {error}")))?;
+        walked.map_err(|error| InvalidAnswer::from(format!("the headers are {error}")))?;
         added?;
         if given.is_empty() {
             return Ok(());
@@ -170,7 +189,7 @@ fn decode_body(answer: &Answer, index: usize, body: &str) -> Result<(Bytes, Opti
         Kind::Object | Kind::Array => {
             // The depth was checked when the packet came.
             let found = placeholders(body, attachments, usize::MAX)
-                .map_err(|error| InvalidAnswer(format!("the body has {error}")))?;
+                .map_err(|error| InvalidAnswer::from(format!("the body has {error}")))?;
             match found.as_slice() {
                 [(range, number)] if range.len() == body.len() => (attachments[*number].clone(), Some(BINARY)),
                 _ => (inline_attachments(body, &found, attachments)?, Some(JSON)),
@@ -187,7 +206,8 @@ fn status(number: &str, arguments: usize) -> Result<StatusCode, InvalidAnswer> {
         // A number alone may be meant as the body.
         let meant =
             if arguments == 1 { ". A body that is a number has a status before it: respond(200, 42)" } else { "" };
-        InvalidAnswer(format!("{} is no status: it must be a whole number from 200 to 999{meant}", shown(number)))
+        let shown = shown(number);
+        InvalidAnswer::from(format!("{shown} is no status: it must be a whole number from 200 to 999{meant}"))
     })
 }
 
@@ -240,7 +260,7 @@ impl Head<'_> {
     fn set(&mut self, name: &str, value: &str) -> Result<(), InvalidAnswer> {
         let is_no_name = |_| {
             let meant = if name.ends_with(':') { ": leave the colon out" } else { "" };
-            InvalidAnswer(format!("{} is no header name{meant}", shown(name)))
+            InvalidAnswer::from(format!("{} is no header name{meant}", shown(name)))
         };
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(is_no_name)?;
         self.lines.remove(&name);
@@ -253,7 +273,7 @@ impl Head<'_> {
                 added = self.add(&name, &value[element]);
             }
         });
-        walked.map_err(|error| InvalidAnswer(format!("the headers are {error}")))?;
+        walked.map_err(|error| InvalidAnswer::from(format!("the headers are {error}")))?;
         added
     }
 
@@ -267,27 +287,27 @@ impl Head<'_> {
                 // JSON.stringify makes `{}` of these.
                 let meant = if value == "{}" { ". It is {}, as a Promise that was not awaited, or a Map" } else { "" };
                 let message = format!("the value of the header {name} must be a string or a list of strings{meant}");
-                return Err(InvalidAnswer(message));
+                return Err(InvalidAnswer::from(message));
             }
         };
         let left = self.left;
         let after = |bytes| left.bytes.checked_sub(name.as_str().len() + ": \r\n".len() + bytes);
         // Two bytes of the text are one character at least, and one byte of the value. What is over the limit is not copied.
         if after(text.len() / 2).is_none() {
-            return Err(self.over_limits());
+            return Err(self.over(Limit::ResponseHead));
         }
         let value = text_to_value(&text).ok_or_else(|| no_value(name, &text))?;
-        let (Some(lines), Some(bytes)) = (left.lines.checked_sub(1), after(value.len())) else {
-            return Err(self.over_limits());
-        };
+        let lines = left.lines.checked_sub(1).ok_or_else(|| self.over(Limit::ResponseHeaders))?;
+        let bytes = after(value.len()).ok_or_else(|| self.over(Limit::ResponseHead))?;
         self.left = HeadLimits { lines, bytes };
-        self.lines.try_append(name, value).map_err(|_| self.over_limits())?;
+        self.lines.try_append(name, value).map_err(|_| self.over(Limit::ResponseHeaders))?;
         Ok(())
     }
 
-    fn over_limits(&self) -> InvalidAnswer {
+    fn over(&self, limit: Limit) -> InvalidAnswer {
         let HeadLimits { lines, bytes } = self.limits;
-        InvalidAnswer(format!("the headers are over the limit of {lines} lines and {bytes} bytes"))
+        let message = format!("the headers are over the limit of {lines} lines and {bytes} bytes");
+        InvalidAnswer { message, limit: Some(limit) }
     }
 }
 
@@ -297,7 +317,7 @@ fn no_value(name: &HeaderName, text: &str) -> InvalidAnswer {
         true => ": a line break. A list has one line for each value",
         false => ". encodeURIComponent() makes others of them",
     };
-    InvalidAnswer(format!("the value of the header {name} has characters that HTTP cannot carry{meant}"))
+    InvalidAnswer::from(format!("the value of the header {name} has characters that HTTP cannot carry{meant}"))
 }
 
 /// Returns a JSON body with its attachments in place of their placeholders, as Node's `JSON.stringify` writes a Buffer.
@@ -311,7 +331,7 @@ fn inline_attachments(
     let all: usize = attachments.iter().map(Bytes::len).sum();
     let named = found.iter().try_fold(0, |sum: usize, (_, number)| sum.checked_add(attachments[*number].len()));
     if named.is_none_or(|named| named > all) {
-        return Err(InvalidAnswer("the body names an attachment more than once".to_owned()));
+        return Err(InvalidAnswer::from("the body names an attachment more than once".to_owned()));
     }
     let mut out = String::with_capacity(body.len());
     let mut at = 0;

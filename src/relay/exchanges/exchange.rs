@@ -14,7 +14,7 @@ use crate::net::budget::{Budget, Held, Memory};
 use crate::net::reply::Reply;
 use crate::proto::socket_io::AckId;
 use crate::relay::failure::Failure;
-use crate::relay::figures::{Ending, ExchangeCounters};
+use crate::relay::figures::{Ending, ExchangeCounters, Took};
 use crate::relay::notices::{About, Notice};
 use crate::relay::tunnels::Seat;
 
@@ -84,10 +84,11 @@ impl Moments {
         Self { head_in: Instant::now(), event_out: None, ack_in: None }
     }
 
-    /// Returns how long the exchange took until now, and how much of that its end had it, if it came so far.
-    fn took(&self) -> (Duration, Option<Duration>) {
+    /// Returns what the exchange took until now.
+    fn took(&self) -> Took {
         let now = Instant::now();
-        (now - self.head_in, self.event_out.map(|event_out| self.ack_in.unwrap_or(now) - event_out))
+        let at_end = self.event_out.map(|event_out| self.ack_in.unwrap_or(now) - event_out);
+        Took { whole: now - self.head_in, at_end }
     }
 }
 
@@ -102,7 +103,7 @@ impl Exchange {
         counters.begin();
         Self {
             id,
-            moments: request.is_some().then(Moments::begin),
+            moments: (request.is_some() || counters.measures()).then(Moments::begin),
             request,
             ending: Ending::VisitorLeft,
             status: None,
@@ -166,42 +167,32 @@ impl Exchange {
     }
 
     /// Writes the line of the access log.
-    fn log(&self) {
+    fn log(&self, request: &Request, took: Took) {
         macro_rules! line {
-            ($level:expr, $request:expr, $took:expr, $at_end:expr) => {
+            ($level:expr) => {
                 tracing::event!(
                     target: access::TARGET,
                     $level,
-                    tunnel = $request.tunnel.map(tracing::field::debug),
-                    method = &*$request.method,
-                    path = &*$request.path,
+                    tunnel = request.tunnel.map(tracing::field::debug),
+                    method = &*request.method,
+                    path = &*request.path,
                     status = self.status.map(|status| status.as_u16()),
                     outcome = self.ending.as_str(),
-                    duration_ms = milliseconds($took),
-                    end_ms = $at_end.map(milliseconds),
+                    duration_ms = milliseconds(took.whole),
+                    end_ms = took.at_end.map(milliseconds),
                     request_bytes = self.request_bytes,
                     response_bytes = self.response_bytes,
-                    visitor = %$request.visitor,
+                    visitor = %request.visitor,
                     id = %self.id,
-                    why = $request.why.as_deref(),
-                    trace = $request.trace.as_deref(),
+                    why = request.why.as_deref(),
+                    trace = request.trace.as_deref(),
                     "exchange"
                 )
             };
         }
-        let is_silent = self.ending == Ending::Silent;
-        match (&self.request, self.moments) {
-            (Some(request), Some(moments)) => {
-                let (took, at_end) = moments.took();
-                if is_silent {
-                    line!(Level::WARN, request, took, at_end);
-                } else {
-                    line!(Level::INFO, request, took, at_end);
-                }
-            }
-            // Nothing else shows it: its status is 200.
-            _ if is_silent => tracing::warn!(id = %self.id, "the end did not answer in time, and its visitor got 200"),
-            _ => (),
+        match self.ending {
+            Ending::Silent => line!(Level::WARN),
+            Ending::Answered | Ending::VisitorLeft | Ending::Failed(_) => line!(Level::INFO),
         }
     }
 }
@@ -220,6 +211,17 @@ impl Drop for Exchange {
             }
         }
         self.counters.end(self.ending);
-        self.log();
+        let took = self.moments.map(|moments| moments.took());
+        if let Some(took) = took {
+            self.counters.measure(took, self.request_bytes, self.response_bytes);
+        }
+        match (&self.request, took) {
+            (Some(request), Some(took)) => self.log(request, took),
+            // Nothing else shows it: its status is 200.
+            _ if self.ending == Ending::Silent => {
+                tracing::warn!(id = %self.id, "the end did not answer in time, and its visitor got 200");
+            }
+            _ => (),
+        }
     }
 }

@@ -39,7 +39,7 @@ impl Hold<'_> {
         let hold = self.tunnel.settings().map_or(Duration::ZERO, |settings| settings.hold);
         let until = *self.until.get_or_insert_with(|| Instant::now() + hold);
         while until > Instant::now() {
-            let queue = match self.tunnel.prospect(|| budgets.held_per_tunnel.make()) {
+            let queue = match self.tunnel.prospect(|| budgets.held_per_tunnel.part()) {
                 Prospect::Now => return Ok(()),
                 Prospect::Later(queue) => queue,
                 Prospect::Never => break,

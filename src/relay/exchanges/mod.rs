@@ -43,6 +43,7 @@ use crate::net::buffers::Buffer;
 use crate::net::listener::release_head;
 use crate::net::reply::Reply;
 use crate::proto::exchange::{Body, HeadLimits, Response, Visit, is_without_content};
+use crate::proto::limit::Limit;
 use crate::proto::socket_io::AckId;
 use crate::proto::socket_io::connection::AckError;
 use crate::proto::socket_io::packet::Encoded;
@@ -80,13 +81,14 @@ enum Told {
 
 impl Exchanges {
     pub(super) fn new(tunnels: Arc<Tunnels>, tokens: Arc<Tokens>, budgets: Budgets, config: Arc<ServeConfig>) -> Self {
+        let measures = config.metrics_listen.is_some();
         Self {
             tunnels,
             tokens,
             budgets,
             public_url: PublicUrl::new(config.public_url.as_deref()),
             config,
-            counters: Arc::new(ExchangeCounters::new()),
+            counters: Arc::new(ExchangeCounters::new(measures)),
             in_flight: TaskTracker::new(),
             process: rand::random(),
             next: AtomicU64::new(1),
@@ -129,16 +131,23 @@ impl Exchanges {
         let (mut reply, ending) = match told {
             Ok(Told::Answer(response)) => (visitor_reply(response, is_head), Ending::Answered),
             Ok(Told::Ok) => {
-                exchange.fail(&Failure::TimedOut(StatusCode::OK));
+                self.failed(&mut exchange, &Failure::TimedOut(StatusCode::OK));
                 (timeout_reply(is_head), Ending::Silent)
             }
             Err(failure) => {
-                exchange.fail(&failure);
+                self.failed(&mut exchange, &failure);
                 (failure.reply(statuses, is_shown), Ending::Failed(failure.code()))
             }
         };
         reply.headers_mut().insert(REQUEST_ID, id_value);
         exchange.answer(reply, ending, is_head)
+    }
+
+    fn failed(&self, exchange: &mut Exchange, failure: &Failure) {
+        exchange.fail(failure);
+        if let Some(limit) = failure.limit_hit() {
+            self.budgets.hits.hit(limit);
+        }
     }
 
     /// Finds the tunnel of a token, if it has or had an end here, or one is expected back since the server has started.
@@ -299,7 +308,10 @@ impl Exchanges {
                     return Ok(outcome);
                 }
                 Err(NotEmitted::Gone) => self.tunnels.lost(request.token, tunnel, &end),
-                Err(NotEmitted::Overloaded) => return Err(Failure::Overloaded),
+                Err(NotEmitted::Overloaded) => {
+                    self.budgets.hits.hit(Limit::WaitingCommands);
+                    return Err(Failure::Overloaded);
+                }
             }
         }
         Err(Failure::NotConnected)

@@ -179,7 +179,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
 
     /// Makes a tunnel without an end.
     fn tunnel(&self, record: &Record, vacant_since: Option<Instant>) -> Arc<Tunnel<H>> {
-        let (memory, exchanges) = (self.budgets.bytes_per_tunnel.make(), self.budgets.exchanges_per_tunnel.make());
+        let (memory, exchanges) = (self.budgets.bytes_per_tunnel.part(), self.budgets.exchanges_per_tunnel.part());
         Arc::new(Tunnel::new(record, vacant_since, self.tokens.can_be_lost(), memory, exchanges))
     }
 
@@ -347,8 +347,7 @@ pub(super) mod tests {
     async fn first_ends_that_join_at_once_are_ends_of_one_tunnel() {
         let socket = socket().await;
         let budgets = Budgets::new(&ServeConfig::defaults());
-        let per_address = Arc::clone(&budgets.tunnels_per_address);
-        let tokens = Arc::new(Tokens::new(Store::in_memory(1), per_address, Duration::from_secs(60)));
+        let tokens = Arc::new(Tokens::new(Store::in_memory(1), &budgets, Duration::from_secs(60)));
         let tunnels = Tunnels::<TestHost>::new(tokens, budgets);
         for round in 0..2_000 {
             let token = Token::from_uuid(uuid::Uuid::from_u128(round));
@@ -377,8 +376,7 @@ pub(super) mod tests {
     /// The store, and the tunnels over it, whose sweeper runs.
     pub(in crate::relay::tunnels) fn swept_tunnels() -> (Arc<Tokens>, Arc<Tunnels<TestHost>>) {
         let budgets = Budgets::new(&ServeConfig::defaults());
-        let per_address = Arc::clone(&budgets.tunnels_per_address);
-        let tokens = Arc::new(Tokens::new(Store::in_memory(9), per_address, Duration::from_secs(60)));
+        let tokens = Arc::new(Tokens::new(Store::in_memory(9), &budgets, Duration::from_secs(60)));
         let tunnels = Tunnels::<TestHost>::new(Arc::clone(&tokens), budgets);
         tokio::spawn(Arc::clone(&tunnels).sweep());
         (tokens, tunnels)

@@ -32,6 +32,7 @@ use super::packet::{AckId, Encoded, Packet};
 use crate::defaults;
 use crate::proto::engine_io::{CloseReason, Lower, Outgoing, Revision};
 use crate::proto::json;
+use crate::proto::limit::Limit;
 use crate::proto::time::Instant;
 
 /// How long packets of a namespace that the server has left are ignored: they crossed its goodbye.
@@ -176,6 +177,7 @@ impl<W> Connection<W> {
         let refuse = |awaited: Option<Awaited<W>>, error| Err((awaited.map(|awaited| awaited.waiter), error));
         let Some(acks) = self.joined(namespace) else { return refuse(awaited, AckError::NotJoined) };
         if !lower.has_room(packet.sizes()) {
+            lower.hit(Limit::Buffered);
             return refuse(awaited, AckError::Overloaded);
         }
         match (awaited, packet.id()) {
