@@ -8,13 +8,14 @@ use super::figures::watched;
 use super::{ack, go, id_of, ms, serves};
 
 /// Flags that set no limit which a peer could hit.
-const NO_LIMITS: [&str; 29] = [
+const NO_LIMITS: [&str; 31] = [
     // Where the server is, and what it shows.
     "listen",
     "port",
     "public-url",
     "trust-proxy",
     "metrics-listen",
+    "config",
     "access-log",
     "log-query",
     "log",
@@ -30,6 +31,7 @@ const NO_LIMITS: [&str; 29] = [
     // Limits of what an owner may ask for: beyond, `socket2me_failed_requests_total` counts an `invalid-request`.
     "max-ttl",
     "max-timeout",
+    "max-hold",
     // Which status, which protocol, which pages.
     "timeout-status",
     "error-status",

@@ -45,13 +45,15 @@ pub enum Limit {
     ResponseHead,
     /// A response has too many headers.
     ResponseHeaders,
+    /// A tunnel has too many ends.
+    Ends,
     /// There are too many tokens.
     Tokens,
 }
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Head,
         Self::Headers,
         Self::HeadTimeout,
@@ -73,6 +75,7 @@ impl Limit {
         Self::WaitingCommands,
         Self::ResponseHead,
         Self::ResponseHeaders,
+        Self::Ends,
         Self::Tokens,
     ];
 
@@ -101,6 +104,7 @@ impl Limit {
             Self::WaitingCommands => "max-waiting-commands",
             Self::ResponseHead => "max-response-head",
             Self::ResponseHeaders => "max-response-headers",
+            Self::Ends => "max-ends-per-tunnel",
             Self::Tokens => "max-tokens",
         }
     }
