@@ -10,6 +10,7 @@ mod behaviour;
 mod bodies;
 mod holding;
 mod keyed;
+mod leaving;
 mod limits;
 mod request;
 mod routes;
