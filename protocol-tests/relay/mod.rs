@@ -20,3 +20,4 @@ mod takeover;
 mod tokens;
 pub(crate) mod tunnel;
 pub(crate) mod visitor;
+mod waiting;
