@@ -219,6 +219,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
     pub(in crate::relay) fn set(&self, token: &Token, keyed: &Keyed) {
         let Some(tunnel) = self.find(token) else { return };
         self.retire(tunnel.set(keyed, self.budgets.ends_per_tunnel));
+        tunnel.outdate();
         // A shorter life is renewed sooner.
         self.write().set_expiry(*token, Instant::now());
         self.sooner.notify_one();
