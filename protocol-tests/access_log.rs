@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::relay::visitor::{Answer, Visitor, get, request, visit};
 use crate::starting::{Started, Variables};
 use crate::support::end::{Asked, End};
+use crate::support::keyed::Keyed;
 use crate::support::{UNKNOWN, within};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -130,6 +131,25 @@ async fn a_visitor_who_leaves_has_a_line_without_a_status() {
     assert_eq!(fields(&line["fields"], names), expected);
     assert!(line["fields"]["end_ms"].as_f64() <= line["fields"]["duration_ms"].as_f64(), "{line}");
     server.end.answer(&asked, "[200]", &[]).await;
+    assert!(server.lines().await.is_empty(), "one line an exchange");
+}
+
+/// The first end is lost, and its visitor leaves while the second has the request.
+#[tokio::test]
+async fn a_request_that_is_sent_again_has_one_line_with_the_time_of_its_second_end() {
+    let mut server = Logged::start(&[], &[]).await;
+    let tunnel = Keyed::make(server.address, r#"{"hold":60,"timeout":120,"repeat":"idempotent"}"#).await;
+    let mut first = tunnel.join(server.address).await;
+    let mut visitor = Visitor::connect(server.address).await;
+    visitor.send(&request("GET", &tunnel.at("/again"), &[], b"")).await;
+    first.asked().await;
+    drop(first);
+    let mut second = tunnel.join(server.address).await;
+    assert_eq!(second.asked().await.request.url, "/again");
+    drop(visitor);
+    let line: Value = serde_json::from_str(&server.program.logged("visitor-left").await).unwrap();
+    assert!(line["fields"]["end_ms"].as_f64() > Some(0.0), "{line}");
+    drop(second);
     assert!(server.lines().await.is_empty(), "one line an exchange");
 }
 

@@ -198,6 +198,18 @@ async fn a_request_that_its_end_did_not_answer_is_sent_again_where_the_owner_wan
     assert_eq!((answer.status, answer.code()), (502, Some("client-disconnected")), "never");
 }
 
+/// It has reached an end, and that no other has come does not change this.
+#[tokio::test]
+async fn a_request_that_cannot_be_sent_again_has_lost_its_end() {
+    let server = Server::start(patient()).await;
+    for hold in [0, 1] {
+        let fields = format!(r#"{{"hold":{hold},"timeout":120,"repeat":"idempotent"}}"#);
+        let tunnel = Keyed::make(server.address, &fields).await;
+        let answer = lost(&server, &tunnel, "GET").await.answer(false).await;
+        assert_eq!((answer.status, answer.code()), (502, Some("client-disconnected")), "{hold}");
+    }
+}
+
 #[tokio::test]
 async fn a_request_that_ends_its_ends_ends_two_and_not_three() {
     let server = Server::start(patient()).await;

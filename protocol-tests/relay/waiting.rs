@@ -1,7 +1,7 @@
 //! Requests of every kind that wait for an end, and what else happens to them meanwhile.
 
 use super::holding::{PATIENT, held_bytes, vacant};
-use super::visitor::{Visitor, request};
+use super::visitor::{Visitor, get, request};
 use crate::support::end::Asked;
 
 /// Each is answered once by the end that comes, as if that had been there from the start.
@@ -81,12 +81,32 @@ async fn other_settings_leave_those_that_wait_alone() {
     for fields in [r#"{"hold":0}"#, r#"{"ends":"spread"}"#, r#"{"repeat":"idempotent"}"#, r#"{"ends":"newest"}"#] {
         assert_eq!(tunnel.ask(server.address, "PATCH", fields).await.status, 200, "{fields}");
     }
-    let answer = super::visitor::get(server.address, &tunnel.at("/now")).await;
+    let answer = get(server.address, &tunnel.at("/now")).await;
     assert_eq!(answer.code(), Some("client-not-connected"), "a request from then on does not wait");
     let mut end = tunnel.join(server.address).await;
     let asked = end.asked().await;
     end.answer(&asked, r#"[200,"served"]"#, &[]).await;
     assert_eq!(visitor.answer(false).await.text(), "served");
+}
+
+/// Its body takes longer than `hold`, and its end leaves meanwhile.
+#[tokio::test]
+async fn a_visitor_waits_for_as_long_as_hold_says_and_its_body_does_not_count() {
+    let (server, figures, tunnel) = vacant(r#"{"hold":2,"timeout":120}"#, |_| ()).await;
+    let head = request("POST", &tunnel.at("/slow"), &[("content-length", "4")], b"");
+    let mut slow = held_bytes(&server, &figures, &head).await;
+    let mut end = tunnel.join(server.address).await;
+    figures.until_used("uploads", |used| used == 1, "a body that arrives").await;
+    tunnel.say_leave(&mut end).await;
+    // Another visitor tells when the time is over.
+    let answer = get(server.address, &tunnel.at("/")).await;
+    assert_eq!(answer.code(), Some("client-not-connected"));
+    slow.send(b"body").await;
+    figures.until_used("held", |used| used == 1, "a visitor that waits again").await;
+    let mut end = tunnel.join(server.address).await;
+    let asked = end.asked().await;
+    end.answer(&asked, r#"[200,"served"]"#, &[]).await;
+    assert_eq!(slow.answer(false).await.text(), "served");
 }
 
 /// Each visitor leaves at another moment of its request.
