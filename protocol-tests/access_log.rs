@@ -1,4 +1,4 @@
-//! The access log of the program: one line an exchange, what is in it, and when there is none.
+//! The access log of the program: one line an exchange, what is in it, and when there is none; and lines that ends cause.
 
 use std::net::SocketAddr;
 
@@ -180,4 +180,17 @@ async fn no_line_is_written_where_the_access_log_is_off_but_a_timeout_as_200_is_
         assert_eq!(about.len(), usize::from(warned), "{variable:?}: {lines:?}");
         assert!(about.iter().all(|line| line.contains(r#""level":"WARN""#)), "{about:?}");
     }
+}
+
+/// It has not answered yet, so it stays, and may say anything.
+#[tokio::test]
+async fn an_end_that_says_leave_again_and_again_has_one_line_in_the_log() {
+    let mut server = Logged::start(&[], &[]).await;
+    let (_visitor, _) = server.ask(&request("GET", &server.at(""), &[], b"")).await;
+    for id in 0..9 {
+        server.end.send(&format!(r#"42/{},{id}["leave"]"#, server.token)).await;
+        assert_eq!(server.end.text().await, format!("43/{},{id}[]", server.token));
+    }
+    let lines = server.stop().await;
+    assert_eq!(lines.iter().filter(|line| line.contains("end is leaving")).count(), 1, "{lines:?}");
 }

@@ -156,7 +156,6 @@ impl Host for TunnelHost {
         let (Member::Joined(joined), Some(token), "leave") = (member, token, &*event.name()) else {
             return tracing::debug!(bytes = event.args.json().len(), "ignored an event of an end");
         };
-        tracing::info!(?token, "end is leaving");
         self.tunnels.leaving(&token, joined);
         if let Some(id) = event.id {
             reaction.ack(id, Answer { args: Args::empty(), attachments: Vec::new() });

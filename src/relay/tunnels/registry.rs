@@ -171,8 +171,10 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
 
     /// An end is leaving: it gets nothing new, and is told to leave once it has answered what it owes.
     pub(super) fn leaving(&self, token: &Token, joined: &Joined<H>) {
-        let left = self.gone(token, &joined.tunnel, joined.number);
-        left.iter().for_each(|end| end.retire());
+        for end in self.gone(token, &joined.tunnel, joined.number) {
+            tracing::info!(?token, "end is leaving");
+            end.retire();
+        }
     }
 
     /// An end has left its tunnel.
