@@ -389,6 +389,26 @@ mod tests {
         assert!(tokens.find(&token).await.is_err() && tunnels.find(&token).is_none());
     }
 
+    #[tokio::test]
+    async fn a_keyed_tunnel_lives_for_its_ttl_after_another_key_has_disconnected_its_end() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let socket = socket().await;
+        tokio::time::pause();
+        let (tokens, tunnels) = swept_tunnels();
+        let wanted = Wanted { name: None, settings: Settings { ttl: 2 * HOUR, ..Settings::default() } };
+        let made = tokens.make(std::net::IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
+        let token = made.token;
+        let (record, remaining) = tokens.renew(&token).await.unwrap();
+        tunnels.join(Admission { token, options: EndOptions::default(), record, remaining }, socket);
+        tokio::time::sleep(HOUR / 2).await;
+        let (old, new) = (made.key.unwrap().hash(), Key::from_random([7; 32]).hash());
+        let changed = tokens.change(&token, old, Change::Rekey(new)).await.unwrap();
+        tunnels.rekeyed(&token, &changed.record.keyed.unwrap(), true);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let left = tokens.find(&token).await.unwrap().1;
+        assert!(left > 2 * HOUR - Duration::from_secs(2), "{left:?} are left");
+    }
+
     /// The key changes between the look at it and the join.
     #[tokio::test]
     async fn an_end_whose_key_was_changed_while_it_joined_is_disconnected() {

@@ -205,10 +205,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
 
     /// Takes the end with this number out of the tunnel.
     pub(super) fn leave(&self, number: u64) -> Turnover<H> {
-        let turnover = self.occupancy().take(|end| end.number() == number);
-        let is_last = turnover.is_vacant && !turnover.left.is_empty();
-        self.is_unrenewed.fetch_or(is_last && self.is_keyed(), Ordering::Relaxed);
-        turnover
+        self.take(|end| end.number() == number)
     }
 
     /// The owner has set something: what the store was asked before does not count.
@@ -240,7 +237,14 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
 
     /// Takes out the ends that showed another key than this.
     pub(super) fn take_ends_of_another_key(&self, key: &KeyHash) -> Turnover<H> {
-        self.occupancy().take(|end| !end.showed(key))
+        self.take(|end| !end.showed(key))
+    }
+
+    fn take(&self, leaves: impl FnMut(&End<H>) -> bool) -> Turnover<H> {
+        let turnover = self.occupancy().take(leaves);
+        let is_last = turnover.is_vacant && !turnover.left.is_empty();
+        self.is_unrenewed.fetch_or(is_last && self.is_keyed(), Ordering::Relaxed);
+        turnover
     }
 
     /// Ends the tunnel, and takes out all ends. Visitors that wait for one wait no longer.
