@@ -13,6 +13,7 @@ mod keyed;
 mod leaving;
 mod limits;
 mod request;
+mod restless;
 mod routes;
 mod several;
 mod shared_origin;

@@ -135,6 +135,9 @@ impl<H: Host> Application for SocketIo<H> {
             Order::Emit { packet, awaited } => {
                 link.act(now, |connection, lower| connection.emit(namespace, packet, awaited, lower));
             }
+            Order::Ack(id, answer) => {
+                link.act(now, |connection, lower| connection.ack(namespace, id, answer, lower));
+            }
             Order::Cancel(id) => {
                 link.act(now, |connection, lower| drop(connection.cancel(namespace, id, lower)));
             }
@@ -222,6 +225,7 @@ impl<H: Host> SocketIo<H> {
             Order::Emit { awaited: Some(awaited), .. } => self.host.acked(awaited.waiter, Err(AckError::NotJoined)),
             Order::Emit { awaited: None, .. }
             | Order::Decided(_)
+            | Order::Ack(..)
             | Order::Cancel(_)
             | Order::Retire
             | Order::Disconnect => (),

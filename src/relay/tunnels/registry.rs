@@ -169,34 +169,27 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         Arc::new(Tunnel::new(record, vacant_since, self.tokens.can_be_lost(), memory, exchanges))
     }
 
-    /// An end is leaving: it gets nothing new, and is told to leave once it has answered what it owes.
-    pub(super) fn leaving(&self, token: &Token, joined: &Joined<H>) {
-        for end in self.gone(token, &joined.tunnel, joined.number) {
-            tracing::info!(?token, "end is leaving");
-            end.retire();
-        }
-    }
-
-    /// An end has left its tunnel.
-    pub(super) fn left(&self, token: &Token, joined: &Joined<H>) {
-        drop(self.gone(token, &joined.tunnel, joined.number));
+    /// An end has left its tunnel, or gets nothing new from now on because it is about to. Returns false if it was not the
+    /// tunnel's any more.
+    pub(super) fn left(&self, token: &Token, joined: &Joined<H>) -> bool {
+        self.gone(token, &joined.tunnel, joined.number)
     }
 
     /// The end of a seat has left, or its session has ended, which this may hear before [`Self::left`].
     pub(in crate::relay) fn lost(&self, token: &Token, tunnel: &Tunnel<H>, seat: &Seat<H>) {
-        drop(self.gone(token, tunnel, seat.number()));
+        self.gone(token, tunnel, seat.number());
     }
 
-    /// Takes an end out of its tunnel, if it is still in it.
-    fn gone(&self, token: &Token, tunnel: &Tunnel<H>, number: u64) -> Vec<Arc<End<H>>> {
+    /// Takes an end out of its tunnel. Returns false if it was not in it any more.
+    fn gone(&self, token: &Token, tunnel: &Tunnel<H>, number: u64) -> bool {
         let turnover = tunnel.leave(number);
-        let is_last = turnover.is_vacant && !turnover.left.is_empty();
-        let left = self.count(turnover);
+        let is_vacant = turnover.is_vacant;
+        let was_in = !self.count(turnover).is_empty();
         // The life of a keyed tunnel counts from here.
-        if is_last && tunnel.is_keyed() && self.write().set_expiry(*token, Instant::now()) {
+        if was_in && is_vacant && tunnel.is_keyed() && self.write().set_expiry(*token, Instant::now()) {
             self.sooner.notify_one();
         }
-        left
+        was_in
     }
 
     /// Tells ends that are not their tunnel's any more to leave once they have answered.
