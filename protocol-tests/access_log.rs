@@ -1,4 +1,4 @@
-//! The access log of the program: one line an exchange, what is in it, and when there is none.
+//! The access log of the program: one line an exchange, what is in it, and when there is none; and lines that ends cause.
 
 use std::net::SocketAddr;
 
@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::relay::visitor::{Answer, Visitor, get, request, visit};
 use crate::starting::{Started, Variables, answers};
 use crate::support::end::{Asked, End};
+use crate::support::keyed::Keyed;
 use crate::support::{UNKNOWN, within};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -133,6 +134,25 @@ async fn a_visitor_who_leaves_has_a_line_without_a_status() {
     assert!(server.lines().await.is_empty(), "one line an exchange");
 }
 
+/// The first end is lost, and its visitor leaves while the second has the request.
+#[tokio::test]
+async fn a_request_that_is_sent_again_has_one_line_with_the_time_of_its_second_end() {
+    let mut server = Logged::start(&[], &[]).await;
+    let tunnel = Keyed::make(server.address, r#"{"hold":60,"timeout":120,"repeat":"idempotent"}"#).await;
+    let mut first = tunnel.join(server.address).await;
+    let mut visitor = Visitor::connect(server.address).await;
+    visitor.send(&request("GET", &tunnel.at("/again"), &[], b"")).await;
+    first.asked().await;
+    drop(first);
+    let mut second = tunnel.join(server.address).await;
+    assert_eq!(second.asked().await.request.url, "/again");
+    drop(visitor);
+    let line: Value = serde_json::from_str(&server.program.logged("visitor-left").await).unwrap();
+    assert!(line["fields"]["end_ms"].as_f64() > Some(0.0), "{line}");
+    drop(second);
+    assert!(server.lines().await.is_empty(), "one line an exchange");
+}
+
 #[tokio::test]
 async fn queries_are_in_the_access_log_where_the_operator_wants_them() {
     for (flag, expected) in [("--access-log=on", "/a"), ("--log-query", "/a?key=secret&x")] {
@@ -197,4 +217,17 @@ async fn thousands_of_exchanges_are_answered_while_nobody_reads_their_lines() {
     assert_eq!(outcomes, (SERVED, unknown));
     assert!(figure("socket2me_log_lines_lost_total").await >= SERVED);
     assert!(!server.lines().await.is_empty(), "what was in the pipe");
+}
+
+/// It has not answered yet, so it stays, and may say anything.
+#[tokio::test]
+async fn an_end_that_says_leave_again_and_again_has_one_line_in_the_log() {
+    let mut server = Logged::start(&[], &[]).await;
+    let (_visitor, _) = server.ask(&request("GET", &server.at(""), &[], b"")).await;
+    for id in 0..9 {
+        server.end.send(&format!(r#"42/{},{id}["leave"]"#, server.token)).await;
+        assert_eq!(server.end.text().await, format!("43/{},{id}[]", server.token));
+    }
+    let lines = server.stop().await;
+    assert_eq!(lines.iter().filter(|line| line.contains("end is leaving")).count(), 1, "{lines:?}");
 }

@@ -132,7 +132,7 @@ pub struct ClientEvent {
     pub args: Args,
     /// The binary data that the placeholders in the arguments stand for, in their order.
     pub attachments: Vec<Bytes>,
-    /// Set when the client wants an ack, which [`Reaction::ack`] sends.
+    /// Set when the client wants an ack, which [`Reaction::ack`] or [`Socket::ack`] sends.
     pub id: Option<AckId>,
 }
 
@@ -209,6 +209,15 @@ impl<H: Host> Socket<H> {
         self.handle.offer(self.order(Order::Offer(packet)))
     }
 
+    /// Acknowledges the client's event that has this id, behind all events that were emitted to it before; [`Reaction::ack`]
+    /// overtakes those that still wait for the session's task.
+    ///
+    /// # Errors
+    /// As [`Self::emit`]. The answer is dropped then.
+    pub fn ack(&self, id: AckId, answer: Answer) -> Result<(), Undelivered> {
+        self.handle.try_send(self.order(Order::Ack(id, answer)))
+    }
+
     /// Drops the waiter of an ack that is not needed any more. A full mailbox leaves it to the ack's timeout.
     pub fn cancel(&self, id: AckId) {
         let _ = self.handle.try_send(self.order(Order::Cancel(id)));
@@ -269,6 +278,7 @@ pub(super) enum Order<H: Host> {
     Decided(Result<H::Member, Refusal>),
     Emit { packet: Encoded, awaited: Option<Awaited<H::Waiter>> },
     Offer(Encoded),
+    Ack(AckId, Answer),
     Cancel(AckId),
     Retire,
     Disconnect,

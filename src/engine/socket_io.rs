@@ -145,6 +145,9 @@ impl<H: Host> Application for SocketIo<H> {
                 let is_sent = link.act(now, |connection, lower| connection.offer(namespace, packet, lower));
                 self.host.offered(is_sent);
             }
+            Order::Ack(id, answer) => {
+                link.act(now, |connection, lower| connection.ack(namespace, id, answer, lower));
+            }
             Order::Cancel(id) => {
                 link.act(now, |connection, lower| drop(connection.cancel(namespace, id, lower)));
             }
@@ -233,6 +236,7 @@ impl<H: Host> SocketIo<H> {
             Order::Offer(_) => self.host.offered(false),
             Order::Emit { awaited: None, .. }
             | Order::Decided(_)
+            | Order::Ack(..)
             | Order::Cancel(_)
             | Order::Retire
             | Order::Disconnect => (),

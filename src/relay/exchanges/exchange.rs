@@ -137,7 +137,8 @@ impl Exchange {
     pub(super) fn event_out(&mut self, end: Seat, ack_id: AckId) {
         self.waits_for = Some((end, ack_id));
         if let Some(moments) = &mut self.moments {
-            moments.event_out = Some(Instant::now());
+            // Of ends that are asked one after the other, the last counts.
+            (moments.event_out, moments.ack_in) = (Some(Instant::now()), None);
         }
     }
 

@@ -187,7 +187,7 @@ impl Exchanges {
     ) -> Result<Told, Failure> {
         let token = target.token.as_ref().ok_or(Failure::TokenNotFound)?;
         let (tunnels, budgets, visitor) = (&*self.tunnels, &self.budgets, arrival.client);
-        let mut hold = Hold { tunnels, budgets, tunnel, token, visitor, until: None };
+        let mut hold = Hold { tunnels, budgets, tunnel, token, visitor, left: None };
         // A body is read only for an end that can take it.
         if !tunnel.has_end() {
             // In a box: its future would be part of every request's.
@@ -266,7 +266,12 @@ impl Exchanges {
                     self.tunnels.lost(request.token, tunnel, &seat);
                 }
                 hold.renew();
-                Ok(self.ask(exchange, tunnel, request, hold, kept).await?.await)
+                let again = self.ask(exchange, tunnel, request, hold, kept).await.map_err(|failure| match failure {
+                    // It has reached an end, which another one's absence does not undo.
+                    Failure::NotConnected => Failure::Disconnected,
+                    failure => failure,
+                });
+                Ok(again?.await)
             }
             outcome => Ok(outcome),
         }

@@ -168,21 +168,19 @@ impl Host for TunnelHost {
     }
 
     /// Beside acks, an end says one thing: `leave`. Its ack tells that no more requests come.
-    fn received(
-        &self,
-        member: &mut Member,
-        socket: &Socket<Self>,
-        event: ClientEvent,
-        mut reaction: Reaction<'_, Self>,
-    ) {
+    fn received(&self, member: &mut Member, socket: &Socket<Self>, event: ClientEvent, _: Reaction<'_, Self>) {
         let token = Token::from_namespace(socket.namespace().as_str());
         let (Member::Joined(joined), Some(token), "leave") = (member, token, &*event.name()) else {
             return tracing::debug!(bytes = event.args.json().len(), "ignored an event of an end");
         };
-        tracing::info!(?token, "end is leaving");
-        self.tunnels.leaving(&token, joined);
+        let was_in = self.tunnels.left(&token, joined);
         if let Some(id) = event.id {
-            reaction.ack(id, Answer { args: Args::empty(), attachments: Vec::new() });
+            // Behind the requests that wait for the session's task. A full mailbox leaves it to the goodbye.
+            let _ = socket.ack(id, Answer { args: Args::empty(), attachments: Vec::new() });
+        }
+        if was_in {
+            tracing::info!(?token, "end is leaving");
+            socket.retire();
         }
     }
 

@@ -16,12 +16,13 @@ use crate::engine::{Host, Socket};
 use crate::expiring::Expiring;
 use crate::proto::exchange::EndOptions;
 use crate::proto::key::KeyHash;
+use crate::proto::limit::Limit;
 use crate::proto::token::Token;
 use crate::relay::budgets::Budgets;
 use crate::relay::failure::Failure;
 use crate::relay::notices::{About, Notice, NoticeCounters};
 use crate::relay::tokens::Tokens;
-use crate::store::{Keyed, Record};
+use crate::store::{Ends, Keyed, Record};
 
 /// What an end is told whose place another one takes.
 const TAKEN_OVER: &str = "another end has joined: this one gets no more requests, and is disconnected once it has answered those that it has";
@@ -170,7 +171,11 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         if is_sooner {
             self.sooner.notify_one();
         }
-        tracing::info!(?token, takes_over = !turnover.left.is_empty(), "end connected");
+        let takes_over = !turnover.left.is_empty();
+        if takes_over && record.keyed.as_ref().is_some_and(|keyed| keyed.settings.ends == Ends::Spread) {
+            self.budgets.hits.hit(Limit::Ends);
+        }
+        tracing::info!(?token, takes_over, "end connected");
         self.ends.fetch_add(1, Ordering::Relaxed);
         self.retire(surplus);
         self.retire(Some(turnover));
@@ -183,32 +188,27 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         Arc::new(Tunnel::new(record, vacant_since, self.tokens.can_be_lost(), memory, exchanges))
     }
 
-    /// An end is leaving: it gets nothing new, and is told to leave once it has answered what it owes.
-    pub(super) fn leaving(&self, token: &Token, joined: &Joined<H>) {
-        let left = self.gone(token, &joined.tunnel, joined.end.number());
-        left.iter().for_each(|end| end.retire());
-    }
-
-    /// An end has left its tunnel.
-    pub(super) fn left(&self, token: &Token, joined: &Joined<H>) {
-        drop(self.gone(token, &joined.tunnel, joined.end.number()));
+    /// An end has left its tunnel, or gets nothing new from now on because it is about to. Returns false if it was not the
+    /// tunnel's any more.
+    pub(super) fn left(&self, token: &Token, joined: &Joined<H>) -> bool {
+        self.gone(token, &joined.tunnel, joined.end.number())
     }
 
     /// The end of a seat has left, or its session has ended, which this may hear before [`Self::left`].
     pub(in crate::relay) fn lost(&self, token: &Token, tunnel: &Tunnel<H>, seat: &Seat<H>) {
-        drop(self.gone(token, tunnel, seat.number()));
+        self.gone(token, tunnel, seat.number());
     }
 
-    /// Takes an end out of its tunnel, if it is still in it.
-    fn gone(&self, token: &Token, tunnel: &Tunnel<H>, number: u64) -> Vec<Arc<End<H>>> {
+    /// Takes an end out of its tunnel. Returns false if it was not in it any more.
+    fn gone(&self, token: &Token, tunnel: &Tunnel<H>, number: u64) -> bool {
         let turnover = tunnel.leave(number);
-        let is_last = turnover.is_vacant && !turnover.left.is_empty();
-        let left = self.count(turnover);
+        let is_vacant = turnover.is_vacant;
+        let was_in = !self.count(turnover).is_empty();
         // The life of a keyed tunnel counts from here.
-        if is_last && tunnel.is_keyed() && self.write().set_expiry(*token, Instant::now()) {
+        if was_in && is_vacant && tunnel.is_keyed() && self.write().set_expiry(*token, Instant::now()) {
             self.sooner.notify_one();
         }
-        left
+        was_in
     }
 
     /// Tells ends whose place others have taken to leave once they have answered.
@@ -236,6 +236,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
     pub(in crate::relay) fn set(&self, token: &Token, keyed: &Keyed) {
         let Some(tunnel) = self.find(token) else { return };
         self.retire(tunnel.set(keyed, self.budgets.ends_per_tunnel));
+        tunnel.outdate();
         // A shorter life is renewed sooner.
         self.write().set_expiry(*token, Instant::now());
         self.sooner.notify_one();
@@ -403,6 +404,26 @@ pub(super) mod tests {
         assert!(tokens.find(&token).await.is_ok() && tunnels.find(&token).is_some());
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(tokens.find(&token).await.is_err() && tunnels.find(&token).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_keyed_tunnel_lives_for_its_ttl_after_another_key_has_disconnected_its_end() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let socket = socket().await;
+        tokio::time::pause();
+        let (tokens, tunnels) = swept_tunnels();
+        let wanted = Wanted { name: None, settings: Settings { ttl: 2 * HOUR, ..Settings::default() } };
+        let made = tokens.make(std::net::IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
+        let token = made.token;
+        let (record, remaining) = tokens.renew(&token).await.unwrap();
+        tunnels.join(admission(token, record, remaining), socket);
+        tokio::time::sleep(HOUR / 2).await;
+        let (old, new) = (made.key.unwrap().hash(), Key::from_random([7; 32]).hash());
+        let changed = tokens.change(&token, old, Change::Rekey(new)).await.unwrap();
+        tunnels.rekeyed(&token, &changed.record.keyed.unwrap(), true);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let left = tokens.find(&token).await.unwrap().1;
+        assert!(left > 2 * HOUR - Duration::from_secs(2), "{left:?} are left");
     }
 
     /// The key changes between the look at it and the join.

@@ -18,6 +18,15 @@ use crate::store::Record;
 /// How soon the store is asked again after it failed.
 const STORE_RETRY: Duration = Duration::from_secs(5);
 
+/// What the store has answered about a tunnel.
+struct Found {
+    record: Record,
+    /// How long the token still lives.
+    left: Duration,
+    /// The keys of the tunnel's ends are to be compared with the record's.
+    is_checked: bool,
+}
+
 impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
     /// Disconnects ends whose tokens have expired. Never completes.
     pub(in crate::relay) async fn sweep(self: Arc<Self>) -> Infallible {
@@ -40,47 +49,53 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
             let first = self.read().first();
             let Some((_, token)) = first.filter(|&(expiry, _)| expiry <= now) else { return };
             let Some(tunnel) = self.find(&token) else { continue };
-            let due = match self.ask_store(&token, &tunnel).await {
-                Ok(due) => Some(due),
-                Err(Failure::TokenNotFound) => {
-                    self.remove(&token);
-                    continue;
-                }
-                Err(_) => None,
-            };
-            // Under the lock under which ends join and leave: one that came or went meanwhile is not put off.
-            let mut table = self.write();
-            let due = match due {
-                None => STORE_RETRY,
-                Some(_) if tunnel.wants_something() => Duration::ZERO,
-                Some(due) => due,
-            };
-            table.set_expiry(token, now + due);
+            let answer = self.ask_store(&token, &tunnel).await;
+            self.take_up(&token, &tunnel, answer, now);
         }
     }
 
     /// Renews a keyed token whose end is or was connected; asks about any other, which may have been refreshed since its end
-    /// joined. Returns when the store is to be asked again.
-    async fn ask_store(&self, token: &Token, tunnel: &Tunnel<H>) -> Result<Duration, Failure> {
+    /// joined.
+    async fn ask_store(&self, token: &Token, tunnel: &Tunnel<H>) -> Result<Found, Failure> {
+        tunnel.asked_anew();
         let wants_check = tunnel.wants_check();
         let wants_renewal = tunnel.is_keyed() && tunnel.wants_renewal();
         let found = if wants_renewal { self.tokens.renew(token).await } else { self.tokens.find(token).await };
         if found.is_err() {
             tunnel.still_wants(wants_renewal, wants_check);
         }
-        let (Record { keyed, .. }, left) = found?;
-        if let Some(keyed) = &keyed {
-            self.retire(tunnel.set(keyed, self.budgets.ends_per_tunnel));
-            if wants_check {
-                self.drop_ends_of_another_key(token, tunnel, &keyed.key);
+        let (record, left) = found?;
+        Ok(Found { record, left, is_checked: wants_check })
+    }
+
+    /// Takes up what the store has answered, and notes when it is to be asked again.
+    fn take_up(&self, token: &Token, tunnel: &Tunnel<H>, answer: Result<Found, Failure>, now: Instant) {
+        let due = match answer {
+            Ok(Found { record, left, is_checked }) => {
+                if let Some(keyed) = &record.keyed {
+                    self.retire(tunnel.set(keyed, self.budgets.ends_per_tunnel));
+                    if is_checked {
+                        self.drop_ends_of_another_key(token, tunnel, &keyed.key);
+                    }
+                }
+                Some(match &record.keyed {
+                    // It lives on while an end is connected.
+                    Some(keyed) if tunnel.has_end() => left.min(keyed.settings.ttl / 2),
+                    Some(_) => left,
+                    None => self.until_expiry(tunnel, left),
+                })
             }
-        }
-        Ok(match &keyed {
-            // It lives on while an end is connected.
-            Some(keyed) if tunnel.has_end() => left.min(keyed.settings.ttl / 2),
-            Some(_) => left,
-            None => self.until_expiry(tunnel, left),
-        })
+            Err(Failure::TokenNotFound) => return self.remove(token),
+            Err(_) => None,
+        };
+        // Under the lock under which ends join and leave: one that came or went meanwhile is not put off.
+        let mut table = self.write();
+        let due = match due {
+            None => STORE_RETRY,
+            Some(_) if tunnel.wants_something() => Duration::ZERO,
+            Some(due) => due,
+        };
+        table.set_expiry(*token, now + due);
     }
 
     /// Returns when an original tunnel is due that lives for `left` still: when it expires, or before that, when ends are to hear of
@@ -107,6 +122,8 @@ mod tests {
     use super::super::registry::tests::{admission, socket, swept_tunnels};
     use super::*;
     use crate::proto::exchange::EndOptions;
+    use crate::relay::tokens::Wanted;
+    use crate::store::{Change, Patch, Settings};
 
     /// A token of these tunnels lives for a minute, and its ends hear of its end a quarter of a minute before.
     #[tokio::test]
@@ -150,5 +167,23 @@ mod tests {
         assert!(tunnels.find(&token).is_some());
         until(111).await;
         assert!(tunnels.find(&token).is_none() && told() == 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_owner_sets_while_the_store_is_asked_counts() {
+        let (tokens, tunnels) = swept_tunnels();
+        let wanted = Wanted { name: None, settings: Settings::default() };
+        let made = tokens.make(IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
+        let (token, key) = (made.token, made.key.unwrap().hash());
+        let (record, remaining) = tokens.renew(&token).await.unwrap();
+        let tunnel = tunnels.expect(&token, &record, remaining).unwrap();
+        let answer = tunnels.ask_store(&token, &tunnel).await;
+        let hold = Duration::from_secs(9);
+        let change = Change::Set(Patch { hold: Some(hold), ..Patch::default() });
+        let changed = tokens.change(&token, key, change).await.unwrap();
+        tunnels.set(&token, &changed.record.keyed.unwrap());
+        tunnels.take_up(&token, &tunnel, answer, Instant::now());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(tunnel.settings().unwrap().hold, hold);
     }
 }
