@@ -149,6 +149,6 @@ async fn an_end_that_polls_leaves_with_its_last_answer() {
         end.post(packets(&[&format!(r#"43/{token},0["served"]"#)])).await.is(200, "ok");
         visitor.answer().await.is(200, "served");
         end.poll().await.is(200, &packets(&[&format!("41/{token},")]));
-        assert_eq!(figures.get("tunnels").await, 0, "{words}");
+        assert_eq!(figures.get("connected_tunnels").await, 0, "{words}");
     }
 }

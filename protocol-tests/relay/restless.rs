@@ -225,7 +225,7 @@ async fn is_right_for_all(ends: &str, repeat: &str, seed: u64) {
         done.unwrap();
     }
     figures.all_given_back("ends that come and go").await;
-    assert_eq!(figures.get("tunnels").await, 0);
+    assert_eq!(figures.get("connected_tunnels").await, 0);
     let shown = world.tunnel.ask(world.address, "GET", "").await.text();
     assert!(shown.contains(r#""in_flight":0,"memory":0,"ends":0"#), "{shown}");
     let (had, fates, dropped) = (world.had.lock().unwrap(), world.fates.lock().unwrap(), world.dropped.lock().unwrap());

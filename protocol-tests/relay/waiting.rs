@@ -151,7 +151,7 @@ async fn visitors_that_leave_at_any_moment_give_back_what_they_held() {
     figures.until_used("exchanges", |used| used == 0, "a visitor that has left").await;
     drop(second);
     figures.all_given_back("visitors that left").await;
-    assert_eq!(figures.get("tunnels").await, 0);
+    assert_eq!(figures.get("connected_tunnels").await, 0);
 }
 
 /// One has a body to come, and one was sent to an end that did not answer.
