@@ -231,3 +231,14 @@ async fn an_end_that_says_leave_again_and_again_has_one_line_in_the_log() {
     let lines = server.stop().await;
     assert_eq!(lines.iter().filter(|line| line.contains("end is leaving")).count(), 1, "{lines:?}");
 }
+
+#[tokio::test]
+async fn the_time_for_which_a_visitor_was_held_is_neither_the_ends_nor_the_relays() {
+    let server = Logged::start(&[], &[]).await;
+    let tunnel = Keyed::make(server.address, r#"{"hold":1}"#).await;
+    tunnel.say_leave(&mut tunnel.join(server.address).await).await;
+    assert_eq!(get(server.address, &tunnel.at("/x")).await.code(), Some("client-not-connected"));
+    let (_, line) = server.lines().await.remove(0);
+    let [took, at_end, held] = ["duration_ms", "end_ms", "held_ms"].map(|name| line[name].as_f64());
+    assert!(at_end.is_none() && held >= Some(1000.0) && held <= took, "{line}");
+}

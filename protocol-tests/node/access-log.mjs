@@ -36,7 +36,7 @@ export function check(log, port) {
   for (const line of lines) {
     assert.ok(OUTCOMES.has(line.outcome), `no outcome: ${line.outcome}`);
     assert.ok(!line.path.includes('?'), `a query: ${line.path}`);
-    assert.ok((line.end_ms ?? 0) <= line.duration_ms, `more time at the end than in all: ${JSON.stringify(line)}`);
+    assert.ok((line.end_ms ?? 0) + (line.held_ms ?? 0) <= line.duration_ms + 0.01, `more time at the end than in all: ${JSON.stringify(line)}`);
     assert.equal(line.status === undefined, line.outcome === 'visitor-left', JSON.stringify(line));
   }
   for (const [id, response] of seen) {

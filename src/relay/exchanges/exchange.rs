@@ -72,23 +72,34 @@ pub(super) struct Exchange {
 }
 
 /// When an exchange came how far.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Moments {
     head_in: Instant,
     event_out: Option<Instant>,
     ack_in: Option<Instant>,
+    /// Absent until the visitor waits for an end.
+    hold: Option<Box<Holding>>,
+}
+
+/// How long a visitor has waited for an end.
+#[derive(Debug, Default)]
+struct Holding {
+    before: Duration,
+    /// When the present wait began.
+    since: Option<Instant>,
 }
 
 impl Moments {
     fn begin() -> Self {
-        Self { head_in: Instant::now(), event_out: None, ack_in: None }
+        Self { head_in: Instant::now(), event_out: None, ack_in: None, hold: None }
     }
 
     /// Returns what the exchange took until now.
     fn took(&self) -> Took {
         let now = Instant::now();
         let at_end = self.event_out.map(|event_out| self.ack_in.unwrap_or(now) - event_out);
-        Took { whole: now - self.head_in, at_end }
+        let held = |hold: &Holding| hold.before + hold.since.map_or(Duration::ZERO, |since| now - since);
+        Took { whole: now - self.head_in, at_end, held: self.hold.as_deref().map(held) }
     }
 }
 
@@ -114,6 +125,22 @@ impl Exchange {
             memory: Memory::default(),
             counters,
             _in_flight: in_flight,
+        }
+    }
+
+    /// The visitor begins to wait for an end.
+    pub(super) fn hold_begins(&mut self) {
+        if let Some(moments) = &mut self.moments {
+            moments.hold.get_or_insert_default().since = Some(Instant::now());
+        }
+    }
+
+    /// The visitor waits no longer.
+    pub(super) fn hold_ends(&mut self) {
+        if let Some(hold) = self.moments.as_mut().and_then(|moments| moments.hold.as_mut())
+            && let Some(since) = hold.since.take()
+        {
+            hold.before += since.elapsed();
         }
     }
 
@@ -181,6 +208,7 @@ impl Exchange {
                     outcome = self.ending.as_str(),
                     duration_ms = milliseconds(took.whole),
                     end_ms = took.at_end.map(milliseconds),
+                    held_ms = took.held.map(milliseconds),
                     request_bytes = self.request_bytes,
                     response_bytes = self.response_bytes,
                     visitor = %request.visitor,
@@ -212,7 +240,7 @@ impl Drop for Exchange {
             }
         }
         self.counters.end(self.ending);
-        let took = self.moments.map(|moments| moments.took());
+        let took = self.moments.as_ref().map(Moments::took);
         if let Some(took) = took {
             self.counters.measure(took, self.request_bytes, self.response_bytes);
         }

@@ -191,7 +191,7 @@ impl Exchanges {
         // A body is read only for an end that can take it.
         if !tunnel.has_end() {
             // In a box: its future would be part of every request's.
-            Box::pin(hold.wait()).await?;
+            Box::pin(held(exchange, &mut hold)).await?;
         }
         // It may be announced as empty (RFC 9112, section 6.3).
         let has_body = !body.is_end_stream() || head.headers.contains_key(header::CONTENT_LENGTH);
@@ -292,7 +292,7 @@ impl Exchanges {
             let end = loop {
                 match tunnel.choose() {
                     Some(end) => break end,
-                    None => Box::pin(hold.wait()).await?,
+                    None => Box::pin(held(exchange, hold)).await?,
                 }
             };
             let ack_id = tunnel.next_ack();
@@ -369,6 +369,14 @@ impl Exchanges {
             Ok(Err(AckError::Disconnected)) | Err(_) => Err(Failure::Disconnected),
         }
     }
+}
+
+/// Waits for an end, in time that is neither the end's nor the relay's.
+async fn held(exchange: &mut Exchange, hold: &mut Hold<'_>) -> Result<(), Failure> {
+    exchange.hold_begins();
+    let waited = hold.wait().await;
+    exchange.hold_ends();
+    waited
 }
 
 /// Tells whether a request may be sent again when its end has left without an answer.

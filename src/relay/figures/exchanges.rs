@@ -75,6 +75,8 @@ pub(in crate::relay) struct Took {
     pub(in crate::relay) whole: Duration,
     /// How much of it the end had the request, if it came so far.
     pub(in crate::relay) at_end: Option<Duration>,
+    /// How much of it the visitor waited for an end to come back.
+    pub(in crate::relay) held: Option<Duration>,
 }
 
 impl ExchangeCounters {
@@ -106,10 +108,16 @@ impl ExchangeCounters {
     }
 
     /// Counts what an exchange has taken: its time, and its bodies' sizes in bytes.
-    pub(in crate::relay) fn measure(&self, Took { whole, at_end }: Took, request_bytes: usize, response_bytes: usize) {
+    pub(in crate::relay) fn measure(
+        &self,
+        Took { whole, at_end, held }: Took,
+        request_bytes: usize,
+        response_bytes: usize,
+    ) {
         let Some(measured) = &self.measured else { return };
         measured.whole.observe(whole);
-        measured.relay.observe(whole.saturating_sub(at_end.unwrap_or_default()));
+        let others = at_end.unwrap_or_default() + held.unwrap_or_default();
+        measured.relay.observe(whole.saturating_sub(others));
         measured.request_bytes.fetch_add(request_bytes as u64, Ordering::Relaxed);
         measured.response_bytes.fetch_add(response_bytes as u64, Ordering::Relaxed);
     }
