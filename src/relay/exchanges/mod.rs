@@ -1,29 +1,29 @@
 //! Exchanges: a visitor's request goes to the end as an event, and the end's ack comes back as the response.
 //!
 //! [`Exchanges::serve`] is the whole way, from top to bottom; `exchange` is the value that lives as long as one of them, and
-//! `access` has what its line in the log says. `hold` lets visitors wait while their tunnel has no end.
+//! `access` has what its line in the log says, `event` makes what the end gets. `hold` lets visitors wait while their tunnel has no end.
 //!
 //! An ack finds its visitor by a channel: [`Tunnel::emit`] hands the sending half to the end's session, whose connection keeps
 //! it under the ack's id, and `TunnelHost::acked` sends the outcome through it. `Exchanges::told` turns each outcome, an
 //! answer, a timeout or an end that left, into what the visitor gets.
 
 mod access;
+mod event;
 mod exchange;
 mod hold;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, StatusCode, Version};
+use http::{Method, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use self::event::EndRequest;
 use self::exchange::{Exchange, ExchangeId};
 use self::hold::Hold;
 use super::budgets::Budgets;
@@ -39,15 +39,11 @@ use super::tunnels::{NoPlace, NotEmitted, Outcome, Seat, Tunnel, Tunnels};
 use crate::config::{ErrorStatus, ServeConfig};
 use crate::net::arrival::Arrival;
 use crate::net::body::{self, BodyLimits, Kept};
-use crate::net::buffers::Buffer;
 use crate::net::listener::release_head;
 use crate::net::reply::Reply;
-use crate::proto::exchange::{Body, HeadLimits, Response, Visit, is_without_content};
+use crate::proto::exchange::{Body, HeadLimits, Response, is_without_content};
 use crate::proto::limit::Limit;
-use crate::proto::socket_io::AckId;
 use crate::proto::socket_io::connection::AckError;
-use crate::proto::socket_io::packet::Encoded;
-use crate::proto::token::Token;
 use crate::store::Repeat;
 
 /// How often one request is handed to an end that turns out to have left.
@@ -383,49 +379,6 @@ async fn held(exchange: &mut Exchange, hold: &mut Hold<'_>) -> Result<(), Failur
 fn may_repeat(tunnel: &Tunnel, method: &Method) -> bool {
     tunnel.settings().is_some_and(|settings| settings.repeat == Repeat::Idempotent)
         && matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
-}
-
-/// A visitor's request on its way to an end.
-struct EndRequest<'h> {
-    head: &'h Parts,
-    body: Bytes,
-    /// The request says that it has a body, even if that is empty.
-    has_body: bool,
-    arrival: &'h Arrival<'h>,
-    public_url: &'h PublicUrl,
-    token: &'h Token,
-    path: &'h str,
-    id: &'h str,
-}
-
-impl EndRequest<'_> {
-    /// Makes the event that `end` gets.
-    fn event(&self, end: &Seat, ack_id: AckId, body: &Body) -> Result<Encoded, Failure> {
-        let Self { head, arrival, public_url, .. } = self;
-        let scheme = arrival.scheme(&head.headers);
-        let host = public_url.host().map(Cow::Borrowed).or_else(|| arrival.host(&head.headers));
-        let visit = Visit {
-            method: head.method.as_str(),
-            path: self.path,
-            query: head.uri.query(),
-            http_version: if head.version == Version::HTTP_10 { "1.0" } else { "1.1" },
-            headers: &head.headers,
-            remote_address: &arrival.client_text(),
-            forwarded_before: &arrival.forwarded_for(&head.headers),
-            peer: arrival.peer.text(),
-            forwarded_proto: &scheme,
-            forwarded_host: host.as_deref(),
-            tunnels_at: public_url.tunnels_at(),
-            token: self.token.as_str(),
-            has_trusted_request_id: arrival.is_proxied(),
-            id: self.id,
-            body,
-            body_length: self.has_body.then_some(self.body.len()),
-        };
-        let namespace = end.socket().namespace();
-        Buffer::with_text(|draft| visit.encode(namespace, ack_id, end.options(), draft))
-            .map_err(Failure::MarkerInHeaders)
-    }
 }
 
 /// Makes the response of the relay for an end that did not answer. The end may answer the next request, so no cache may keep
