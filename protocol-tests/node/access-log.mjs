@@ -23,7 +23,7 @@ export function saw(url, { method, path }, { status, headers, body }, sent, took
   seen.set(id, { method, path, port, status, code: headers['x-socket2me-error'], received: body.length, sent, took });
 }
 
-/** Forgets the responses of the server at a port, whose log has perhaps not all of them. */
+/** Forgets the responses of the server at a port: its log was checked, or has perhaps not all of them. */
 export function forget(port) {
   for (const [id, response] of seen) if (response.port === port) seen.delete(id);
 }

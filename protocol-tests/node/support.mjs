@@ -96,6 +96,8 @@ class Server {
     if (secret) throw new Error(`the log has a key or a whole token: ${this.#log.slice(Math.max(0, secret.index - 200), secret.index + 60)}`);
     if (code !== 0) throw new Error(`after SIGTERM the server ended with ${signal ?? code}:\n${this.#log.slice(-4000)}`);
     check(this.#log, this.port);
+    // The next server at this port has a log of its own.
+    forget(this.port);
   }
 
   async token() {
