@@ -7,6 +7,7 @@ import sys
 
 import compare
 import curve
+import seeing
 import stores
 import syscalls
 from servers import (BEFORE, OURS, Cores, Failure, build_load, build_ours, install_node_peer, our_spec, peers,
@@ -49,7 +50,7 @@ def parse(arguments):
         description="Measures the server's cost beside that of its peers (compare), its scaling curve (curve), or its "
                     "system calls (syscalls).",
     )
-    parser.add_argument("mode", nargs="?", choices=["compare", "curve", "stores", "syscalls"], default="compare",
+    parser.add_argument("mode", nargs="?", choices=["compare", "curve", "seeing", "stores", "syscalls"], default="compare",
                         help="what to measure (default: compare)")
     parser.add_argument("--rounds", type=above(1, int), default=3,
                         help="rounds; the tables show their medians (default: 3)")
@@ -73,6 +74,8 @@ def parse(arguments):
     options = parser.parse_args(arguments)
     if options.mode == "stores" and (options.scenarios or options.before or options.only):
         parser.error("stores measures our server alone, in scenarios of its own: use it without --scenarios, --before and --only")
+    if options.mode == "seeing" and (options.scenarios or options.only):
+        parser.error("seeing measures our server alone, in scenarios of its own: use it without --scenarios and --only")
     known = curve.axes() if options.mode == "curve" else compare.SCENARIOS
     if options.mode == "syscalls" and options.scenarios:
         parser.error("syscalls has only one scenario, 64 visitors on one tunnel: use it without --scenarios")
@@ -125,6 +128,9 @@ def bench(options):
     if options.mode == "stores":
         print(f"{machine()}; {options.secs:g} s after {options.warm:g} s of warm-up; rounds: {options.rounds}; {cores}.\n", flush=True)
         return stores.stores(options, cores)
+    if options.mode == "seeing":
+        print(f"{machine()}; {options.secs:g} s after {options.warm:g} s of warm-up; rounds: {options.rounds}; {cores}.\n", flush=True)
+        return seeing.seeing(options, cores)
     specs = wanted_servers(options)
     print(f"{machine()}; {options.secs:g} s after {options.warm:g} s of warm-up", end="")
     if options.mode == "curve":

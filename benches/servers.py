@@ -42,6 +42,8 @@ class Spec:
     command: tuple
     # How the load's ends reach the server: see --transport in `load relay --help`.
     transport: str
+    # The file of its log; without one the log goes to the bench's own standard error.
+    log: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -166,10 +168,13 @@ class Server:
         env = dict(os.environ, NODE_ENV="production", TOKIO_WORKER_THREADS=str(self.cores.workers), **self.extra_env)
         # The server has a session of its own, so that Ctrl-C in the terminal reaches only the bench, which stops the
         # server.
+        log = open(self.spec.log, "wb") if self.spec.log else None
         self.process = subprocess.Popen(
-            self.spec.command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
-            preexec_fn=child_setup(self.cores.server),
+            self.spec.command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+            start_new_session=True, preexec_fn=child_setup(self.cores.server),
         )
+        if log:
+            log.close()
         try:
             self.address = self._address()
         except BaseException:

@@ -1,12 +1,13 @@
-//! The access log of the program: one line an exchange, what is in it, and when there is none.
+//! The access log of the program: one line an exchange, what is in it, and when there is none; and lines that ends cause.
 
 use std::net::SocketAddr;
 
 use serde_json::Value;
 
 use crate::relay::visitor::{Answer, Visitor, get, request, visit};
-use crate::starting::{Started, Variables};
+use crate::starting::{Started, Variables, answers};
 use crate::support::end::{Asked, End};
+use crate::support::keyed::Keyed;
 use crate::support::{UNKNOWN, within};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -133,6 +134,25 @@ async fn a_visitor_who_leaves_has_a_line_without_a_status() {
     assert!(server.lines().await.is_empty(), "one line an exchange");
 }
 
+/// The first end is lost, and its visitor leaves while the second has the request.
+#[tokio::test]
+async fn a_request_that_is_sent_again_has_one_line_with_the_time_of_its_second_end() {
+    let mut server = Logged::start(&[], &[]).await;
+    let tunnel = Keyed::make(server.address, r#"{"hold":60,"timeout":120,"repeat":"idempotent"}"#).await;
+    let mut first = tunnel.join(server.address).await;
+    let mut visitor = Visitor::connect(server.address).await;
+    visitor.send(&request("GET", &tunnel.at("/again"), &[], b"")).await;
+    first.asked().await;
+    drop(first);
+    let mut second = tunnel.join(server.address).await;
+    assert_eq!(second.asked().await.request.url, "/again");
+    drop(visitor);
+    let line: Value = serde_json::from_str(&server.program.logged("visitor-left").await).unwrap();
+    assert!(line["fields"]["end_ms"].as_f64() > Some(0.0), "{line}");
+    drop(second);
+    assert!(server.lines().await.is_empty(), "one line an exchange");
+}
+
 #[tokio::test]
 async fn queries_are_in_the_access_log_where_the_operator_wants_them() {
     for (flag, expected) in [("--access-log=on", "/a"), ("--log-query", "/a?key=secret&x")] {
@@ -160,4 +180,65 @@ async fn no_line_is_written_where_the_access_log_is_off_but_a_timeout_as_200_is_
         assert_eq!(about.len(), usize::from(warned), "{variable:?}: {lines:?}");
         assert!(about.iter().all(|line| line.contains(r#""level":"WARN""#)), "{about:?}");
     }
+}
+
+/// The pipe is full, and as many lines wait as may.
+#[tokio::test]
+async fn thousands_of_exchanges_are_answered_while_nobody_reads_their_lines() {
+    const SERVED: usize = 2_000;
+    let metrics = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = format!("--metrics-listen={metrics}");
+    let mut server = Logged::start(&[], &["--response-timeout=60s", &listen]).await;
+    let requests = |count: usize, target: &str| {
+        let one = |close| format!("GET {target} HTTP/1.1\r\nHost: test\r\n{close}\r\n");
+        one("").repeat(count - 1) + &one("Connection: close\r\n")
+    };
+    let figure = async |name: &str| -> usize {
+        let figures = answers(metrics, &requests(1, "/metrics")).await;
+        let line = figures.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap().parse().unwrap()
+    };
+    let mut unknown = 0;
+    while figure("socket2me_log_lines_lost_total").await == 0 {
+        let answered = answers(server.address, &requests(1_000, &format!("/go/{UNKNOWN}"))).await;
+        unknown += answered.matches("HTTP/1.1 500").count();
+    }
+    let (address, wanted) = (server.address, requests(SERVED, &server.at("")));
+    let visitor = tokio::spawn(async move { answers(address, &wanted).await });
+    for _ in 0..SERVED {
+        let asked = server.end.asked().await;
+        server.end.answer(&asked, r#"["served"]"#, &[]).await;
+    }
+    assert_eq!(visitor.await.unwrap().matches("\r\n\r\nserved").count(), SERVED);
+    let outcomes = (
+        figure(r#"socket2me_exchanges_total{outcome="answered"}"#).await,
+        figure(r#"socket2me_exchanges_total{outcome="token-not-found"}"#).await,
+    );
+    assert_eq!(outcomes, (SERVED, unknown));
+    assert!(figure("socket2me_log_lines_lost_total").await >= SERVED);
+    assert!(!server.lines().await.is_empty(), "what was in the pipe");
+}
+
+/// It has not answered yet, so it stays, and may say anything.
+#[tokio::test]
+async fn an_end_that_says_leave_again_and_again_has_one_line_in_the_log() {
+    let mut server = Logged::start(&[], &[]).await;
+    let (_visitor, _) = server.ask(&request("GET", &server.at(""), &[], b"")).await;
+    for id in 0..9 {
+        server.end.send(&format!(r#"42/{},{id}["leave"]"#, server.token)).await;
+        assert_eq!(server.end.text().await, format!("43/{},{id}[]", server.token));
+    }
+    let lines = server.stop().await;
+    assert_eq!(lines.iter().filter(|line| line.contains("end is leaving")).count(), 1, "{lines:?}");
+}
+
+#[tokio::test]
+async fn the_time_for_which_a_visitor_was_held_is_neither_the_ends_nor_the_relays() {
+    let server = Logged::start(&[], &[]).await;
+    let tunnel = Keyed::make(server.address, r#"{"hold":1}"#).await;
+    tunnel.say_leave(&mut tunnel.join(server.address).await).await;
+    assert_eq!(get(server.address, &tunnel.at("/x")).await.code(), Some("client-not-connected"));
+    let (_, line) = server.lines().await.remove(0);
+    let [took, at_end, held] = ["duration_ms", "end_ms", "held_ms"].map(|name| line[name].as_f64());
+    assert!(at_end.is_none() && held >= Some(1000.0) && held <= took, "{line}");
 }

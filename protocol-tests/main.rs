@@ -5,8 +5,12 @@
 
 #[cfg(target_os = "linux")]
 mod access_log;
+#[cfg(target_os = "linux")]
+mod configuring;
 mod endings;
 mod engine_io;
+#[cfg(target_os = "linux")]
+mod figures;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod redis;

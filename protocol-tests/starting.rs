@@ -7,6 +7,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
+use crate::support::end::End;
 use crate::support::within;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_socket2me");
@@ -204,6 +205,30 @@ async fn a_variable_that_is_no_setting_is_warned_of() {
     let (_, lines) = Started::new(&variables, SERVE).await.stop("-TERM").await;
     let warned = lines.iter().filter(|line| line.contains("SOCKET2ME_")).collect::<Vec<_>>();
     assert!(warned.len() == 1 && warned[0].contains("SOCKET2ME_MAX_CONECTIONS"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn names_that_are_no_options_of_an_end_are_logged_once_a_session_and_no_values() {
+    for (auth, expected) in [
+        (r#"{"rawheaders":"hunter2","body":"raw"}"#, 1),
+        (r#"{"rawheaders":"hunter2","notices":true}"#, 0),
+        (r#"{"body":"raw"}"#, 0),
+    ] {
+        let server = Started::new(&[("SOCKET2ME_LOG", "trace")], SERVE).await;
+        let mut end = End::open(([127, 0, 0, 1], server.port()).into()).await;
+        for _ in 0..3 {
+            let answer = server.ask("/new", "").await;
+            let (_, token) = answer.split_once("\r\n\r\n").unwrap();
+            end.join(token, auth).await.unwrap();
+            if auth.contains("notices") {
+                assert!(end.text().await.contains("unknown-option"));
+            }
+        }
+        let (_, lines) = server.stop("-TERM").await;
+        let warned: Vec<_> = lines.iter().filter(|line| line.contains("rawheaders")).collect();
+        assert_eq!(warned.len(), expected, "{auth}: {warned:?}");
+        assert!(!lines.iter().any(|line| line.contains("hunter2")), "{auth}");
+    }
 }
 
 #[tokio::test]

@@ -23,6 +23,10 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 // Tokens.
 
+/// Time before an original tunnel expires at which its ends hear of it, if they ask for notices, and if a quarter of its life is
+/// not less. Enough for a program, and for a person who looks at it.
+pub const EXPIRY_NOTICE: Duration = Duration::from_secs(300);
+
 /// Life of a token without a refresh; then it is unknown. The original's.
 pub const TOKEN_TTL: Duration = Duration::from_secs(6 * 3600);
 

@@ -49,6 +49,9 @@ async fn serve(mut config: ServeConfig, format: LogFormat) -> Result<(), String>
     if config.store_place().is_none() {
         config.default_store = default_store(&config);
     }
+    if let Some(file) = &config.config_file {
+        tracing::info!("settings are read from {} too", file.display());
+    }
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }

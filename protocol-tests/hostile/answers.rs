@@ -114,7 +114,7 @@ async fn a_body_that_the_client_has_not_begun_is_not_asked_for() {
 async fn connections_that_linger_are_counted_by_address_and_in_all() {
     let limits: [fn(&mut socket2me::config::LimitConfig); 2] =
         [|limits| limits.max_lingering = 1, |limits| limits.max_lingering_per_address = Some(1)];
-    for (limit, budget) in limits.into_iter().zip(["lingering", "lingering-per-address"]) {
+    for (limit, flag) in limits.into_iter().zip(["max-lingering", "max-lingering-per-address"]) {
         let (server, figures) = watched(|config| limit(&mut config.limits)).await;
         let unread = "POST /nothing HTTP/1.1\r\nHost: test\r\nContent-Length: 9000000\r\n\r\n";
         let mut lingers = server.peer().await;
@@ -125,7 +125,7 @@ async fn connections_that_linger_are_counted_by_address_and_in_all() {
         let mut closed = server.peer().await;
         closed.send(unread.as_bytes()).await;
         assert!(closed.until_end().await.starts_with(b"HTTP/1.1 404 "));
-        assert_eq!(figures.refused(budget).await, 1);
+        assert_eq!(figures.hits(flag).await, 1);
         drop(lingers);
         figures.until_used("lingering", |used| used == 0, "its client has closed").await;
     }

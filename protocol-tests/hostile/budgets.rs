@@ -32,7 +32,7 @@ async fn connections_over_the_limit_are_refused() {
     }
     assert_eq!(figures.used("connections").await, 3);
     is_refused(server.peer().await).await;
-    assert_eq!((figures.refused("connections").await, figures.used("connections").await), (1, 3));
+    assert_eq!((figures.hits("max-connections").await, figures.used("connections").await), (1, 3));
     for peer in &mut held {
         is_served(peer).await;
     }
@@ -50,7 +50,7 @@ async fn connections_of_one_address_over_its_limit_are_refused() {
     let mut second = server.peer().await;
     is_served(&mut second).await;
     is_refused(server.peer().await).await;
-    assert_eq!(figures.refused("connections-per-address").await, 1);
+    assert_eq!(figures.hits("max-connections-per-address").await, 1);
     ws.is_alive().await;
     drop((ws, second));
     figures.all_given_back("connections of one address").await;
@@ -65,7 +65,7 @@ async fn sessions_over_the_limit_are_refused() {
     server.get("EIO=4&transport=polling").await.is(503, TOO_MANY_SESSIONS);
     server.get("EIO=3&transport=polling").await.is(503, TOO_MANY_SESSIONS);
     server.no_ws("EIO=4&transport=websocket").await.is(503, TOO_MANY_SESSIONS);
-    assert_eq!(figures.refused("sessions").await, 3);
+    assert_eq!(figures.hits("max-sessions").await, 3);
     ws.is_alive().await;
     polling.is_alive().await;
     polling.post("1").await.is(200, "ok");
@@ -103,7 +103,7 @@ async fn sessions_of_one_address_over_its_limit_are_refused() {
     for _ in 0..2 {
         assert_eq!(server.ask("GET", target, &[], b"").await.status, 200);
     }
-    assert_eq!((figures.refused("sessions-per-address").await, figures.used("sessions").await), (5, 6));
+    assert_eq!((figures.hits("max-sessions-per-address").await, figures.used("sessions").await), (5, 6));
 }
 
 #[tokio::test]
@@ -118,6 +118,7 @@ async fn no_token_is_made_over_the_limit_until_one_expires() {
     let answer = server.ask("GET", "/new", &[], b"").await;
     assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("server-busy")));
     assert_eq!((answer.header("retry-after"), figures.get("tokens").await), (Some("1"), 2));
+    assert_eq!(figures.hits("max-tokens").await, 1);
     while server.ask("GET", "/new", &[], b"").await.status != 200 {
         assert!(begun.elapsed() < ms(10_000), "no token expires");
     }
@@ -148,7 +149,7 @@ async fn no_token_is_made_for_an_address_over_its_limit_until_one_expires() {
         assert_eq!((answer.status, answer.header("x-socket2me-error")), (429, Some("too-many-tunnels")), "{visitor}");
         assert!(answer.text().contains("too many tunnels of this address, 2 of 2"), "{}", answer.text());
     }
-    assert_eq!((figures.refused("tunnels-per-address").await, figures.get("tokens").await), (2, 5));
+    assert_eq!((figures.hits("max-tunnels-per-address").await, figures.get("tokens").await), (2, 5));
     // The proxy itself makes as many as it likes.
     for _ in 0..5 {
         server.token().await;
@@ -172,9 +173,10 @@ async fn a_limit_of_zero_for_one_address_is_no_limit() {
     .await;
     let (mut ws, token) = server.joined().await;
     serves(&server, &mut ws, &token).await;
-    for budget in ["tunnels", "connections", "sessions", "uploads", "requests"] {
-        assert_eq!(figures.refused(&format!("{budget}-per-address")).await, 0, "{budget}");
+    for limit in ["max-tunnels", "max-connections", "max-sessions", "max-uploads"] {
+        assert_eq!(figures.hits(&format!("{limit}-per-address")).await, 0, "{limit}");
     }
+    assert_eq!(figures.hits("throttle-interval-burst-max").await, 0);
 }
 
 #[tokio::test]
@@ -194,7 +196,7 @@ async fn exchanges_over_the_limit_of_a_tunnel_or_of_the_server_are_503() {
     refused(server.ask("GET", &go(&second), &[], b"").await, "server-busy");
     assert_eq!(figures.used("exchanges").await, 3);
     assert_eq!((figures.outcomes("overloaded").await, figures.outcomes("server-busy").await), (1, 1));
-    assert_eq!(figures.refused("exchanges").await, 1, "that of all is used up once");
+    assert_eq!((figures.hits("max-exchanges").await, figures.hits("max-exchanges-per-tunnel").await), (1, 1));
     // One visitor hangs up, one is answered, and one loses its end.
     drop(waiting.pop());
     figures.until_used("exchanges", |used| used == 2, "a visitor hung up").await;
@@ -211,12 +213,13 @@ async fn exchanges_over_the_limit_of_a_tunnel_or_of_the_server_are_503() {
 #[tokio::test]
 async fn a_namespace_over_the_limit_is_refused_until_another_is_left() {
     const REFUSAL: &str = "too many namespaces on one connection: connect with forceNew";
-    let server = Server::with(|config| config.limits.max_namespaces = 2).await;
+    let (server, figures) = watched(|config| config.limits.max_namespaces = 2).await;
     let (mut ws, first) = server.joined().await;
     let (second, third) = (server.token().await, server.token().await);
     ws.join(&second).await;
     ws.text(&format!("40/{third},")).await;
     ws.expect(&format!(r#"44/{third},{{"message":"{REFUSAL}"}}"#)).await;
+    assert_eq!(figures.hits("max-namespaces").await, 1);
     ws.text(&format!("41/{first},")).await;
     ws.join(&third).await;
     serves(&server, &mut ws, &third).await;
@@ -224,7 +227,7 @@ async fn a_namespace_over_the_limit_is_refused_until_another_is_left() {
 
 #[tokio::test]
 async fn what_an_end_sends_with_its_join_is_limited() {
-    let server = Server::with(|config| config.limits.max_auth = 100).await;
+    let (server, figures) = watched(|config| config.limits.max_auth = 100).await;
     let (mut ws, _) = server.joined().await;
     let token = server.token().await;
     let auth = |length: usize| format!(r#"{{"x":"{}"}}"#, "y".repeat(length - r#"{"x":""}"#.len()));
@@ -241,6 +244,7 @@ async fn what_an_end_sends_with_its_join_is_limited() {
     ws.text(&format!("40/{token}?x={},", "y".repeat(98))).await;
     ws.expect(&format!("40/{token},")).await;
     serves(&server, &mut ws, &token).await;
+    assert_eq!(figures.hits("max-auth").await, 2);
 }
 
 /// A client of revision 3 is always in the default namespace, so it could otherwise join no token with a limit of one.
@@ -253,7 +257,7 @@ async fn the_default_namespace_of_revision_3_is_not_counted() {
 
 #[tokio::test]
 async fn cve_2026_33151_more_attachments_than_the_limit_close_the_session() {
-    let server = Server::with(|config| config.limits.max_attachments = 2).await;
+    let (server, figures) = watched(|config| config.limits.max_attachments = 2).await;
     for (count, fits) in [(1, true), (2, true), (3, false), (10, false), (99, false)] {
         let (mut ws, token) = server.joined().await;
         ws.text(&format!(r#"45{count}-/{token},["a"]"#)).await;
@@ -266,6 +270,7 @@ async fn cve_2026_33151_more_attachments_than_the_limit_close_the_session() {
             ws.closes(None, &format!("{count} attachments")).await;
         }
     }
+    assert_eq!(figures.hits("max-attachments").await, 3);
 }
 
 const PARSE_ERRORS: &str = r#"sessions_ended_total{reason="parse-error"}"#;
@@ -284,7 +289,7 @@ async fn json_too_deep_in_a_packet_with_attachments_closes_the_session() {
             ws.closes(None, &format!("{depth} levels")).await;
         }
     }
-    assert_eq!(figures.get(PARSE_ERRORS).await, 2);
+    assert_eq!((figures.get(PARSE_ERRORS).await, figures.hits("max-depth").await), (2, 2));
 }
 
 #[tokio::test]
@@ -295,7 +300,7 @@ async fn too_many_packets_in_a_polling_body_close_the_session() {
     polling.is_alive().await;
     assert_eq!(polling.post("3\x1e3\x1e3\x1e3").await.status, 400);
     polling.is_gone().await;
-    assert_eq!(figures.get(PARSE_ERRORS).await, 1);
+    assert_eq!((figures.get(PARSE_ERRORS).await, figures.hits("max-packets").await), (1, 1));
 }
 
 #[tokio::test]
@@ -305,11 +310,15 @@ async fn heads_over_their_limits_are_431() {
         let headers = vec![("X-A", "1"); count];
         assert_eq!(server.ask("GET", "/healthz", &headers, b"").await.status, status, "{count} of {max_headers}");
         figures.all_given_back("a head").await;
+        let hits = (figures.hits("max-headers").await, figures.hits("max-head").await);
+        assert_eq!(hits, (u64::from(status == 431), 0), "{count} of {max_headers}");
     }
     for (max_head, length, status) in [(8 << 10, 7 << 10, 200), (8 << 10, 40 << 10, 431), (1 << 20, 900 << 10, 200)] {
-        let server = Server::with(|config| config.limits.max_head = max_head).await;
+        let (server, figures) = watched(|config| config.limits.max_head = max_head).await;
         let answer = server.ask("GET", "/healthz", &[("X-A", &"x".repeat(length))], b"").await;
         assert_eq!(answer.status, status, "{length} of {max_head}");
+        let hits = (figures.hits("max-headers").await, figures.hits("max-head").await);
+        assert_eq!(hits, (0, u64::from(status == 431)), "{length} of {max_head}");
     }
 }
 
@@ -324,7 +333,7 @@ async fn requests_of_one_address_over_the_rate_limit_are_counted_and_are_no_exch
         let answer = server.ask("GET", &go(UNKNOWN), &[], b"").await;
         assert_eq!((answer.status, answer.header("x-socket2me-error")), (status, Some(code)));
         assert_eq!(answer.header("x-request-id").is_some(), refused == 0, "{code}");
-        assert_eq!(figures.refused("requests-per-address").await, refused, "{code}");
+        assert_eq!(figures.hits("throttle-interval-burst-max").await, refused, "{code}");
     }
     assert_eq!((figures.outcomes("token-not-found").await, figures.get("exchanges_begun_total").await), (1, 1));
     let all = figures.all().await;
@@ -363,7 +372,7 @@ async fn visitors_that_send_no_body_do_not_shut_a_tunnel() {
     figures.until_used("uploads", |used| used == 3, "three bodies are arriving").await;
     let answer = silent("192.0.2.3").await.answer().await;
     assert_eq!((answer.status, answer.header("x-socket2me-error")), (503, Some("server-busy")));
-    assert_eq!((figures.refused("uploads").await, figures.refused("uploads-per-address").await), (1, 1));
+    assert_eq!((figures.hits("max-uploads").await, figures.hits("max-uploads-per-address").await), (1, 1));
     // The tunnel's only place is free, and a body that comes with its head waits for nothing.
     serves(&server, &mut ws, &token).await;
     let whole = [("X-Forwarded-For", "192.0.2.1"), ("Content-Type", "text/plain")];

@@ -64,9 +64,9 @@ impl Figures {
         self.get(&format!(r#"in_use{{budget="{budget}"}}"#)).await
     }
 
-    /// How often a budget was exhausted.
-    pub(crate) async fn refused(&self, budget: &str) -> u64 {
-        self.get(&format!(r#"refused_total{{budget="{budget}"}}"#)).await
+    /// How often the limit of this flag was hit.
+    pub(crate) async fn hits(&self, flag: &str) -> u64 {
+        self.get(&format!(r#"limit_hits_total{{limit="{flag}"}}"#)).await
     }
 
     /// How many exchanges had this outcome.

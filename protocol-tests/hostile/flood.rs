@@ -17,7 +17,7 @@ fn is_too_many(answer: &Answer) {
 /// Opens sessions up to the limit; each further one is refused.
 async fn fill(server: &Server, figures: &Figures, words: &str) {
     assert_eq!(figures.used("sessions").await, 1, "the end beside is alone");
-    let refused = figures.refused("sessions-per-address").await;
+    let refused = figures.hits("max-sessions-per-address").await;
     for number in 1..LIMIT {
         assert_eq!(server.get(&format!("{words}&transport=polling")).await.status, 200, "{number}");
     }
@@ -26,7 +26,7 @@ async fn fill(server: &Server, figures: &Figures, words: &str) {
         is_too_many(&server.no_ws(&format!("{words}&transport=websocket")).await);
     }
     assert_eq!(figures.used("sessions").await, LIMIT);
-    assert_eq!(figures.refused("sessions-per-address").await, refused + 4);
+    assert_eq!(figures.hits("max-sessions-per-address").await, refused + 4);
 }
 
 async fn a_flood(words: &str) {

@@ -230,7 +230,7 @@ async fn no_memory_for_a_websocket_message_closes_with_1013() {
     let message = frame(0x81, &[b'4'; 450_000]);
     ws.peer.try_send(&message).await;
     ws.closes(Some(1013), "no memory").await;
-    assert_eq!(figures.refused("bytes").await, 1);
+    assert_eq!(figures.hits("max-buffered").await, 1);
     figures.all_given_back("no memory").await;
 }
 
@@ -279,7 +279,7 @@ async fn one_session_gets_a_quarter_of_the_memory() {
     let message = frame(0x81, &[b'4'; 3_000_000]);
     ws.peer.try_send(&message[..2_000_000]).await;
     let _ = ws.peer.until_end().await;
-    assert_eq!(figures.refused("bytes").await, 1);
+    assert_eq!(figures.hits("max-buffered").await, 1);
 }
 
 #[tokio::test]
@@ -323,7 +323,7 @@ async fn a_half_polling_body_is_counted() {
     post.try_send(&[b'4'; 449_999]).await;
     assert_eq!(post.head().await.status, 503);
     session.is_gone().await;
-    assert_eq!(figures.refused("bytes").await, 1);
+    assert_eq!(figures.hits("max-buffered").await, 1);
     figures.until_used("bytes", |used| used == 0, "a connection that lingers").await;
     drop(post);
     figures.all_given_back("a body without memory").await;

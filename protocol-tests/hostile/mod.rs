@@ -11,6 +11,7 @@ pub(crate) mod figures;
 mod flood;
 mod holds;
 mod isolation;
+mod limit_hits;
 mod line_ends;
 mod memory;
 mod misbehaviour;

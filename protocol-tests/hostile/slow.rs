@@ -60,6 +60,7 @@ async fn a_head_that_does_not_end_is_given_up() {
     peer.answer().await.is(200, "ok\n");
     assert_eq!(peer.until_end().await, b"");
     figures.all_given_back("slow heads").await;
+    assert_eq!(figures.hits("head-timeout").await, 2, "that of a client which says nothing is none");
 }
 
 #[tokio::test]
@@ -77,7 +78,7 @@ async fn a_body_that_comes_too_slowly_is_408() {
         assert!(said.contains("connection: close"), "{said:?}");
         figures.until_used("bytes", |used| used == 0, "a slow body was given up").await;
     }
-    assert_eq!(figures.outcomes("body-too-slow").await, 2);
+    assert_eq!((figures.outcomes("body-too-slow").await, figures.hits("stall-timeout").await), (2, 2));
     serves(&server, &mut ws, &token).await;
 }
 
@@ -90,6 +91,7 @@ async fn a_polling_body_that_stops_closes_its_session() {
     session.is_gone().await;
     drop(post);
     figures.all_given_back("half a polling body").await;
+    assert_eq!(figures.hits("stall-timeout").await, 1);
 }
 
 #[tokio::test]
@@ -121,6 +123,7 @@ async fn a_visitor_that_reads_too_slowly_is_disconnected() {
         figures.until_used("connections", |used| used == 1, "a visitor that does not read").await;
         serves(&server, &mut ws, &token).await;
     }
+    assert_eq!(figures.hits("stall-timeout").await, 2);
 }
 
 #[tokio::test]
@@ -137,6 +140,7 @@ async fn an_end_that_stops_reading_is_disconnected() {
     assert_eq!(answer.header("x-socket2me-error"), Some("client-disconnected"));
     drop(visitor);
     figures.all_given_back("an end that stopped reading").await;
+    assert_eq!(figures.hits("stall-timeout").await, 1);
     drop(end);
 }
 
@@ -150,6 +154,7 @@ async fn a_poll_that_never_comes_ends_the_session() {
     assert_eq!(visitor.answer().await.header("x-socket2me-error"), Some("client-disconnected"));
     drop(visitor);
     figures.all_given_back("a poll that never came").await;
+    assert_eq!(figures.hits("ping-timeout").await, 1);
 }
 
 #[tokio::test]
@@ -172,6 +177,7 @@ async fn engineioxide_731_an_upgrade_that_is_never_finished() {
     session.is_alive().await;
     session.post("1").await.is(200, "ok");
     figures.all_given_back("upgrades").await;
+    assert_eq!(figures.hits("upgrade-timeout").await, 3);
 }
 
 #[tokio::test]
@@ -180,6 +186,7 @@ async fn a_session_that_never_joins_is_closed() {
     let (_polling, _ws) = (server.open().await, server.open_ws().await);
     assert_eq!(figures.used("sessions").await, 2);
     figures.all_given_back("sessions that never join").await;
+    assert_eq!(figures.hits("connect-timeout").await, 2);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ import http from 'node:http';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { io } from 'socket.io-client';
+import { check, forget, saw } from './access-log.mjs';
 
 /** The transports of an end; `upgrade` is the client's default, which begins with polling. */
 export const TRANSPORTS = {
@@ -15,7 +16,6 @@ export const TRANSPORTS = {
   upgrade: {},
 };
 
-const READY = /^Socket2Me is ready at (http:\/\/\S+) - get a token with: /;
 const STOP_LIMIT_MS = 15_000;
 /** A key, or a token of the form that the server makes. */
 const SECRET = /s2m_[0-9A-Za-z]{43}|\b[0-9A-Za-z]{48}\b/;
@@ -47,11 +47,12 @@ class Server {
 
   constructor(flags, env, port, client) {
     this.#client = client;
-    const args = ['--log', 'debug', 'serve', '--listen', `127.0.0.1:${port}`, ...flags];
+    const args = ['--log', 'debug', '--log-format', 'json', 'serve', '--listen', `127.0.0.1:${port}`, ...flags];
     // Without this process's environment: variables such as PORT are settings of the server.
     this.#child = spawn(binary(), args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child.stderr.on('data', (text) => { this.#log += text; });
-    this.exited = once(this.#child, 'exit');
+    // With its log whole.
+    this.exited = once(this.#child, 'close');
   }
 
   async ready() {
@@ -60,8 +61,9 @@ class Server {
       once(lines, 'line').then(([line]) => line),
       this.exited.then(([code]) => { throw new Error(`the server ended with ${code}:\n${this.#log}`); }),
     ]);
-    this.url = READY.exec(line)?.[1];
-    if (this.url === undefined) throw new Error(`no start-up line but: ${line}`);
+    const { message, url } = JSON.parse(line);
+    if (message !== 'Socket2Me is ready') throw new Error(`no start-up line but: ${line}`);
+    this.url = url;
     this.port = Number(new URL(this.url).port);
   }
 
@@ -76,6 +78,7 @@ class Server {
     this.#stopped = this.exited;
     this.#child.kill('SIGKILL');
     await this.exited;
+    forget(this.port);
   }
 
   /** Stops the server by SIGTERM with its ends still connected. It must exit with 0 within `STOP_LIMIT_MS`. */
@@ -92,6 +95,9 @@ class Server {
     const secret = SECRET.exec(this.#log);
     if (secret) throw new Error(`the log has a key or a whole token: ${this.#log.slice(Math.max(0, secret.index - 200), secret.index + 60)}`);
     if (code !== 0) throw new Error(`after SIGTERM the server ended with ${signal ?? code}:\n${this.#log.slice(-4000)}`);
+    check(this.#log, this.port);
+    // The next server at this port has a log of its own.
+    forget(this.port);
   }
 
   async token() {
@@ -124,9 +130,16 @@ class Server {
 /** Prepares an HTTP request on a connection of its own. `answer` is a promise; `request` allows a test to cut it. */
 export function visitor(url, { body, ...options } = {}) {
   const request = http.request(url, { agent: false, ...options });
+  const begun = performance.now();
+  const sent = body === undefined ? undefined : Buffer.byteLength(body);
+  const collected = async (response) => {
+    const answer = await collect(response);
+    saw(url, request, answer, sent, performance.now() - begun);
+    return answer;
+  };
   const answer = new Promise((resolve, reject) => {
     request.on('error', reject);
-    request.on('response', (response) => collect(response).then(resolve, reject));
+    request.on('response', (response) => collected(response).then(resolve, reject));
   });
   // A test that cuts the request does not wait for the answer.
   answer.catch(() => {});

@@ -131,12 +131,12 @@ async fn calls_that_fail_are_counted() {
     let url = redis.url();
     let (server, figures) = watched(|config| config.redis_url = over(&url).redis_url).await;
     assert_eq!(server.ask("GET", &format!("/refresh/{UNKNOWN}"), &[], b"").await.status, 500);
-    assert_eq!(figures.get("store_errors_total").await, 0);
+    assert_eq!(figures.get(r#"store_errors_total{operation="create"}"#).await, 0);
     redis.kill();
     for _ in 0..3 {
         assert_eq!(server.ask("GET", "/new", &[], b"").await.status, 503);
     }
-    assert_eq!(figures.get("store_errors_total").await, 3);
+    assert_eq!(figures.get(r#"store_errors_total{operation="create"}"#).await, 3);
 }
 
 /// Runs `socket2me store`, and returns whether it did what it should, with what it printed.

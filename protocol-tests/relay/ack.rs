@@ -181,6 +181,48 @@ async fn answers_that_http_cannot_carry_are_502_and_harm_nothing_else() {
     }
 }
 
+#[tokio::test]
+async fn the_error_of_an_invalid_answer_says_what_was_probably_meant() {
+    let mut tunnel = Tunnel::patient().await;
+    for (args, meant) in [
+        (
+            "[42]",
+            "no status: it must be a whole number from 200 to 999. A body that is a number has a status before it",
+        ),
+        (
+            r#"["200","x"]"#,
+            "an object: a status in quotes is a body, as in the original, so write respond(200, body, headers)",
+        ),
+        (r#"["404","x",{"x-a":"1"}]"#, "a status in quotes is a body"),
+        (r#"["x",404]"#, "an object: the status comes first"),
+        (r#"[{"a":1},404]"#, "an object: the status comes first"),
+        (r#"[null,200,"x"]"#, "an object: there is no error before the status"),
+        (r#"[200,{"content-type":"text/css"},"x"]"#, "an object: the body comes before the headers"),
+        (r#"[200,"x",[["x-a","1"]]]"#, "an object, not a list: Object.fromEntries(list) makes one of pairs"),
+        (r#"[200,"x",{"x-a:":"1"}]"#, r#""x-a:" is no header name: leave the colon out"#),
+        (r#"[200,"x",{"x-a":{}}]"#, "a list of strings. It is {}, as a Promise that was not awaited, or a Map"),
+        (r#"[200,"x",{"x-a":"1\n"}]"#, "cannot carry: a line break. A list has one line for each value"),
+        (r#"[200,"x",{"x-a":"€"}]"#, "cannot carry. encodeURIComponent() makes others of them"),
+    ] {
+        let (_, answer) = tunnel.exchange(&request("GET", &tunnel.at(""), &[], b""), args, &[]).await;
+        assert_eq!((answer.status, answer.code()), (502, Some("invalid-answer")), "{args}: {}", answer.text());
+        assert!(answer.error().contains(meant), "{args}: {}", answer.error());
+    }
+    // What may be meant otherwise is said as it is.
+    for (args, reason) in [
+        (r#"[99,"x"]"#, "from 200 to 999"),
+        (r#"[200,"x",true]"#, "the headers must be an object"),
+        (r#"[200,"x","y"]"#, "the headers must be an object"),
+        (r#"[200,"x",{"x-a":{"b":1}}]"#, "must be a string or a list of strings"),
+    ] {
+        let (_, answer) = tunnel.exchange(&request("GET", &tunnel.at(""), &[], b""), args, &[]).await;
+        assert!(answer.error().ends_with(reason), "{args}: {}", answer.error());
+    }
+    // A status as a string is a body, as in the original.
+    let (_, answer) = tunnel.exchange(&request("GET", &tunnel.at(""), &[], b""), r#"["404",{"x-a":"1"}]"#, &[]).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "404"));
+}
+
 /// Returns the headers of an ack: this number of headers, with values of this length each.
 fn many_headers(count: usize, length: usize) -> String {
     let members: Vec<_> = (0..count).map(|number| format!(r#""x-{number:05}":"{}""#, "x".repeat(length))).collect();

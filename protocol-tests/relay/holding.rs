@@ -10,10 +10,10 @@ use crate::support::keyed::Keyed;
 use crate::support::wire::Server as Watched;
 
 /// A tunnel whose visitors wait longer than a test takes.
-const PATIENT: &str = r#"{"hold":60,"timeout":120}"#;
+pub(super) const PATIENT: &str = r#"{"hold":60,"timeout":120}"#;
 
 /// A server with its figures, and a tunnel whose end has left.
-async fn vacant(fields: &str, change: impl FnOnce(&mut ServeConfig)) -> (Watched, Figures, Keyed) {
+pub(super) async fn vacant(fields: &str, change: impl FnOnce(&mut ServeConfig)) -> (Watched, Figures, Keyed) {
     let (server, figures) = watched(|config| {
         *config = ServeConfig { metrics_listen: config.metrics_listen, ..patient() };
         change(config);
@@ -27,9 +27,14 @@ async fn vacant(fields: &str, change: impl FnOnce(&mut ServeConfig)) -> (Watched
 
 /// Sends a request that is held.
 async fn held(server: &Watched, figures: &Figures, tunnel: &Keyed, method: &str, body: &[u8]) -> Visitor {
+    held_bytes(server, figures, &request(method, &tunnel.at("/x"), &[], body)).await
+}
+
+/// Sends these bytes, a request that is held.
+pub(super) async fn held_bytes(server: &Watched, figures: &Figures, bytes: &[u8]) -> Visitor {
     let before = figures.used("held").await;
     let mut visitor = Visitor::connect(server.address).await;
-    visitor.send(&request(method, &tunnel.at("/x"), &[], body)).await;
+    visitor.send(bytes).await;
     figures.until_used("held", |used| used == before + 1, "a visitor that waits").await;
     visitor
 }
@@ -103,9 +108,9 @@ async fn a_visitor_that_leaves_frees_its_place() {
 async fn more_visitors_than_may_wait_are_503_and_those_that_wait_are_answered() {
     type Limit = fn(&mut ServeConfig);
     let limits: [(&str, Limit); 3] = [
-        ("held", |config| config.limits.max_held = 2),
-        ("held-per-tunnel", |config| config.limits.max_held_per_tunnel = 2),
-        ("held-per-address", |config| config.limits.max_held_per_address = Some(2)),
+        ("max-held", |config| config.limits.max_held = 2),
+        ("max-held-per-tunnel", |config| config.limits.max_held_per_tunnel = 2),
+        ("max-held-per-address", |config| config.limits.max_held_per_address = Some(2)),
     ];
     for (budget, limit) in limits {
         let (server, figures, tunnel) = vacant(PATIENT, limit).await;
@@ -116,7 +121,7 @@ async fn more_visitors_than_may_wait_are_503_and_those_that_wait_are_answered() 
         let answer = get(server.address, &tunnel.at("/")).await;
         assert_eq!((answer.status, answer.code()), (503, Some("too-many-held")), "{budget}");
         assert_eq!(answer.header("retry-after"), Some("1"), "{budget}");
-        assert_eq!(figures.refused(budget).await, 1, "{budget}");
+        assert_eq!(figures.hits(budget).await, 1, "{budget}");
         let mut end = tunnel.join(server.address).await;
         for _ in 0..2 {
             let asked = end.asked().await;
@@ -191,6 +196,18 @@ async fn a_request_that_its_end_did_not_answer_is_sent_again_where_the_owner_wan
     assert_eq!(tunnel.ask(server.address, "PATCH", r#"{"repeat":"never"}"#).await.status, 200);
     let answer = lost(&server, &tunnel, "GET").await.answer(false).await;
     assert_eq!((answer.status, answer.code()), (502, Some("client-disconnected")), "never");
+}
+
+/// It has reached an end, and that no other has come does not change this.
+#[tokio::test]
+async fn a_request_that_cannot_be_sent_again_has_lost_its_end() {
+    let server = Server::start(patient()).await;
+    for hold in [0, 1] {
+        let fields = format!(r#"{{"hold":{hold},"timeout":120,"repeat":"idempotent"}}"#);
+        let tunnel = Keyed::make(server.address, &fields).await;
+        let answer = lost(&server, &tunnel, "GET").await.answer(false).await;
+        assert_eq!((answer.status, answer.code()), (502, Some("client-disconnected")), "{hold}");
+    }
 }
 
 #[tokio::test]

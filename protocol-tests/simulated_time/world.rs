@@ -125,6 +125,7 @@ impl World {
     /// Takes the next answer to a poll.
     pub(super) fn answer(&mut self) -> Option<(u32, String)> {
         match self.link.next_output()? {
+            Output::LimitHit(_) => self.answer(),
             Output::Poll { to, answer: PollAnswer::Packets(batch) } => {
                 Some((to, batch.frames.iter().map(text).collect::<Vec<_>>().join("|")))
             }

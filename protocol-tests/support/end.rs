@@ -167,9 +167,14 @@ impl End {
         }
         self.send(&format!("46{}-{namespace},{id}{args}", attachments.len())).await;
         for attachment in attachments {
-            let message = Message::binary(attachment.to_vec());
-            within("an attachment to leave", self.socket.send(message)).await.unwrap();
+            self.attach(attachment).await;
         }
+    }
+
+    /// Sends an attachment of the packet before.
+    pub(crate) async fn attach(&mut self, data: &[u8]) {
+        let message = Message::binary(data.to_vec());
+        within("an attachment to leave", self.socket.send(message)).await.unwrap();
     }
 
     /// Sends text as one message.

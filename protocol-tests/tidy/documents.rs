@@ -332,15 +332,25 @@ fn no_test_is_named_after_a_rule_number() {
 /// PROTOCOL.md, "Errors", lists every value of `X-Socket2Me-Error`.
 #[test]
 fn every_error_code_is_documented() {
-    let code = fs::read_to_string(root().join("src/relay/code.rs")).unwrap();
+    codes_are_documented("src/relay/code.rs", 15, "\n## 5. Errors");
+}
+
+#[test]
+fn every_code_of_a_notice_is_documented() {
+    codes_are_documented("src/relay/notices.rs", 4, "\n### Notices");
+}
+
+/// All codes of a file, more than this many, are in the section of PROTOCOL.md.
+fn codes_are_documented(file: &str, least: usize, heading: &str) {
+    let code = fs::read_to_string(root().join(file)).unwrap();
     let protocol = fs::read_to_string(root().join("PROTOCOL.md")).unwrap();
-    let (_, errors) = protocol.split_once("\n## 5. Errors").unwrap();
-    let (errors, _) = errors.split_once("\n## ").unwrap();
+    let (_, section) = protocol.split_once(heading).unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
     let (_, names) = code.split_once("const fn as_str(self)").unwrap();
     let (names, _) = names.split_once("\n}\n").unwrap();
     let names: Vec<_> = names.split('"').skip(1).step_by(2).collect();
-    assert!(names.len() > 15, "is this still how codes are written?");
+    assert!(names.len() > least, "is this still how codes are written?");
     for name in names {
-        assert!(errors.contains(&format!("`{name}`")), "PROTOCOL.md does not list {name}");
+        assert!(section.contains(&format!("`{name}`")), "PROTOCOL.md does not list {name}");
     }
 }

@@ -1,12 +1,14 @@
-//! Every setting, as a flag of the command line and as an environment variable. A flag beats its variable, and either beats
-//! the default in [`crate::defaults`].
+//! Every setting, as a flag of the command line, as an environment variable and, of `serve`, as a key of the configuration file.
+//! Each of these comes before the next, and before the default in [`crate::defaults`].
 
 mod environment;
+mod file;
 mod help;
 mod limits;
 mod listen;
 mod redis_url;
 mod secret;
+mod sources;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -101,10 +103,14 @@ pub enum ErrorStatus {
     mut_arg("throttle_interval_burst_max", when_unset(per_address(defaults::THROTTLE_INTERVAL_BURST_MAX)))
 )]
 pub struct ServeConfig {
+    /// TOML file with settings in a section `[serve]`. Its keys are the names of the flags here without the dashes, as in
+    /// `max-body = "20MiB"`. Flags and variables come before it [default: none]
+    #[arg(help_heading = "Server", long = "config", env = "SOCKET2ME_CONFIG", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
     /// Address and port to listen on
     #[arg(help_heading = "Server", long, env = "SOCKET2ME_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<Listen>,
-    /// Port to listen on, on all interfaces. Hosting platforms set the variable; --listen comes before it
+    /// Port to listen on, on all interfaces. Hosting platforms set the variable; the variable of --listen comes before it
     #[arg(help_heading = "Server", long, env = "PORT")]
     pub port: Option<u16>,
     /// URL at which visitors and ends reach this server, with its scheme, and its path if it has one: what it prints, and
@@ -122,7 +128,8 @@ pub struct ServeConfig {
     /// sets it; it is no flag.
     #[arg(skip)]
     pub default_store: Option<PathBuf>,
-    /// Redis to keep tunnels in, where --store does not say another place
+    /// Redis to keep tunnels in, where --store does not say another place. As a flag it comes before the variable of --store,
+    /// and as a variable before a store in the configuration file
     #[arg(help_heading = "Tokens", long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis_url: Option<RedisUrl>,
 

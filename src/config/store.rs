@@ -61,10 +61,10 @@ impl FromStr for StorePlace {
         match text.trim().split_once(':') {
             None if text.trim() == "memory" => Ok(Self::Memory),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(PathBuf::from(path))),
-            _ => Err(format!(
-                "`{text}` is not a place for tunnels: write memory, or file: and a path, such as \
-                 file:/var/lib/socket2me/tunnels.redb, or redis://HOST:PORT"
-            )),
+            // What is misspelt may have a password in it too.
+            _ => Err("this is not a place for tunnels: write memory, or file: and a path, such as \
+                      file:/var/lib/socket2me/tunnels.redb, or redis://HOST:PORT"
+                .to_owned()),
         }
     }
 }

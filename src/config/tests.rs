@@ -90,7 +90,7 @@ fn parse(arguments: &[&str]) -> Result<ServeConfig, clap::Error> {
     Cli::try_parse_from(["socket2me", "serve"].iter().chain(arguments)).map(serve_of)
 }
 
-fn serve_of(cli: Cli) -> ServeConfig {
+pub(super) fn serve_of(cli: Cli) -> ServeConfig {
     let Command::Serve(config) = cli.command else { panic!("another command") };
     *config
 }
@@ -100,9 +100,9 @@ fn zero_is_refused_or_the_help_says_what_it_means() {
     for (long, help, _) in settings() {
         let zero = format!("--{long}=0");
         let is_told = [" 0 is no", " 0 is none", " 0 stops at once"].iter().any(|words| help.contains(words));
-        // The port 0 is one that the system chooses.
+        // The port 0 is one that the system chooses, and a file may have the name 0.
         let is_accepted =
-            parse(&[&zero]).is_ok() && !["listen", "port", "metrics-listen", "redis-url"].contains(&&*long);
+            parse(&[&zero]).is_ok() && !["config", "listen", "port", "metrics-listen", "redis-url"].contains(&&*long);
         assert_eq!(is_accepted, is_told, "{long}: {help}");
     }
 }

@@ -90,6 +90,14 @@ impl<C> Handle<C> {
         self.mailbox.try_send(SessionCommand::Application(command))
     }
 
+    /// Queues a command that may be lost, while less than half of the mailbox is taken, so that it takes no place from others.
+    ///
+    /// # Errors
+    /// As [`Self::try_send`].
+    pub fn offer(&self, command: C) -> Result<(), Undelivered> {
+        self.mailbox.offer(SessionCommand::Application(command))
+    }
+
     /// Queues a command whose number the caller bounds; a full mailbox takes it, too. If the session has ended, the command is
     /// dropped.
     pub fn send(&self, command: C) {

@@ -67,6 +67,17 @@ pub trait Host: Send + Sync + Sized + 'static {
         drop((waiter, outcome));
     }
 
+    /// An ack has come that nobody waits for: it came after its event's timeout, or after [`Socket::cancel`], or is a second one,
+    /// or its id was never used. By default nothing happens.
+    fn unawaited(&self, member: &mut Self::Member, socket: &Socket<Self>, id: AckId) {
+        let _ = (member, socket, id);
+    }
+
+    /// An event that [`Socket::offer`] has taken was sent, or dropped. By default this is not noted.
+    fn offered(&self, is_sent: bool) {
+        let _ = is_sent;
+    }
+
     /// The client is gone from the namespace: it left or was made to, or its session has ended. This is called once for each
     /// call of [`Self::connected`], also if that call panicked.
     fn disconnected(&self, member: Self::Member, socket: &Socket<Self>, reason: DisconnectReason);
@@ -121,7 +132,7 @@ pub struct ClientEvent {
     pub args: Args,
     /// The binary data that the placeholders in the arguments stand for, in their order.
     pub attachments: Vec<Bytes>,
-    /// Set when the client wants an ack, which [`Reaction::ack`] sends.
+    /// Set when the client wants an ack, which [`Reaction::ack`] or [`Socket::ack`] sends.
     pub id: Option<AckId>,
 }
 
@@ -188,6 +199,25 @@ impl<H: Host> Socket<H> {
         self.handle.try_send(self.order(Order::Emit { packet, awaited }))
     }
 
+    /// Emits an event without an ack and without attachments that may be lost. It is sent if nothing waits to be sent to the
+    /// client but a few events of this kind, and if the client has read all that was sent before; no other event waits for it.
+    /// [`Host::offered`] tells what became of it, unless the session ends before.
+    ///
+    /// # Errors
+    /// As [`Self::emit`], but the mailbox counts as full once half of it is taken.
+    pub fn offer(&self, packet: Encoded) -> Result<(), Undelivered> {
+        self.handle.offer(self.order(Order::Offer(packet)))
+    }
+
+    /// Acknowledges the client's event that has this id, behind all events that were emitted to it before; [`Reaction::ack`]
+    /// overtakes those that still wait for the session's task.
+    ///
+    /// # Errors
+    /// As [`Self::emit`]. The answer is dropped then.
+    pub fn ack(&self, id: AckId, answer: Answer) -> Result<(), Undelivered> {
+        self.handle.try_send(self.order(Order::Ack(id, answer)))
+    }
+
     /// Drops the waiter of an ack that is not needed any more. A full mailbox leaves it to the ack's timeout.
     pub fn cancel(&self, id: AckId) {
         let _ = self.handle.try_send(self.order(Order::Cancel(id)));
@@ -247,6 +277,8 @@ pub struct HostCommand<H: Host> {
 pub(super) enum Order<H: Host> {
     Decided(Result<H::Member, Refusal>),
     Emit { packet: Encoded, awaited: Option<Awaited<H::Waiter>> },
+    Offer(Encoded),
+    Ack(AckId, Answer),
     Cancel(AckId),
     Retire,
     Disconnect,

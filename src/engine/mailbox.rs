@@ -75,6 +75,11 @@ impl<C> Sender<C> {
         self.put(command, self.0.limit)
     }
 
+    /// Puts in a command that may be lost, and that takes no place from others: while less than half of the mailbox is taken.
+    pub(super) fn offer(&self, command: C) -> Result<(), Undelivered> {
+        self.put(command, self.0.limit / 2)
+    }
+
     fn put(&self, command: C, limit: usize) -> Result<(), Undelivered> {
         let mut state = self.0.state();
         if !state.is_open {
@@ -157,8 +162,9 @@ mod tests {
         assert_eq!([sender.try_send(1), sender.try_send(2)], [Ok(()), Ok(())]);
         assert_eq!(sender.try_send(3), Err(Undelivered::Full));
         assert!(sender.send(4), "the limit does not apply to this kind");
+        assert_eq!(sender.offer(6), Err(Undelivered::Full));
         assert_eq!(all(&mut receiver), [1, 2, 4]);
-        assert_eq!(sender.try_send(5), Ok(()));
+        assert_eq!([sender.offer(5), sender.offer(6)], [Ok(()), Err(Undelivered::Full)], "half of it is the others'");
         assert_eq!(all(&mut receiver), [5]);
         assert!(all(&mut receiver).is_empty());
     }

@@ -59,9 +59,9 @@ use crate::net::reply::{self, Reply};
 use crate::net::websocket::{self, Handshake};
 use crate::proto::engine_io::query::Target;
 use crate::proto::engine_io::session::UpgradeError;
-use crate::proto::engine_io::{BinaryAs, Method, Rejection, Request as EngineRequest, Session, Transport};
+use crate::proto::engine_io::{BinaryAs, Method, Rejection, Request as EngineRequest, Session};
 pub use crate::proto::engine_io::{
-    CloseReason, Lower, Message, Outgoing, Revision, Settings as EngineIoSettings, Sid, Space,
+    CloseReason, Lower, Message, Outgoing, Revision, Settings as EngineIoSettings, Sid, Space, Transport,
 };
 pub use crate::proto::link::Layer;
 pub use crate::proto::socket_io::Namespace;
@@ -102,6 +102,11 @@ impl<A: Application> Engine<A> {
     #[must_use]
     pub fn session_count(&self) -> usize {
         self.sessions.count()
+    }
+
+    /// Returns how many sessions are open, by transport and revision.
+    pub fn open(&self) -> impl Iterator<Item = ((Transport, Revision), usize)> {
+        self.sessions.open()
     }
 
     /// Returns how many sessions have ended, by reason.

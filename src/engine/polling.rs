@@ -26,6 +26,7 @@ use crate::proto::engine_io::payload::{Batch, Body};
 use crate::proto::engine_io::query::Target;
 use crate::proto::engine_io::session::{PollAnswer, PostError};
 use crate::proto::engine_io::{CloseReason, Rejection, Revision};
+use crate::proto::limit::Limit;
 
 /// The content type of an answer in text. Clients of revision 3 compare the whole value.
 const TEXT: &str = "text/plain; charset=UTF-8";
@@ -89,8 +90,8 @@ pub(super) async fn post<C: Send + 'static>(
             let body = content.decode(bytes);
             ask(mailbox, |reply| SessionCommand::Post { revision, body, reply }).await.map_err(PostFailure::Session)
         }
-        Some(Err(error)) => post_in_steps(mailbox, revision, content, std::future::ready(Err(error))).await,
-        None => post_in_steps(mailbox, revision, content, reading).await,
+        Some(Err(error)) => post_in_steps(mailbox, revision, content, limits, std::future::ready(Err(error))).await,
+        None => post_in_steps(mailbox, revision, content, limits, reading).await,
     };
     match result {
         Ok(()) => reply::text(StatusCode::OK, "text/html", "ok"),
@@ -103,6 +104,7 @@ async fn post_in_steps<C: Send + 'static>(
     mailbox: &mailbox::Sender<SessionCommand<C>>,
     revision: Option<Revision>,
     content: Content,
+    limits: &Limits,
     reading: impl Future<Output = Result<Kept, BodyError>>,
 ) -> Result<(), PostFailure> {
     let posting = Posting::begin(mailbox, revision).await.map_err(PostFailure::Session)?;
@@ -110,10 +112,16 @@ async fn post_in_steps<C: Send + 'static>(
         Ok(Kept { bytes, memory: _memory }) => {
             return posting.end(content.decode(bytes)).await.map_err(PostFailure::Session);
         }
-        Err(BodyError::Incomplete | BodyError::TooSlow) => {
+        Err(error @ (BodyError::Incomplete | BodyError::TooSlow)) => {
+            if error == BodyError::TooSlow {
+                limits.hits.hit(Limit::StallTimeout);
+            }
             return posting.end(Err(CloseReason::TransportError)).await.map_err(PostFailure::Session);
         }
-        Err(BodyError::TooLarge(_)) => PostFailure::TooLarge,
+        Err(BodyError::TooLarge(_)) => {
+            limits.hits.hit(Limit::Payload);
+            PostFailure::TooLarge
+        }
         Err(BodyError::NoMemory) => PostFailure::NoMemory,
     };
     // Whether the session hears of it or has ended already, the client is told.

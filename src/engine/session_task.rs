@@ -20,7 +20,7 @@ use crate::net::budget::{Memory, UNCOUNTED_BYTES};
 use crate::net::websocket::{Lost, Received};
 use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PostError, UpgradeError, UpgradeTicket};
-use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Session};
+use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Session, Transport};
 use crate::proto::link::ServerLink;
 use crate::proto::time::Instant;
 
@@ -35,6 +35,8 @@ pub(super) struct SessionTask<A: Application> {
     /// The task has yielded since the first command came, so commands may be taken now.
     has_yielded: bool,
     websocket: Option<SessionWebSocket>,
+    /// What the session is counted as.
+    transport: Transport,
     /// The candidate for an upgrade, and the reservation that it came with.
     candidate: Option<(UpgradeTicket, Box<SessionWebSocket>)>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -57,12 +59,15 @@ impl<A: Application> SessionTask<A> {
         let (layer, state) = sessions.application.open(opening, registration.handle(), sessions.clock.now());
         let Opening { peer, revision, .. } = opening;
         tracing::debug!(session = ?registration.sid, %peer, ?revision, "session opened");
+        let transport = if websocket.is_some() { Transport::WebSocket } else { Transport::Polling };
+        sessions.count_open((transport, *revision));
         Self {
             link: ServerLink::new(session, layer),
             state,
             mailbox,
             has_yielded: false,
             websocket,
+            transport,
             candidate: None,
             timer: None,
             memory: Memory::default(),
@@ -91,6 +96,8 @@ impl<A: Application> Drop for SessionTask<A> {
         self.end(CloseReason::ServerShuttingDown);
         let reason = self.link.session().close_reason().unwrap_or(CloseReason::ServerShuttingDown);
         tracing::debug!(session = ?self.registration.sid, %reason, "session closed");
+        let kind = (self.transport, self.link.session().revision());
+        self.registration.sessions.count_gone(kind);
         self.registration.sessions.count_end(reason);
         self.close_websocket(close_code(reason));
     }
@@ -295,6 +302,7 @@ impl<A: Application> SessionTask<A> {
             self.link.websocket_lost(CloseReason::TransportError, now);
             self.let_application_act(now);
         }
+        self.link.set_behind(self.unsent_bytes() > 0);
         self.count_memory(now);
         has_adopted
     }
@@ -302,8 +310,7 @@ impl<A: Application> SessionTask<A> {
     /// Holds as much of the shared memory as waits here: what the client has not read, and messages that are not whole yet.
     /// Closes the session when there is not enough.
     fn count_memory(&mut self, now: Instant) {
-        let unsent = self.websocket.as_ref().map_or(0, |websocket| websocket.unsent_bytes());
-        let bytes = self.link.buffered_bytes() + unsent;
+        let bytes = self.link.buffered_bytes() + self.unsent_bytes();
         if bytes <= UNCOUNTED_BYTES {
             self.memory.clear();
         } else if !self.memory.resize(bytes, &self.registration.sessions.limits.bytes) {
@@ -311,6 +318,11 @@ impl<A: Application> SessionTask<A> {
             self.link.close(CloseReason::Overflow, now);
             self.let_application_act(now);
         }
+    }
+
+    /// Returns how many bytes the WebSocket has not written yet.
+    fn unsent_bytes(&self) -> usize {
+        self.websocket.as_ref().map_or(0, |websocket| websocket.unsent_bytes())
     }
 
     /// Does what the session asks for outside.
@@ -327,8 +339,12 @@ impl<A: Application> SessionTask<A> {
             Output::AdoptCandidate(ticket) => {
                 let candidate = self.candidate.take_if(|(held, _)| *held == ticket);
                 self.websocket = candidate.map(|(_, candidate)| *candidate);
+                let (sessions, revision) = (&self.registration.sessions, self.link.session().revision());
+                sessions.count_gone((mem::replace(&mut self.transport, Transport::WebSocket), revision));
+                sessions.count_open((self.transport, revision));
                 tracing::debug!(session = ?self.registration.sid, "session upgraded");
             }
+            Output::LimitHit(limit) => self.registration.sessions.limits.hits.hit(limit),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The table of an engine's sessions, its limits and counters, and what the tasks of all sessions share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use super::mailbox::{self, mailbox};
 use crate::defaults;
 use crate::net::budget::{AddressSlot, Budget, Client, Exempt, Held, PerAddress};
 use crate::net::clock::Clock;
-use crate::proto::engine_io::{CloseReason, Rejection, Settings, Sid};
+use crate::net::hits::Hits;
+use crate::proto::engine_io::{CloseReason, Rejection, Revision, Settings, Sid, Transport};
 use crate::tables;
 
 /// What the sessions of an engine may take.
@@ -28,6 +29,8 @@ pub struct Limits {
     /// The memory, in bytes, for bodies and messages that are received or wait to be sent. Beyond it bodies are refused with
     /// 503, and sessions that need more are closed.
     pub bytes: Arc<Budget>,
+    /// Counts the limits that clients hit.
+    pub hits: Arc<Hits>,
     /// The time after which a client that stops sending a body is given up.
     pub stall_timeout: Duration,
     /// The origins of the pages that may connect, in lower case; `*` admits all. Others are refused with 403.
@@ -41,11 +44,23 @@ impl Default for Limits {
             sessions: Budget::new(defaults::MAX_SESSIONS),
             per_address: PerAddress::new(defaults::MAX_SESSIONS_PER_ADDRESS, Exempt::default()),
             bytes: Budget::new(defaults::MAX_BUFFERED),
+            hits: Arc::default(),
             stall_timeout: defaults::STALL_TIMEOUT,
             origins: vec![defaults::ALLOWED_ORIGIN.to_owned()],
         }
     }
 }
+
+/// The transport of a session, and the revision that it speaks.
+pub(super) type Kind = (Transport, Revision);
+
+/// All kinds, in the order in which they are counted.
+const KINDS: [Kind; 4] = [
+    (Transport::Polling, Revision::V3),
+    (Transport::Polling, Revision::V4),
+    (Transport::WebSocket, Revision::V3),
+    (Transport::WebSocket, Revision::V4),
+];
 
 /// The mailboxes of the sessions that are open.
 struct Table<C> {
@@ -63,6 +78,8 @@ pub(super) struct Sessions<A: Application> {
     /// The tasks of all sessions, and what is left to do when a WebSocket is closed.
     pub(super) tasks: TaskTracker,
     stopping: AtomicBool,
+    /// How many sessions are open, in the order of [`KINDS`].
+    open: [AtomicUsize; KINDS.len()],
     /// How many sessions have ended, in the order of [`CloseReason::ALL`].
     ended: [AtomicU64; CloseReason::ALL.len()],
     table: Mutex<Table<A::Command>>,
@@ -77,6 +94,7 @@ impl<A: Application> Sessions<A> {
             clock: Clock::start(),
             tasks: TaskTracker::new(),
             stopping: AtomicBool::new(false),
+            open: [const { AtomicUsize::new(0) }; KINDS.len()],
             ended: [const { AtomicU64::new(0) }; CloseReason::ALL.len()],
             table: Mutex::new(Table { open: HashMap::new(), closed_for: None }),
         })
@@ -85,6 +103,26 @@ impl<A: Application> Sessions<A> {
     /// Returns how many sessions are open.
     pub(super) fn count(&self) -> usize {
         self.table().open.len()
+    }
+
+    /// Returns how many sessions are open, by transport and revision.
+    pub(super) fn open(&self) -> impl Iterator<Item = (Kind, usize)> {
+        KINDS.into_iter().zip(self.open.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
+    /// Counts one session more as of this kind.
+    pub(super) fn count_open(&self, kind: Kind) {
+        self.of(kind).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one session less as of this kind.
+    pub(super) fn count_gone(&self, kind: Kind) {
+        self.of(kind).fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn of(&self, kind: Kind) -> &AtomicUsize {
+        let position = KINDS.iter().position(|known| *known == kind).expect("KINDS has every transport and revision");
+        &self.open[position]
     }
 
     /// Returns how many sessions have ended, by reason.

@@ -114,6 +114,12 @@ impl<H: Host> Application for SocketIo<H> {
                 }
             }
             Event::Acked { waiter, outcome } => self.host.acked(waiter, outcome),
+            Event::Unawaited { namespace, id } => {
+                let found = session.joined(&namespace).map(|index| &mut session.memberships[index]);
+                if let Some(Membership { socket, joined: Some(Joined { member, .. }) }) = found {
+                    self.host.unawaited(member, socket, id);
+                }
+            }
             Event::Disconnected { namespace, reason } => {
                 let left = session.joined(&namespace).map(|index| session.memberships.swap_remove(index));
                 if let Some(Membership { socket, joined: Some(Joined { member, .. }) }) = left {
@@ -134,6 +140,13 @@ impl<H: Host> Application for SocketIo<H> {
             Order::Emit { .. } if joined.as_ref().is_some_and(|joined| joined.is_retiring) => self.not_joined(order),
             Order::Emit { packet, awaited } => {
                 link.act(now, |connection, lower| connection.emit(namespace, packet, awaited, lower));
+            }
+            Order::Offer(packet) => {
+                let is_sent = link.act(now, |connection, lower| connection.offer(namespace, packet, lower));
+                self.host.offered(is_sent);
+            }
+            Order::Ack(id, answer) => {
+                link.act(now, |connection, lower| connection.ack(namespace, id, answer, lower));
             }
             Order::Cancel(id) => {
                 link.act(now, |connection, lower| drop(connection.cancel(namespace, id, lower)));
@@ -220,8 +233,10 @@ impl<H: Host> SocketIo<H> {
     fn not_joined(&self, order: Order<H>) {
         match order {
             Order::Emit { awaited: Some(awaited), .. } => self.host.acked(awaited.waiter, Err(AckError::NotJoined)),
+            Order::Offer(_) => self.host.offered(false),
             Order::Emit { awaited: None, .. }
             | Order::Decided(_)
+            | Order::Ack(..)
             | Order::Cancel(_)
             | Order::Retire
             | Order::Disconnect => (),

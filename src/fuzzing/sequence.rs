@@ -268,7 +268,15 @@ impl World {
         let now = self.now;
         let namespace =
             Namespace::new(if input.byte().is_multiple_of(4) { "/b" } else { "/a" }.into()).expect("a namespace");
-        match input.byte() % 5 {
+        let operation = input.byte();
+        match operation % 5 {
+            _ if operation >= 250 => {
+                let mut event = Encoded::begin(&namespace, None, Vec::new(), Space::New(0));
+                event.json().push_str("[\"notice\"]");
+                let before = self.link.session().buffered_bytes();
+                let is_sent = self.link.act(now, |layer, lower| layer.offer(&namespace, event.finish(), lower));
+                assert!(!is_sent || before <= 8 * "42/a,[\"notice\"]".len(), "{before} bytes wait");
+            }
             0 => self.link.act(now, |layer, lower| layer.retire(&namespace, lower)),
             1 => {
                 self.joining.retain(|waiting| *waiting != namespace);
@@ -329,6 +337,14 @@ impl World {
                 let waiter = self.waiters.remove(&waiter).expect("an event has one outcome");
                 self.check_outcome(&waiter, &outcome);
             }
+            Event::Unawaited { namespace, id } => {
+                let is_awaited =
+                    |waiter: &Waiter| waiter.namespace == namespace && waiter.id == id && !waiter.is_duplicate;
+                assert!(
+                    self.joined.contains(&namespace) && !self.waiters.values().any(is_awaited),
+                    "nobody waits for it"
+                );
+            }
             Event::Disconnected { namespace, .. } => {
                 let index = self.joined.iter().position(|joined| *joined == namespace);
                 self.joined.swap_remove(index.expect("only who has joined can leave, and once"));
@@ -355,6 +371,7 @@ impl World {
                 assert_eq!(self.candidate.take(), Some(ticket), "it is there to adopt");
                 (self.gone, self.websocket) = (Some(ticket), true);
             }
+            Output::LimitHit(_) => (),
         }
     }
 

@@ -35,10 +35,11 @@ impl Budget {
     /// Creates a budget within this one: what it gives out is taken from both.
     #[must_use]
     pub fn part(self: &Arc<Self>, limit: usize) -> Arc<Self> {
-        Parts::new(self, limit).make()
+        Parts::new(self, limit).part()
     }
 
-    /// Takes `amount` units, or returns `None` and counts a refusal when fewer are left.
+    /// Takes `amount` units, or returns `None` when fewer are left, and counts a refusal of the budget that has too few: this one or
+    /// its whole.
     #[must_use]
     pub fn hold(self: &Arc<Self>, amount: usize) -> Option<Held> {
         self.take(amount).then(|| Held { budget: Arc::clone(self), amount })
@@ -62,8 +63,7 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Returns how often something was refused because too little of this was left. What a whole has refused to its part is the
-    /// whole's.
+    /// Returns how often something was refused because too little of this budget was left.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
@@ -92,7 +92,7 @@ impl Budget {
         true
     }
 
-    /// Returns whether this and its wholes have room for `amount`, and counts a refusal where one has not.
+    /// Returns whether this and its wholes have room for `amount`, and counts a refusal of the first that has not.
     fn has_room(&self, amount: usize) -> bool {
         if self.used().checked_add(amount).is_none_or(|sum| sum > self.limit) {
             self.count_refusal();
@@ -109,7 +109,7 @@ impl Budget {
     }
 }
 
-/// Parts of one budget that have the same limit, and whose refusals are counted together.
+/// Makes parts of a budget that all have the same limit.
 #[derive(Debug, Clone)]
 pub struct Parts {
     whole: Arc<Budget>,
@@ -118,7 +118,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Returns parts of `limit` units each.
+    /// Returns a maker of parts of `whole`, each with this limit.
     #[must_use]
     pub fn new(whole: &Arc<Budget>, limit: usize) -> Self {
         Self { whole: Arc::clone(whole), limit, refused: Arc::default() }
@@ -126,12 +126,12 @@ impl Parts {
 
     /// Creates a part.
     #[must_use]
-    pub fn make(&self) -> Arc<Budget> {
-        let (refused, whole) = (Arc::clone(&self.refused), Some(Arc::clone(&self.whole)));
+    pub fn part(&self) -> Arc<Budget> {
+        let (whole, refused) = (Some(Arc::clone(&self.whole)), Arc::clone(&self.refused));
         Arc::new(Budget { limit: self.limit, used: AtomicUsize::new(0), refused, whole })
     }
 
-    /// Returns how often a part was used up while the whole was not.
+    /// Returns how often something was refused because too little of its part was left.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
@@ -362,10 +362,13 @@ mod tests {
     #[test]
     fn a_part_takes_from_the_whole_and_not_all_of_it() {
         let whole = Budget::new(10);
-        let (one, other) = (whole.part(6), whole.part(6));
+        let parts = Parts::new(&whole, 6);
+        let (one, other) = (parts.part(), parts.part());
         assert!(one.hold(7).is_none());
+        assert_eq!((parts.refused(), whole.refused()), (1, 0));
         let held = one.hold(6).unwrap();
         assert!(other.hold(5).is_none(), "the whole has only four left");
+        assert_eq!((parts.refused(), whole.refused()), (1, 1));
         assert_eq!((one.used(), other.used(), whole.used()), (6, 0, 6));
         drop(held);
         assert_eq!((one.used(), whole.used()), (0, 0));

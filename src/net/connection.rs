@@ -1,7 +1,9 @@
 //! One accepted connection: it keeps its place among all connections, and fails when its peer does not read.
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::budget::{AddressSlot, Held};
 use super::buffers::Buffer;
+use super::hits::Hits;
+use crate::proto::limit::Limit;
 
 /// Bytes that a peer must read, or send of a body, for each second of the stall timeout. A peer below this rate counts as
 /// stalled; the slowest modem line is faster.
@@ -21,13 +25,15 @@ pub const MIN_BYTES_PER_SECOND: u64 = 1 << 10;
 /// with 100 tunnels 0.99 (15 pairs, 9 of them below 1).
 const JOINED: usize = 4 << 10;
 
-/// The places of a connection among all connections and among those of its address.
+/// The places of a connection among all connections and among those of its address, and where its limits are counted.
 #[derive(Debug)]
 pub struct Place {
     /// Its place among all connections.
     pub connection: Held,
     /// Its place among those of its peer's address.
     pub of_address: AddressSlot,
+    /// Counts the limits that its peer hits.
+    pub hits: Arc<Hits>,
 }
 
 /// A TCP connection that this process accepted.
@@ -38,15 +44,24 @@ pub struct Place {
 pub struct Connection {
     stream: TcpStream,
     stall: Stall,
-    _place: Place,
+    place: Place,
 }
 
 impl Connection {
     /// Wraps an accepted connection.
     #[must_use]
     pub fn new(stream: TcpStream, stall_timeout: Duration, place: Place) -> Self {
-        let stall = Stall { timeout: stall_timeout, window: None, written: 0, waiting: false };
-        Self { stream, stall, _place: place }
+        let stall = Stall { timeout: stall_timeout, window: None, written: 0, waiting: false, is_counted: false };
+        Self { stream, stall, place }
+    }
+
+    /// Counts that the peer has hit a limit.
+    pub(super) fn hit(&self, limit: Limit) {
+        self.place.hits.hit(limit);
+    }
+
+    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.stall.watch(cx, written, &self.place.hits)
     }
 }
 
@@ -60,22 +75,29 @@ struct Stall {
     written: usize,
     /// The last write had to wait.
     waiting: bool,
+    /// The peer was counted as one that stalls.
+    is_counted: bool,
 }
 
 impl Stall {
-    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn watch(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+        hits: &Hits,
+    ) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(result) => {
                 self.waiting = false;
                 self.written = self.written.saturating_add(*result.as_ref().unwrap_or(&0));
                 Poll::Ready(result)
             }
-            Poll::Pending => self.wait(cx),
+            Poll::Pending => self.wait(cx, hits),
         }
     }
 
     /// Continues the open window: a peer that reads a byte now and then gets no new one for it.
-    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn wait(&mut self, cx: &mut Context<'_>, hits: &Hits) -> Poll<io::Result<usize>> {
         let timeout = self.timeout;
         let window = self.window.get_or_insert_with(|| {
             self.written = 0;
@@ -83,6 +105,9 @@ impl Stall {
         });
         while window.as_mut().poll(cx).is_ready() {
             if self.waiting && self.written < min_bytes_in(timeout) {
+                if !mem::replace(&mut self.is_counted, true) {
+                    hits.hit(Limit::StallTimeout);
+                }
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")));
             }
             self.written = 0;
@@ -107,7 +132,7 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buffer);
-        self.stall.watch(cx, written)
+        self.watch(cx, written)
     }
 
     fn poll_write_vectored(
@@ -124,7 +149,7 @@ impl AsyncWrite for Connection {
         } else {
             stream.poll_write_vectored(cx, buffers)
         };
-        self.stall.watch(cx, written)
+        self.watch(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -156,6 +181,7 @@ pub(super) mod tests {
         let place = Place {
             connection: Budget::new(1).hold(1).unwrap(),
             of_address: PerAddress::new(1, Exempt::default()).hold(address.ip()).unwrap(),
+            hits: Arc::default(),
         };
         (Connection::new(stream, Duration::from_secs(30), place), peer)
     }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 use super::budget::{Budget, Memory};
 use super::connection::Connection;
 use super::turn::Turn;
+use crate::proto::limit::Limit;
 
 /// Bytes that one read fetches at the most. hyper's buffer, 8 KiB at first, doubles when a read fills it, so it doubles once.
 const READ: usize = (16 << 10) - 1;
@@ -62,6 +63,11 @@ impl HttpConnection {
     /// head, or 400 where hyper wrote nothing. `None` where a reply is owed or not all written.
     pub(super) fn withheld(&self) -> Option<StatusCode> {
         self.withheld.or_else(|| self.turn.is_nothing_owed().then_some(StatusCode::BAD_REQUEST))
+    }
+
+    /// Counts the limit that a head has exceeded, of which hyper says only that there is one.
+    pub(super) fn count_large_head(&self, max_head: usize) {
+        self.connection.hit(if self.head >= max_head { Limit::Head } else { Limit::Headers });
     }
 
     /// Returns whether there was no memory for a head.
@@ -144,6 +150,10 @@ impl AsyncRead for HttpConnection {
         };
         if read.is_pending() && is_head {
             ready!(self.due.poll(cx));
+            // Otherwise nobody has asked for anything.
+            if self.head > 0 {
+                self.connection.hit(Limit::HeadTimeout);
+            }
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the head of a request comes too late")));
         }
         ready!(read)?;

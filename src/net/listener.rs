@@ -26,6 +26,7 @@ use super::arrival::{Arrival, Peer};
 use super::body::drop_arrived;
 use super::budget::{Budget, Exempt, PerAddress};
 use super::connection::{Connection, Place};
+use super::hits::Hits;
 use super::http_connection::HttpConnection;
 use super::linger;
 use super::reply::{self, Reply};
@@ -46,6 +47,8 @@ pub struct Limits {
     pub error: fn(StatusCode, &str) -> Reply,
     /// Heads that could not be read.
     pub unread_heads: Arc<UnreadHeads>,
+    /// Counts the limits that peers hit.
+    pub hits: Arc<Hits>,
     /// Connections that are closed before their whole request was read.
     pub lingering: Arc<linger::Limits>,
     /// Time to receive a request's head, and to wait for the next request of a connection that stays open. Beyond it the
@@ -75,6 +78,7 @@ impl Default for Limits {
             ),
             error: |status, message| reply::text(status, "text/plain; charset=utf-8", message.to_owned()),
             unread_heads: Arc::default(),
+            hits: Arc::default(),
             lingering: Arc::default(),
             head_timeout: defaults::HEAD_TIMEOUT,
             head_memory: Budget::new(defaults::MAX_BUFFERED / 4),
@@ -170,7 +174,7 @@ fn log_refused_accept(lines: &Seldom, error: &io::Error) {
 fn place(limits: &Limits, peer: SocketAddr) -> Option<Place> {
     let of_address = limits.per_address.hold(peer.ip())?;
     let connection = limits.connections.hold(1)?;
-    Some(Place { connection, of_address })
+    Some(Place { connection, of_address, hits: Arc::clone(&limits.hits) })
 }
 
 /// Sends the refusal without waiting: a peer that cannot take it at once does not get it.
@@ -193,6 +197,7 @@ async fn connection(
     let builder = builder(&limits);
     let (trusted, error) = (Arc::clone(&limits.trusted_proxies), limits.error);
     let (lingering, unread_heads) = (Arc::clone(&limits.lingering), Arc::clone(&limits.unread_heads));
+    let max_head = limits.max_head.max(SMALLEST_HEAD);
     // Most connections spend their life waiting: they keep no more than they need.
     drop(limits);
     let from = Peer::new(peer);
@@ -233,7 +238,12 @@ async fn connection(
         let stream = match result {
             Ok(()) => linger::unread(&turn, upgrade, stream).await,
             Err(failure) => match stream.filter(|stream| failure.is_parse() || stream.is_out_of_memory()) {
-                Some(stream) => explain(stream, peer, &failure, error, &unread_heads).await,
+                Some(stream) => {
+                    if stream.withheld().is_some_and(is_too_large) {
+                        stream.count_large_head(max_head);
+                    }
+                    explain(stream, peer, &failure, error, &unread_heads).await
+                }
                 None => {
                     tracing::debug!(%peer, error = %failure, "connection failed");
                     None
@@ -323,6 +333,11 @@ async fn explain(
     };
     let bytes = reply::last_bytes(error(status, message));
     stream.write_all(&bytes).await.ok().map(|()| stream)
+}
+
+/// Returns whether a head got this status because it is over a limit.
+fn is_too_large(status: StatusCode) -> bool {
+    matches!(status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG)
 }
 
 /// Drops a request's URI and headers once they were read: they keep hyper's read buffer alive while a handler waits.

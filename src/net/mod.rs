@@ -12,6 +12,7 @@
 //! - [`websocket`]: the HTTP upgrade and its 101, messages in and out, the closing handshake
 //! - [`arrival`]: who a request is from, behind proxies; `forwarded`: what the headers of proxies say of that
 //! - [`budget`]: what all peers share and none may use up: connections, sessions, exchanges, bytes of memory
+//! - [`hits`]: how often limits were hit that no budget counts
 //! - `buffers`, `clock`, `seldom`: read and write buffers of a thread; the runtime's time as a plain value; lines of the log
 //!   with a limit
 
@@ -22,6 +23,7 @@ pub(crate) mod buffers;
 pub(crate) mod clock;
 pub mod connection;
 mod forwarded;
+pub mod hits;
 mod http_connection;
 pub mod linger;
 pub mod listener;

@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq as _;
 const PREFIX: &str = "s2m_";
 
 /// The digits behind the prefix: as many as 32 bytes take in base 62.
-const DIGITS: usize = 43;
+pub const DIGITS: usize = 43;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 

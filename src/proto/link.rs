@@ -10,9 +10,10 @@ use super::engine_io::packet::ServerPacket;
 use super::engine_io::payload::{Body, Packets};
 use super::engine_io::session::{Output, PollAnswer, PostError, UpgradeError, UpgradeTicket};
 use super::engine_io::{
-    BinaryAs, ClientPacket, ClientSession, CloseReason, Frame, Lower, Message, PollingText, Rejection, Revision,
-    Session,
+    BinaryAs, ClientPacket, ClientSession, CloseReason, DecodeError, Frame, Lower, Message, PollingText, Rejection,
+    Revision, Session,
 };
+use super::limit::Limit;
 use super::time::{Instant, earliest};
 
 /// A protocol above Engine.IO: Socket.IO ([`super::socket_io::Connection`]), or another.
@@ -84,6 +85,11 @@ impl<L: Layer, P> ServerLink<L, P> {
         self.session.buffered_bytes() + self.layer.buffered_bytes()
     }
 
+    /// Notes whether the WebSocket has not taken all that was sent on it, see [`Session::set_behind`].
+    pub fn set_behind(&mut self, is_behind: bool) {
+        self.session.set_behind(is_behind);
+    }
+
     /// Returns the poll that waits, see [`Session::parked`].
     pub fn parked(&mut self) -> Option<&mut P> {
         self.session.parked()
@@ -142,7 +148,10 @@ impl<L: Layer, P> ServerLink<L, P> {
                     ClientPacket::Message(Message::Text(self.layer.polled_text(text)))
                 }
                 Ok(packet) => packet,
-                Err(_) => {
+                Err(error) => {
+                    if error == DecodeError::TooManyPackets {
+                        self.session.hit(Limit::Packets);
+                    }
                     self.close(CloseReason::ParseError, now);
                     return Err(PostError::Broken);
                 }

@@ -9,6 +9,7 @@
 //!
 //! - [`time`]: a moment, as a value
 //! - [`token`]: the name in the public URL; `key`: the secret of its owner
+//! - [`limit`]: which limits a peer can hit
 //! - [`headers`]: values of HTTP headers, as lists and as text
 //! - [`json`]: JSON as text: checked, cut and spliced, never rebuilt
 //! - [`websocket`]: its frames, in and out
@@ -23,6 +24,7 @@ pub mod headers;
 pub mod json;
 #[cfg(feature = "server")]
 pub mod key;
+pub mod limit;
 pub mod link;
 pub mod socket_io;
 pub mod time;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::ServeConfig;
 use crate::defaults;
 use crate::net::budget::{Budget, Exempt, Parts, PerAddress};
+use crate::net::hits::Hits;
 
 /// The limits of a server that its peers share.
 #[derive(Debug, Clone)]
@@ -35,10 +36,12 @@ pub(super) struct Budgets {
     /// Memory for bodies and messages, in bytes. A body is counted by `net::body` while it arrives, and a message by
     /// `net::websocket`. Then the session's task counts what its session holds, and the exchange its event or its answer.
     pub(super) bytes: Arc<Budget>,
-    /// The part of it that the exchanges of each tunnel may take.
+    /// The part of that memory which the exchanges of one tunnel may take.
     pub(super) bytes_per_tunnel: Parts,
     /// The part of that memory which long heads of requests may take.
     pub(super) head_bytes: Arc<Budget>,
+    /// Counts how often limits were hit that no budget counts.
+    pub(super) hits: Arc<Hits>,
 }
 
 impl Budgets {
@@ -71,9 +74,10 @@ impl Budgets {
             tunnels_per_address: per_address(limits.max_tunnels_per_address, defaults::MAX_TUNNELS_PER_ADDRESS),
             lingering: Budget::new(limits.max_lingering),
             lingering_per_address: per_address(limits.max_lingering_per_address, defaults::MAX_LINGERING_PER_ADDRESS),
-            head_bytes: bytes.part(bytes.share()),
             bytes_per_tunnel: Parts::new(&bytes, bytes.share()),
+            head_bytes: bytes.part(bytes.share()),
             bytes,
+            hits: Arc::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::net::body::BodyError;
 use crate::net::reply::{self, Reply};
 use crate::proto::exchange::{InvalidAnswer, InvalidBody, MarkerInHeaders};
 use crate::proto::json;
+use crate::proto::limit::Limit;
 
 /// Names the failure when the relay, and not the end, made the response.
 pub(super) const ERROR_HEADER: HeaderName = HeaderName::from_static("x-socket2me-error");
@@ -129,6 +130,17 @@ impl Failure {
             Self::Store => Code::Store,
             Self::Stopping => Code::Stopping,
             Self::Bug => Code::Bug,
+        }
+    }
+
+    /// Returns the limit that was hit, if that is the failure and nothing else counts it.
+    pub(super) fn limit_hit(&self) -> Option<Limit> {
+        match self {
+            Self::BodyTooLarge(_) | Self::InvalidBody(InvalidBody::TooManyFields(_)) => Some(Limit::Body),
+            Self::BodyTooSlow => Some(Limit::StallTimeout),
+            Self::TimedOut(_) => Some(Limit::ResponseTimeout),
+            Self::InvalidAnswer(invalid) => invalid.limit(),
+            _ => None,
         }
     }
 

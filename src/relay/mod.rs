@@ -11,6 +11,7 @@
 //! - `exchanges`: one visitor's request and its response, from the event to the ack
 //! - `tunnels`: which end holds which token, and what happens when another end takes over; `tokens`: which tokens exist;
 //!   `storage`: where they are kept
+//! - `notices`: what ends are told of that goes wrong
 //! - `budgets` and `throttle`: what peers share, and the rate limit of an address
 //! - `figures`: what an operator can watch
 
@@ -21,6 +22,7 @@ mod code;
 mod exchanges;
 mod failure;
 mod figures;
+mod notices;
 mod page;
 mod public_url;
 mod route;
@@ -32,15 +34,17 @@ mod tokens;
 mod tunnels;
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use http::StatusCode;
 use http::request::Parts;
 use hyper::body::Incoming;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -49,20 +53,20 @@ use self::api::Api;
 pub use self::bind::bind;
 use self::budgets::Budgets;
 use self::exchanges::Exchanges;
-use self::figures::Figures;
+use self::figures::{FailedRequests, Figures};
 use self::public_url::PublicUrl;
 use self::router::Router;
 use self::throttle::Throttle;
 use self::tokens::Tokens;
 use self::tunnels::{TunnelHost, Tunnels};
-use crate::config::{Listen, ServeConfig};
+use crate::config::ServeConfig;
 use crate::defaults;
 use crate::engine::{self, CLOSE_TIMEOUT, Engine, SocketIo};
 use crate::net::arrival::Arrival;
 use crate::net::budget::AddressSlot;
 use crate::net::listener::{Handler, UnreadHeads};
 use crate::net::reply::Reply;
-use crate::net::{linger, listener, reply};
+use crate::net::{linger, listener};
 use crate::proto::{engine_io, socket_io};
 use crate::store::Store;
 
@@ -110,8 +114,8 @@ pub async fn run(
     // Tasks without which the server must not go on. None of them ever completes.
     let mut vital = JoinSet::new();
     if let Some(address) = metrics_listen {
-        for listener in figures_listeners(address).await? {
-            vital.spawn(serve_figures(listener, Arc::clone(&relay)));
+        for listener in figures::endpoint::listeners(address).await? {
+            vital.spawn(figures::endpoint::serve(listener, Arc::clone(&relay)));
         }
     }
     vital.spawn(Arc::clone(&relay.tunnels).sweep());
@@ -157,32 +161,15 @@ async fn until_stopped(
     Err(error)
 }
 
-async fn figures_listeners(listen: Listen) -> io::Result<Vec<TcpListener>> {
-    let listeners =
-        bind(listen).await.map_err(|error| io::Error::new(error.kind(), format!("cannot serve metrics: {error}")))?;
-    for listener in &listeners {
-        tracing::info!(address = %listener.local_addr()?, "metrics at /metrics");
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay").finish_non_exhaustive()
     }
-    Ok(listeners)
 }
 
-/// Serves the figures on a listener of their own: they are the operator's, and nobody else's.
-async fn serve_figures(listener: TcpListener, relay: Arc<Relay>) -> Infallible {
-    listener::serve(listener, Arc::new(Metrics(relay)), listener::Limits::default(), std::future::pending()).await;
-    std::future::pending().await
-}
-
-struct Metrics(Arc<Relay>);
-
-impl Handler for Metrics {
-    async fn serve(&self, head: &mut Parts, _: &mut Incoming, _: &Arrival<'_>) -> Reply {
-        match head.uri.path() {
-            "/metrics" => {
-                let figures = self.0.figures().render();
-                reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", figures)
-            }
-            _ => reply::text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "there is /metrics\n"),
-        }
+impl Collector for Relay {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.figures().encode(encoder)
     }
 }
 
@@ -220,7 +207,7 @@ impl Relay {
         };
         let config = Arc::new(config);
         let lifetime = config.token_ttl + config.grace();
-        let tokens = Arc::new(Tokens::new(store, Arc::clone(&budgets.tunnels_per_address), lifetime));
+        let tokens = Arc::new(Tokens::new(store, &budgets, lifetime));
         let tunnels = Tunnels::new(Arc::clone(&tokens), budgets.clone());
         let socket_io = SocketIo::new(TunnelHost::new(Arc::clone(&tunnels)), socket_io_settings(&config));
         let router = Router {
@@ -234,7 +221,8 @@ impl Relay {
                 public_url: PublicUrl::new(config.public_url.as_deref()),
                 memory: Arc::clone(&budgets.bytes),
             },
-            throttle: Throttle::new(&config),
+            throttle: Throttle::new(&config, Arc::clone(&budgets.hits)),
+            failed_requests: FailedRequests::default(),
             error_status: config.error_status,
             has_warned_of_proxy: AtomicBool::new(false),
             url,
@@ -267,13 +255,16 @@ impl Relay {
     fn figures(&self) -> Figures<'_> {
         Figures {
             exchanges: self.router.exchanges.counters(),
+            failed_requests: &self.router.failed_requests,
             budgets: &self.budgets,
-            throttled: self.router.throttle.refused(),
             unread_heads: &self.unread_heads,
+            sessions: self.router.engine.open().collect(),
             sessions_ended: self.router.engine.ended().collect(),
             tunnels: self.tunnels.occupied(),
+            ends: self.tunnels.ends(),
             tokens: self.tokens.count(),
-            store_failures: self.tokens.failures(),
+            store: self.tokens.calls(),
+            notices: self.tunnels.notices().counts(),
         }
     }
 
@@ -285,6 +276,7 @@ impl Relay {
             refusal: failure::connection_refusal(),
             error: failure::unread_head,
             unread_heads: Arc::clone(&self.unread_heads),
+            hits: Arc::clone(&self.budgets.hits),
             lingering: Arc::new(linger::Limits {
                 connections: Arc::clone(&self.budgets.lingering),
                 per_address: Arc::clone(&self.budgets.lingering_per_address),
@@ -333,6 +325,7 @@ fn session_limits(config: &ServeConfig, budgets: &Budgets) -> engine::Limits {
         sessions: Arc::clone(&budgets.sessions),
         per_address: Arc::clone(&budgets.sessions_per_address),
         bytes: Arc::clone(&budgets.bytes),
+        hits: Arc::clone(&budgets.hits),
         stall_timeout: config.limits.stall_timeout,
         origins: config.allow_origin.clone(),
     }

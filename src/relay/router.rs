@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use super::api::{self, Api};
 use super::exchanges::Exchanges;
 use super::failure::Failure;
+use super::figures::FailedRequests;
 use super::page;
 use super::route::{self, Route};
 use super::shared_origin;
@@ -35,6 +36,7 @@ pub(super) struct Router {
     pub(super) tokens: Arc<Tokens>,
     pub(super) api: Api,
     pub(super) throttle: Throttle,
+    pub(super) failed_requests: FailedRequests,
     pub(super) error_status: ErrorStatus,
     /// The URL by which this server is reached, for the page that says so.
     pub(super) url: String,
@@ -51,7 +53,10 @@ impl Router {
         let is_for_pages = route::is_for_pages(head.uri.path());
         let mut reply = match self.dispatch(head, body, arrival).await {
             Ok(reply) => reply,
-            Err(failure) => failure.reply(self.error_status, page::is_shown(&head.headers)),
+            Err(failure) => {
+                self.failed_requests.count(failure.code());
+                failure.reply(self.error_status, page::is_shown(&head.headers))
+            }
         };
         if is_for_pages {
             let headers = reply.headers_mut();

@@ -3,8 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,6 +11,8 @@ use tokio::time::Instant;
 use crate::config::ServeConfig;
 use crate::defaults;
 use crate::net::budget::{Client, Exempt, network_of};
+use crate::net::hits::Hits;
+use crate::proto::limit::Limit;
 use crate::tables;
 
 /// Addresses counted in one window. Beyond it, all others share one count: memory stays bounded at a few megabytes, and an
@@ -28,7 +29,7 @@ pub(super) struct Throttle {
     burst_max: Option<u32>,
     exempt: Exempt,
     window: Mutex<Window>,
-    refused: AtomicU64,
+    hits: Arc<Hits>,
 }
 
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub(super) enum Verdict {
 }
 
 impl Throttle {
-    pub(super) fn new(config: &ServeConfig) -> Self {
+    pub(super) fn new(config: &ServeConfig, hits: Arc<Hits>) -> Self {
         let interval = config.throttle_interval;
         // As in the original's library, zero means no limit. A window of no time counts nothing.
         let limit = |count: u32| Some(count).filter(|&count| count > 0 && !interval.is_zero());
@@ -60,7 +61,7 @@ impl Throttle {
             burst_max: limit(config.throttle_interval_burst_max.unwrap_or(defaults::THROTTLE_INTERVAL_BURST_MAX)),
             exempt: Exempt { this_machine: !is_set, proxies: config.trust_proxy.clone() },
             window: Mutex::new(Window { until: Instant::now() + interval, counts: HashMap::new() }),
-            refused: AtomicU64::new(0),
+            hits,
         }
     }
 
@@ -84,17 +85,15 @@ impl Throttle {
         *count = count.saturating_add(1);
         match *count {
             count if self.burst_max.is_some_and(|max| count > max) => {
-                self.refused.fetch_add(1, Ordering::Relaxed);
+                self.hits.hit(Limit::ThrottleBurst);
                 Verdict::Refuse
             }
-            count if self.max.is_some_and(|max| count > max) => Verdict::Delay(window.until),
+            count if self.max.is_some_and(|max| count > max) => {
+                self.hits.hit(Limit::ThrottleInterval);
+                Verdict::Delay(window.until)
+            }
             _ => Verdict::Pass,
         }
-    }
-
-    /// Returns how many requests were refused.
-    pub(super) fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
     }
 }
 
@@ -107,12 +106,13 @@ mod tests {
     }
 
     fn throttle(max: Option<u32>, burst_max: Option<u32>) -> Throttle {
-        Throttle::new(&ServeConfig {
+        let config = ServeConfig {
             throttle_interval_max: max,
             throttle_interval_burst_max: burst_max,
             trust_proxy: vec!["203.0.113.0/24".parse().unwrap()],
             ..ServeConfig::defaults()
-        })
+        };
+        Throttle::new(&config, Arc::default())
     }
 
     #[tokio::test(start_paused = true)]
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(verdicts(throttle(Some(2), Some(0))), [Verdict::Pass, Verdict::Pass, Verdict::Delay(end)]);
         let throttle_interval = Duration::ZERO;
         let config = ServeConfig { throttle_interval, throttle_interval_max: Some(1), ..ServeConfig::defaults() };
-        assert_eq!(verdicts(Throttle::new(&config)), [Verdict::Pass; 3]);
+        assert_eq!(verdicts(Throttle::new(&config, Arc::default())), [Verdict::Pass; 3]);
     }
 
     #[tokio::test(start_paused = true)]

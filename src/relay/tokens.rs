@@ -6,10 +6,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::budgets::Budgets;
 use super::failure::Failure;
+use super::figures::{StoreCall, StoreCalls};
 use crate::defaults;
 use crate::net::budget::{AddressSlot, Client, PerAddress};
+use crate::net::hits::Hits;
 use crate::proto::key::{Key, KeyHash};
+use crate::proto::limit::Limit;
 use crate::proto::token::Token;
 use crate::store::{By, Change, Found, Keyed, Life, Patch, Record, Settings, Store, StoreError};
 
@@ -22,6 +26,9 @@ pub(super) struct Tokens {
     /// How long an original token lives after it was made or refreshed, with the grace for a refresh that comes at the last
     /// moment.
     lifetime: Duration,
+    calls: StoreCalls,
+    /// Counts the limits that makers of tokens hit.
+    hits: Arc<Hits>,
 }
 
 /// What the maker of a keyed tunnel has asked for.
@@ -42,8 +49,14 @@ pub(super) struct Made {
 }
 
 impl Tokens {
-    pub(super) fn new(store: Store<AddressSlot>, per_address: Arc<PerAddress>, lifetime: Duration) -> Self {
-        Self { store, per_address, lifetime }
+    pub(super) fn new(store: Store<AddressSlot>, budgets: &Budgets, lifetime: Duration) -> Self {
+        let (per_address, hits) = (Arc::clone(&budgets.tunnels_per_address), Arc::clone(&budgets.hits));
+        Self { store, per_address, lifetime, calls: StoreCalls::default(), hits }
+    }
+
+    /// Returns how long before an original token expires its ends hear of that.
+    pub(super) fn expiry_notice(&self) -> Duration {
+        defaults::EXPIRY_NOTICE.min(self.lifetime / 4)
     }
 
     /// Makes an original token for a client.
@@ -80,7 +93,7 @@ impl Tokens {
 
     /// Returns the tunnel of a name to the owner of its key. `None` if there is no tunnel of that name.
     async fn claim(&self, token: Token, wanted: Wanted, key: &Key) -> Result<Option<Made>, Failure> {
-        let Some(found) = self.store.find(&token).await? else { return Ok(None) };
+        let Some(found) = self.find_any(&token).await? else { return Ok(None) };
         let hash = key.hash();
         if found.record.keyed.as_ref().is_none_or(|keyed| keyed.key != hash) {
             return Err(Failure::NameTaken);
@@ -91,7 +104,7 @@ impl Tokens {
         let Wanted { settings, .. } = wanted;
         let revive = Change::Revive { settings, unjoined: defaults::UNJOINED_TTL.min(settings.ttl) };
         // Somebody else may have done it meanwhile; the next attempt finds that.
-        let found = self.store.change(&token, By::Key(hash), revive).await?.ok_or(Failure::NameTaken)?;
+        let found = self.change_by(&token, By::Key(hash), revive).await?.ok_or(Failure::NameTaken)?;
         tracing::info!(?token, "tunnel revived");
         Ok(Some(Made { token, key: Some(key.clone()), found }))
     }
@@ -111,8 +124,20 @@ impl Tokens {
         let made_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let made_by: Option<IpAddr> = slot.address();
         let record = Record { made_at, made_by, keyed };
-        self.store.create(token, record.clone(), life, slot).await?;
+        let created = self.store.create(token, record.clone(), life, slot).await;
+        if let Err(StoreError::Full { .. }) = created {
+            self.hits.hit(Limit::Tokens);
+        }
+        self.calls.counted(StoreCall::Create, created)?;
         Ok(record)
+    }
+
+    async fn find_any(&self, token: &Token) -> Result<Option<Found>, StoreError> {
+        self.calls.counted(StoreCall::Find, self.store.find(token).await)
+    }
+
+    async fn change_by(&self, token: &Token, by: By, change: Change) -> Result<Option<Found>, StoreError> {
+        self.calls.counted(StoreCall::Change, self.store.change(token, by, change).await)
     }
 
     /// Returns a tunnel that lives.
@@ -120,7 +145,7 @@ impl Tokens {
     /// # Errors
     /// With [`Failure::TokenNotFound`] if there is none, and when the store fails.
     pub(super) async fn find(&self, token: &Token) -> Result<(Record, Duration), Failure> {
-        alive(self.store.find(token).await?)
+        alive(self.find_any(token).await?)
     }
 
     /// Returns a tunnel that lives, to somebody who showed this key.
@@ -128,7 +153,7 @@ impl Tokens {
     /// # Errors
     /// With [`Failure::NoSuchTunnel`] for an unknown token, an original one, and another key; and when the store fails.
     pub(super) async fn find_of(&self, token: &Token, key: KeyHash) -> Result<Found, Failure> {
-        let found = self.store.find(token).await?.filter(|found| {
+        let found = self.find_any(token).await?.filter(|found| {
             matches!(found.life, Life::Alive(_)) && found.record.keyed.as_ref().is_some_and(|keyed| keyed.key == key)
         });
         found.ok_or(Failure::NoSuchTunnel)
@@ -156,7 +181,7 @@ impl Tokens {
             }
         };
         let refused = if by == By::Anybody { Failure::TokenNotFound } else { Failure::NoSuchTunnel };
-        self.store.change(token, by, change).await?.ok_or(refused)?;
+        self.change_by(token, by, change).await?.ok_or(refused)?;
         tracing::info!(?token, "token refreshed");
         Ok(())
     }
@@ -166,7 +191,7 @@ impl Tokens {
     /// # Errors
     /// With [`Failure::NoSuchTunnel`] for an unknown token, an original one, and another key; and when the store fails.
     pub(super) async fn change(&self, token: &Token, key: KeyHash, change: Change) -> Result<Found, Failure> {
-        self.store.change(token, By::Key(key), change).await?.ok_or(Failure::NoSuchTunnel)
+        self.change_by(token, By::Key(key), change).await?.ok_or(Failure::NoSuchTunnel)
     }
 
     /// Lets a keyed tunnel live for its `ttl` from now on, because an end of it is, or was until now, connected.
@@ -174,7 +199,7 @@ impl Tokens {
     /// # Errors
     /// With [`Failure::TokenNotFound`] for an unknown token, and when the store fails.
     pub(super) async fn renew(&self, token: &Token) -> Result<(Record, Duration), Failure> {
-        alive(self.store.change(token, By::Anybody, Change::Renew).await?)
+        alive(self.change_by(token, By::Anybody, Change::Renew).await?)
     }
 
     /// Does what the store needs a task for. Never completes.
@@ -198,7 +223,7 @@ impl Tokens {
     /// When the store fails.
     pub(super) async fn restore(&self, token: &Token, record: &Record) -> Result<bool, Failure> {
         let life = record.keyed.as_ref().map_or(self.lifetime, |keyed| keyed.settings.ttl);
-        Ok(self.store.restore(token, record, life).await?)
+        Ok(self.calls.counted(StoreCall::Restore, self.store.restore(token, record, life).await)?)
     }
 
     /// All tunnels that were known are restored.
@@ -206,9 +231,9 @@ impl Tokens {
         self.store.restored();
     }
 
-    /// Returns how many calls of the store have failed.
-    pub(super) fn failures(&self) -> u64 {
-        self.store.failures()
+    /// Returns the calls of the store.
+    pub(super) fn calls(&self) -> &StoreCalls {
+        &self.calls
     }
 
     /// Lets another server have the store. What must be durable fails from then on.

@@ -3,12 +3,13 @@
 //!
 //! In reading order: `world` is the shared state; `end` and `lie` are the ends, `visitor` the visitors; `question` is what
 //! honest visitors ask and honest ends answer; `witness` is the ends and visitors that must not notice the others; `proxy` is
-//! a bad network; `link`, `packet` and `wire` speak Engine.IO, HTTP and WebSocket; `server` is the server seen from outside;
-//! `report` is the verdict.
+//! a bad network; `link`, `packet` and `wire` speak Engine.IO, HTTP and WebSocket; `server` is the server seen from outside,
+//! and `access` its access log; `report` is the verdict.
 //!
 //! The seed decides what each task does, but not when the machine lets it run: two runs with the same seed are alike but not
 //! identical.
 
+mod access;
 mod end;
 mod lie;
 mod link;
@@ -35,7 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::server::{Figures, Server};
-use crate::world::World;
+use crate::world::{World, lock};
 
 /// The most seats. An even number, because seats form pairs of neighbours.
 const MOST_SEATS: u64 = 1_200;
@@ -81,7 +82,8 @@ async fn soak(minutes: f64, seed: u64) -> Result<Vec<String>> {
     let mut server = Server::start().await?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let seats = (descriptors() / DESCRIPTORS_PER_SEAT).min(MOST_SEATS) & !1;
-    println!("seed {seed}, {seats} seats, server {} with its log in {}", server.address, server.log.display());
+    let (metrics, log) = (server.metrics, server.log.display());
+    println!("seed {seed}, {seats} seats, server {}, figures at {metrics}, its log in {log}", server.address);
     let world = Arc::new(World::new(server.address, listener.local_addr()?, seats as usize));
     let (start, (rss, _)) = (server.figures().await?, server.memory());
     let first_heap = server.heap().await?;
@@ -121,7 +123,12 @@ async fn soak(minutes: f64, seed: u64) -> Result<Vec<String>> {
     let (now, peak) = server.memory();
     let heap = first_heap.zip(server.heap().await?);
     let has_stopped = server.stop().await;
+    let access_log = server.access_log().await?;
     let mut faults = report::print(&world, &server, &start, &end, [rss, peak, now], heap, has_stopped);
+    // Only the product's own program has a log.
+    if heap.is_none() {
+        faults.extend(access_log.compare(&lock(&world.seen), &end));
+    }
     if fewest < seats / 3 {
         faults.push(format!("only {fewest} sessions at one time, with {seats} seats: the crowd did not keep up"));
     }
@@ -157,7 +164,7 @@ async fn watch_for(span: Duration, world: &World, server: &Server) -> u64 {
              witnesses: right {}, failed {}, slowest {} ms",
             begun.elapsed().as_secs(),
             figures.in_use("sessions"),
-            figures.of("tunnels"),
+            figures.of("connected_tunnels"),
             figures.in_use("connections"),
             figures.begun(),
             figures.in_use("bytes") >> 10,

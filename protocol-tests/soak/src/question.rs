@@ -74,18 +74,23 @@ impl Question {
         wire::request("POST", &target, &[&format!("Content-Type: {}", self.content_type)], Some(&self.body))
     }
 
+    /// Returns the size of the request's body, in bytes.
+    pub fn size(&self) -> u64 {
+        if self.content_type.is_empty() { 0 } else { self.body.len() as u64 }
+    }
+
     pub fn check(&self, token: &str, answer: &Answer) -> Verdict {
         if let Some(code) = answer.error() {
             if code == "forged" {
                 return Verdict::Wrong("an end forged an error of the relay".to_owned());
             }
-            return Verdict::Failed(code.to_owned());
+            return match (code, answer.status, answer.body.as_slice()) {
+                ("client-timed-out", 200, b"OK") => Verdict::Unanswered,
+                _ => Verdict::Failed(code.to_owned()),
+            };
         }
         let Some(by) = answer.header("x-soak") else {
-            return match (answer.status, answer.body.as_slice()) {
-                (200, b"OK") => Verdict::Unanswered,
-                (status, _) => Verdict::Wrong(format!("a {status} that no end gave")),
-            };
+            return Verdict::Wrong(format!("a {} that no end gave", answer.status));
         };
         if answer.header("x-tunnel") != Some(token) {
             return Verdict::Wrong(format!("the answer of another tunnel ({by})"));

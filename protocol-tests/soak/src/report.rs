@@ -42,9 +42,9 @@ pub fn print(
     }
     println!("{:<26}{:>10}", "  all outcomes", end.ended());
     hold(end.begun() == end.ended(), format!("{} exchanges begun, {} ended", end.begun(), end.ended()));
-    println!("\nrefused by budgets");
-    for (budget, count) in end.refused() {
-        println!("  {budget:<24}{count:>10}");
+    println!("\nlimits that were hit");
+    for (flag, count) in end.limit_hits().filter(|&(_, count)| count > 0) {
+        println!("  {flag:<28}{count:>6}");
     }
     println!("\nsessions opened");
     for (character, count) in lock(&world.ends).iter() {

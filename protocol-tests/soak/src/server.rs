@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Result;
+use std::io::{BufRead, Result, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
+use crate::access::AccessLog;
 use crate::wire::{self, Connection, Route, strange};
 
 /// Times so short that each timeout happens many times a minute. A token lives longer than most ends do.
@@ -30,7 +32,8 @@ const SETTINGS: &[&str] = &[
     // The crowd's addresses reach these limits now and then; the witnesses have an address of their own.
     "--max-connections-per-address=300",
     "--max-sessions-per-address=200",
-    "--log=warn",
+    "--log=warn,socket2me::access=info",
+    "--log-format=json",
 ];
 
 /// How long the server may take to stop.
@@ -42,8 +45,10 @@ pub struct Server {
     stdout: BufReader<ChildStdout>,
     counts_heap: bool,
     pub address: SocketAddr,
-    metrics: SocketAddr,
+    pub metrics: SocketAddr,
     pub log: PathBuf,
+    /// Reads the log as long as the server writes.
+    reader: Option<JoinHandle<Result<AccessLog>>>,
 }
 
 impl Server {
@@ -53,21 +58,31 @@ impl Server {
         // Another program could take the port in between; then the server fails to start, and so does this.
         let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let log = std::env::temp_dir().join(format!("socket2me-soak-{}.log", std::process::id()));
+        let (read, written) = std::io::pipe()?;
+        let file = File::create(&log)?;
+        let reader = std::thread::spawn(move || read_log(std::io::BufReader::new(read), file));
         let mut child = Command::new(binary)
             .args(["serve", "--listen=127.0.0.1:0", "--store=memory", &format!("--metrics-listen={metrics}")])
             .args(SETTINGS)
             .stdout(Stdio::piped())
-            .stderr(File::create(&log)?)
+            .stderr(written)
             .kill_on_drop(true)
             .spawn()?;
         let id = child.id().ok_or_else(|| strange("the server is gone"))?;
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().ok_or_else(|| strange("no standard output"))?);
         stdout.read_line(&mut line).await?;
-        let address = line.split_once("http://").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        let address = line.split_once("http://").and_then(|(_, rest)| rest.split([' ', '"']).next()?.parse().ok());
         let address = address.ok_or_else(|| strange("the server does not say where it is"))?;
         let counts_heap = line.contains("counts its heap");
-        Ok(Self { child, id, stdout, counts_heap, address, metrics, log })
+        Ok(Self { child, id, stdout, counts_heap, address, metrics, log, reader: Some(reader) })
+    }
+
+    /// Returns the access log of a server that has stopped.
+    pub async fn access_log(&mut self) -> Result<AccessLog> {
+        let reader = self.reader.take().ok_or_else(|| strange("the log was read before"))?;
+        let read = tokio::task::spawn_blocking(move || reader.join()).await?;
+        read.map_err(|_| strange("the thread that reads the log has panicked"))?
     }
 
     pub async fn figures(&self) -> Result<Figures> {
@@ -129,6 +144,18 @@ impl Server {
     }
 }
 
+/// Reads the server's log to its end. What is no line of the access log goes to the file.
+fn read_log(log: impl BufRead, mut file: File) -> Result<AccessLog> {
+    let mut access_log = AccessLog::default();
+    for line in log.lines() {
+        let line = line?;
+        if !access_log.take(&line) {
+            writeln!(file, "{line}")?;
+        }
+    }
+    Ok(access_log)
+}
+
 /// The server's figures at one moment.
 #[derive(Debug, Clone)]
 pub struct Figures {
@@ -154,8 +181,9 @@ impl Figures {
         self.with_prefix("exchanges_total outcome=")
     }
 
-    pub fn refused(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.with_prefix("refused_total budget=")
+    /// Returns how often the limit of each flag was hit.
+    pub fn limit_hits(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.with_prefix("limit_hits_total limit=")
     }
 
     fn with_prefix(&self, prefix: &'static str) -> impl Iterator<Item = (&str, u64)> {
@@ -171,7 +199,7 @@ impl Figures {
         [
             ("connections", self.in_use("connections")),
             ("sessions", self.in_use("sessions")),
-            ("tunnels", self.of("tunnels")),
+            ("tunnels", self.of("connected_tunnels")),
             ("tokens", self.of("tokens")),
             ("exchanges", self.in_use("exchanges")),
             ("uploads", self.in_use("uploads")),

@@ -14,12 +14,16 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::access::Seen;
 use crate::end::{self, Character};
 use crate::link::{Kind, Link, Way};
 use crate::packet::Revision;
 use crate::question::{Question, Verdict};
 use crate::wire::{Connection, Route};
 use crate::world::{World, lock, new_token, refresh};
+
+/// The address of all witnesses, and of nobody else.
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// The largest body of a question or an answer, in bytes.
 const LARGEST: usize = 6_000;
@@ -32,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs an end of each kind with a visitor, until told to stop; then the visitors end first, and the ends after them.
 pub async fn run(world: Arc<World>, mut rng: StdRng, stop: watch::Receiver<bool>) {
-    let route = Route { from: Ipv4Addr::new(127, 0, 0, 2), to: world.server };
+    let route = Route { from: ADDRESS, to: world.server };
     let mut visitors = JoinSet::new();
     let mut ends = JoinSet::new();
     for revision in [Revision::V3, Revision::V4] {
@@ -105,6 +109,11 @@ async fn visit(world: Arc<World>, token: String, route: Route, stop: watch::Rece
                 _ => Connection::open(route, None).await?,
             };
             let answer = used.ask(&question.request(&token)).await?;
+            if let Some(id) = answer.header("x-request-id") {
+                let (sent, received) = (question.size(), answer.body.len() as u64);
+                let seen = Seen { status: answer.status, sent, received, took: begun.elapsed().as_secs_f64() * 1e3 };
+                lock(&world.seen).insert(id.to_owned(), seen);
+            }
             connection = Some(used);
             std::io::Result::Ok(question.check(&token, &answer))
         };

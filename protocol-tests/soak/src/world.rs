@@ -1,6 +1,6 @@
 //! The state that all tasks share: the server's address, the tokens, and the counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Result;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +10,7 @@ use std::time::Duration;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
+use crate::access::Seen;
 use crate::question::Verdict;
 use crate::wire::{self, Connection, Route, strange};
 
@@ -23,6 +24,8 @@ pub struct World {
     pub witnesses: Mutex<Vec<String>>,
     pub crowd: Tally,
     pub witness: Tally,
+    /// What witnesses saw of each exchange, by its id.
+    pub seen: Mutex<HashMap<String, Seen>>,
     /// Sessions that opened, by the character of their ends.
     pub ends: Mutex<BTreeMap<&'static str, u64>>,
     pub pests: AtomicU64,
@@ -56,6 +59,7 @@ impl World {
             witnesses: Mutex::default(),
             crowd: Tally::default(),
             witness: Tally::default(),
+            seen: Mutex::default(),
             ends: Mutex::default(),
             pests: AtomicU64::new(0),
         }

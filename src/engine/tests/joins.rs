@@ -76,6 +76,20 @@ async fn a_retired_client_gets_no_new_events_and_leaves_once_it_has_answered() {
 }
 
 #[tokio::test]
+async fn an_ack_of_a_socket_comes_behind_what_was_emitted_before() {
+    let (engine, mut calls) = engine("");
+    let client = PollingClient::joined(&engine, &["/a"]).await;
+    let socket = calls.connected("/a").await;
+    assert!(client.post(r#"42/a,7["goodbye"]"#).await);
+    calls.expect(r#"received /a ["goodbye"]"#).await;
+    emit(&socket, 1);
+    let id = AckId::new(7).expect("an id");
+    socket.ack(id, Answer { args: Args::empty(), attachments: Vec::new() }).expect("a session");
+    socket.retire();
+    assert_eq!(client.poll().await.expect("a session"), [r#"42/a,1["event"]"#, "43/a,7[]"]);
+}
+
+#[tokio::test]
 async fn a_host_that_panics_while_it_decides_refuses_the_client() {
     let (engine, mut calls) = engine("");
     let client = PollingClient::joined(&engine, &["/a"]).await;

@@ -4,6 +4,7 @@ mod closing;
 mod joins;
 #[cfg(feature = "serde")]
 mod json;
+mod offers;
 mod panics;
 mod upgrades;
 
@@ -100,6 +101,14 @@ impl Host for TestHost {
 
     fn acked(&self, (): (), outcome: Result<Answer, AckError>) {
         self.call(format!("acked {:?}", outcome.map(|answer| answer.args.json().clone())), None);
+    }
+
+    fn unawaited(&self, (): &mut (), socket: &Socket<Self>, id: AckId) {
+        self.call(format!("unawaited {} {id}", socket.namespace().as_str()), None);
+    }
+
+    fn offered(&self, is_sent: bool) {
+        self.call(format!("offered {is_sent}"), None);
     }
 
     fn disconnected(&self, (): (), socket: &Socket<Self>, reason: DisconnectReason) {

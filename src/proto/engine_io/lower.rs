@@ -5,6 +5,7 @@ use super::message::Outgoing;
 use super::outbox::{Outbox, Size};
 use super::revision::Revision;
 use super::settings::Settings;
+use crate::proto::limit::Limit;
 use crate::proto::time::Instant;
 
 /// A session as the layer above it sees it during one call: what the layer may do, and the time.
@@ -19,6 +20,7 @@ pub struct Lower<'s> {
     settings: &'s Settings,
     outbox: &'s mut Outbox,
     closing: Option<CloseReason>,
+    hit: Option<Limit>,
 }
 
 impl<'s> Lower<'s> {
@@ -30,7 +32,7 @@ impl<'s> Lower<'s> {
         closing: Option<CloseReason>,
         now: Instant,
     ) -> Self {
-        Self { now, revision, settings, outbox, closing }
+        Self { now, revision, settings, outbox, closing, hit: None }
     }
 
     /// Returns the revision that the session speaks.
@@ -61,14 +63,31 @@ impl<'s> Lower<'s> {
         if self.outbox.has_room(Size { frames: 1, bytes: frame.len() }, self.settings) {
             self.outbox.push(frame);
         } else {
+            self.hit = Some(Limit::Buffered);
             self.closing = Some(CloseReason::Overflow);
         }
+    }
+
+    /// Queues a message that may be lost, and that no other is to wait for: if nothing waits but a few of its kind, and the peer
+    /// has taken all that was sent before. Returns whether it was queued.
+    pub fn offer(&mut self, message: Outgoing) -> bool {
+        self.closing.is_none() && self.outbox.offer(message.into_frame(self.revision), self.settings)
     }
 
     /// Closes the session as soon as the call returns. Messages sent after this are dropped. Of several reasons, the
     /// first counts.
     pub fn close(&mut self, reason: CloseReason) {
         self.closing.get_or_insert(reason);
+    }
+
+    /// Tells the session's owner that the peer has hit a limit. Of several in one call, the last counts.
+    pub fn hit(&mut self, limit: Limit) {
+        self.hit = Some(limit);
+    }
+
+    /// Returns the limit that the peer has hit.
+    pub(super) fn limit_hit(&self) -> Option<Limit> {
+        self.hit
     }
 
     /// Returns why the session is closed, or is to be.

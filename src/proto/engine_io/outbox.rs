@@ -18,6 +18,9 @@ pub(super) struct Size {
 /// that revision 3 writes.
 pub(super) const BATCH: Size = Size { frames: 16, bytes: 1 << 20 };
 
+/// How many offered frames may wait: half of what one answer of long-polling carries.
+const MAX_OFFERED: usize = BATCH.frames / 2;
+
 /// The most bytes that an answer has around a packet: its length in digits, a colon, and `b4` for base64.
 const AROUND: usize = "1048576:b4".len();
 
@@ -26,6 +29,10 @@ const AROUND: usize = "1048576:b4".len();
 pub(super) struct Outbox {
     frames: VecDeque<Frame>,
     bytes: usize,
+    /// How many of the first frames were offered.
+    offered: usize,
+    /// The peer has not taken all that was sent to it.
+    is_behind: bool,
 }
 
 impl Outbox {
@@ -52,9 +59,27 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
+    /// Adds a frame that may be lost, if nothing waits but a few of its kind, and the peer has taken all that was sent before.
+    /// Returns whether it was added.
+    pub(super) fn offer(&mut self, frame: Frame, settings: &Settings) -> bool {
+        let is_idle = !self.is_behind && self.offered == self.frames.len() && self.offered < MAX_OFFERED;
+        let is_added = is_idle && self.has_room(Size { frames: 1, bytes: frame.len() }, settings);
+        if is_added {
+            self.push(frame);
+            self.offered += 1;
+        }
+        is_added
+    }
+
+    /// Notes whether the peer has taken all that was sent to it.
+    pub(super) fn set_behind(&mut self, is_behind: bool) {
+        self.is_behind = is_behind;
+    }
+
     pub(super) fn pop(&mut self) -> Option<Frame> {
         let frame = tables::take_first(&mut self.frames)?;
         self.bytes -= frame.len();
+        self.offered = self.offered.saturating_sub(1);
         Some(frame)
     }
 
@@ -67,7 +92,7 @@ impl Outbox {
         };
         let count = self.frames.iter().take(most.frames).take_while(fits).count().max(1);
         if count >= self.frames.len() {
-            self.bytes = 0;
+            (self.bytes, self.offered) = (0, 0);
             return std::mem::take(&mut self.frames).into();
         }
         std::iter::from_fn(|| self.pop()).take(count).collect()
@@ -94,6 +119,33 @@ mod tests {
     use super::*;
     use crate::proto::engine_io::payload::{Batch, Body};
     use crate::proto::engine_io::{BinaryAs, PollingText, Revision};
+
+    #[test]
+    fn an_offered_frame_waits_behind_no_other_and_few_wait() {
+        let settings = Settings { max_buffered_bytes: 100, ..Settings::default() };
+        let frame = || Frame::Text("4".into());
+        let mut outbox = Outbox::default();
+        let offered = |outbox: &mut Outbox| (0..99).take_while(|_| outbox.offer(frame(), &settings)).count();
+        assert_eq!(offered(&mut outbox), MAX_OFFERED);
+        assert!(outbox.pop().is_some());
+        assert_eq!(offered(&mut outbox), 1, "one was taken");
+        outbox.push(frame());
+        assert!(outbox.pop().is_some());
+        assert_eq!(offered(&mut outbox), 0, "another frame waits");
+        assert_eq!(outbox.take_batch(BATCH).len(), MAX_OFFERED);
+        assert_eq!(offered(&mut outbox), MAX_OFFERED);
+        while outbox.pop().is_some() {}
+        outbox.push(frame());
+        outbox.push(frame());
+        assert!(outbox.pop().is_some());
+        assert_eq!(offered(&mut outbox), 0, "another frame waits");
+        assert!(outbox.pop().is_some());
+        outbox.set_behind(true);
+        assert_eq!(offered(&mut outbox), 0, "the peer does not read");
+        outbox.set_behind(false);
+        assert!(!outbox.offer(Frame::Text("4".repeat(101).into()), &settings), "it is too large");
+        assert!(outbox.is_empty());
+    }
 
     #[test]
     fn an_answer_has_a_mebibyte_at_most_in_base64_too() {

@@ -9,6 +9,17 @@ pub enum Transport {
     WebSocket,
 }
 
+impl Transport {
+    /// Returns the name of the transport in requests.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Polling => "polling",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
 /// How binary messages travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BinaryAs {

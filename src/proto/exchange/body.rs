@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn in_raw_mode_every_body_stays_bytes() {
-        let raw = EndOptions { raw_body: true, raw_headers: false };
+        let raw = EndOptions { raw_body: true, ..EndOptions::default() };
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let body = Bytes::from_static(b"{no json");

@@ -15,6 +15,6 @@ pub mod request;
 pub mod response;
 
 pub use self::body::{Body, InvalidBody};
-pub use self::options::{EndAuth, EndOptions};
+pub use self::options::{EndAuth, EndOptions, OPTION_NAMES};
 pub use self::request::{MarkerInHeaders, Visit};
 pub use self::response::{HeadLimits, InvalidAnswer, Response, is_without_content};

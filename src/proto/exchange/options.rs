@@ -11,15 +11,29 @@ pub struct EndOptions {
     pub raw_body: bool,
     /// `rawHeaders: true`: the end gets a list of the request's header lines too.
     pub raw_headers: bool,
+    /// `notices: true`: the end gets the event `notice` when something goes wrong (PROTOCOL.md, "Notices").
+    pub notices: bool,
 }
 
-/// What an end brought when it connected: its options, and the text of its key, which is not kept.
+/// The names of what an end may ask for or show when it connects.
+pub const OPTION_NAMES: [&str; 4] = ["body", "rawHeaders", "notices", "key"];
+
+/// The words of Engine.IO in the query of a session's first request, which the options share.
+const OF_ENGINE_IO: [&str; 6] = ["EIO", "transport", "t", "sid", "b64", "j"];
+
+/// The most unknown names that are kept, and the most characters of one. What is beyond was no mistake.
+const MAX_UNKNOWN: usize = 8;
+const MAX_NAME: usize = 40;
+
+/// What an end brought when it connected: its options, the text of its key, which is not kept, and what means nothing.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct EndAuth {
     /// The options.
     pub options: EndOptions,
     /// `key`: the end shows that it may be the end of a keyed tunnel.
     pub key: Option<String>,
+    /// Names that are no options, as for one that is misspelt: the first 8, cut to 40 characters.
+    pub unknown: Vec<String>,
 }
 
 impl std::fmt::Debug for EndAuth {
@@ -29,7 +43,7 @@ impl std::fmt::Debug for EndAuth {
 }
 
 impl EndAuth {
-    /// Reads the JSON object `auth` of an end on Engine.IO 4. Unknown keys are ignored: the application may use them.
+    /// Reads the JSON object `auth` of an end on Engine.IO 4. Unknown keys have no effect.
     ///
     /// # Errors
     /// Fails with a message for the end's author if an option has a value that means nothing.
@@ -40,39 +54,62 @@ impl EndAuth {
             None | Some(r#""parsed""# | "null") => false,
             Some(_) => return Err("auth.body must be 'raw' or 'parsed'".to_owned()),
         };
-        let raw_headers = match json::member(auth, "rawHeaders").as_deref() {
-            Some("true") => true,
-            None | Some("false" | "null") => false,
-            Some(_) => return Err("auth.rawHeaders must be true or false".to_owned()),
+        let switch = |name| match json::member(auth, name).as_deref() {
+            Some("true") => Ok(true),
+            None | Some("false" | "null") => Ok(false),
+            Some(_) => Err(format!("auth.{name} must be true or false")),
         };
+        let (raw_headers, notices) = (switch("rawHeaders")?, switch("notices")?);
         let key = match json::member(auth, "key").as_deref() {
             None | Some("null") => None,
             Some(text) if text.starts_with('"') => Some(json::unquote(text).into_owned()),
             Some(_) => return Err("auth.key must be a string".to_owned()),
         };
-        Ok(Self { options: EndOptions { raw_body, raw_headers }, key })
+        let mut unknown = Vec::new();
+        // The packet was checked when it came: this is an object.
+        let _ = json::for_each_member(auth, |member| {
+            let name = json::unquote(&auth[member.key]);
+            if !OPTION_NAMES.contains(&&*name) {
+                note_unknown(&mut unknown, &name);
+            }
+        });
+        Ok(Self { options: EndOptions { raw_body, raw_headers, notices }, key, unknown })
     }
 
     /// Reads the query of an end on Engine.IO 3, which has no `auth`. Of a repeated option the last value counts. Unknown names
-    /// are ignored.
+    /// have no effect.
     ///
     /// # Errors
     /// Fails with a message for the end's author if an option has a value that means nothing.
     pub fn from_query(query: &str) -> Result<Self, String> {
-        let Self { mut options, mut key } = Self::default();
+        let mut read = Self::default();
+        let options = &mut read.options;
+        let is_true = |name: &str, value: &str| match value {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(format!("{name} must be true or false in the namespace's query")),
+        };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match (&*name, &*value) {
                 ("body", "raw") => options.raw_body = true,
                 ("body", "parsed") => options.raw_body = false,
                 ("body", _) => return Err("body must be raw or parsed in the namespace's query".to_owned()),
-                ("rawHeaders", "true") => options.raw_headers = true,
-                ("rawHeaders", "false") => options.raw_headers = false,
-                ("rawHeaders", _) => return Err("rawHeaders must be true or false in the namespace's query".to_owned()),
-                ("key", value) => key = Some(value.to_owned()),
-                _ => (),
+                ("rawHeaders", value) => options.raw_headers = is_true("rawHeaders", value)?,
+                ("notices", value) => options.notices = is_true("notices", value)?,
+                ("key", value) => read.key = Some(value.to_owned()),
+                (name, _) if OF_ENGINE_IO.contains(&name) => (),
+                (name, _) => note_unknown(&mut read.unknown, name),
             }
         }
-        Ok(Self { options, key })
+        Ok(read)
+    }
+}
+
+/// Keeps a name that is no option.
+fn note_unknown(unknown: &mut Vec<String>, name: &str) {
+    let name: String = name.chars().take(MAX_NAME).collect();
+    if unknown.len() < MAX_UNKNOWN && !unknown.contains(&name) {
+        unknown.push(name);
     }
 }
 
@@ -81,7 +118,12 @@ mod tests {
     use super::*;
 
     fn options(raw_body: bool, raw_headers: bool) -> EndAuth {
-        EndAuth { options: EndOptions { raw_body, raw_headers }, key: None }
+        EndAuth { options: EndOptions { raw_body, raw_headers, ..EndOptions::default() }, ..EndAuth::default() }
+    }
+
+    fn notices(unknown: &[&str]) -> EndAuth {
+        let options = EndOptions { notices: true, ..EndOptions::default() };
+        EndAuth { options, key: None, unknown: unknown.iter().map(ToString::to_string).collect() }
     }
 
     fn key(key: &str) -> EndAuth {
@@ -93,7 +135,14 @@ mod tests {
         for (auth, expected) in [
             (None, Ok(options(false, false))),
             (Some("{}"), Ok(options(false, false))),
-            (Some(r#"{"token":"x","body":"raw"}"#), Ok(options(true, false))),
+            (Some(r#"{"body":"raw"}"#), Ok(options(true, false))),
+            (Some(r#"{"notices":true}"#), Ok(notices(&[]))),
+            (Some(r#"{"notices":false,"rawHeaders":null}"#), Ok(options(false, false))),
+            (Some(r#"{"notices":1}"#), Err("auth.notices must be true or false".to_owned())),
+            (
+                Some(r#"{"token":"x","rawheaders":true,"notices":true,"to\u006ben":1,"":2}"#),
+                Ok(notices(&["token", "rawheaders", ""])),
+            ),
             (Some(r#"{"body":"parsed","rawHeaders":true}"#), Ok(options(false, true))),
             (Some(r#"{"body":null,"rawHeaders":false}"#), Ok(options(false, false))),
             (Some(r#"{"key":"s2m_\u0030"}"#), Ok(key("s2m_0"))),
@@ -110,7 +159,7 @@ mod tests {
     fn reads_the_options_of_an_older_ends_query() {
         for (query, expected) in [
             ("", Some(options(false, false))),
-            ("x=1&body=raw&EIO=3", Some(options(true, false))),
+            ("t=1&body=raw&EIO=3", Some(options(true, false))),
             ("rawHeaders=true&body=parsed", Some(options(false, true))),
             ("body=raw&body=parsed&rawHeaders=false", Some(options(false, false))),
             ("body=r%61w", Some(options(true, false))),
@@ -118,8 +167,21 @@ mod tests {
             ("body=stream", None),
             ("body", None),
             ("rawHeaders=1", None),
+            ("EIO=3&transport=polling&t=x&sid=y&b64=1&j=0&notices=true", Some(notices(&[]))),
+            ("notices=true&rawheaders=true&x=1&x=2", Some(notices(&["rawheaders", "x"]))),
+            ("notices=1", None),
         ] {
             assert_eq!(EndAuth::from_query(query).ok(), expected, "{query}");
         }
+    }
+
+    #[test]
+    fn few_unknown_names_are_kept_and_little_of_each() {
+        let names = |count: usize| (0..count).map(|number| format!("{number}{}", "\u{e9}".repeat(99)));
+        let auth: Vec<_> = names(99).map(|name| format!("\"{name}\":1")).collect();
+        let auth = EndAuth::from_auth(Some(&format!("{{{}}}", auth.join(",")).into())).unwrap();
+        let query = EndAuth::from_query(&names(99).collect::<Vec<_>>().join("&")).unwrap();
+        let expected: Vec<_> = names(8).map(|name| name.chars().take(40).collect::<String>()).collect();
+        assert_eq!((auth.unknown, query.unknown), (expected.clone(), expected));
     }
 }

@@ -379,7 +379,7 @@ mod tests {
     #[test]
     fn joins_repeated_headers_and_keeps_them_raw() {
         let headers = headers(&[("cookie", "a=1"), ("x-a", "1"), ("cookie", "b=2"), ("x-a", "2")]);
-        let options = EndOptions { raw_body: true, raw_headers: true };
+        let options = EndOptions { raw_body: true, raw_headers: true, notices: false };
         let body = Body::Bytes(Bytes::from_static(b"\0"));
         let visit = Visit { query: None, path: "", forwarded_host: None, ..visit(&headers, &body) };
         let event = visit.encode(&Namespace::root(), AckId::new(0).unwrap(), options, &mut String::new()).unwrap();
@@ -397,7 +397,7 @@ mod tests {
         let lines =
             [("authorization", "a"), ("x-a", "1"), ("authorization", "b"), ("authorization", "a"), ("x-a", "2")];
         let (headers, body) = (headers(&lines), Body::Absent);
-        let options = EndOptions { raw_body: false, raw_headers: true };
+        let options = EndOptions { raw_headers: true, ..EndOptions::default() };
         let event =
             visit(&headers, &body).encode(&Namespace::root(), AckId::new(0).unwrap(), options, &mut String::new());
         let text = text(&event.unwrap());

@@ -11,8 +11,10 @@ use super::headers::{HopByHop, end_may_set};
 use crate::defaults;
 use crate::proto::headers::text_to_value;
 use crate::proto::json::{self, Kind};
+use crate::proto::limit::Limit;
 use crate::proto::socket_io::attachments::placeholders;
 use crate::proto::socket_io::connection::Answer;
+use crate::proto::socket_io::packet::Args;
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -36,11 +38,29 @@ pub struct Response {
 
 /// An ack that HTTP cannot carry: the end's fault. It fails this exchange, and no other. The message says what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidAnswer(String);
+pub struct InvalidAnswer {
+    message: String,
+    /// The limit that the answer exceeds.
+    limit: Option<Limit>,
+}
+
+impl InvalidAnswer {
+    /// Returns the limit that the answer exceeds, if that is what is wrong with it.
+    #[must_use]
+    pub fn limit(&self) -> Option<Limit> {
+        self.limit
+    }
+}
+
+impl From<String> for InvalidAnswer {
+    fn from(message: String) -> Self {
+        Self { message, limit: None }
+    }
+}
 
 impl fmt::Display for InvalidAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.message)
     }
 }
 
@@ -60,14 +80,15 @@ impl Response {
     /// Makes a response of an ack's arguments.
     ///
     /// # Errors
-    /// Fails if the status is not a whole number from 200 to 999; if the headers are neither an object nor `null`, have a name
-    /// that is not one in HTTP, or a value that is not a string, a number, a bool, `null` or a list of these, or that HTTP
-    /// cannot carry, or are over the limits; and if the body has a placeholder without an attachment, or names an attachment more than once.
+    /// With what is wrong and, where that can be known, what was meant. Fails if the status is not a whole number from 200 to
+    /// 999; if the headers are neither an object nor `null`, have a name that is not one in HTTP, or a value that is not a
+    /// string, a number, a bool, `null` or a list of these, or that HTTP cannot carry, or are over the limits; and if the body
+    /// has a placeholder without an attachment, or names an attachment more than once.
     pub fn decode(answer: &Answer, limits: HeadLimits) -> Result<Self, InvalidAnswer> {
         let args = &answer.args;
         let kind_of = |index| args.get(index).map(Kind::of);
         let (status, rest) = match (kind_of(0), args.len()) {
-            (Some(Kind::Number), _) => (status(args.get(0).unwrap_or_default())?, 1),
+            (Some(Kind::Number), arguments) => (status(args.get(0).unwrap_or_default(), arguments)?, 1),
             // `respond(undefined, body, headers)`, and `respond(undefined, body)` unless `body` can be headers.
             (Some(Kind::Null), 3..) => (StatusCode::OK, 1),
             (Some(Kind::Null), 2) if !matches!(kind_of(1), Some(Kind::Object | Kind::Null)) => (StatusCode::OK, 1),
@@ -82,7 +103,13 @@ impl Response {
             response.body = body;
         }
         if let Some(headers) = args.get(rest + 1) {
-            response.set_headers(headers, limits)?;
+            match Kind::of(headers) {
+                Kind::Null => (),
+                Kind::Object => response.set_headers(headers, limits)?,
+                Kind::Array | Kind::String | Kind::Number | Kind::Bool => {
+                    return Err(InvalidAnswer::from(format!("the headers must be an object{}", meant(args, rest))));
+                }
+            }
         }
         if let Some(content_type) = content_type
             && !is_without_content(status)
@@ -104,13 +131,6 @@ impl Response {
     }
 
     fn set_headers(&mut self, headers: &str, limits: HeadLimits) -> Result<(), InvalidAnswer> {
-        match Kind::of(headers) {
-            Kind::Null => return Ok(()),
-            Kind::Object => (),
-            Kind::Array | Kind::String | Kind::Number | Kind::Bool => {
-                return Err(InvalidAnswer("the headers must be an object".to_owned()));
-            }
-        }
         let given = &mut self.headers;
         given.reserve(USUAL_HEADERS);
         let mut head = Head { lines: given, limits, left: limits };
@@ -120,7 +140,7 @@ impl Response {
                 added = head.set(&json::unquote(&headers[key]), &headers[value]);
             }
         });
-        walked.map_err(|error| InvalidAnswer(format!("the headers are {error}")))?;
+        walked.map_err(|error| InvalidAnswer::from(format!("the headers are {error}")))?;
         added?;
         if given.is_empty() {
             return Ok(());
@@ -169,7 +189,7 @@ fn decode_body(answer: &Answer, index: usize, body: &str) -> Result<(Bytes, Opti
         Kind::Object | Kind::Array => {
             // The depth was checked when the packet came.
             let found = placeholders(body, attachments, usize::MAX)
-                .map_err(|error| InvalidAnswer(format!("the body has {error}")))?;
+                .map_err(|error| InvalidAnswer::from(format!("the body has {error}")))?;
             match found.as_slice() {
                 [(range, number)] if range.len() == body.len() => (attachments[*number].clone(), Some(BINARY)),
                 _ => (inline_attachments(body, &found, attachments)?, Some(JSON)),
@@ -178,12 +198,38 @@ fn decode_body(answer: &Answer, index: usize, body: &str) -> Result<(Bytes, Opti
     })
 }
 
-/// Returns a number as a status. 1xx are refused: they come in front of a response and are none.
-fn status(number: &str) -> Result<StatusCode, InvalidAnswer> {
+/// Returns a number, the first of this many arguments, as a status. 1xx are refused: they come in front of a response and are
+/// none.
+fn status(number: &str, arguments: usize) -> Result<StatusCode, InvalidAnswer> {
     let status = number.parse().ok().and_then(|number: u16| StatusCode::from_u16(number).ok());
     status.filter(|status| !status.is_informational()).ok_or_else(|| {
-        InvalidAnswer(format!("{} is no status: it must be a whole number from 200 to 999", shown(number)))
+        // A number alone may be meant as the body.
+        let meant =
+            if arguments == 1 { ". A body that is a number has a status before it: respond(200, 42)" } else { "" };
+        let shown = shown(number);
+        InvalidAnswer::from(format!("{shown} is no status: it must be a whole number from 200 to 999{meant}"))
     })
+}
+
+/// Returns what was probably meant by arguments whose headers, behind the body at `body`, are no object.
+fn meant(args: &Args, body: usize) -> &'static str {
+    let kind = |index| args.get(index).map(Kind::of);
+    let is_status = |text: &str| text.len() == 3 && matches!(text.as_bytes(), [b'2'..=b'9', b'0'..=b'9', b'0'..=b'9']);
+    let first = args.get(0).unwrap_or_default();
+    if kind(0) == Some(Kind::String) && is_status(json::without_quotes(first)) {
+        return ": a status in quotes is a body, as in the original, so write respond(200, body, headers)";
+    }
+    match (kind(0), kind(body), kind(body + 1)) {
+        (Some(Kind::Null), Some(Kind::Number), _) => {
+            ": there is no error before the status, as in respond(200, body, headers)"
+        }
+        (_, _, Some(Kind::Number)) if body == 0 => ": the status comes first, as in respond(200, body, headers)",
+        (_, Some(Kind::Object), Some(Kind::String)) => {
+            ": the body comes before the headers, as in respond(200, body, headers)"
+        }
+        (_, _, Some(Kind::Array)) => ", not a list: Object.fromEntries(list) makes one of pairs",
+        _ => "",
+    }
 }
 
 /// What the head of a response may have that an end gives.
@@ -212,7 +258,10 @@ impl Head<'_> {
     /// Sets one header: one line, or one for each element of a list. As in Node, a later value replaces an earlier one of the
     /// same name.
     fn set(&mut self, name: &str, value: &str) -> Result<(), InvalidAnswer> {
-        let is_no_name = |_| InvalidAnswer(format!("{} is no header name", shown(name)));
+        let is_no_name = |_| {
+            let meant = if name.ends_with(':') { ": leave the colon out" } else { "" };
+            InvalidAnswer::from(format!("{} is no header name{meant}", shown(name)))
+        };
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(is_no_name)?;
         self.lines.remove(&name);
         if Kind::of(value) != Kind::Array {
@@ -224,7 +273,7 @@ impl Head<'_> {
                 added = self.add(&name, &value[element]);
             }
         });
-        walked.map_err(|error| InvalidAnswer(format!("the headers are {error}")))?;
+        walked.map_err(|error| InvalidAnswer::from(format!("the headers are {error}")))?;
         added
     }
 
@@ -235,31 +284,40 @@ impl Head<'_> {
             Kind::String => json::unquote(value),
             Kind::Number | Kind::Bool => value.into(),
             Kind::Object | Kind::Array => {
-                let message = format!("the value of the header {name} must be a string or a list of strings");
-                return Err(InvalidAnswer(message));
+                // JSON.stringify makes `{}` of these.
+                let meant = if value == "{}" { ". It is {}, as a Promise that was not awaited, or a Map" } else { "" };
+                let message = format!("the value of the header {name} must be a string or a list of strings{meant}");
+                return Err(InvalidAnswer::from(message));
             }
         };
         let left = self.left;
         let after = |bytes| left.bytes.checked_sub(name.as_str().len() + ": \r\n".len() + bytes);
         // Two bytes of the text are one character at least, and one byte of the value. What is over the limit is not copied.
         if after(text.len() / 2).is_none() {
-            return Err(self.over_limits());
+            return Err(self.over(Limit::ResponseHead));
         }
-        let value = text_to_value(&text).ok_or_else(|| {
-            InvalidAnswer(format!("the value of the header {name} has characters that HTTP cannot carry"))
-        })?;
-        let (Some(lines), Some(bytes)) = (left.lines.checked_sub(1), after(value.len())) else {
-            return Err(self.over_limits());
-        };
+        let value = text_to_value(&text).ok_or_else(|| no_value(name, &text))?;
+        let lines = left.lines.checked_sub(1).ok_or_else(|| self.over(Limit::ResponseHeaders))?;
+        let bytes = after(value.len()).ok_or_else(|| self.over(Limit::ResponseHead))?;
         self.left = HeadLimits { lines, bytes };
-        self.lines.try_append(name, value).map_err(|_| self.over_limits())?;
+        self.lines.try_append(name, value).map_err(|_| self.over(Limit::ResponseHeaders))?;
         Ok(())
     }
 
-    fn over_limits(&self) -> InvalidAnswer {
+    fn over(&self, limit: Limit) -> InvalidAnswer {
         let HeadLimits { lines, bytes } = self.limits;
-        InvalidAnswer(format!("the headers are over the limit of {lines} lines and {bytes} bytes"))
+        let message = format!("the headers are over the limit of {lines} lines and {bytes} bytes");
+        InvalidAnswer { message, limit: Some(limit) }
     }
+}
+
+/// Returns what is wrong with a text that is no value of a header.
+fn no_value(name: &HeaderName, text: &str) -> InvalidAnswer {
+    let meant = match text.contains(['\r', '\n']) {
+        true => ": a line break. A list has one line for each value",
+        false => ". encodeURIComponent() makes others of them",
+    };
+    InvalidAnswer::from(format!("the value of the header {name} has characters that HTTP cannot carry{meant}"))
 }
 
 /// Returns a JSON body with its attachments in place of their placeholders, as Node's `JSON.stringify` writes a Buffer.
@@ -273,7 +331,7 @@ fn inline_attachments(
     let all: usize = attachments.iter().map(Bytes::len).sum();
     let named = found.iter().try_fold(0, |sum: usize, (_, number)| sum.checked_add(attachments[*number].len()));
     if named.is_none_or(|named| named > all) {
-        return Err(InvalidAnswer("the body names an attachment more than once".to_owned()));
+        return Err(InvalidAnswer::from("the body names an attachment more than once".to_owned()));
     }
     let mut out = String::with_capacity(body.len());
     let mut at = 0;

@@ -184,7 +184,10 @@ pub fn placeholders(
     let mut search =
         Search { text, count: attachments.len(), max_depth, open: Vec::new(), found: Vec::new(), too_deep: false };
     let scanned = json::scan(text, |depth, event| search.event(depth, event));
-    if search.too_deep || scanned.is_err() {
+    if search.too_deep {
+        return Err(ParseError::TooDeep);
+    }
+    if scanned.is_err() {
         return Err(ParseError::Attachments);
     }
     let named = |(range, number): (Range<usize>, Option<usize>)| Some((range, number?));
@@ -353,7 +356,7 @@ mod tests {
     fn bounds_the_depth_of_what_it_remembers() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let one = [Bytes::new()];
-        assert_eq!(placeholders(&deep, &one, BOUNDS.depth), Err(ParseError::Attachments));
+        assert_eq!(placeholders(&deep, &one, BOUNDS.depth), Err(ParseError::TooDeep));
         assert_eq!(placeholders(&format!(r#"[{{"a":{PH0}}}]"#), &one, BOUNDS.depth), Ok(vec![(6..35, 0)]));
     }
 

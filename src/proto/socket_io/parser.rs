@@ -39,8 +39,12 @@ pub const RESERVED_EVENTS: [&str; 6] =
 pub enum ParseError {
     /// No type, or an unknown one.
     Type,
-    /// A count of attachments that is missing, zero, not a number, or above the limit.
+    /// A count of attachments that is missing, zero or not a number, or a placeholder that names none of them.
     Attachments,
+    /// A count of attachments above the limit.
+    TooManyAttachments,
+    /// JSON with attachments that is nested deeper than the limit.
+    TooDeep,
     /// An ack id that is not an exact integer.
     AckId,
     /// A payload that is not JSON, or not of the form that the type demands.
@@ -54,6 +58,8 @@ impl fmt::Display for ParseError {
         f.write_str(match self {
             Self::Type => "unknown packet type",
             Self::Attachments => "illegal attachments",
+            Self::TooManyAttachments => "too many attachments",
+            Self::TooDeep => "JSON that is nested too deep",
             Self::AckId => "illegal ack id",
             Self::Payload => "invalid payload",
             Self::EventName => "invalid event name",
@@ -98,8 +104,10 @@ impl<'t> Head<'t> {
             let (text, digits) = attachment_count(text).map_err(|_| ParseError::Attachments)?;
             let count = digits.parse().map_err(|_| ParseError::Attachments)?;
             // Zero would leave the assembly armed (CVE-2026-69185), many would fill the memory (CVE-2026-33151).
-            if !(1..=max_attachments).contains(&count) {
-                return Err(ParseError::Attachments);
+            match count {
+                0 => return Err(ParseError::Attachments),
+                count if count > max_attachments => return Err(ParseError::TooManyAttachments),
+                _ => (),
             }
             (text, count)
         } else {
@@ -323,6 +331,7 @@ mod tests {
                     r#"51-[{"_placeholder":true,"num":0}]"#,
                 ],
             ),
+            (E::TooManyAttachments, vec![r#"511-["a"]"#]),
             (
                 E::Attachments,
                 vec![
@@ -333,7 +342,6 @@ mod tests {
                     r#"51.5-["a"]"#,
                     r#"51e1-["a"]"#,
                     r#"5 1-["a"]"#,
-                    r#"511-["a"]"#,
                     r#"500000000001-["a"]"#,
                     r#"6["a"]"#,
                     r#"60-1["a"]"#,

@@ -1,5 +1,6 @@
 //! The access log: one line an exchange.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::HeaderMap;
@@ -7,7 +8,8 @@ use http::request::Parts;
 use tracing::Level;
 
 use crate::net::arrival::Arrival;
-use crate::proto::token::Token;
+use crate::proto::key;
+use crate::proto::token::{TOKEN_LENGTH, Token};
 use crate::relay::failure::Failure;
 use crate::relay::route::Target;
 
@@ -40,13 +42,13 @@ impl Request {
         }
         let path = target.path(head);
         let path = match head.uri.query().filter(|_| with_query) {
-            Some(query) => cut(&format!("{path}?{query}")),
-            None => cut(path),
+            Some(query) => Cow::Owned(format!("{path}?{query}")),
+            None => Cow::Borrowed(path),
         };
         Some(Box::new(Self {
             tunnel: target.token,
             method: cut(head.method.as_str()),
-            path,
+            path: cut(&without_secrets(&path)),
             visitor: arrival.client.address,
             trace: trace_id(&head.headers).map(Box::from),
             why: None,
@@ -57,6 +59,28 @@ impl Request {
     pub(super) fn fail(&mut self, failure: &Failure) {
         self.why = Some(cut(&failure.to_string()));
     }
+}
+
+/// Returns a path with tokens and keys shortened as in the rest of the log: an app's link may lead to `/go/TOKEN` once more.
+fn without_secrets(path: &str) -> Cow<'_, str> {
+    let is_secret = |word: &str| matches!(word.len(), TOKEN_LENGTH | key::DIGITS);
+    if !path.split(is_separator).any(is_secret) {
+        return Cow::Borrowed(path);
+    }
+    let mut shown = String::with_capacity(path.len());
+    for part in path.split_inclusive(is_separator) {
+        let word = part.trim_end_matches(is_separator);
+        if is_secret(word) {
+            shown.extend([&word[..8], "…", &part[word.len()..]]);
+        } else {
+            shown.push_str(part);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+fn is_separator(c: char) -> bool {
+    !c.is_ascii_alphanumeric()
 }
 
 /// Returns a text without what is too long for a line.
@@ -118,6 +142,22 @@ mod tests {
             assert_eq!(trace_id(&headers), None, "{line} twice");
         }
         assert_eq!(trace_id(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn tokens_and_keys_in_a_path_are_shortened() {
+        let (token, key) = ("t".repeat(TOKEN_LENGTH), "k".repeat(key::DIGITS));
+        for (path, expected) in [
+            ("", ""),
+            ("/a/b", "/a/b"),
+            (&format!("/go/{token}"), "/go/tttttttt…"),
+            (
+                &format!("/{token}/{token}//?s2m_{key}&{token}x"),
+                &format!("/tttttttt…/tttttttt…//?s2m_kkkkkkkk…&{token}x"),
+            ),
+        ] {
+            assert_eq!(without_secrets(path), expected, "{path}");
+        }
     }
 
     #[test]

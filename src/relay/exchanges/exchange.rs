@@ -14,7 +14,8 @@ use crate::net::budget::{Budget, Held, Memory};
 use crate::net::reply::Reply;
 use crate::proto::socket_io::AckId;
 use crate::relay::failure::Failure;
-use crate::relay::figures::{Ending, ExchangeCounters};
+use crate::relay::figures::{Ending, ExchangeCounters, Took};
+use crate::relay::notices::{About, Notice};
 use crate::relay::tunnels::Seat;
 
 /// The id of an exchange, as `X-Request-Id` and the log have it: a number of the process, and the exchange's own.
@@ -71,22 +72,34 @@ pub(super) struct Exchange {
 }
 
 /// When an exchange came how far.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Moments {
     head_in: Instant,
     event_out: Option<Instant>,
     ack_in: Option<Instant>,
+    /// Absent until the visitor waits for an end.
+    hold: Option<Box<Holding>>,
+}
+
+/// How long a visitor has waited for an end.
+#[derive(Debug, Default)]
+struct Holding {
+    before: Duration,
+    /// When the present wait began.
+    since: Option<Instant>,
 }
 
 impl Moments {
     fn begin() -> Self {
-        Self { head_in: Instant::now(), event_out: None, ack_in: None }
+        Self { head_in: Instant::now(), event_out: None, ack_in: None, hold: None }
     }
 
-    /// Returns how long the exchange took until now, and how much of that its end had it, if it came so far.
-    fn took(&self) -> (Duration, Option<Duration>) {
+    /// Returns what the exchange took until now.
+    fn took(&self) -> Took {
         let now = Instant::now();
-        (now - self.head_in, self.event_out.map(|event_out| self.ack_in.unwrap_or(now) - event_out))
+        let at_end = self.event_out.map(|event_out| self.ack_in.unwrap_or(now) - event_out);
+        let held = |hold: &Holding| hold.before + hold.since.map_or(Duration::ZERO, |since| now - since);
+        Took { whole: now - self.head_in, at_end, held: self.hold.as_deref().map(held) }
     }
 }
 
@@ -101,7 +114,7 @@ impl Exchange {
         counters.begin();
         Self {
             id,
-            moments: request.is_some().then(Moments::begin),
+            moments: (request.is_some() || counters.measures()).then(Moments::begin),
             request,
             ending: Ending::VisitorLeft,
             status: None,
@@ -112,6 +125,22 @@ impl Exchange {
             memory: Memory::default(),
             counters,
             _in_flight: in_flight,
+        }
+    }
+
+    /// The visitor begins to wait for an end.
+    pub(super) fn hold_begins(&mut self) {
+        if let Some(moments) = &mut self.moments {
+            moments.hold.get_or_insert_default().since = Some(Instant::now());
+        }
+    }
+
+    /// The visitor waits no longer.
+    pub(super) fn hold_ends(&mut self) {
+        if let Some(hold) = self.moments.as_mut().and_then(|moments| moments.hold.as_mut())
+            && let Some(since) = hold.since.take()
+        {
+            hold.before += since.elapsed();
         }
     }
 
@@ -135,7 +164,8 @@ impl Exchange {
     pub(super) fn event_out(&mut self, end: Seat, ack_id: AckId) {
         self.waits_for = Some((end, ack_id));
         if let Some(moments) = &mut self.moments {
-            moments.event_out = Some(Instant::now());
+            // Of ends that are asked one after the other, the last counts.
+            (moments.event_out, moments.ack_in) = (Some(Instant::now()), None);
         }
     }
 
@@ -165,42 +195,33 @@ impl Exchange {
     }
 
     /// Writes the line of the access log.
-    fn log(&self) {
+    fn log(&self, request: &Request, took: Took) {
         macro_rules! line {
-            ($level:expr, $request:expr, $took:expr, $at_end:expr) => {
+            ($level:expr) => {
                 tracing::event!(
                     target: access::TARGET,
                     $level,
-                    tunnel = $request.tunnel.map(tracing::field::debug),
-                    method = &*$request.method,
-                    path = &*$request.path,
+                    tunnel = request.tunnel.map(tracing::field::debug),
+                    method = &*request.method,
+                    path = &*request.path,
                     status = self.status.map(|status| status.as_u16()),
                     outcome = self.ending.as_str(),
-                    duration_ms = milliseconds($took),
-                    end_ms = $at_end.map(milliseconds),
+                    duration_ms = milliseconds(took.whole),
+                    end_ms = took.at_end.map(milliseconds),
+                    held_ms = took.held.map(milliseconds),
                     request_bytes = self.request_bytes,
                     response_bytes = self.response_bytes,
-                    visitor = %$request.visitor,
+                    visitor = %request.visitor,
                     id = %self.id,
-                    why = $request.why.as_deref(),
-                    trace = $request.trace.as_deref(),
+                    why = request.why.as_deref(),
+                    trace = request.trace.as_deref(),
                     "exchange"
                 )
             };
         }
-        let is_silent = self.ending == Ending::Silent;
-        match (&self.request, self.moments) {
-            (Some(request), Some(moments)) => {
-                let (took, at_end) = moments.took();
-                if is_silent {
-                    line!(Level::WARN, request, took, at_end);
-                } else {
-                    line!(Level::INFO, request, took, at_end);
-                }
-            }
-            // Nothing else shows it: its status is 200.
-            _ if is_silent => tracing::warn!(id = %self.id, "the end did not answer in time, and its visitor got 200"),
-            _ => (),
+        match self.ending {
+            Ending::Silent => line!(Level::WARN),
+            Ending::Answered | Ending::VisitorLeft | Ending::Failed(_) => line!(Level::INFO),
         }
     }
 }
@@ -213,8 +234,23 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some((end, ack_id)) = self.waits_for.take() {
             end.cancel(ack_id);
+            if end.options().notices {
+                let (id, message) = (self.id.to_string(), "the visitor has left before this was answered");
+                end.notify(Notice { about: About::VisitorLeft, id: Some(&id), message });
+            }
         }
         self.counters.end(self.ending);
-        self.log();
+        let took = self.moments.as_ref().map(Moments::took);
+        if let Some(took) = took {
+            self.counters.measure(took, self.request_bytes, self.response_bytes);
+        }
+        match (&self.request, took) {
+            (Some(request), Some(took)) => self.log(request, took),
+            // Nothing else shows it: its status is 200.
+            _ if self.ending == Ending::Silent => {
+                tracing::warn!(id = %self.id, "the end did not answer in time, and its visitor got 200");
+            }
+            _ => (),
+        }
     }
 }

@@ -17,14 +17,14 @@ pub(super) struct Hold<'h> {
     pub(super) tunnel: &'h Tunnel,
     pub(super) token: &'h Token,
     pub(super) visitor: Client,
-    /// When the visitor waits no longer. `None` before the first wait.
-    pub(super) until: Option<Instant>,
+    /// How long the visitor may still wait. `None` before the first wait.
+    pub(super) left: Option<Duration>,
 }
 
 impl Hold<'_> {
     /// Lets the next wait take the whole `hold` again: the request is sent a second time.
     pub(super) fn renew(&mut self) {
-        self.until = None;
+        self.left = None;
     }
 
     /// Waits until an end is connected. The exchange takes no place among those in flight meanwhile, and nothing of a body is
@@ -35,11 +35,17 @@ impl Hold<'_> {
     /// - [`Failure::TooManyHeld`] when as many wait as may
     /// - [`Failure::Stopping`] when the server is about to stop
     pub(super) async fn wait(&mut self) -> Result<(), Failure> {
+        let hold = || self.tunnel.settings().map_or(Duration::ZERO, |settings| settings.hold);
+        let until = Instant::now() + self.left.unwrap_or_else(hold);
+        let waited = self.wait_until(until).await;
+        self.left = Some(until.saturating_duration_since(Instant::now()));
+        waited
+    }
+
+    async fn wait_until(&self, until: Instant) -> Result<(), Failure> {
         let Self { tunnels, budgets, .. } = *self;
-        let hold = self.tunnel.settings().map_or(Duration::ZERO, |settings| settings.hold);
-        let until = *self.until.get_or_insert_with(|| Instant::now() + hold);
         while until > Instant::now() {
-            let queue = match self.tunnel.prospect(|| budgets.held_per_tunnel.make()) {
+            let queue = match self.tunnel.prospect(|| budgets.held_per_tunnel.part()) {
                 Prospect::Now => return Ok(()),
                 Prospect::Later(queue) => queue,
                 Prospect::Never => break,

@@ -1,34 +1,36 @@
 //! Exchanges: a visitor's request goes to the end as an event, and the end's ack comes back as the response.
 //!
 //! [`Exchanges::serve`] is the whole way, from top to bottom; `exchange` is the value that lives as long as one of them, and
-//! `access` has what its line in the log says. `hold` lets visitors wait while their tunnel has no end.
+//! `access` has what its line in the log says, `event` makes what the end gets. `hold` lets visitors wait while their tunnel has no end.
 //!
 //! An ack finds its visitor by a channel: [`Tunnel::emit`] hands the sending half to the end's session, whose connection keeps
 //! it under the ack's id, and `TunnelHost::acked` sends the outcome through it. `Exchanges::told` turns each outcome, an
 //! answer, a timeout or an end that left, into what the visitor gets.
 
 mod access;
+mod event;
 mod exchange;
 mod hold;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, StatusCode, Version};
+use http::{Method, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use self::event::EndRequest;
 use self::exchange::{Exchange, ExchangeId};
 use self::hold::Hold;
 use super::budgets::Budgets;
 use super::code::Code;
 use super::failure::{ERROR_HEADER, Failure};
 use super::figures::{Ending, ExchangeCounters};
+use super::notices::{About, Notice};
 use super::page;
 use super::public_url::PublicUrl;
 use super::route::Target;
@@ -37,14 +39,11 @@ use super::tunnels::{NoPlace, NotEmitted, Outcome, Seat, Tunnel, Tunnels};
 use crate::config::{ErrorStatus, ServeConfig};
 use crate::net::arrival::Arrival;
 use crate::net::body::{self, BodyLimits, Kept};
-use crate::net::buffers::Buffer;
 use crate::net::listener::release_head;
 use crate::net::reply::Reply;
-use crate::proto::exchange::{Body, HeadLimits, Response, Visit, is_without_content};
-use crate::proto::socket_io::AckId;
+use crate::proto::exchange::{Body, HeadLimits, Response, is_without_content};
+use crate::proto::limit::Limit;
 use crate::proto::socket_io::connection::AckError;
-use crate::proto::socket_io::packet::Encoded;
-use crate::proto::token::Token;
 use crate::store::Repeat;
 
 /// How often one request is handed to an end that turns out to have left.
@@ -78,13 +77,14 @@ enum Told {
 
 impl Exchanges {
     pub(super) fn new(tunnels: Arc<Tunnels>, tokens: Arc<Tokens>, budgets: Budgets, config: Arc<ServeConfig>) -> Self {
+        let measures = config.metrics_listen.is_some();
         Self {
             tunnels,
             tokens,
             budgets,
             public_url: PublicUrl::new(config.public_url.as_deref()),
             config,
-            counters: Arc::new(ExchangeCounters::new()),
+            counters: Arc::new(ExchangeCounters::new(measures)),
             in_flight: TaskTracker::new(),
             process: rand::random(),
             next: AtomicU64::new(1),
@@ -127,16 +127,23 @@ impl Exchanges {
         let (mut reply, ending) = match told {
             Ok(Told::Answer(response)) => (visitor_reply(response, is_head), Ending::Answered),
             Ok(Told::Ok) => {
-                exchange.fail(&Failure::TimedOut(StatusCode::OK));
+                self.failed(&mut exchange, &Failure::TimedOut(StatusCode::OK));
                 (timeout_reply(is_head), Ending::Silent)
             }
             Err(failure) => {
-                exchange.fail(&failure);
+                self.failed(&mut exchange, &failure);
                 (failure.reply(statuses, is_shown), Ending::Failed(failure.code()))
             }
         };
         reply.headers_mut().insert(REQUEST_ID, id_value);
         exchange.answer(reply, ending, is_head)
+    }
+
+    fn failed(&self, exchange: &mut Exchange, failure: &Failure) {
+        exchange.fail(failure);
+        if let Some(limit) = failure.limit_hit() {
+            self.budgets.hits.hit(limit);
+        }
     }
 
     /// Finds the tunnel of a token, if it has or had an end here, or one is expected back since the server has started.
@@ -176,11 +183,11 @@ impl Exchanges {
     ) -> Result<Told, Failure> {
         let token = target.token.as_ref().ok_or(Failure::TokenNotFound)?;
         let (tunnels, budgets, visitor) = (&*self.tunnels, &self.budgets, arrival.client);
-        let mut hold = Hold { tunnels, budgets, tunnel, token, visitor, until: None };
+        let mut hold = Hold { tunnels, budgets, tunnel, token, visitor, left: None };
         // A body is read only for an end that can take it.
         if !tunnel.has_end() {
             // In a box: its future would be part of every request's.
-            Box::pin(hold.wait()).await?;
+            Box::pin(held(exchange, &mut hold)).await?;
         }
         // It may be announced as empty (RFC 9112, section 6.3).
         let has_body = !body.is_end_stream() || head.headers.contains_key(header::CONTENT_LENGTH);
@@ -208,8 +215,12 @@ impl Exchanges {
             release_head(head);
             outcome.await
         };
-        exchange.ack_in();
-        let told = self.told(outcome, tunnel)?;
+        let end = exchange.ack_in();
+        let told = self.told(outcome, tunnel);
+        if let Some(end) = end {
+            self.notify(&end, id, tunnel, &told);
+        }
+        let told = told?;
         if let Told::Answer(response) = &told
             && !exchange.resize_memory(response.bytes(), tunnel.memory())
         {
@@ -251,7 +262,12 @@ impl Exchanges {
                     self.tunnels.lost(request.token, tunnel, &seat);
                 }
                 hold.renew();
-                Ok(self.ask(exchange, tunnel, request, hold, kept).await?.await)
+                let again = self.ask(exchange, tunnel, request, hold, kept).await.map_err(|failure| match failure {
+                    // It has reached an end, which another one's absence does not undo.
+                    Failure::NotConnected => Failure::Disconnected,
+                    failure => failure,
+                });
+                Ok(again?.await)
             }
             outcome => Ok(outcome),
         }
@@ -272,7 +288,7 @@ impl Exchanges {
             let end = loop {
                 match tunnel.choose() {
                     Some(end) => break end,
-                    None => Box::pin(hold.wait()).await?,
+                    None => Box::pin(held(exchange, hold)).await?,
                 }
             };
             let ack_id = tunnel.next_ack();
@@ -287,17 +303,44 @@ impl Exchanges {
             if !exchange.resize_memory(event.len() + kept, tunnel.memory()) {
                 return Err(Failure::Busy);
             }
-            let timeout = tunnel.settings().map_or(self.config.response_timeout, |settings| settings.timeout);
-            match tunnel.emit(&end, event, timeout) {
+            match tunnel.emit(&end, event, self.timeout(tunnel)) {
                 Ok(outcome) => {
                     exchange.event_out(end, ack_id);
                     return Ok(outcome);
                 }
                 Err(NotEmitted::Gone) => self.tunnels.lost(request.token, tunnel, &end),
-                Err(NotEmitted::Overloaded) => return Err(Failure::Overloaded),
+                Err(NotEmitted::Overloaded) => {
+                    self.budgets.hits.hit(Limit::WaitingCommands);
+                    return Err(Failure::Overloaded);
+                }
             }
         }
         Err(Failure::NotConnected)
+    }
+
+    /// Tells an end that asks for notices what is wrong with its answer, or that none has come in time.
+    fn notify(&self, end: &Seat, id: &str, tunnel: &Tunnel, told: &Result<Told, Failure>) {
+        if !end.options().notices {
+            return;
+        }
+        let (code, message) = match told {
+            Ok(Told::Ok) | Err(Failure::TimedOut(_)) => {
+                let timeout = self.timeout(tunnel);
+                (Code::TimedOut, format!("no answer came within {timeout:?}: is respond() called for each request?"))
+            }
+            Err(Failure::AnswerTooLarge) => {
+                let limit = self.config.payload_limit();
+                (Code::AnswerTooLarge, format!("the answer is over the limit of {limit} bytes"))
+            }
+            Err(Failure::InvalidAnswer(error)) => (Code::InvalidAnswer, format!("the answer cannot be sent: {error}")),
+            Ok(Told::Answer(_)) | Err(_) => return,
+        };
+        end.notify(Notice { about: About::Failed(code), id: Some(id), message: &message });
+    }
+
+    /// Returns how long an end of the tunnel may take for an answer.
+    fn timeout(&self, tunnel: &Tunnel) -> Duration {
+        tunnel.settings().map_or(self.config.response_timeout, |settings| settings.timeout)
     }
 
     /// Decides what the visitor is told of an event's outcome.
@@ -324,53 +367,18 @@ impl Exchanges {
     }
 }
 
+/// Waits for an end, in time that is neither the end's nor the relay's.
+async fn held(exchange: &mut Exchange, hold: &mut Hold<'_>) -> Result<(), Failure> {
+    exchange.hold_begins();
+    let waited = hold.wait().await;
+    exchange.hold_ends();
+    waited
+}
+
 /// Tells whether a request may be sent again when its end has left without an answer.
 fn may_repeat(tunnel: &Tunnel, method: &Method) -> bool {
     tunnel.settings().is_some_and(|settings| settings.repeat == Repeat::Idempotent)
         && matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
-}
-
-/// A visitor's request on its way to an end.
-struct EndRequest<'h> {
-    head: &'h Parts,
-    body: Bytes,
-    /// The request says that it has a body, even if that is empty.
-    has_body: bool,
-    arrival: &'h Arrival<'h>,
-    public_url: &'h PublicUrl,
-    token: &'h Token,
-    path: &'h str,
-    id: &'h str,
-}
-
-impl EndRequest<'_> {
-    /// Makes the event that `end` gets.
-    fn event(&self, end: &Seat, ack_id: AckId, body: &Body) -> Result<Encoded, Failure> {
-        let Self { head, arrival, public_url, .. } = self;
-        let scheme = arrival.scheme(&head.headers);
-        let host = public_url.host().map(Cow::Borrowed).or_else(|| arrival.host(&head.headers));
-        let visit = Visit {
-            method: head.method.as_str(),
-            path: self.path,
-            query: head.uri.query(),
-            http_version: if head.version == Version::HTTP_10 { "1.0" } else { "1.1" },
-            headers: &head.headers,
-            remote_address: &arrival.client_text(),
-            forwarded_before: &arrival.forwarded_for(&head.headers),
-            peer: arrival.peer.text(),
-            forwarded_proto: &scheme,
-            forwarded_host: host.as_deref(),
-            tunnels_at: public_url.tunnels_at(),
-            token: self.token.as_str(),
-            has_trusted_request_id: arrival.is_proxied(),
-            id: self.id,
-            body,
-            body_length: self.has_body.then_some(self.body.len()),
-        };
-        let namespace = end.socket().namespace();
-        Buffer::with_text(|draft| visit.encode(namespace, ack_id, end.options(), draft))
-            .map_err(Failure::MarkerInHeaders)
-    }
 }
 
 /// Makes the response of the relay for an end that did not answer. The end may answer the next request, so no cache may keep

@@ -1,153 +1,103 @@
-//! Figures for an operator to watch, as text in the form that Prometheus reads.
+//! Figures for an operator to watch, as Prometheus reads them.
+//!
+//! A figure is an atomic where the thing happens, and is read when somebody asks for `/metrics`. In reading order:
+//!
+//! - [`Figures`]: all of them
+//! - `exchanges`: the outcomes, times and sizes of exchanges; `calls`: requests that begin none, and calls of the store
+//! - `process`: what the system knows of the process
+//! - `families`: how they are written; `histogram`: times by their length
+//! - `endpoint`: where they are served
 
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod calls;
+pub(super) mod endpoint;
+mod exchanges;
+mod families;
+mod histogram;
+mod process;
 
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use prometheus_client::encoding::DescriptorEncoder;
+
+pub(super) use self::calls::{FailedRequests, StoreCall, StoreCalls};
+pub(super) use self::exchanges::{Ending, ExchangeCounters, Took};
+use self::families::Families;
 use super::budgets::Budgets;
-use super::code::Code;
+use crate::net::budget::{Budget, PerAddress};
 use crate::net::listener::UnreadHeads;
-use crate::proto::engine_io::CloseReason;
-
-/// Counts exchanges by what came of them. Those begun are the sum of all others and of those in flight.
-#[derive(Debug)]
-pub(super) struct ExchangeCounters {
-    begun: AtomicU64,
-    answered: AtomicU64,
-    silent: AtomicU64,
-    visitor_left: AtomicU64,
-    failed: [AtomicU64; Code::ALL.len()],
-}
-
-/// What came of an exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// The end answered.
-    Answered,
-    /// The end did not answer in time, and the visitor got the `OK` of the original.
-    Silent,
-    /// The visitor left before there was a response.
-    VisitorLeft,
-    /// The relay answered with an error.
-    Failed(Code),
-}
-
-impl Ending {
-    /// Returns the name of this ending in figures and logs.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Silent => "timed-out-ok",
-            Self::VisitorLeft => "visitor-left",
-            Self::Failed(code) => code.as_str(),
-        }
-    }
-}
-
-impl ExchangeCounters {
-    pub(super) fn new() -> Self {
-        Self {
-            begun: AtomicU64::new(0),
-            answered: AtomicU64::new(0),
-            silent: AtomicU64::new(0),
-            visitor_left: AtomicU64::new(0),
-            failed: [const { AtomicU64::new(0) }; Code::ALL.len()],
-        }
-    }
-
-    /// Counts the beginning of an exchange.
-    pub(super) fn begin(&self) {
-        self.begun.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts the end of an exchange.
-    pub(super) fn end(&self, ending: Ending) {
-        self.of(ending).fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn of(&self, ending: Ending) -> &AtomicU64 {
-        match ending {
-            Ending::Answered => &self.answered,
-            Ending::Silent => &self.silent,
-            Ending::VisitorLeft => &self.visitor_left,
-            Ending::Failed(code) => &self.failed[code as usize],
-        }
-    }
-}
-
-/// All endings, in the order in which the figures list them.
-fn endings() -> impl Iterator<Item = Ending> {
-    let failed = Code::ALL.into_iter().filter(|code| code.can_end_an_exchange()).map(Ending::Failed);
-    [Ending::Answered, Ending::Silent, Ending::VisitorLeft].into_iter().chain(failed)
-}
+use crate::proto::engine_io::{CloseReason, Revision, Transport};
+use crate::proto::limit::Limit;
 
 /// What there is to count.
 pub(super) struct Figures<'f> {
     pub(super) exchanges: &'f ExchangeCounters,
+    pub(super) failed_requests: &'f FailedRequests,
     pub(super) budgets: &'f Budgets,
-    /// Requests over the rate limit.
-    pub(super) throttled: u64,
     pub(super) unread_heads: &'f UnreadHeads,
+    /// Sessions that are open.
+    pub(super) sessions: Vec<((Transport, Revision), usize)>,
     /// Sessions that have ended, by the reason.
     pub(super) sessions_ended: Vec<(CloseReason, u64)>,
     /// Tunnels with an end that is connected.
     pub(super) tunnels: usize,
+    /// Ends that are connected.
+    pub(super) ends: usize,
     /// Tokens that this process keeps.
     pub(super) tokens: usize,
-    /// Calls of the store that have failed.
-    pub(super) store_failures: u64,
+    pub(super) store: &'f StoreCalls,
+    /// Notices for ends that were sent, and that were dropped.
+    pub(super) notices: (u64, u64),
 }
 
 impl Figures<'_> {
     /// Writes all figures.
-    pub(super) fn render(&self) -> String {
-        let mut out = String::with_capacity(4096);
-        self.write_exchanges(&mut out);
-        self.write_budgets(&mut out);
+    pub(super) fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let out = &mut Families::new(encoder);
+        self.exchanges.write(out)?;
+        self.failed_requests.write(out)?;
+        self.write_sessions(out)?;
+        self.write_budgets(out)?;
+        let help = "How often a limit was hit, by the flag that sets it";
+        out.counters("socket2me_limit_hits", help, "limit", self.limit_hits())?;
+        out.gauge("socket2me_tokens", "Tokens that have not expired, or were not yet purged", self.tokens)?;
+        self.store.write(out)?;
+        let notices = [("sent", self.notices.0), ("dropped", self.notices.1)];
+        let help = "Notices for ends that ask for them, by whether there was room";
+        out.counters("socket2me_notices", help, "outcome", notices)?;
+        let help = "Lines of the log that standard error was too slow to take";
+        out.counter("socket2me_log_lines_lost", help, crate::log::lost_lines() as u64)?;
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        out.gauge("socket2me_tasks", "Tasks of the runtime", tasks)?;
+        process::write(out)
+    }
+
+    fn write_sessions(&self, out: &mut Families<'_>) -> fmt::Result {
+        out.gauge("socket2me_connected_tunnels", "Tunnels that have an end", self.tunnels)?;
+        out.gauge("socket2me_connected_ends", "Ends that are connected", self.ends)?;
+        let sessions = self.sessions.iter().map(|&((transport, revision), count)| {
+            let revision = match revision {
+                Revision::V3 => "3",
+                Revision::V4 => "4",
+            };
+            ([("transport", transport.as_str()), ("revision", revision)], count)
+        });
+        out.gauges("socket2me_sessions", "Sessions that are open, by transport and Engine.IO revision", sessions)?;
+        let ended = self.sessions_ended.iter().map(|(reason, count)| (reason.to_string().replace(' ', "-"), *count));
+        out.counters("socket2me_sessions_ended", "Sessions that have ended, by the reason", "reason", ended)?;
         let UnreadHeads { answered, unexplained } = self.unread_heads;
-        header(
-            &mut out,
-            "unread_heads_total",
-            "counter",
+        let heads = [("error", answered), ("none", unexplained)];
+        let heads = heads.map(|(body, count)| (body, count.load(Ordering::Relaxed)));
+        out.counters(
+            "socket2me_unread_heads",
             "Heads of requests that could not be read, by the answer's body",
-        );
-        for (body, count) in [("error", answered), ("none", unexplained)] {
-            line(&mut out, "unread_heads_total", &format!("{{body=\"{body}\"}}"), count.load(Ordering::Relaxed));
-        }
-        header(&mut out, "sessions_ended_total", "counter", "Sessions that have ended, by the reason");
-        for (reason, count) in &self.sessions_ended {
-            let reason = reason.to_string().replace(' ', "-");
-            line(&mut out, "sessions_ended_total", &format!("{{reason=\"{reason}\"}}"), count);
-        }
-        header(&mut out, "tunnels", "gauge", "Tunnels with an end that is connected");
-        line(&mut out, "tunnels", "", self.tunnels);
-        header(&mut out, "tokens", "gauge", "Tokens that have not expired, or were not yet purged");
-        line(&mut out, "tokens", "", self.tokens);
-        let help = "Calls of the store that failed because it could not be used";
-        header(&mut out, "store_errors_total", "counter", help);
-        line(&mut out, "store_errors_total", "", self.store_failures);
-        header(
-            &mut out,
-            "log_lines_lost_total",
-            "counter",
-            "Lines of the log that standard error was too slow to take",
-        );
-        line(&mut out, "log_lines_lost_total", "", crate::log::lost_lines());
-        header(&mut out, "tasks", "gauge", "Tasks of the runtime");
-        line(&mut out, "tasks", "", tokio::runtime::Handle::current().metrics().num_alive_tasks());
-        out
+            "body",
+            heads,
+        )
     }
 
-    fn write_exchanges(&self, out: &mut String) {
-        header(out, "exchanges_begun_total", "counter", "Requests under /go/ that were let in");
-        line(out, "exchanges_begun_total", "", self.exchanges.begun.load(Ordering::Relaxed));
-        header(out, "exchanges_total", "counter", "Requests under /go/ that were let in, by what came of them");
-        for ending in endings() {
-            let count = self.exchanges.of(ending).load(Ordering::Relaxed);
-            line(out, "exchanges_total", &format!("{{outcome=\"{}\"}}", ending.as_str()), count);
-        }
-    }
-
-    fn write_budgets(&self, out: &mut String) {
+    fn write_budgets(&self, out: &mut Families<'_>) -> fmt::Result {
         let Budgets { connections, sessions, exchanges, held, uploads, lingering, bytes, head_bytes, .. } =
             self.budgets;
         let budgets = [
@@ -160,46 +110,40 @@ impl Figures<'_> {
             ("bytes", bytes),
             ("head_bytes", head_bytes),
         ];
-        header(out, "in_use", "gauge", "Units of each budget that are taken");
-        for (name, budget) in budgets {
-            line(out, "in_use", &format!("{{budget=\"{name}\"}}"), budget.used());
-        }
-        header(out, "limit", "gauge", "Units of each budget in all");
-        for (name, budget) in budgets {
-            line(out, "limit", &format!("{{budget=\"{name}\"}}"), budget.limit());
-        }
-        header(out, "refused_total", "counter", "How often a budget was used up");
-        for (name, budget) in budgets {
-            line(out, "refused_total", &format!("{{budget=\"{name}\"}}"), budget.refused());
-        }
-        let Budgets { bytes_per_tunnel, exchanges_per_tunnel, held_per_tunnel, .. } = self.budgets;
-        for (name, parts) in
-            [("bytes", bytes_per_tunnel), ("exchanges", exchanges_per_tunnel), ("held", held_per_tunnel)]
-        {
-            line(out, "refused_total", &format!("{{budget=\"{name}-per-tunnel\"}}"), parts.refused());
-        }
-        let Budgets { connections_per_address, sessions_per_address, uploads_per_address, tunnels_per_address, .. } =
-            self.budgets;
-        for (name, refused) in [
-            ("connections", connections_per_address.refused()),
-            ("sessions", sessions_per_address.refused()),
-            ("held", self.budgets.held_per_address.refused()),
-            ("uploads", uploads_per_address.refused()),
-            ("tunnels", tunnels_per_address.refused()),
-            ("lingering", self.budgets.lingering_per_address.refused()),
-            ("requests", self.throttled),
-        ] {
-            line(out, "refused_total", &format!("{{budget=\"{name}-per-address\"}}"), refused);
-        }
+        let labelled = |value: fn(&Budget) -> usize| budgets.map(|(name, budget)| ([("budget", name)], value(budget)));
+        out.gauges("socket2me_in_use", "Units of each budget that are taken", labelled(Budget::used))?;
+        out.gauges("socket2me_limit", "Units of each budget in all", labelled(Budget::limit))
     }
-}
 
-// Writing to a String cannot fail.
-
-fn header(out: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = write!(out, "# HELP socket2me_{name} {help}\n# TYPE socket2me_{name} {kind}\n");
-}
-
-fn line(out: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
-    let _ = writeln!(out, "socket2me_{name}{labels} {value}");
+    /// Returns how often each limit was hit, by its flag.
+    fn limit_hits(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let Budgets { connections, sessions, exchanges, held, uploads, lingering, bytes, head_bytes, .. } =
+            self.budgets;
+        let Budgets { exchanges_per_tunnel, held_per_tunnel, bytes_per_tunnel, hits, .. } = self.budgets;
+        let of_all = [
+            ("max-connections", connections.refused()),
+            ("max-sessions", sessions.refused()),
+            ("max-exchanges", exchanges.refused()),
+            ("max-exchanges-per-tunnel", exchanges_per_tunnel.refused()),
+            ("max-held", held.refused()),
+            ("max-held-per-tunnel", held_per_tunnel.refused()),
+            ("max-uploads", uploads.refused()),
+            ("max-lingering", lingering.refused()),
+        ];
+        let of_addresses: [(_, &Arc<PerAddress>); 6] = [
+            ("max-connections-per-address", &self.budgets.connections_per_address),
+            ("max-sessions-per-address", &self.budgets.sessions_per_address),
+            ("max-held-per-address", &self.budgets.held_per_address),
+            ("max-uploads-per-address", &self.budgets.uploads_per_address),
+            ("max-tunnels-per-address", &self.budgets.tunnels_per_address),
+            ("max-lingering-per-address", &self.budgets.lingering_per_address),
+        ];
+        let memory = bytes.refused() + head_bytes.refused() + bytes_per_tunnel.refused();
+        let others = hits.all().map(move |(limit, count)| match limit {
+            Limit::Buffered => (limit.flag(), count + memory),
+            limit => (limit.flag(), count),
+        });
+        let of_addresses = of_addresses.into_iter().map(|(flag, budget)| (flag, budget.refused()));
+        of_all.into_iter().chain(of_addresses).chain(others)
+    }
 }

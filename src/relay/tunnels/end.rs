@@ -9,6 +9,7 @@ use crate::proto::exchange::EndOptions;
 use crate::proto::key::KeyHash;
 use crate::proto::socket_io::AckId;
 use crate::proto::token::Token;
+use crate::relay::notices::{Notice, NoticeCounters, Notices};
 
 /// An end of a tunnel.
 pub(in crate::relay) struct End<H: Host> {
@@ -20,11 +21,26 @@ pub(in crate::relay) struct End<H: Host> {
     socket: Socket<H>,
     /// Exchanges that it was chosen for and that it has not answered.
     in_flight: AtomicUsize,
+    /// `None` for an end that does not ask for notices.
+    notices: Option<Box<Notices>>,
 }
 
 impl<H: Host> End<H> {
-    pub(super) fn new(number: u64, options: EndOptions, key: Option<KeyHash>, socket: Socket<H>) -> Self {
-        Self { number, options, key: key.map(Box::new), socket, in_flight: AtomicUsize::new(0) }
+    pub(super) fn new(
+        number: u64,
+        options: EndOptions,
+        key: Option<KeyHash>,
+        socket: Socket<H>,
+        counters: &Arc<NoticeCounters>,
+    ) -> Self {
+        Self {
+            number,
+            options,
+            key: key.map(Box::new),
+            socket,
+            in_flight: AtomicUsize::new(0),
+            notices: options.notices.then(|| Box::new(Notices::new(Arc::clone(counters)))),
+        }
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -48,6 +64,13 @@ impl<H: Host> End<H> {
     /// Returns how many exchanges it was chosen for and has not answered.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Tells the end what goes wrong, if it asks for notices.
+    pub(in crate::relay) fn notify(&self, notice: Notice<'_>) {
+        if let Some(notices) = &self.notices {
+            notices.send(|| self.socket.offer(notice.encode(self.socket.namespace())).is_ok());
+        }
     }
 
     /// Stops waiting for an ack.

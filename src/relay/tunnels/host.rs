@@ -10,12 +10,14 @@ use super::registry::{Admission, Joined, Tunnels};
 use super::tunnel::Outcome;
 use crate::engine::{ClientEvent, Connect, Host, Reaction, Refusal, Socket};
 use crate::proto::engine_io::Revision;
-use crate::proto::exchange::EndAuth;
+use crate::proto::exchange::{EndAuth, OPTION_NAMES};
 use crate::proto::key::Key;
+use crate::proto::socket_io::AckId;
 use crate::proto::socket_io::connection::{Answer, DisconnectReason};
 use crate::proto::socket_io::packet::Args;
 use crate::proto::token::Token;
 use crate::relay::failure::Failure;
+use crate::relay::notices::{About, Notice};
 
 /// The message of a `connect_error` for a token that is unknown or has expired, which nothing can tell apart.
 const TOKEN_NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";
@@ -24,6 +26,9 @@ const KEY_REQUIRED: &str = "this tunnel has a key: connect with auth: { key: 's2
                             query: { key: 's2m_…' }";
 
 const KEY_WRONG: &str = "this is not the tunnel's key: another key may have taken its place";
+
+const LATE_ANSWER: &str =
+    "an answer came that nobody waits for: respond() was called twice, or after its request was over";
 
 /// How often it is tried to decide about a join on a session that serves other tunnels, and how long it takes between.
 const ATTEMPTS: u32 = 30;
@@ -106,7 +111,7 @@ async fn try_to_admit(tunnels: &Tunnels<TunnelHost>, request: &Connect) -> Resul
         Revision::V3 => EndAuth::from_query(request.query.as_deref().unwrap_or_default()),
         Revision::V4 => EndAuth::from_auth(request.auth.as_ref()),
     };
-    let EndAuth { options, key } = asked.map_err(|message| NotAdmitted::Refused("bad-option", message))?;
+    let EndAuth { options, key, mut unknown } = asked.map_err(|message| NotAdmitted::Refused("bad-option", message))?;
     if let Some(keyed) = &record.keyed {
         match key {
             None => return refused("key-required", KEY_REQUIRED),
@@ -116,7 +121,14 @@ async fn try_to_admit(tunnels: &Tunnels<TunnelHost>, request: &Connect) -> Resul
             Some(_) => (),
         }
     }
-    Ok(Member::Admitted(Box::new(Admission { token, options, record, remaining })))
+    if !options.notices && !unknown.is_empty() {
+        // Once a session: another join is of the same program.
+        if !request.is_joined_elsewhere {
+            tracing::info!(?token, names = ?unknown, "an end joins with options that there are not");
+        }
+        unknown = Vec::new();
+    }
+    Ok(Member::Admitted(Box::new(Admission { token, options, record, remaining, unknown })))
 }
 
 /// Makes the refusal for a client of a revision: on revision 4 the code is its `data`; revision 3 has none, and the message
@@ -137,35 +149,54 @@ impl Host for TunnelHost {
         async move { admit(&tunnels, &request).await }
     }
 
-    fn connected(&self, member: &mut Member, socket: &Socket<Self>, _: Reaction<'_, Self>) {
+    fn connected(&self, member: &mut Member, socket: &Socket<Self>, mut reaction: Reaction<'_, Self>) {
         *member = match std::mem::replace(member, Member::Idle) {
-            Member::Admitted(admission) => Member::Joined(self.tunnels.join(*admission, socket.clone())),
+            Member::Admitted(mut admission) => {
+                let unknown = std::mem::take(&mut admission.unknown);
+                if !unknown.is_empty() {
+                    // No notice may be lost that is part of the answer to a join.
+                    let (unknown, known) = (unknown.join(", "), OPTION_NAMES.join(", "));
+                    let message = format!("there is no option {unknown}: the options are {known}");
+                    let notice = Notice { about: About::UnknownOption, id: None, message: &message };
+                    reaction.emit(notice.encode(socket.namespace()));
+                    self.tunnels.notices().count(true);
+                }
+                Member::Joined(self.tunnels.join(*admission, socket.clone()))
+            }
             member @ (Member::Idle | Member::Joined(_)) => member,
         };
     }
 
     /// Beside acks, an end says one thing: `leave`. Its ack tells that no more requests come.
-    fn received(
-        &self,
-        member: &mut Member,
-        socket: &Socket<Self>,
-        event: ClientEvent,
-        mut reaction: Reaction<'_, Self>,
-    ) {
+    fn received(&self, member: &mut Member, socket: &Socket<Self>, event: ClientEvent, _: Reaction<'_, Self>) {
         let token = Token::from_namespace(socket.namespace().as_str());
         let (Member::Joined(joined), Some(token), "leave") = (member, token, &*event.name()) else {
             return tracing::debug!(bytes = event.args.json().len(), "ignored an event of an end");
         };
-        tracing::info!(?token, "end is leaving");
-        self.tunnels.leaving(&token, joined);
+        let was_in = self.tunnels.left(&token, joined);
         if let Some(id) = event.id {
-            reaction.ack(id, Answer { args: Args::empty(), attachments: Vec::new() });
+            // Behind the requests that wait for the session's task. A full mailbox leaves it to the goodbye.
+            let _ = socket.ack(id, Answer { args: Args::empty(), attachments: Vec::new() });
+        }
+        if was_in {
+            tracing::info!(?token, "end is leaving");
+            socket.retire();
         }
     }
 
     fn acked(&self, waiter: oneshot::Sender<Outcome>, outcome: Outcome) {
         // A visitor that left meanwhile waits for nothing.
         let _ = waiter.send(outcome);
+    }
+
+    fn unawaited(&self, member: &mut Member, _: &Socket<Self>, _: AckId) {
+        if let Member::Joined(joined) = member {
+            joined.end.notify(Notice { about: About::LateAnswer, id: None, message: LATE_ANSWER });
+        }
+    }
+
+    fn offered(&self, is_sent: bool) {
+        self.tunnels.notices().count(is_sent);
     }
 
     fn disconnected(&self, member: Member, socket: &Socket<Self>, reason: DisconnectReason) {

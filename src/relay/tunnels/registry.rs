@@ -16,11 +16,16 @@ use crate::engine::{Host, Socket};
 use crate::expiring::Expiring;
 use crate::proto::exchange::EndOptions;
 use crate::proto::key::KeyHash;
+use crate::proto::limit::Limit;
 use crate::proto::token::Token;
 use crate::relay::budgets::Budgets;
 use crate::relay::failure::Failure;
+use crate::relay::notices::{About, Notice, NoticeCounters};
 use crate::relay::tokens::Tokens;
-use crate::store::{Keyed, Record};
+use crate::store::{Ends, Keyed, Record};
+
+/// What an end is told whose place another one takes.
+const TAKEN_OVER: &str = "another end has joined: this one gets no more requests, and is disconnected once it has answered those that it has";
 
 /// The right to become the end of a tunnel.
 #[derive(Debug)]
@@ -31,14 +36,15 @@ pub(in crate::relay) struct Admission {
     pub(super) record: Record,
     /// How long the token still lives.
     pub(super) remaining: Duration,
+    /// Names that the end sent with its join and that are no options, if it asks for notices.
+    pub(super) unknown: Vec<String>,
 }
 
 /// An end's place in a tunnel.
 #[derive(Debug)]
 pub(in crate::relay) struct Joined<H: Host> {
     pub(super) tunnel: Arc<Tunnel<H>>,
-    /// The number of the end.
-    number: u64,
+    pub(super) end: Arc<End<H>>,
 }
 
 /// The tunnels of this process: one for each token that had an end here, until the token expires.
@@ -52,6 +58,7 @@ pub(in crate::relay) struct Tunnels<H: Host> {
     /// How many tunnels have an end.
     occupied: AtomicUsize,
     pub(super) budgets: Budgets,
+    notices: Arc<NoticeCounters>,
     /// Wakes the sweeper when a token expires before all others.
     pub(super) sooner: Notify,
     next_end: AtomicU64,
@@ -72,6 +79,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
             occupied: AtomicUsize::new(0),
             started: Instant::now(),
             budgets,
+            notices: Arc::default(),
             sooner: Notify::new(),
             next_end: AtomicU64::new(0),
             is_stopping: AtomicBool::new(false),
@@ -123,6 +131,11 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         Some(tunnel)
     }
 
+    /// The notices for ends that were sent and dropped.
+    pub(in crate::relay) fn notices(&self) -> &NoticeCounters {
+        &self.notices
+    }
+
     /// Returns what a visitor is told of a token that has no end.
     pub(in crate::relay) async fn without_end(&self, token: &Token) -> Failure {
         self.tokens.find(token).await.map_or_else(|failure| failure, |_| Failure::NotConnected)
@@ -140,67 +153,71 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
 
     /// Makes a client an end of its tunnel. The ends whose place it takes leave once they have answered what they were asked.
     pub(super) fn join(&self, admission: Admission, socket: Socket<H>) -> Joined<H> {
-        let Admission { token, options, record, remaining } = admission;
+        let Admission { token, options, record, remaining, .. } = admission;
         let key = record.keyed.as_ref().map(|keyed| keyed.key);
+        let ahead = if options.notices { self.tokens.expiry_notice() } else { Duration::ZERO };
         // The store hears of the end of a keyed tunnel at once.
-        let expiry = Instant::now() + if key.is_some() { Duration::ZERO } else { remaining };
+        let due = if key.is_some() { Duration::ZERO } else { remaining.saturating_sub(ahead) };
+        let expiry = Instant::now() + due;
         let number = self.next_end.fetch_add(1, Ordering::Relaxed);
-        let end = Arc::new(End::new(number, options, key, socket));
+        let end = Arc::new(End::new(number, options, key, socket, &self.notices));
         let mut table = self.write();
         let is_sooner = table.first().is_none_or(|(first, _)| expiry < first);
         let tunnel = Arc::clone(table.get_or_insert(token, expiry, || self.tunnel(&record, None)));
         let surplus = record.keyed.as_ref().and_then(|keyed| tunnel.set(keyed, self.budgets.ends_per_tunnel));
         // While the table is locked: a tunnel that was just swept out of it must get no end.
-        let turnover = tunnel.join(end, self.budgets.ends_per_tunnel);
+        let turnover = tunnel.join(Arc::clone(&end), self.budgets.ends_per_tunnel);
         drop(table);
         if is_sooner {
             self.sooner.notify_one();
         }
-        tracing::info!(?token, takes_over = !turnover.left.is_empty(), "end connected");
+        let takes_over = !turnover.left.is_empty();
+        if takes_over && record.keyed.as_ref().is_some_and(|keyed| keyed.settings.ends == Ends::Spread) {
+            self.budgets.hits.hit(Limit::Ends);
+        }
+        tracing::info!(?token, takes_over, "end connected");
         self.ends.fetch_add(1, Ordering::Relaxed);
         self.retire(surplus);
         self.retire(Some(turnover));
-        Joined { tunnel, number }
+        Joined { tunnel, end }
     }
 
     /// Makes a tunnel without an end.
     fn tunnel(&self, record: &Record, vacant_since: Option<Instant>) -> Arc<Tunnel<H>> {
-        let (memory, exchanges) = (self.budgets.bytes_per_tunnel.make(), self.budgets.exchanges_per_tunnel.make());
+        let (memory, exchanges) = (self.budgets.bytes_per_tunnel.part(), self.budgets.exchanges_per_tunnel.part());
         Arc::new(Tunnel::new(record, vacant_since, self.tokens.can_be_lost(), memory, exchanges))
     }
 
-    /// An end is leaving: it gets nothing new, and is told to leave once it has answered what it owes.
-    pub(super) fn leaving(&self, token: &Token, joined: &Joined<H>) {
-        let left = self.gone(token, &joined.tunnel, joined.number);
-        left.iter().for_each(|end| end.retire());
-    }
-
-    /// An end has left its tunnel.
-    pub(super) fn left(&self, token: &Token, joined: &Joined<H>) {
-        drop(self.gone(token, &joined.tunnel, joined.number));
+    /// An end has left its tunnel, or gets nothing new from now on because it is about to. Returns false if it was not the
+    /// tunnel's any more.
+    pub(super) fn left(&self, token: &Token, joined: &Joined<H>) -> bool {
+        self.gone(token, &joined.tunnel, joined.end.number())
     }
 
     /// The end of a seat has left, or its session has ended, which this may hear before [`Self::left`].
     pub(in crate::relay) fn lost(&self, token: &Token, tunnel: &Tunnel<H>, seat: &Seat<H>) {
-        drop(self.gone(token, tunnel, seat.number()));
+        self.gone(token, tunnel, seat.number());
     }
 
-    /// Takes an end out of its tunnel, if it is still in it.
-    fn gone(&self, token: &Token, tunnel: &Tunnel<H>, number: u64) -> Vec<Arc<End<H>>> {
+    /// Takes an end out of its tunnel. Returns false if it was not in it any more.
+    fn gone(&self, token: &Token, tunnel: &Tunnel<H>, number: u64) -> bool {
         let turnover = tunnel.leave(number);
-        let is_last = turnover.is_vacant && !turnover.left.is_empty();
-        let left = self.count(turnover);
+        let is_vacant = turnover.is_vacant;
+        let was_in = !self.count(turnover).is_empty();
         // The life of a keyed tunnel counts from here.
-        if is_last && tunnel.is_keyed() && self.write().set_expiry(*token, Instant::now()) {
+        if was_in && is_vacant && tunnel.is_keyed() && self.write().set_expiry(*token, Instant::now()) {
             self.sooner.notify_one();
         }
-        left
+        was_in
     }
 
-    /// Tells ends that are not their tunnel's any more to leave once they have answered.
+    /// Tells ends whose place others have taken to leave once they have answered.
     pub(super) fn retire(&self, turnover: Option<Turnover<H>>) {
         let left = turnover.map(|turnover| self.count(turnover)).unwrap_or_default();
-        left.iter().for_each(|end| end.retire());
+        for end in left {
+            end.notify(Notice { about: About::TakenOver, id: None, message: TAKEN_OVER });
+            end.retire();
+        }
     }
 
     /// Counts the ends and tunnels of a change, and returns the ends that have left.
@@ -219,6 +236,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
     pub(in crate::relay) fn set(&self, token: &Token, keyed: &Keyed) {
         let Some(tunnel) = self.find(token) else { return };
         self.retire(tunnel.set(keyed, self.budgets.ends_per_tunnel));
+        tunnel.outdate();
         // A shorter life is renewed sooner.
         self.write().set_expiry(*token, Instant::now());
         self.sooner.notify_one();
@@ -268,7 +286,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::future::{pending, ready};
 
     use futures::{SinkExt as _, StreamExt as _};
@@ -288,7 +306,7 @@ mod tests {
 
     /// A host that hands out the sockets of its clients.
     #[derive(Debug)]
-    struct TestHost(mpsc::Sender<Socket<Self>>);
+    pub(in crate::relay::tunnels) struct TestHost(mpsc::Sender<Socket<Self>>);
 
     impl Host for TestHost {
         type Member = ();
@@ -308,7 +326,7 @@ mod tests {
     }
 
     /// The socket of a client that has joined.
-    async fn socket() -> Socket<TestHost> {
+    pub(in crate::relay::tunnels) async fn socket() -> Socket<TestHost> {
         let (tell, mut told) = mpsc::channel(1);
         let application = SocketIo::new(TestHost(tell), SocketIoSettings::default());
         let engine = Engine::new(application, EngineIoSettings::default(), Limits::default());
@@ -321,13 +339,16 @@ mod tests {
         told.recv().await.unwrap()
     }
 
+    pub(in crate::relay::tunnels) fn admission(token: Token, record: Record, remaining: Duration) -> Admission {
+        Admission { token, options: EndOptions::default(), record, remaining, unknown: Vec::new() }
+    }
+
     /// Ends that join at the same moment, before the token has a tunnel, get one tunnel and share its ids.
     #[tokio::test]
     async fn first_ends_that_join_at_once_are_ends_of_one_tunnel() {
         let socket = socket().await;
         let budgets = Budgets::new(&ServeConfig::defaults());
-        let per_address = Arc::clone(&budgets.tunnels_per_address);
-        let tokens = Arc::new(Tokens::new(Store::in_memory(1), per_address, Duration::from_secs(60)));
+        let tokens = Arc::new(Tokens::new(Store::in_memory(1), &budgets, Duration::from_secs(60)));
         let tunnels = Tunnels::<TestHost>::new(tokens, budgets);
         for round in 0..2_000 {
             let token = Token::from_uuid(uuid::Uuid::from_u128(round));
@@ -335,7 +356,7 @@ mod tests {
             let join = || {
                 let remaining = Duration::from_secs(60);
                 let record = Record { made_at: 0, made_by: None, keyed: None };
-                let admission = Admission { token, options: EndOptions::default(), record, remaining };
+                let admission = admission(token, record, remaining);
                 // Both go on within nanoseconds, which no `Barrier` brings about.
                 ready.fetch_add(1, Ordering::SeqCst);
                 while ready.load(Ordering::SeqCst) < 2 {
@@ -354,10 +375,9 @@ mod tests {
     }
 
     /// The store, and the tunnels over it, whose sweeper runs.
-    fn swept_tunnels() -> (Arc<Tokens>, Arc<Tunnels<TestHost>>) {
+    pub(in crate::relay::tunnels) fn swept_tunnels() -> (Arc<Tokens>, Arc<Tunnels<TestHost>>) {
         let budgets = Budgets::new(&ServeConfig::defaults());
-        let per_address = Arc::clone(&budgets.tunnels_per_address);
-        let tokens = Arc::new(Tokens::new(Store::in_memory(9), per_address, Duration::from_secs(60)));
+        let tokens = Arc::new(Tokens::new(Store::in_memory(9), &budgets, Duration::from_secs(60)));
         let tunnels = Tunnels::<TestHost>::new(Arc::clone(&tokens), budgets);
         tokio::spawn(Arc::clone(&tunnels).sweep());
         (tokens, tunnels)
@@ -373,7 +393,7 @@ mod tests {
         let made = tokens.make(std::net::IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
         let token = made.token;
         let (record, remaining) = tokens.renew(&token).await.unwrap();
-        let admission = Admission { token, options: EndOptions::default(), record, remaining };
+        let admission = admission(token, record, remaining);
         let joined = tunnels.join(admission, socket);
         tokio::time::sleep(99 * HOUR + HOUR / 2).await;
         let left = tokens.find(&token).await.unwrap().1;
@@ -386,6 +406,26 @@ mod tests {
         assert!(tokens.find(&token).await.is_err() && tunnels.find(&token).is_none());
     }
 
+    #[tokio::test]
+    async fn a_keyed_tunnel_lives_for_its_ttl_after_another_key_has_disconnected_its_end() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let socket = socket().await;
+        tokio::time::pause();
+        let (tokens, tunnels) = swept_tunnels();
+        let wanted = Wanted { name: None, settings: Settings { ttl: 2 * HOUR, ..Settings::default() } };
+        let made = tokens.make(std::net::IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
+        let token = made.token;
+        let (record, remaining) = tokens.renew(&token).await.unwrap();
+        tunnels.join(admission(token, record, remaining), socket);
+        tokio::time::sleep(HOUR / 2).await;
+        let (old, new) = (made.key.unwrap().hash(), Key::from_random([7; 32]).hash());
+        let changed = tokens.change(&token, old, Change::Rekey(new)).await.unwrap();
+        tunnels.rekeyed(&token, &changed.record.keyed.unwrap(), true);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let left = tokens.find(&token).await.unwrap().1;
+        assert!(left > 2 * HOUR - Duration::from_secs(2), "{left:?} are left");
+    }
+
     /// The key changes between the look at it and the join.
     #[tokio::test]
     async fn an_end_whose_key_was_changed_while_it_joined_is_disconnected() {
@@ -396,7 +436,7 @@ mod tests {
         let (record, remaining) = tokens.find(&made.token).await.unwrap();
         let (old, new) = (made.key.unwrap().hash(), Key::from_random([7; 32]).hash());
         tokens.change(&made.token, old, Change::Rekey(new)).await.unwrap();
-        let admission = Admission { token: made.token, options: EndOptions::default(), record, remaining };
+        let admission = admission(made.token, record, remaining);
         let joined = tunnels.join(admission, socket);
         while joined.tunnel.has_end() {
             tokio::task::yield_now().await;

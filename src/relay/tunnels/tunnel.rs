@@ -36,6 +36,8 @@ pub(in crate::relay) struct Tunnel<H: Host> {
     is_unchecked: AtomicBool,
     /// The last end of a keyed tunnel has left, and its `ttl` does not count from then yet.
     is_unrenewed: AtomicBool,
+    /// The owner of a keyed tunnel has set something since the store was asked last, whose answer may be from before.
+    is_outdated: AtomicBool,
     memory: Arc<Budget>,
     exchanges: Arc<Budget>,
     next_ack: AtomicU64,
@@ -88,6 +90,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
             kept: keeps_record.then(|| Box::new(Mutex::new(record.clone()))),
             is_unchecked: AtomicBool::new(false),
             is_unrenewed: AtomicBool::new(false),
+            is_outdated: AtomicBool::new(false),
             memory,
             exchanges,
             next_ack: AtomicU64::new(0),
@@ -147,6 +150,11 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
         !self.occupancy().ends().is_empty()
     }
 
+    /// Returns the ends that ask for notices.
+    pub(super) fn listeners(&self) -> Vec<Arc<End<H>>> {
+        self.occupancy().ends().iter().filter(|end| end.options().notices).cloned().collect()
+    }
+
     /// Tells when a visitor can reach an end. `places` makes the places of visitors that wait.
     pub(in crate::relay) fn prospect(&self, places: impl FnOnce() -> Arc<Budget>) -> Prospect {
         self.occupancy().prospect(places)
@@ -188,8 +196,11 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
     /// Adds an end. The ends that it takes the place of leave.
     pub(super) fn join(&self, end: Arc<End<H>>, max_ends: usize) -> Turnover<H> {
         self.is_unchecked.store(end.has_key(), Ordering::Relaxed);
+        let mut occupancy = self.occupancy();
+        // Read under the lock under which [`Self::set`] lets ends leave that are too many: it sees this one, or this sees what it
+        // has set.
         let most = self.most_ends(max_ends);
-        self.occupancy().join(end, most)
+        occupancy.join(end, most)
     }
 
     /// Tells whether an end has joined whose key was not [checked](Self::take_ends_of_another_key).
@@ -199,15 +210,23 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
 
     /// Takes the end with this number out of the tunnel.
     pub(super) fn leave(&self, number: u64) -> Turnover<H> {
-        let turnover = self.occupancy().take(|end| end.number() == number);
-        let is_last = turnover.is_vacant && !turnover.left.is_empty();
-        self.is_unrenewed.fetch_or(is_last && self.is_keyed(), Ordering::Relaxed);
-        turnover
+        self.take(|end| end.number() == number)
     }
 
-    /// Tells whether the store is to be asked, because an end has joined or the last has left since it was asked last.
+    /// The owner has set something: what the store was asked before does not count.
+    pub(super) fn outdate(&self) {
+        self.is_outdated.store(true, Ordering::Release);
+    }
+
+    /// The store is about to be asked, and knows all that was set until now.
+    pub(super) fn asked_anew(&self) {
+        self.is_outdated.swap(false, Ordering::Acquire);
+    }
+
+    /// Tells whether the store is to be asked, because an end has joined, the last has left or the owner has set something since
+    /// it was asked last.
     pub(super) fn wants_something(&self) -> bool {
-        self.is_unchecked.load(Ordering::Relaxed) || self.is_unrenewed.load(Ordering::Relaxed)
+        [&self.is_unchecked, &self.is_unrenewed, &self.is_outdated].iter().any(|wants| wants.load(Ordering::Relaxed))
     }
 
     /// The store could not be asked: what was wanted is wanted still.
@@ -223,7 +242,14 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
 
     /// Takes out the ends that showed another key than this.
     pub(super) fn take_ends_of_another_key(&self, key: &KeyHash) -> Turnover<H> {
-        self.occupancy().take(|end| !end.showed(key))
+        self.take(|end| !end.showed(key))
+    }
+
+    fn take(&self, leaves: impl FnMut(&End<H>) -> bool) -> Turnover<H> {
+        let turnover = self.occupancy().take(leaves);
+        let is_last = turnover.is_vacant && !turnover.left.is_empty();
+        self.is_unrenewed.fetch_or(is_last && self.is_keyed(), Ordering::Relaxed);
+        turnover
     }
 
     /// Ends the tunnel, and takes out all ends. Visitors that wait for one wait no longer.

@@ -47,6 +47,7 @@ use super::revision::Revision;
 use super::settings::Settings;
 use super::sid::Sid;
 use super::transport::{BinaryAs, Transport};
+use crate::proto::limit::Limit;
 use crate::proto::time::{Instant, earliest};
 
 /// How long an orderly close waits for the poll that takes it to the client.
@@ -154,6 +155,11 @@ impl<P> Session<P> {
         self.outbox.bytes()
     }
 
+    /// Notes whether the WebSocket has not taken all that was sent on it: the peer does not read, or not as fast.
+    pub fn set_behind(&mut self, is_behind: bool) {
+        self.outbox.set_behind(is_behind);
+    }
+
     /// Returns the poll that waits, for its owner to watch whether its client is still there.
     pub fn parked(&mut self) -> Option<&mut P> {
         self.state.parked()
@@ -164,10 +170,17 @@ impl<P> Session<P> {
         let closed = self.close_reason();
         let mut lower = Lower::new(self.revision, &self.settings, &mut self.outbox, closed, now);
         let result = act(&mut lower);
-        if let Some(reason) = lower.closing() {
+        let (hit, closing) = (lower.limit_hit(), lower.closing());
+        self.outputs.extend(hit.map(Output::LimitHit));
+        if let Some(reason) = closing {
             self.close(reason, now);
         }
         result
+    }
+
+    /// Tells the owner that the client has hit a limit.
+    pub fn hit(&mut self, limit: Limit) {
+        self.outputs.push_back(Output::LimitHit(limit));
     }
 
     /// Notes that the client was heard of. Returns false when the session has ended, perhaps just now: the client is heard no more.
@@ -283,7 +296,10 @@ impl<P> Session<P> {
                 return self.finish();
             }
             State::Closed { .. } => return,
-            State::Probing(probing) if probing.until <= now => self.drop_candidate(),
+            State::Probing(probing) if probing.until <= now => {
+                self.drop_candidate();
+                self.hit(Limit::UpgradeTimeout);
+            }
             State::Probing(Probing { slot: Slot::Parked { release_at, .. }, .. })
                 if release_at.is_some_and(|at| at <= now) =>
             {
@@ -294,7 +310,10 @@ impl<P> Session<P> {
         }
         match self.heartbeat.due(&self.settings, now) {
             Some(Due::Ping) => self.outbox.push(ServerPacket::Ping.encode(self.revision)),
-            Some(Due::Death) => self.close(CloseReason::PingTimeout, now),
+            Some(Due::Death) => {
+                self.close(CloseReason::PingTimeout, now);
+                self.hit(Limit::PingTimeout);
+            }
             None => (),
         }
     }
@@ -315,6 +334,7 @@ impl<P> Session<P> {
     fn push(&mut self, packet: ServerPacket, now: Instant) {
         let frame = packet.encode(self.revision);
         if !self.outbox.has_room(Size { frames: 1, bytes: frame.len() }, &self.settings) {
+            self.hit(Limit::Buffered);
             return self.close(CloseReason::Overflow, now);
         }
         self.outbox.push(frame);

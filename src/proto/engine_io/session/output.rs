@@ -3,6 +3,7 @@
 use crate::proto::engine_io::frame::Frame;
 use crate::proto::engine_io::payload::Batch;
 use crate::proto::engine_io::query::Rejection;
+use crate::proto::limit::Limit;
 
 /// What the owner does for the transport, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum Output<P> {
     DropCandidate(UpgradeTicket),
     /// Makes a candidate WebSocket the transport from now on.
     AdoptCandidate(UpgradeTicket),
+    /// Counts that the client has hit a limit.
+    LimitHit(Limit),
 }
 
 /// Names one candidate WebSocket among all that a session has had. A session that has given a candidate up ignores

@@ -10,6 +10,7 @@ use crate::proto::engine_io::revision::Revision;
 use crate::proto::engine_io::settings::Settings;
 use crate::proto::engine_io::sid::Sid;
 use crate::proto::engine_io::transport::{BinaryAs, Transport};
+use crate::proto::limit::Limit;
 use crate::proto::time::Instant;
 
 const V4: Option<Revision> = Some(Revision::V4);
@@ -43,6 +44,7 @@ fn a_candidate_that_came_too_late_is_not_taken_for_the_next_one() {
     let late = reserve(&mut session, at(0)).unwrap();
     session.handle_timeout(at(10));
     assert_eq!(session.next_output(), Some(Output::DropCandidate(late)));
+    assert_eq!(session.next_output(), Some(Output::LimitHit(Limit::UpgradeTimeout)));
     let next = reserve(&mut session, at(11)).unwrap();
     assert!(!session.is_candidate(late) && session.is_candidate(next));
     assert_eq!(say(&mut session, late, "2probe", at(12)), []);

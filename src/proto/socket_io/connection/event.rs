@@ -39,6 +39,13 @@ pub enum Event<W> {
         /// The ack, or why it will not come.
         outcome: Result<Answer, AckError>,
     },
+    /// An ack has come that nobody waits for: it is late, a second one, or its id was never used.
+    Unawaited {
+        /// The namespace.
+        namespace: Namespace,
+        /// The id of the ack.
+        id: AckId,
+    },
     /// A namespace was left, by either side. Said once for each that was joined.
     Disconnected {
         /// The namespace.

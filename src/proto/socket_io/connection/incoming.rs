@@ -7,6 +7,7 @@ use super::acks::Acks;
 use super::event::{AckError, Answer, DisconnectReason, Event};
 use super::{Connection, Membership, Phase, send};
 use crate::proto::engine_io::{CloseReason, Lower, Message, PollingText, Revision};
+use crate::proto::limit::Limit;
 use crate::proto::link::Layer;
 use crate::proto::socket_io::attachments::{Assembly, Bounds, Dropped, Whole};
 use crate::proto::socket_io::namespace::Namespace;
@@ -79,8 +80,13 @@ impl<W> Layer for Connection<W> {
     }
 
     fn handle_timeout(&mut self, lower: &mut Lower<'_>) {
-        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= lower.now);
-        if is_due(self.connect_due) || is_due(self.attachments_due) {
+        let now = lower.now;
+        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+        if is_due(self.connect_due) {
+            lower.hit(Limit::ConnectTimeout);
+            return lower.close(CloseReason::ForcedClose);
+        }
+        if is_due(self.attachments_due) {
             return lower.close(CloseReason::ForcedClose);
         }
         self.time_out_acks(lower);
@@ -113,7 +119,18 @@ impl<W> Connection<W> {
                 self.attachments_due.get_or_insert(lower.now + self.settings.attachment_timeout);
                 return;
             }
-            Err(_) => return lower.close(CloseReason::ParseError),
+            Err(error) => {
+                match error {
+                    ParseError::TooManyAttachments => lower.hit(Limit::Attachments),
+                    ParseError::TooDeep => lower.hit(Limit::Depth),
+                    ParseError::Type
+                    | ParseError::Attachments
+                    | ParseError::AckId
+                    | ParseError::Payload
+                    | ParseError::EventName => (),
+                }
+                return lower.close(CloseReason::ParseError);
+            }
         };
         self.attachments_due = None;
         match whole {
@@ -151,6 +168,7 @@ impl<W> Connection<W> {
     fn dropped(&mut self, dropped: &Dropped, lower: &mut Lower<'_>) {
         match self.phase(&dropped.namespace) {
             Some(Phase::Joined { .. }) => {
+                lower.hit(Limit::Payload);
                 self.acked(&dropped.namespace, dropped.answers, Err(AckError::Oversized), lower);
             }
             Some(Phase::Left { .. }) => (),
@@ -158,7 +176,7 @@ impl<W> Connection<W> {
         }
     }
 
-    /// Tells the waiter of an ack. An ack for an unknown id, or a second one for the same, means nothing.
+    /// Tells the waiter of an ack.
     fn acked(
         &mut self,
         namespace: &Namespace,
@@ -167,9 +185,12 @@ impl<W> Connection<W> {
         lower: &mut Lower<'_>,
     ) {
         let Some(id) = id else { return };
-        if let Some(waiter) = self.joined(namespace).and_then(|acks| acks.remove(id)) {
-            self.events.push_back(Event::Acked { waiter, outcome });
-            self.retire_if_idle(namespace, lower);
+        match self.joined(namespace).and_then(|acks| acks.remove(id)) {
+            Some(waiter) => {
+                self.events.push_back(Event::Acked { waiter, outcome });
+                self.retire_if_idle(namespace, lower);
+            }
+            None => self.events.push_back(Event::Unawaited { namespace: namespace.clone(), id }),
         }
     }
 
@@ -200,12 +221,14 @@ impl<W> Connection<W> {
         // Every client of revision 3 is in the default namespace, which does not count.
         let given = usize::from(revision == Revision::V3);
         if self.memberships.len() >= self.settings.max_namespaces + given {
+            lower.hit(Limit::Namespaces);
             let message = "too many namespaces on one connection: connect with forceNew";
             return self.send_refusal(namespace, message, None, lower);
         }
         let sent = auth.as_ref().or(query.as_ref()).map_or(0, |sent| sent.len());
         let limit = self.settings.max_auth_bytes;
         if sent > limit {
+            lower.hit(Limit::Auth);
             let what = if query.is_some() { "the query of the namespace" } else { "auth" };
             return self.send_refusal(namespace, &format!("{what} is over the limit of {limit} bytes"), None, lower);
         }

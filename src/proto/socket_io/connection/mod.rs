@@ -33,6 +33,7 @@ use super::packet::{AckId, Encoded, Packet};
 use crate::defaults;
 use crate::proto::engine_io::{CloseReason, Lower, Outgoing, Revision};
 use crate::proto::json;
+use crate::proto::limit::Limit;
 use crate::proto::time::Instant;
 
 /// How long packets of a namespace that the server has left are ignored: they crossed its goodbye.
@@ -177,11 +178,19 @@ impl<W> Connection<W> {
         let refuse = |awaited: Option<Awaited<W>>, error| Err((awaited.map(|awaited| awaited.waiter), error));
         let Some(acks) = self.joined(namespace) else { return refuse(awaited, AckError::NotJoined) };
         if !lower.has_room(packet.sizes()) {
+            lower.hit(Limit::Buffered);
             return refuse(awaited, AckError::Overloaded);
         }
         acks.expect(packet.id(), awaited, lower.now)?;
         send_encoded(packet, lower);
         Ok(())
+    }
+
+    /// Emits an event that may be lost, and that nothing else is to wait for, see [`Lower::offer`]. It has no ack and no
+    /// attachments. Returns whether it was sent.
+    pub fn offer(&mut self, namespace: &Namespace, packet: Encoded, lower: &mut Lower<'_>) -> bool {
+        let is_plain = packet.id().is_none() && packet.attachments.is_empty();
+        is_plain && self.joined(namespace).is_some() && lower.offer(packet.text)
     }
 
     /// Answers an event of the client.

@@ -20,6 +20,8 @@ struct World {
     link: ServerLink<Connection<&'static str>, ()>,
     now: Instant,
     told: Vec<(u128, &'static str, Result<String, AckError>)>,
+    /// The ids of acks that nobody waited for.
+    unawaited: Vec<u64>,
 }
 
 impl World {
@@ -32,7 +34,8 @@ impl World {
         let sid = Sid::from_random([7; 15]);
         let session = Session::open(Arc::new(settings), sid, revision, Transport::WebSocket, now);
         let connection = Connection::new(Arc::new(Settings::default()), revision, now);
-        let mut world = Self { link: ServerLink::new(session, connection), now, told: Vec::new() };
+        let mut world =
+            Self { link: ServerLink::new(session, connection), now, told: Vec::new(), unawaited: Vec::new() };
         assert_eq!(world.sent().len(), 1, "the open packet");
         world.say("40/t,");
         assert!(world.link.act(now, |connection, lower| connection.accept(&namespace(), "s", lower)));
@@ -59,6 +62,13 @@ impl World {
         self.hear();
     }
 
+    /// Emits an event that may be lost, and returns whether it was sent.
+    fn offer(&mut self) -> bool {
+        let mut event = Encoded::begin(&namespace(), None, Vec::new(), Space::New(8));
+        event.json().push_str("[\"n\"]");
+        self.link.act(self.now, |connection, lower| connection.offer(&namespace(), event.finish(), lower))
+    }
+
     /// The frames that the client gets.
     fn sent(&mut self) -> Vec<String> {
         let frames = std::iter::from_fn(|| self.link.next_frame());
@@ -82,9 +92,13 @@ impl World {
 
     fn hear(&mut self) {
         while let Some(event) = self.link.next_event() {
-            if let Event::Acked { waiter, outcome } = event {
-                let outcome = outcome.map(|answer| answer.args.json().to_string());
-                self.told.push((self.now.since_origin().as_millis(), waiter, outcome));
+            match event {
+                Event::Acked { waiter, outcome } => {
+                    let outcome = outcome.map(|answer| answer.args.json().to_string());
+                    self.told.push((self.now.since_origin().as_millis(), waiter, outcome));
+                }
+                Event::Unawaited { id, .. } => self.unawaited.push(id.number()),
+                Event::Connect { .. } | Event::Received { .. } | Event::Disconnected { .. } => (),
             }
         }
     }
@@ -127,6 +141,46 @@ fn an_event_whose_id_is_still_awaited_is_refused_and_the_first_is_unharmed() {
     assert_eq!(world.sent(), ["42/t,9[\"e\"]"], "an id is free once its ack has come");
     world.pass_until(500);
     assert_eq!(world.told[2..], [(500, "third", Err(AckError::TimedOut))]);
+}
+
+#[test]
+fn an_ack_that_is_late_repeated_or_of_no_event_is_told_apart() {
+    let mut world = World::joined();
+    world.emit(Some(1), "one", 500);
+    world.emit(Some(2), "two", 500);
+    world.emit(Some(3), "three", 500);
+    world.say("43/t,1[200]");
+    world.say("43/t,1[200]");
+    world.link.act(world.now, |connection, lower| connection.cancel(&namespace(), AckId::new(2).unwrap(), lower));
+    world.say("43/t,2[200]");
+    world.pass_until(500);
+    world.say("43/t,3[200]");
+    world.link.websocket_oversized(Some("43/t,9["), world.now);
+    world.hear();
+    assert_eq!(world.told, [(0, "one", Ok("[200]".to_owned())), (500, "three", Err(AckError::TimedOut))]);
+    assert_eq!(world.unawaited, [1, 2, 3, 9]);
+    world.say("43/t,[200]");
+    world.say("41/t,");
+    assert_eq!((world.unawaited.len(), world.close_reason()), (4, None));
+}
+
+#[test]
+fn an_event_that_may_be_lost_is_sent_while_nothing_waits() {
+    let mut world = World::joined();
+    assert!(world.offer() && world.offer());
+    assert_eq!(world.sent(), ["42/t,[\"n\"]", "42/t,[\"n\"]"]);
+    world.emit(Some(1), "one", 500);
+    assert!(!world.offer(), "an event waits");
+    assert_eq!(world.sent(), ["42/t,1[\"e\"]"]);
+    assert!(world.offer());
+    world.emit(Some(2), "two", 500);
+    assert_eq!(world.sent(), ["42/t,[\"n\"]", "42/t,2[\"e\"]"]);
+    world.link.set_behind(true);
+    assert!(!world.offer(), "the client does not read");
+    world.link.set_behind(false);
+    world.link.act(world.now, |connection, lower| connection.disconnect(&namespace(), lower));
+    world.sent();
+    assert!(!world.offer(), "the client was made to leave");
 }
 
 #[test]

@@ -3,25 +3,29 @@
 //! Each connection is a wire on which things arrive in their order; which wire delivers next is the input's to say. While no
 //! wire is lost and nobody closes, nothing is lost, doubled or out of order on either side, and what was emitted has arrived
 //! once the wires are empty.
+//!
+//! - `side`: what one side has emitted and heard; `wires`: what is on its way
 
-use std::collections::{BTreeMap, VecDeque};
+mod side;
+mod wires;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use bytestring::ByteString;
 
+use self::side::{Side, numbers};
+use self::wires::{Down, Up, Wire};
 use super::input::Input;
 use crate::proto::engine_io::client::{Output as Wanted, Transports};
-use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PollAnswer, UpgradeTicket};
 use crate::proto::engine_io::{
-    BinaryAs, ClientSession, CloseReason, Frame, Revision, Session, Settings, Sid, Space, Transport,
+    BinaryAs, ClientSession, CloseReason, Revision, Session, Settings, Sid, Space, Transport,
 };
 use crate::proto::link::{ClientLink, ServerLink};
 use crate::proto::socket_io::connection::client::Credentials;
-use crate::proto::socket_io::connection::{self, AckError, Answer, Awaited, Connection};
-use crate::proto::socket_io::packet::{Args, Encoded};
+use crate::proto::socket_io::connection::{self, Answer, Awaited, Connection};
+use crate::proto::socket_io::packet::Encoded;
 use crate::proto::socket_io::{AckId, ClientConnection, ClientEvent, Event, Namespace};
 use crate::proto::time::Instant;
 
@@ -38,43 +42,6 @@ pub fn peers(data: &[u8]) {
     }
     world.arrive();
     world.end();
-}
-
-/// The events of one side: how many it has emitted, how many of the peer's it has heard, and the acks that it awaits.
-#[derive(Debug, Default)]
-struct Side {
-    emitted: u64,
-    heard: u64,
-    awaited: BTreeMap<u64, ()>,
-    has_joined: bool,
-    has_left: bool,
-}
-
-/// What is on its way to the server on one connection.
-#[derive(Debug)]
-enum Up {
-    Get(u64),
-    Post(Body),
-    Open,
-    Frame(Frame),
-}
-
-/// What is on its way to the client on one connection.
-#[derive(Debug)]
-enum Down {
-    Polled(Body),
-    Failed,
-    Posted(bool),
-    Opened,
-    Frame(Frame),
-    Lost,
-}
-
-/// One connection, or all of one kind, of which the client uses one at a time.
-#[derive(Debug, Default)]
-struct Wire {
-    up: VecDeque<Up>,
-    down: VecDeque<Down>,
 }
 
 const POLLS: usize = 0;
@@ -235,7 +202,7 @@ impl World {
         let (now, namespace) = (self.now, self.namespace.clone());
         match choice % 16 {
             0 => self.client.close(CloseReason::ForcedClose, now),
-            1 => self.client.act(now, |layer, lower| layer.leave(lower)),
+            1 => self.client.act(now, ClientConnection::leave),
             2 => self.server.iter_mut().for_each(|server| server.close(CloseReason::ForcedServerClose, now)),
             3 => {
                 let disconnect = |server: &mut ServerLink<Connection<u64>, u64>| {
@@ -375,6 +342,7 @@ impl World {
                 self.is_disturbed |= self.is_client_on_websocket;
                 self.wires[WEBSOCKET].down.push_back(Down::Lost);
             }
+            Output::LimitHit(_) => (),
             Output::AdoptCandidate(_) => {
                 self.ticket = None;
                 self.is_server_on_websocket = true;
@@ -422,6 +390,7 @@ impl World {
                 });
             }
             Event::Acked { waiter, outcome } => side.acked(waiter, outcome, self.is_disturbed),
+            Event::Unawaited { .. } => panic!("each ack is awaited"),
             Event::Disconnected { namespace, .. } => {
                 assert!(self.is_disturbed, "nobody has left by itself");
                 side.has_left |= namespace == self.namespace;
@@ -453,28 +422,6 @@ impl World {
         assert_eq!(self.client_side.has_joined, self.client_side.has_left);
         assert_eq!(self.server_side.has_joined, self.server_side.has_left);
     }
-}
-
-impl Side {
-    /// Events come in order, each once.
-    fn hear(&mut self, args: &Args) {
-        assert_eq!(args.get(1), Some(&*self.heard.to_string()), "the next event is heard");
-        self.heard += 1;
-    }
-
-    fn acked(&mut self, waiter: u64, outcome: Result<Answer, AckError>, is_disturbed: bool) {
-        assert!(self.awaited.remove(&waiter).is_some(), "a waiter is told once");
-        match outcome {
-            Ok(answer) => assert_eq!(answer.args.get(0), Some(&*waiter.to_string()), "the ack is that of its event"),
-            Err(error) => assert!(is_disturbed, "{error:?}"),
-        }
-    }
-}
-
-/// Makes the ack of an event: its number.
-fn numbers(event: &Answer) -> Answer {
-    let json = ByteString::from(format!("[{}]", event.args.get(1).unwrap_or_default()));
-    Answer { args: Args::parse(json).expect("a list of a number"), attachments: Vec::new() }
 }
 
 #[cfg(test)]

@@ -1,0 +1,60 @@
+//! The event that an end gets of a visitor's request.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::Version;
+use http::request::Parts;
+
+use crate::net::arrival::Arrival;
+use crate::net::buffers::Buffer;
+use crate::proto::exchange::{Body, Visit};
+use crate::proto::socket_io::AckId;
+use crate::proto::socket_io::packet::Encoded;
+use crate::proto::token::Token;
+use crate::relay::failure::Failure;
+use crate::relay::public_url::PublicUrl;
+use crate::relay::tunnels::Seat;
+
+/// A visitor's request on its way to an end.
+pub(super) struct EndRequest<'h> {
+    pub(super) head: &'h Parts,
+    pub(super) body: Bytes,
+    /// The request says that it has a body, even if that is empty.
+    pub(super) has_body: bool,
+    pub(super) arrival: &'h Arrival<'h>,
+    pub(super) public_url: &'h PublicUrl,
+    pub(super) token: &'h Token,
+    pub(super) path: &'h str,
+    pub(super) id: &'h str,
+}
+
+impl EndRequest<'_> {
+    /// Makes the event that `end` gets.
+    pub(super) fn event(&self, end: &Seat, ack_id: AckId, body: &Body) -> Result<Encoded, Failure> {
+        let Self { head, arrival, public_url, .. } = self;
+        let scheme = arrival.scheme(&head.headers);
+        let host = public_url.host().map(Cow::Borrowed).or_else(|| arrival.host(&head.headers));
+        let visit = Visit {
+            method: head.method.as_str(),
+            path: self.path,
+            query: head.uri.query(),
+            http_version: if head.version == Version::HTTP_10 { "1.0" } else { "1.1" },
+            headers: &head.headers,
+            remote_address: &arrival.client_text(),
+            forwarded_before: &arrival.forwarded_for(&head.headers),
+            peer: arrival.peer.text(),
+            forwarded_proto: &scheme,
+            forwarded_host: host.as_deref(),
+            tunnels_at: public_url.tunnels_at(),
+            token: self.token.as_str(),
+            has_trusted_request_id: arrival.is_proxied(),
+            id: self.id,
+            body,
+            body_length: self.has_body.then_some(self.body.len()),
+        };
+        let namespace = end.socket().namespace();
+        Buffer::with_text(|draft| visit.encode(namespace, ack_id, end.options(), draft))
+            .map_err(Failure::MarkerInHeaders)
+    }
+}
