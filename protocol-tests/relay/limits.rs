@@ -9,6 +9,7 @@ use socket2me::config::ServeConfig;
 use super::tunnel::{Server, Tunnel, patient};
 use super::visitor::{Answer, get, request, visit};
 use crate::support::end::End;
+use crate::support::keyed::Keyed;
 use crate::support::within;
 
 #[tokio::test]
@@ -125,9 +126,12 @@ async fn too_much_for_an_end_that_does_not_read_is_503_for_the_rest() {
     const BODY: usize = 1 << 20;
     const VISITORS: usize = 40;
     let config = ServeConfig { max_waiting_commands: 1, max_body: BODY, ..patient() };
-    let Tunnel { server, token, mut end } = Tunnel::open(config, "").await;
+    let server = Server::start(config).await;
+    // Nothing is sent again: the end lives.
+    let tunnel = Keyed::make(server.address, r#"{"timeout":120,"repeat":"idempotent"}"#).await;
+    let mut end = tunnel.join(server.address).await;
     // A text body makes each request one message, so that `select!` may drop `asked` without losing half a request.
-    let ask = request("POST", &format!("/go/{token}"), &[("content-type", "text/plain")], &vec![b'x'; BODY]);
+    let ask = request("PUT", &tunnel.at(""), &[("content-type", "text/plain")], &vec![b'x'; BODY]);
     let mut visits: FuturesUnordered<_> = (0..VISITORS).map(|_| visit(server.address, &ask)).collect();
     let overloaded = |answer: &Answer| {
         assert_eq!((answer.status, answer.code()), (503, Some("overloaded")));
@@ -146,7 +150,7 @@ async fn too_much_for_an_end_that_does_not_read_is_503_for_the_rest() {
         }
     }
     assert!(served > 0, "requests that were there before are served");
-    Tunnel { server, token, end }.still_works().await;
+    Tunnel { server, token: tunnel.token, end }.still_works().await;
 }
 
 #[tokio::test]

@@ -103,6 +103,34 @@ async fn a_request_is_sent_again_to_another_end_that_is_connected() {
     answer(&mut ends, 0, &mut visitor, &asked).await;
 }
 
+/// Each end leaves the namespace, and its session lives on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_requests_of_an_end_that_is_lost_are_sent_again_to_another() {
+    let (server, tunnel, _) = spread(0).await;
+    assert_eq!(tunnel.ask(server.address, "PATCH", r#"{"repeat":"idempotent"}"#).await.status, 200);
+    let mut stays = tunnel.join(server.address).await;
+    for _ in 0..20 {
+        let mut goes = tunnel.join(server.address).await;
+        let mut visitors = Vec::new();
+        for _ in 0..20 {
+            let mut visitor = Visitor::connect(server.address).await;
+            visitor.send(&request("GET", &tunnel.at("/x"), &[], b"")).await;
+            visitors.push(visitor);
+        }
+        for _ in 0..10 {
+            goes.asked().await;
+        }
+        goes.send(&format!("41/{},", tunnel.token)).await;
+        for _ in 0..20 {
+            let asked = stays.asked().await;
+            stays.answer(&asked, r#"["served"]"#, &[]).await;
+        }
+        for visitor in &mut visitors {
+            assert_eq!(visitor.answer(false).await.text(), "served");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_end_that_leaves_gets_no_share_and_the_others_get_its() {
     let (server, tunnel, mut ends) = spread(2).await;

@@ -3,6 +3,7 @@
 use super::holding::{PATIENT, held_bytes, vacant};
 use super::visitor::{Visitor, get, request};
 use crate::support::end::Asked;
+use crate::support::keyed::Keyed;
 
 /// Each is answered once by the end that comes, as if that had been there from the start.
 #[tokio::test]
@@ -109,6 +110,24 @@ async fn a_visitor_waits_for_as_long_as_hold_says_and_its_body_does_not_count() 
     assert_eq!(slow.answer(false).await.text(), "served");
 }
 
+/// A visitor has waited for half its time when its end is lost. Others tell when the time is over.
+#[tokio::test]
+async fn a_visitor_whose_end_is_lost_waits_for_another_as_long_as_for_the_first() {
+    let (server, figures, tunnel) = vacant(r#"{"hold":2,"timeout":120,"repeat":"idempotent"}"#, |_| ()).await;
+    let clock = Keyed::make(server.address, r#"{"hold":1}"#).await;
+    clock.say_leave(&mut clock.join(server.address).await).await;
+    let mut visitor = held_bytes(&server, &figures, &request("GET", &tunnel.at("/x"), &[], b"")).await;
+    for answers in [false, true] {
+        assert_eq!(get(server.address, &clock.at("/")).await.code(), Some("client-not-connected"));
+        let mut end = tunnel.join(server.address).await;
+        let asked = end.asked().await;
+        if answers {
+            end.answer(&asked, r#"[200,"served"]"#, &[]).await;
+        }
+    }
+    assert_eq!(visitor.answer(false).await.text(), "served");
+}
+
 /// Each visitor leaves at another moment of its request.
 #[tokio::test]
 async fn visitors_that_leave_at_any_moment_give_back_what_they_held() {
@@ -134,6 +153,7 @@ async fn visitors_that_leave_at_any_moment_give_back_what_they_held() {
     let mut visitor = Visitor::connect(server.address).await;
     visitor.send(&request("PUT", &tunnel.at("/5"), &[], &[b'x'; 40_000])).await;
     end.asked().await;
+    assert!(figures.used("bytes").await >= 80_000, "its body and its event are kept and counted");
     drop(end);
     figures.until_used("held", |used| used == 1, "a visitor whose end was lost").await;
     assert!(figures.used("bytes").await >= 40_000, "its body is kept and counted");

@@ -149,3 +149,26 @@ impl<H: Host> Occupancy<H> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::TunnelHost;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_has_left_is_expected_back_for_a_minute() {
+        let left = |since| Occupancy::<TunnelHost>::Vacant { since, queue: None };
+        let prospect = |occupancy: &mut Occupancy<_>| occupancy.prospect(|| Budget::new(9));
+        assert!(matches!(prospect(&mut left(None)), Prospect::Never));
+        let mut occupancy = left(Some(Instant::now()));
+        let Prospect::Later(first) = prospect(&mut occupancy) else { panic!("nobody waits") };
+        tokio::time::sleep(Duration::from_secs(59)).await;
+        let Prospect::Later(second) = prospect(&mut occupancy) else { panic!("nobody waits any more") };
+        assert!(Arc::ptr_eq(&first, &second), "all wait in one queue");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(matches!(prospect(&mut occupancy), Prospect::Never));
+        assert!(!first.over.is_cancelled(), "those that wait go on waiting");
+    }
+}

@@ -122,8 +122,9 @@ mod tests {
     use super::super::registry::tests::{admission, socket, swept_tunnels};
     use super::*;
     use crate::proto::exchange::EndOptions;
+    use crate::proto::key::Key;
     use crate::relay::tokens::Wanted;
-    use crate::store::{Change, Patch, Settings};
+    use crate::store::{Change, Keyed, Patch, Settings};
 
     /// A token of these tunnels lives for a minute, and its ends hear of its end a quarter of a minute before.
     #[tokio::test]
@@ -185,5 +186,24 @@ mod tests {
         tunnels.take_up(&token, &tunnel, answer, Instant::now());
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(tunnel.settings().unwrap().hold, hold);
+    }
+
+    /// The server has started, and an end had joined before that.
+    #[tokio::test(start_paused = true)]
+    async fn an_end_from_before_the_start_is_expected_for_a_minute_where_visitors_wait() {
+        let second = Duration::from_secs(1);
+        let is_expected = |tunnels: &Tunnels<_>, was_joined, hold| {
+            let settings = Settings { hold, ..Settings::default() };
+            let keyed = Keyed { key: Key::from_random([7; 32]).hash(), settings, was_joined };
+            let record = Record { made_at: 0, made_by: None, keyed: Some(Box::new(keyed)) };
+            tunnels.expect(&Token::from_name("mine").unwrap(), &record, 600 * second).is_some()
+        };
+        let [(_, early), (_, late)] = [swept_tunnels(), swept_tunnels()];
+        tokio::time::sleep(59 * second).await;
+        assert!(!is_expected(&early, false, second), "no end has joined");
+        assert!(!is_expected(&early, true, Duration::ZERO), "nobody waits");
+        assert!(is_expected(&early, true, second));
+        tokio::time::sleep(second).await;
+        assert!(!is_expected(&late, true, second), "it does not come back");
     }
 }
