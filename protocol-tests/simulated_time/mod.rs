@@ -1,5 +1,6 @@
 //! The session and the connection over a simulated clock: no socket, no task, no waiting.
 
+mod client;
 mod ending;
 mod heartbeat;
 mod polls;
