@@ -46,9 +46,6 @@ use crate::proto::limit::Limit;
 use crate::proto::socket_io::connection::AckError;
 use crate::store::Repeat;
 
-/// How often one request is handed to an end that turns out to have left.
-const ATTEMPTS: usize = 8;
-
 const PROVIDED_BY: HeaderName = HeaderName::from_static("x-provided-by");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -283,13 +280,12 @@ impl Exchanges {
         hold: &mut Hold<'_>,
         kept: usize,
     ) -> Result<oneshot::Receiver<Outcome>, Failure> {
-        for _ in 0..ATTEMPTS {
+        // Each attempt that fails is one end that has left meanwhile, and is not chosen again.
+        loop {
             // An end can leave while the body arrives, and so can a token.
-            let end = loop {
-                match tunnel.choose() {
-                    Some(end) => break end,
-                    None => Box::pin(held(exchange, hold)).await?,
-                }
+            let Some(end) = tunnel.choose() else {
+                Box::pin(held(exchange, hold)).await?;
+                continue;
             };
             let ack_id = tunnel.next_ack();
             let max_form = self.config.max_form_memory();
@@ -315,7 +311,6 @@ impl Exchanges {
                 }
             }
         }
-        Err(Failure::NotConnected)
     }
 
     /// Tells an end that asks for notices what is wrong with its answer, or that none has come in time.
