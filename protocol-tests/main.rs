@@ -6,6 +6,7 @@
 #[cfg(target_os = "linux")]
 mod access_log;
 #[cfg(target_os = "linux")]
+mod client;
 mod configuring;
 mod endings;
 mod engine_io;
