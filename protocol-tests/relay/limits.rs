@@ -123,9 +123,15 @@ async fn this_machine_is_not_limited_by_default() {
 
 #[tokio::test]
 async fn too_much_for_an_end_that_does_not_read_is_503_for_the_rest() {
+    is_503_for_the_rest(ServeConfig { max_waiting_commands: 1, ..patient() }).await;
+    is_503_for_the_rest(ServeConfig { max_payload: Some(2 << 20), ..patient() }).await;
+}
+
+/// More is sent than may wait for the session's task, or for its end to read.
+async fn is_503_for_the_rest(config: ServeConfig) {
     const BODY: usize = 1 << 20;
-    const VISITORS: usize = 40;
-    let config = ServeConfig { max_waiting_commands: 1, max_body: BODY, ..patient() };
+    const VISITORS: usize = 25;
+    let config = ServeConfig { max_body: BODY, ..config };
     let server = Server::start(config).await;
     // Nothing is sent again: the end lives.
     let tunnel = Keyed::make(server.address, r#"{"timeout":120,"repeat":"idempotent"}"#).await;
