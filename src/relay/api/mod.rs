@@ -156,6 +156,9 @@ impl Api {
         let wrong =
             || Failure::InvalidRequest("key is no key: it is s2m_ and 43 letters and digits, at random".to_owned());
         let new = Key::parse(&new).ok_or_else(wrong)?.hash();
+        if !disconnect && self.tokens.find_of(token, key.hash()).await.is_ok() {
+            self.tunnels.let_ends_stay(token);
+        }
         let found = match self.tokens.change(token, key.hash(), Change::Rekey(new)).await {
             Err(Failure::NoSuchTunnel) => self.tokens.find_of(token, new).await?,
             found => found?,

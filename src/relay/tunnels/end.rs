@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::engine::{Host, Socket};
 use crate::proto::exchange::EndOptions;
@@ -19,6 +19,8 @@ pub(in crate::relay) struct End<H: Host> {
     /// The key that it showed, if the tunnel has one.
     key: Option<Box<KeyHash>>,
     socket: Socket<H>,
+    /// It stays although the tunnel has another key: the owner has said so.
+    may_stay: AtomicBool,
     /// Exchanges that it was chosen for and that it has not answered.
     in_flight: AtomicUsize,
     /// `None` for an end that does not ask for notices.
@@ -38,6 +40,7 @@ impl<H: Host> End<H> {
             options,
             key: key.map(Box::new),
             socket,
+            may_stay: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             notices: options.notices.then(|| Box::new(Notices::new(Arc::clone(counters)))),
         }
@@ -54,6 +57,16 @@ impl<H: Host> End<H> {
     /// Tells whether the end showed this key when it joined.
     pub(super) fn showed(&self, key: &KeyHash) -> bool {
         self.key.as_deref() == Some(key)
+    }
+
+    /// Lets the end stay when the tunnel gets another key.
+    pub(super) fn let_stay(&self) {
+        self.may_stay.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether the end stays although it showed another key than the tunnel's.
+    pub(super) fn may_stay(&self) -> bool {
+        self.may_stay.load(Ordering::Relaxed)
     }
 
     /// What the end asked for when it joined.

@@ -246,11 +246,16 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
     pub(in crate::relay) fn rekeyed(&self, token: &Token, keyed: &Keyed, disconnect: bool) {
         let Some(tunnel) = self.find(token) else { return };
         if disconnect {
-            self.drop_ends_of_another_key(token, &tunnel, &keyed.key);
-        } else {
-            tunnel.wants_check();
+            self.drop_ends_of_another_key(token, &tunnel, &keyed.key, false);
         }
         self.set(token, keyed);
+    }
+
+    /// Lets the ends of a tunnel stay when it gets another key. Before that, so that nothing compares their keys with the new one.
+    pub(in crate::relay) fn let_ends_stay(&self, token: &Token) {
+        if let Some(tunnel) = self.find(token) {
+            tunnel.let_ends_stay();
+        }
     }
 
     /// Returns the tokens of all tunnels.
@@ -258,8 +263,8 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         self.read().keys().copied().collect()
     }
 
-    pub(super) fn drop_ends_of_another_key(&self, token: &Token, tunnel: &Tunnel<H>, key: &KeyHash) {
-        for end in self.count(tunnel.take_ends_of_another_key(key)) {
+    pub(super) fn drop_ends_of_another_key(&self, token: &Token, tunnel: &Tunnel<H>, key: &KeyHash, spares: bool) {
+        for end in self.count(tunnel.take_ends_of_another_key(key, spares)) {
             tracing::info!(?token, "the tunnel has another key, its end is disconnected");
             end.disconnect();
         }

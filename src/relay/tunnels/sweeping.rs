@@ -75,7 +75,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
                 if let Some(keyed) = &record.keyed {
                     self.retire(tunnel.set(keyed, self.budgets.ends_per_tunnel));
                     if is_checked {
-                        self.drop_ends_of_another_key(token, tunnel, &keyed.key);
+                        self.drop_ends_of_another_key(token, tunnel, &keyed.key, true);
                     }
                 }
                 Some(match &record.keyed {
@@ -205,5 +205,29 @@ mod tests {
         assert!(is_expected(&early, true, second));
         tokio::time::sleep(second).await;
         assert!(!is_expected(&late, true, second), "it does not come back");
+    }
+
+    /// The check of an end that has just joined may see the new key.
+    #[tokio::test]
+    async fn an_end_that_may_stay_is_not_disconnected_when_its_key_is_compared_with_the_next() {
+        let socket = socket().await;
+        let (tokens, tunnels) = swept_tunnels();
+        let wanted = Wanted { name: None, settings: Settings::default() };
+        for stays in [true, false] {
+            let made = tokens.make(IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
+            let (token, key) = (made.token, made.key.unwrap().hash());
+            let (record, remaining) = tokens.find(&token).await.unwrap();
+            let joined = tunnels.join(admission(token, record, remaining), socket.clone());
+            if stays {
+                tunnels.let_ends_stay(&token);
+            }
+            tokens.change(&token, key, Change::Rekey(Key::from_random([7; 32]).hash())).await.unwrap();
+            let (record, left) = tokens.find(&token).await.unwrap();
+            let keyed = record.keyed.clone().unwrap();
+            tunnels.take_up(&token, &joined.tunnel, Ok(Found { record, left, is_checked: true }), Instant::now());
+            assert_eq!(joined.tunnel.has_end(), stays);
+            tunnels.rekeyed(&token, &keyed, true);
+            assert!(!joined.tunnel.has_end(), "the owner wants its end to leave now");
+        }
     }
 }

@@ -240,9 +240,14 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
         self.is_unrenewed.swap(false, Ordering::Relaxed) || self.has_end()
     }
 
-    /// Takes out the ends that showed another key than this.
-    pub(super) fn take_ends_of_another_key(&self, key: &KeyHash) -> Turnover<H> {
-        self.take(|end| !end.showed(key))
+    /// Lets all ends stay when the tunnel gets another key.
+    pub(super) fn let_ends_stay(&self) {
+        self.occupancy().ends().iter().for_each(|end| end.let_stay());
+    }
+
+    /// Takes out the ends that showed another key than this; with `spares`, not those that may stay.
+    pub(super) fn take_ends_of_another_key(&self, key: &KeyHash, spares: bool) -> Turnover<H> {
+        self.take(|end| !(end.showed(key) || (spares && end.may_stay())))
     }
 
     fn take(&self, leaves: impl FnMut(&End<H>) -> bool) -> Turnover<H> {
