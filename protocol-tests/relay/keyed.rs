@@ -239,7 +239,19 @@ async fn what_is_asked_for_must_be_possible() {
     assert_eq!(visitor.answer(false).await.status, 415, "a page can send this by a form");
     let many = format!(r#"{{"name":"{}"}}"#, "a".repeat(20 << 10));
     assert_eq!(call(&server, "POST", "/new", "", &many).await.status, 413);
-    assert_eq!(call(&server, "POST", "/new", "", "").await.status, 201, "an empty body asks for nothing in particular");
+}
+
+#[tokio::test]
+async fn what_is_not_asked_for_is_the_default_or_the_most_that_the_operator_allows() {
+    let [seconds, hour] = [2, 3600].map(Duration::from_secs);
+    let strict = ServeConfig { max_ttl: hour, max_timeout: seconds, max_hold: seconds, ..patient() };
+    for (config, expected) in [(patient(), [2_592_000, 60, 3]), (strict, [3600, 2, 2])] {
+        let server = Server::start(config).await;
+        let (token, key) = make(&server, "").await;
+        let shown = json_of(&call(&server, "GET", &format!("/tunnel/{token}"), &key, "").await);
+        assert_eq!(["ttl", "timeout", "hold"].map(|field| shown[field].as_u64().unwrap()), expected);
+        assert_eq!((&shown["ends"], &shown["repeat"]), (&json!("newest"), &json!("never")));
+    }
 }
 
 #[tokio::test]
