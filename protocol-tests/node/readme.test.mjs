@@ -139,6 +139,15 @@ test('the app that keeps running gets another tunnel when its server has lost al
   assert.deepStrictEqual(await outcome(`${next}/b`), [200, 'Hello from /b']);
 });
 
+test('the app that keeps running ends when it is told to, also while its server is away', limit, async (t) => {
+  const server = await serve(t);
+  const { app } = await published(t, server, sample('### An app that keeps running', 'js'));
+  await server.terminate();
+  assert.match(await app.error(), /^disconnected: /);
+  await app.kill('SIGTERM');
+  assert.deepStrictEqual((await app.exited)[0], 0);
+});
+
 test('the app without a key answers its visitor', limit, async (t) => {
   const server = await serve(t);
   const { url } = await published(t, server, sample('### Tunnels without a key', 'js'));
