@@ -10,7 +10,7 @@ use crate::relay::budgets::Budgets;
 use crate::relay::failure::Failure;
 use crate::relay::tunnels::{Prospect, Tunnel, Tunnels};
 
-/// One exchange's waits for an end of its tunnel, which take no longer than the tunnel's `hold` together.
+/// One exchange's waits for an end of its tunnel, which together take no longer than the tunnel's `hold`.
 pub(super) struct Hold<'h> {
     pub(super) tunnels: &'h Tunnels,
     pub(super) budgets: &'h Budgets,
@@ -27,8 +27,8 @@ impl Hold<'_> {
         self.left = None;
     }
 
-    /// Waits until an end is connected. The exchange takes no place among those in flight meanwhile, and nothing of a body is
-    /// read that was not read before.
+    /// Waits until an end is connected. An exchange whose body is not read yet reads nothing of it meanwhile, and has no place
+    /// among those in flight.
     ///
     /// # Errors
     /// - with what a visitor is told of a token without an end, when no end is expected or none has come in time
