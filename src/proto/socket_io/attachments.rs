@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::namespace::Namespace;
 use super::packet::{AckId, Packet};
-use super::parser::{ParseError, Parsed};
+use super::parser::{Head, ParseError, Parsed};
 use crate::proto::json::{self, Event, Kind};
 
 /// The packet that is being put together, if there is one. It is in a box, so that idle sessions stay small.
@@ -84,6 +84,22 @@ impl Assembly {
     /// As [`Self::begin`].
     pub fn begin_dropped(&mut self, dropped: Dropped, missing: usize) -> Result<Option<Whole>, ParseError> {
         self.wait_for(Whole::Dropped(dropped), missing)
+    }
+
+    /// Takes the start of a packet whose text is over a limit: its content is dropped, and its attachments as they come.
+    ///
+    /// # Errors
+    /// - when the start is none of an event or ack: only those may be large
+    /// - as [`Self::begin`]
+    pub fn begin_oversized(&mut self, start: &str, max_attachments: usize) -> Result<Option<Whole>, ParseError> {
+        let Head { kind, attachments, namespace, id, .. } = Head::parse(start, max_attachments)?;
+        let answers = match kind {
+            '2' | '5' => None,
+            '3' | '6' => id,
+            _ => return Err(ParseError::Payload),
+        };
+        let namespace = Namespace::new(namespace.into()).ok_or(ParseError::Payload)?;
+        self.begin_dropped(Dropped { namespace, answers }, attachments)
     }
 
     fn wait_for(&mut self, whole: Whole, missing: usize) -> Result<Option<Whole>, ParseError> {

@@ -21,7 +21,7 @@ use crate::proto::link::Layer;
 use crate::proto::socket_io::attachments::{Assembly, Bounds, Dropped, Whole};
 use crate::proto::socket_io::namespace::Namespace;
 use crate::proto::socket_io::packet::{AckId, Args, Encoded, Packet};
-use crate::proto::socket_io::parser::{self, Head, ParseError};
+use crate::proto::socket_io::parser::{self, ParseError};
 use crate::proto::time::{Instant, earliest};
 use crate::tables;
 
@@ -256,16 +256,7 @@ impl<W> Layer for ClientConnection<W> {
             self.assembly.give_up();
             return self.message(Message::Binary(Bytes::new()), lower);
         };
-        let whole = match Head::parse(start, self.settings.max_attachments) {
-            Ok(Head { kind, attachments, namespace, id, .. }) => match Namespace::new(namespace.into()) {
-                Some(namespace) => {
-                    let answers = id.filter(|_| matches!(kind, '3' | '6'));
-                    self.assembly.begin_dropped(Dropped { namespace, answers }, attachments)
-                }
-                None => Err(ParseError::Payload),
-            },
-            Err(error) => Err(error),
-        };
+        let whole = self.assembly.begin_oversized(start, self.settings.max_attachments);
         self.assembled(whole, lower);
     }
 

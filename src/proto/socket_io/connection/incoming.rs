@@ -12,7 +12,7 @@ use crate::proto::link::Layer;
 use crate::proto::socket_io::attachments::{Assembly, Bounds, Dropped, Whole};
 use crate::proto::socket_io::namespace::Namespace;
 use crate::proto::socket_io::packet::{self, AckId, Packet};
-use crate::proto::socket_io::parser::{self, Head, ParseError};
+use crate::proto::socket_io::parser::{self, ParseError};
 use crate::proto::time::{Instant, earliest};
 use crate::tables;
 
@@ -59,18 +59,7 @@ impl<W> Layer for Connection<W> {
             self.assembly.give_up();
             return self.message(Message::Binary(Bytes::new()), lower);
         };
-        let whole = match Head::parse(start, self.settings.max_attachments) {
-            Ok(Head { kind: kind @ ('2' | '3' | '5' | '6'), attachments, namespace, id, .. }) => {
-                let answers = if matches!(kind, '3' | '6') { id } else { None };
-                match Namespace::new(namespace.into()) {
-                    Some(namespace) => self.assembly.begin_dropped(Dropped { namespace, answers }, attachments),
-                    None => Err(ParseError::Payload),
-                }
-            }
-            // Only an event or ack may be large.
-            Ok(Head { .. }) => Err(ParseError::Payload),
-            Err(error) => Err(error),
-        };
+        let whole = self.assembly.begin_oversized(start, self.settings.max_attachments);
         self.assembled(whole, lower);
     }
 

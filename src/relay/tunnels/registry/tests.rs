@@ -14,7 +14,7 @@ use crate::engine::{
     SocketIoSettings,
 };
 use crate::proto::key::Key;
-use crate::relay::tokens::Wanted;
+use crate::relay::tokens::{Made, Wanted};
 use crate::store::{Change, Settings, Store};
 
 /// A host that hands out the sockets of its clients.
@@ -87,6 +87,17 @@ async fn first_ends_that_join_at_once_are_ends_of_one_tunnel() {
     }
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A keyed tunnel with a `ttl` of two hours, and what lets an end join it.
+async fn made_to_join(tokens: &Tokens) -> (Made, Admission) {
+    let wanted = Wanted { name: None, settings: Settings { ttl: 2 * HOUR, ..Settings::default() } };
+    let made = tokens.make(std::net::IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
+    let (record, remaining) = tokens.renew(&made.token).await.unwrap();
+    let admission = admission(made.token, record, remaining);
+    (made, admission)
+}
+
 /// The store, and the tunnels over it, whose sweeper runs.
 pub(in crate::relay::tunnels) fn swept_tunnels() -> (Arc<Tokens>, Arc<Tunnels<TestHost>>) {
     let budgets = Budgets::new(&ServeConfig::defaults());
@@ -98,15 +109,11 @@ pub(in crate::relay::tunnels) fn swept_tunnels() -> (Arc<Tokens>, Arc<Tunnels<Te
 
 #[tokio::test]
 async fn a_keyed_tunnel_lives_while_its_end_is_connected_and_its_ttl_after() {
-    const HOUR: Duration = Duration::from_secs(3600);
     let socket = socket().await;
     tokio::time::pause();
     let (tokens, tunnels) = swept_tunnels();
-    let wanted = Wanted { name: None, settings: Settings { ttl: 2 * HOUR, ..Settings::default() } };
-    let made = tokens.make(std::net::IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
+    let (made, admission) = made_to_join(&tokens).await;
     let token = made.token;
-    let (record, remaining) = tokens.renew(&token).await.unwrap();
-    let admission = admission(token, record, remaining);
     let joined = tunnels.join(admission, socket);
     tokio::time::sleep(99 * HOUR + HOUR / 2).await;
     let left = tokens.find(&token).await.unwrap().1;
@@ -121,15 +128,12 @@ async fn a_keyed_tunnel_lives_while_its_end_is_connected_and_its_ttl_after() {
 
 #[tokio::test]
 async fn a_keyed_tunnel_lives_for_its_ttl_after_another_key_has_disconnected_its_end() {
-    const HOUR: Duration = Duration::from_secs(3600);
     let socket = socket().await;
     tokio::time::pause();
     let (tokens, tunnels) = swept_tunnels();
-    let wanted = Wanted { name: None, settings: Settings { ttl: 2 * HOUR, ..Settings::default() } };
-    let made = tokens.make(std::net::IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
+    let (made, admission) = made_to_join(&tokens).await;
     let token = made.token;
-    let (record, remaining) = tokens.renew(&token).await.unwrap();
-    tunnels.join(admission(token, record, remaining), socket);
+    tunnels.join(admission, socket);
     tokio::time::sleep(HOUR / 2).await;
     let (old, new) = (made.key.unwrap().hash(), Key::from_random([7; 32]).hash());
     let changed = tokens.change(&token, old, Change::Rekey(new)).await.unwrap();
