@@ -1,7 +1,9 @@
 //! Who a request is from when proxies stand between: `X-Forwarded-*`, believed only from the proxies that the operator trusts.
 
 use std::borrow::Cow;
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::{self, HeaderName};
@@ -9,18 +11,21 @@ use ipnet::IpNet;
 
 use super::budget::Client;
 use super::forwarded::{self, FORWARDED_FOR};
+use super::turn::Turn;
 use crate::proto::headers::value_to_text;
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// The peer of a connection: a client or a proxy. Clones share their text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The peer of a connection: a client or a proxy.
+#[derive(Debug)]
 pub struct Peer {
     /// The peer's address. An IPv4 address is never written as IPv6.
     pub address: SocketAddr,
     /// The address without its port, as text.
     text: Box<str>,
+    /// Knows when the peer of a connection that is open has left.
+    turn: Option<Arc<Turn>>,
 }
 
 impl Peer {
@@ -29,7 +34,12 @@ impl Peer {
     pub fn new(address: SocketAddr) -> Self {
         // A socket for both families shows IPv4 peers as IPv6 addresses.
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { address, text: address.ip().to_string().into() }
+        Self { address, text: address.ip().to_string().into(), turn: None }
+    }
+
+    /// Makes this the peer of the connection with this turn.
+    pub(super) fn on(self, turn: &Arc<Turn>) -> Self {
+        Self { turn: Some(Arc::clone(turn)), ..self }
     }
 
     /// Returns the address without its port, as text.
@@ -40,7 +50,7 @@ impl Peer {
 }
 
 /// How a request arrived. Computed once for each request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Arrival<'p> {
     /// The peer of the connection: the client itself or the nearest proxy.
     pub peer: &'p Peer,
@@ -99,6 +109,22 @@ impl<'p> Arrival<'p> {
     #[must_use]
     pub fn is_proxied(&self) -> bool {
         self.is_proxied
+    }
+
+    /// Completes when the peer has left: it has closed its sending half or reset the connection, even while nothing is read or
+    /// written, or the connection was given up. Linux tells of it at once, other systems perhaps with the next read or write. A peer
+    /// that has sent more than the system's buffer takes leaves behind those bytes: its end arrives once they are read.
+    ///
+    /// Never completes after an upgrade: whoever has the connection learns of its end there. Asking costs the connection a little for
+    /// the rest of the request.
+    pub fn gone(&self) -> impl Future<Output = ()> + Send + use<> {
+        let gone = self.peer.turn.as_ref().map(|turn| turn.watch());
+        async {
+            match gone {
+                Some(gone) => gone.cancelled_owned().await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Returns the client's address as text.

@@ -1,20 +1,134 @@
-//! Request bodies: read whole, within a size, at a pace, and out of the memory that all share.
+//! Request bodies: read whole, within a size, at a pace, and out of the memory that all share; or taken by a task that reads them
+//! as they come.
 
 use std::future::poll_fn;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
 use super::budget::{Budget, Memory, UNCOUNTED_BYTES};
 use super::connection::min_bytes_in;
+use super::turn::Turn;
+
+/// The body of a request, as its handler gets it. What the handler leaves of it is dropped, unless it was [taken](Self::take).
+#[derive(Debug)]
+pub struct RequestBody {
+    /// `None` once it was taken.
+    incoming: Option<Incoming>,
+    turn: Arc<Turn>,
+}
+
+impl RequestBody {
+    pub(super) fn new(incoming: Incoming, turn: Arc<Turn>) -> Self {
+        Self { incoming: Some(incoming), turn }
+    }
+
+    /// Returns whose turn it is to write on the connection.
+    pub(super) fn turn(&self) -> &Arc<Turn> {
+        &self.turn
+    }
+
+    /// Drops the body.
+    pub(super) fn into_turn(self) -> Arc<Turn> {
+        self.turn
+    }
+
+    /// Takes what is left of the body, for a task that reads it while the response is made and after. `None` if it was taken
+    /// before. From here on this body is empty.
+    ///
+    /// The connection serves no other request before the taken body was read to its end or dropped. See [`TakenBody`].
+    pub fn take(&mut self) -> Option<TakenBody> {
+        let incoming = self.incoming.take()?;
+        Some(TakenBody { incoming, request: self.turn.take_body(), turn: Arc::clone(&self.turn), is_over: false })
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match &mut self.incoming {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// What is left of a request's body that was taken from its handler.
+///
+/// Dropped before its end, it ends the connection: once the response is written, what still comes is read and dropped for
+/// a while, and the connection is closed. Until then the response is not lost. [`discard`] reads what is left, so that
+/// the connection can stay open.
+#[derive(Debug)]
+pub struct TakenBody {
+    incoming: Incoming,
+    turn: Arc<Turn>,
+    /// The number of its request on the connection.
+    request: u32,
+    /// It has ended, or failed.
+    is_over: bool,
+}
+
+impl Body for TakenBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        // If the response was written before, hyper tells of the end only when the next request comes. A body with trailers has
+        // no other sign of its end.
+        let frame = if self.is_end_stream() { None } else { ready!(Pin::new(&mut self.incoming).poll_frame(cx)) };
+        self.is_over = !matches!(frame, Some(Ok(_)));
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Drop for TakenBody {
+    fn drop(&mut self) {
+        self.turn.drop_body(self.request, self.is_over || self.is_end_stream());
+    }
+}
+
+/// Reads and drops what is left of a body whose request is answered: `most` bytes at the most, for `within` at the longest.
+/// Returns whether that was all of it, so that the connection stays open.
+pub async fn discard(mut body: TakenBody, most: usize, within: Duration) -> bool {
+    let reading = async {
+        let mut left = most;
+        while let Some(frame) = body.frame().await {
+            let length = frame.map(|frame| frame.data_ref().map_or(0, Bytes::len));
+            match length.ok().and_then(|length| left.checked_sub(length)) {
+                Some(rest) => left = rest,
+                None => return false,
+            }
+        }
+        true
+    };
+    tokio::time::timeout(within, reading).await.unwrap_or(false)
+}
 
 /// A body in memory, and the memory that it counts.
 #[derive(Debug, Default)]
@@ -54,7 +168,7 @@ pub enum BodyError {
 ///
 /// # Errors
 /// See [`BodyError`]. Nothing past the limit is kept, and nothing is read of a body that announces more.
-pub async fn read(body: &mut Incoming, limits: BodyLimits<'_>) -> Result<Kept, BodyError> {
+pub async fn read(body: &mut RequestBody, limits: BodyLimits<'_>) -> Result<Kept, BodyError> {
     read_admitted(body, limits, || Ok(())).await
 }
 
@@ -64,7 +178,7 @@ pub async fn read(body: &mut Incoming, limits: BodyLimits<'_>) -> Result<Kept, B
 /// # Errors
 /// With the error of `admit`, or a [`BodyError`].
 pub async fn read_admitted<A, E: From<BodyError>>(
-    body: &mut Incoming,
+    body: &mut RequestBody,
     limits: BodyLimits<'_>,
     admit: impl FnOnce() -> Result<A, E>,
 ) -> Result<Kept, E> {
@@ -88,7 +202,11 @@ pub async fn read_admitted<A, E: From<BodyError>>(
 }
 
 /// Reads what has not arrived yet.
-async fn read_rest(body: &mut Incoming, mut gathering: Gathering, limits: BodyLimits<'_>) -> Result<Kept, BodyError> {
+async fn read_rest(
+    body: &mut RequestBody,
+    mut gathering: Gathering,
+    limits: BodyLimits<'_>,
+) -> Result<Kept, BodyError> {
     let mut window = Window::open(limits.stall_timeout);
     loop {
         match tokio::time::timeout_at(window.until, body.frame()).await {
@@ -107,7 +225,7 @@ const DROPPED: usize = 64 << 10;
 
 /// Reads and drops what is left of a body whose request is answered, as far as it has arrived. Returns whether that is all of
 /// it, so that the connection can serve another request.
-pub(super) async fn drop_arrived(body: &mut Incoming) -> bool {
+pub(super) async fn drop_arrived(body: &mut RequestBody) -> bool {
     let mut dropped = 0;
     let mut has_waited = false;
     poll_fn(|cx| {
@@ -163,11 +281,7 @@ impl Gathering {
     }
 
     /// Takes the next frame. Returns the bytes that came with it.
-    fn push(
-        &mut self,
-        frame: hyper::Result<hyper::body::Frame<Bytes>>,
-        limits: BodyLimits<'_>,
-    ) -> Result<usize, BodyError> {
+    fn push(&mut self, frame: hyper::Result<Frame<Bytes>>, limits: BodyLimits<'_>) -> Result<usize, BodyError> {
         // Trailers are of no use here.
         let Ok(data) = frame.map_err(|_| BodyError::Incomplete)?.into_data() else { return Ok(0) };
         let length = data.len();
@@ -205,8 +319,6 @@ impl Gathering {
 
 #[cfg(test)]
 mod tests {
-    use hyper::body::Frame;
-
     use super::*;
 
     /// Gathers pieces of this size, up to this length, and checks what is counted after each.

@@ -1,13 +1,15 @@
 //! One accepted connection: it keeps its place among all connections, and fails when its peer does not read.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use futures::FutureExt as _;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
@@ -24,6 +26,11 @@ pub const MIN_BYTES_PER_SECOND: u64 = 1 << 10;
 /// `writev`. Measured in pairs: a small GET with 1 tunnel took 0.98 of the time (15 pairs, 14 of them below 1, 0.96 to 1.02),
 /// with 100 tunnels 0.99 (15 pairs, 9 of them below 1).
 const JOINED: usize = 4 << 10;
+
+/// Bytes that the system keeps beyond what is on its way, for a connection that asks for [few](Connection::keep_few_unsent): enough
+/// for 100 Mbit/s at the 10 ms in which a busy process comes back to the connection.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT: u32 = 128 << 10;
 
 /// The places of a connection among all connections and among those of its address, and where its limits are counted.
 #[derive(Debug)]
@@ -45,6 +52,8 @@ pub struct Connection {
     stream: TcpStream,
     stall: Stall,
     place: Place,
+    /// The runtime believes that there is nothing to read, and there may be: see [`Self::poll_gone`].
+    may_have_unread: bool,
 }
 
 impl Connection {
@@ -52,12 +61,57 @@ impl Connection {
     #[must_use]
     pub fn new(stream: TcpStream, stall_timeout: Duration, place: Place) -> Self {
         let stall = Stall { timeout: stall_timeout, window: None, written: 0, waiting: false, is_counted: false };
-        Self { stream, stall, place }
+        Self { stream, stall, place, may_have_unread: false }
     }
 
     /// Counts that the peer has hit a limit.
     pub(super) fn hit(&self, limit: Limit) {
         self.place.hits.hit(limit);
+    }
+
+    /// Chooses how the connection ends when it is dropped: with a reset, which no peer takes for an orderly end and which loses what
+    /// the peer has not read, or as connections do.
+    pub(super) fn reset_when_dropped(&self, resets: bool) {
+        let _ = SockRef::from(&self.stream).set_linger(resets.then_some(Duration::ZERO));
+    }
+
+    /// Makes writes wait while more than 128 KiB are not on their way to the peer, so that what is written later is not behind
+    /// megabytes in the system's buffer. On Linux only.
+    pub(super) fn keep_few_unsent(&self) {
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        let _ = SockRef::from(&self.stream).set_tcp_notsent_lowat(UNSENT);
+    }
+
+    /// Completes when the peer has closed its sending half or reset the connection, although bytes that it sent before are not
+    /// read. On Linux, and where the system tells of it otherwise.
+    ///
+    /// The runtime wakes a task for bytes and for the end in the same way, and not again while bytes wait. So it is told that the
+    /// bytes were read, and [`AsyncRead`] looks for them without asking it.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if ready!(self.stream.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            let ready = self.stream.ready(Interest::READABLE).now_or_never();
+            if ready.is_some_and(|ready| ready.is_ok_and(Ready::is_read_closed)) {
+                return Poll::Ready(());
+            }
+            let _ = self.stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+            self.may_have_unread = true;
+        }
+    }
+
+    /// Reads from the socket although the runtime believes that there is nothing. `None` if that is so.
+    fn read_unread(&self, buffer: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
+        let read = (&*SockRef::from(&self.stream)).read(buffer.initialize_unfilled());
+        match read {
+            Ok(bytes) => {
+                buffer.advance(bytes);
+                Some(Ok(()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => Some(Err(error)),
+        }
     }
 
     fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -125,6 +179,12 @@ pub(crate) fn min_bytes_in(time: Duration) -> usize {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.may_have_unread {
+            if let Some(read) = self.read_unread(buffer) {
+                return Poll::Ready(read);
+            }
+            self.may_have_unread = false;
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
@@ -184,6 +244,12 @@ pub(super) mod tests {
             hits: Arc::default(),
         };
         (Connection::new(stream, Duration::from_secs(30), place), peer)
+    }
+
+    /// Returns the bytes that the system keeps beyond what is on its way.
+    #[cfg(target_os = "linux")]
+    pub(in crate::net) fn unsent_limit(connection: &Connection) -> u32 {
+        SockRef::from(&connection.stream).tcp_notsent_lowat().unwrap()
     }
 
     /// Time is paused: it moves on when nothing else does.

@@ -4,6 +4,7 @@
 //! and is not counted. So it is filled in small pieces, a long head counts against a budget, and the connection ends with it.
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::DropGuard;
 
 use super::budget::{Budget, Memory};
 use super::connection::Connection;
@@ -31,6 +33,8 @@ pub(super) struct HttpConnection {
     turn: Arc<Turn>,
     /// The status of an answer that hyper has made by itself.
     withheld: Option<StatusCode>,
+    /// Dropping the connection resets it.
+    resets: bool,
     /// Bytes that were read since the last reply was written: of the head that arrives, and perhaps of what follows.
     head: usize,
     /// The memory of the head, until its reply is written. What comes with the end of a head is not counted.
@@ -38,6 +42,8 @@ pub(super) struct HttpConnection {
     /// The memory that all heads share.
     budget: Arc<Budget>,
     due: Due,
+    /// Tells that the peer has left, when it has or this is dropped. Present once somebody has asked.
+    gone: Option<DropGuard>,
 }
 
 impl HttpConnection {
@@ -46,7 +52,8 @@ impl HttpConnection {
     /// A read fails with [`io::ErrorKind::TimedOut`] when no whole head has arrived `timeout` after the reply before.
     pub(super) fn new(connection: Connection, budget: Arc<Budget>, timeout: Duration) -> Self {
         let due = Due { timeout, at: Instant::now() + timeout, timer: None };
-        Self { connection, turn: Arc::default(), withheld: None, head: 0, memory: Memory::default(), budget, due }
+        let (turn, memory) = (Arc::default(), Memory::default());
+        Self { connection, turn, withheld: None, resets: false, head: 0, memory, budget, due, gone: None }
     }
 
     /// Returns whose turn it is to write.
@@ -54,8 +61,9 @@ impl HttpConnection {
         &self.turn
     }
 
-    /// Returns the connection as it is below HTTP.
+    /// Returns the connection as it is below HTTP. The handlers on it learn nothing more of its peer.
     pub(super) fn into_inner(self) -> Connection {
+        self.gone.map(DropGuard::disarm);
         self.connection
     }
 
@@ -88,6 +96,35 @@ impl HttpConnection {
         }
         self.withheld = Some(StatusCode::SERVICE_UNAVAILABLE);
         Err(io::Error::new(io::ErrorKind::OutOfMemory, "there is no memory left for a head of this size"))
+    }
+
+    /// Makes the connection one that is reset when it is dropped, as long as its end would look like the end of a reply. It is
+    /// reset even if it is the process that ends.
+    fn guard_end(&mut self) {
+        if self.turn.is_cut() && !mem::replace(&mut self.resets, true) {
+            self.connection.reset_when_dropped(true);
+        }
+    }
+
+    /// hyper has written all. Returns whether the reply is whole, so that its client may see the connection end.
+    fn is_end_allowed(&mut self) -> bool {
+        if self.resets && !self.turn.is_cut() {
+            self.resets = false;
+            self.connection.reset_when_dropped(false);
+        }
+        !self.resets
+    }
+
+    /// Looks whether the peer has left, if the handler of the request wants to know. hyper does not look while it neither reads nor
+    /// writes.
+    fn look_for_peer(&mut self, cx: &mut Context<'_>) {
+        let Some(gone) = self.turn.watched() else { return };
+        if self.gone.is_none() {
+            self.gone = Some(gone.clone().drop_guard());
+        }
+        if !gone.is_cancelled() && self.connection.poll_gone(cx).is_ready() {
+            gone.cancel();
+        }
     }
 
     /// Keeps the status of what hyper writes while no reply is owed, and says that all of it was written.
@@ -138,7 +175,8 @@ impl Due {
 
 impl AsyncRead for HttpConnection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let is_head = self.turn.is_nothing_owed();
+        let is_nothing_owed = self.turn.is_nothing_owed();
+        let is_head = is_nothing_owed && !self.turn.is_arriving();
         if is_head && self.head > 0 {
             self.count_head()?;
         }
@@ -156,6 +194,10 @@ impl AsyncRead for HttpConnection {
             }
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the head of a request comes too late")));
         }
+        if read.is_pending() && is_nothing_owed {
+            // The body of the request before may have arrived by now, and its reader does not know it yet.
+            self.due.restart(cx);
+        }
         ready!(read)?;
         if is_head {
             self.head += buffer.filled().len() - before;
@@ -169,7 +211,12 @@ impl AsyncWrite for HttpConnection {
         if self.turn.is_nothing_owed() {
             return self.withhold([buffer].into_iter());
         }
-        Pin::new(&mut self.connection).poll_write(cx, buffer)
+        self.guard_end();
+        let written = Pin::new(&mut self.connection).poll_write(cx, buffer);
+        if written.is_pending() {
+            self.look_for_peer(cx);
+        }
+        written
     }
 
     fn poll_write_vectored(
@@ -180,7 +227,12 @@ impl AsyncWrite for HttpConnection {
         if self.turn.is_nothing_owed() {
             return self.withhold(buffers.iter().map(|buffer| &**buffer));
         }
-        Pin::new(&mut self.connection).poll_write_vectored(cx, buffers)
+        self.guard_end();
+        let written = Pin::new(&mut self.connection).poll_write_vectored(cx, buffers);
+        if written.is_pending() {
+            self.look_for_peer(cx);
+        }
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -194,22 +246,28 @@ impl AsyncWrite for HttpConnection {
             self.memory.clear();
             self.due.restart(cx);
         }
+        self.look_for_peer(cx);
         Pin::new(&mut self.connection).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The answer in place of the withheld one is still to be written.
-        if self.withheld.is_some() { Poll::Ready(Ok(())) } else { Pin::new(&mut self.connection).poll_shutdown(cx) }
+        if self.withheld.is_some() || !self.is_end_allowed() {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.connection).poll_shutdown(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+    use http::Version;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
 
     use super::super::connection::tests::pair;
-    use super::super::reply::ReplyBody;
+    use super::super::reply::Reply;
     use super::super::turn::Outgoing;
     use super::*;
 
@@ -217,7 +275,7 @@ mod tests {
     async fn owing() -> (HttpConnection, TcpStream) {
         let (connection, peer) = pair().await;
         let connection = HttpConnection::new(connection, Budget::new(0), Duration::from_secs(60));
-        connection.turn.owe();
+        connection.turn.begin(&http::Extensions::new());
         (connection, peer)
     }
 
@@ -249,8 +307,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_before_a_reply_is_flushed_is_not_withheld() {
         let (mut connection, peer) = owing().await;
-        let body = ReplyBody::default();
-        drop(Outgoing { body, turn: Arc::clone(connection.turn()) });
+        drop(Outgoing::reply(Reply::default(), Arc::clone(connection.turn()), Version::HTTP_11));
         connection.write_all(b"the reply, and HTTP/1.1 400 Bad Request").await.unwrap();
         assert_eq!(connection.withheld(), None);
         assert_eq!(read_by(connection, peer).await, "the reply, and HTTP/1.1 400 Bad Request");
@@ -259,7 +316,7 @@ mod tests {
     #[tokio::test]
     async fn a_reply_that_is_flushed_is_not_owed() {
         let (mut connection, _peer) = owing().await;
-        drop(Outgoing { body: ReplyBody::default(), turn: Arc::clone(connection.turn()) });
+        drop(Outgoing::reply(Reply::default(), Arc::clone(connection.turn()), Version::HTTP_11));
         connection.write_all(b"the reply").await.unwrap();
         connection.flush().await.unwrap();
         connection.write_all(b"HTTP/1.1 414 URI Too Long\r\n\r\n").await.unwrap();
@@ -275,5 +332,33 @@ mod tests {
             let read = connection.read(&mut vec![0; size]).await.unwrap();
             assert!((1..=READ).contains(&read), "{read} of {size}");
         }
+    }
+
+    /// Time is paused: it moves on when nothing else does.
+    #[tokio::test(start_paused = true)]
+    async fn the_next_head_is_awaited_once_the_taken_body_of_the_request_before_has_arrived() {
+        let (mut connection, mut peer) = owing().await;
+        let (turn, timeout) = (Arc::clone(connection.turn()), connection.due.timeout);
+        let request = turn.take_body();
+        drop(Outgoing::reply(Reply::default(), Arc::clone(&turn), Version::HTTP_11));
+        connection.flush().await.unwrap();
+        let mut bytes = [0; 10];
+        for _ in 0..2 {
+            tokio::select! {
+                read = connection.read(&mut bytes) => panic!("{read:?} while the body still comes"),
+                () = tokio::time::sleep(3 * timeout) => (),
+            }
+            peer.write_all(b"body").await.unwrap();
+            assert_eq!(connection.read(&mut bytes).await.unwrap(), 4);
+        }
+        let reading = connection.read(&mut bytes);
+        tokio::pin!(reading);
+        assert!(reading.as_mut().now_or_never().is_none());
+        let started = Instant::now();
+        // Nothing tells the connection.
+        turn.drop_body(request, true);
+        assert_eq!(reading.await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(started.elapsed() <= 2 * timeout, "{:?}", started.elapsed());
+        assert_eq!(connection.head, 0, "a body is no head");
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Response, StatusCode, Uri};
+use http::{Method, Response, StatusCode, Uri, Version};
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::arrival::{Arrival, Peer};
-use super::body::drop_arrived;
+use super::body::{RequestBody, drop_arrived};
 use super::budget::{Budget, Exempt, PerAddress};
 use super::connection::{Connection, Place};
 use super::hits::Hits;
@@ -120,9 +120,13 @@ pub trait Handler: Send + Sync + 'static {
     /// the connection without a response, and no other.
     ///
     /// What is left of the body is dropped: if more than has arrived is left, the reply says that the connection is closed, and
-    /// the connection [lingers](super::linger).
-    fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival<'_>)
-    -> impl Future<Output = Reply> + Send;
+    /// the connection [lingers](super::linger). A body that was [taken](RequestBody::take) is in the hands of whoever took it.
+    fn serve(
+        &self,
+        head: &mut Parts,
+        body: &mut RequestBody,
+        arrival: &Arrival<'_>,
+    ) -> impl Future<Output = Reply> + Send;
 }
 
 /// Serves connections until `stop` completes, then lets the open ones finish their requests, for two seconds at the most.
@@ -200,15 +204,15 @@ async fn connection(
     let max_head = limits.max_head.max(SMALLEST_HEAD);
     // Most connections spend their life waiting: they keep no more than they need.
     drop(limits);
-    let from = Peer::new(peer);
     let turn = Arc::clone(stream.turn());
+    let from = Peer::new(peer).on(&turn);
     let service = service_fn(|request: Request<Incoming>| {
         turn.begin(request.extensions());
         // The client sends its body once it is asked to, which reading does.
         let is_awaited = !request.body().is_end_stream() && request.headers().contains_key(header::EXPECT);
         let arrival = Arrival::new(request.headers(), &from, &trusted);
-        let (mut head, mut body) = request.into_parts();
-        let (handler, turn) = (&handler, Arc::clone(&turn));
+        let (mut head, body) = request.into_parts();
+        let (handler, mut body) = (&handler, RequestBody::new(body, Arc::clone(&turn)));
         async move {
             let reply = if head.method == Method::CONNECT {
                 no_connect(error)
@@ -216,10 +220,10 @@ async fn connection(
                 handler.serve(&mut head, &mut body, &arrival).await
             };
             // Most requests are read to their end by now.
-            if body.is_end_stream() && !is_last(&reply, &turn) {
-                return Ok(outgoing(reply, turn));
+            if body.is_end_stream() && !is_last(&reply, body.turn()) {
+                return Ok(outgoing(reply, body.into_turn(), head.version));
             }
-            answer(reply, body, is_awaited, turn).await
+            answer(reply, head.version, body, is_awaited).await
         }
     });
     let mut connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
@@ -262,30 +266,30 @@ async fn connection(
 /// Drops what is left of a request's body. Where more may come than has arrived, the reply is the connection's last.
 async fn answer(
     mut reply: Reply,
-    mut body: Incoming,
+    version: Version,
+    mut body: RequestBody,
     is_awaited: bool,
-    turn: Arc<Turn>,
 ) -> Result<Response<Outgoing>, Infallible> {
-    if is_last(&reply, &turn) || !body.is_end_stream() && (is_awaited || !drop_arrived(&mut body).await) {
+    if is_last(&reply, body.turn()) || !body.is_end_stream() && (is_awaited || !drop_arrived(&mut body).await) {
         reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        turn.leave_unread();
+        body.turn().leave_unread();
     }
-    Ok(outgoing(reply, turn))
+    Ok(outgoing(reply, body.into_turn(), version))
 }
 
-/// Hands a reply to hyper.
-fn outgoing(reply: Reply, turn: Arc<Turn>) -> Response<Outgoing> {
-    reply::with_reason(reply).map(|body| Outgoing { body, turn })
+/// Hands a reply to a request of this version to hyper.
+fn outgoing(reply: Reply, turn: Arc<Turn>, version: Version) -> Response<Outgoing> {
+    Outgoing::reply(reply::with_reason(reply), turn, version)
 }
 
-/// Returns whether a reply is the last of its connection: it says so, or its head or the request's is so long that hyper's buffer
-/// must not outlive it.
+/// Returns whether a reply is the last of its connection: it says so, the rest of the request will not be read, or its head or the
+/// request's is so long that hyper's buffer must not outlive it.
 fn is_last(reply: &Reply, turn: &Turn) -> bool {
     // A WebSocket takes no buffer of hyper's with it.
     if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
         return false;
     }
-    if turn.has_long_head() {
+    if turn.has_long_head() || turn.is_unread() {
         return true;
     }
     let mut length = 0;

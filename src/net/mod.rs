@@ -8,8 +8,9 @@
 //!   owed, or hyper writes by itself
 //! - [`linger`]: the close of a connection whose client is still sending
 //! - [`body`]: request bodies, read whole within a size, a pace and a memory budget
-//! - [`reply`]: responses that this process makes itself
-//! - [`websocket`]: the HTTP upgrade and its 101, messages in and out, the closing handshake
+//! - [`reply`]: responses that this process makes itself; [`streaming`]: bodies of responses that arrive by and by
+//! - [`websocket`]: the HTTP upgrade and its 101, messages in and out, the closing handshake; [`upgrade`]: the bare connection
+//!   after a 101
 //! - [`arrival`]: who a request is from, behind proxies; `forwarded`: what the headers of proxies say of that
 //! - [`budget`]: what all peers share and none may use up: connections, sessions, exchanges, bytes of memory
 //! - [`hits`]: how often limits were hit that no budget counts
@@ -29,5 +30,9 @@ pub mod linger;
 pub mod listener;
 pub mod reply;
 pub(crate) mod seldom;
+pub mod streaming;
+#[cfg(test)]
+mod tests;
 pub(crate) mod turn;
+pub mod upgrade;
 pub mod websocket;

@@ -1,7 +1,7 @@
 //! Responses that this process makes itself.
 
-use std::convert::Infallible;
 use std::fmt;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,20 +13,24 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::ext::ReasonPhrase;
 
 use super::budget::{Budget, Memory, UNCOUNTED_BYTES};
+use super::streaming::{Broken, Source, Streamed};
 
 /// A response to one request.
 pub type Reply = Response<ReplyBody>;
 
-/// The body of a response, whole and in memory.
+/// The body of a response: whole and in memory, or streamed from a [`Source`].
 ///
 /// A guard can be attached with [`ReplyBody::until_done`]: it is dropped once the body was written to the connection, or will
 /// never be.
-#[derive(Default)]
-pub struct ReplyBody {
-    /// `None` once it was handed out, and for a body without a byte.
-    bytes: Option<Bytes>,
-    /// The guard of a body without a byte. That of any other is dropped with its bytes.
-    guard: Option<Box<dyn Send>>,
+pub struct ReplyBody(Content);
+
+/// What a body is made of. A streamed one is in a box, so that it takes no more room in any response than a whole one.
+enum Content {
+    /// What was not handed out yet.
+    Whole(Bytes),
+    /// The guard of a body without a byte. That of a whole one is dropped with its bytes.
+    Guard(Box<dyn Send>),
+    Streamed(Box<Streamed>),
 }
 
 impl ReplyBody {
@@ -42,46 +46,86 @@ impl ReplyBody {
         Some(if is_counted { body.until_done(memory) } else { body })
     }
 
-    /// Keeps `guard` until the last byte of this body was written, or the connection is gone.
+    /// Makes a body of the frames that `source` gives. `length` is the value of the response's `Content-Length`, if it has one:
+    /// a body that ends before is [`Broken`], and what is beyond is not sent.
     #[must_use]
-    pub fn until_done(mut self, guard: impl Send + Sync + 'static) -> Self {
-        match self.bytes.take() {
-            Some(bytes) => Bytes::from_owner(Guarded { bytes, _guard: guard }).into(),
-            None => Self { bytes: None, guard: Some(Box::new(guard)) },
-        }
+    pub fn from_source(source: Box<dyn Source>, length: Option<u64>) -> Self {
+        Self(Content::Streamed(Box::new(Streamed::new(source, length))))
     }
 
-    /// Returns the size of what is left to hand out, in bytes.
+    /// Keeps `guard` until the last byte of this body was written, or the connection is gone. That of a streamed body is dropped
+    /// with its source: once the connection has taken the last frame, of which a part may not be written yet.
+    #[must_use]
+    pub fn until_done(self, guard: impl Send + Sync + 'static) -> Self {
+        Self(match self.0 {
+            Content::Whole(bytes) if bytes.is_empty() => Content::Guard(Box::new(guard)),
+            Content::Whole(bytes) => Content::Whole(Bytes::from_owner(Guarded { bytes, _guard: guard })),
+            Content::Guard(other) => Content::Guard(Box::new((other, guard))),
+            Content::Streamed(mut streamed) => {
+                streamed.keep(guard);
+                Content::Streamed(streamed)
+            }
+        })
+    }
+
+    /// Returns the size of what is left to hand out of a whole body, in bytes; 0 for a streamed one.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bytes.as_ref().map_or(0, Bytes::len)
+        match &self.0 {
+            Content::Whole(bytes) => bytes.len(),
+            Content::Guard(_) | Content::Streamed(_) => 0,
+        }
     }
 
     /// Returns whether nothing is left to hand out.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_none()
+        match &self.0 {
+            Content::Whole(bytes) => bytes.is_empty(),
+            Content::Guard(_) => true,
+            Content::Streamed(streamed) => streamed.is_end_stream(),
+        }
+    }
+
+    /// Returns whether the body is streamed and no length was promised.
+    pub(super) fn is_of_unknown_length(&self) -> bool {
+        self.size_hint().exact().is_none()
+    }
+}
+
+impl Default for ReplyBody {
+    fn default() -> Self {
+        Self(Content::Whole(Bytes::new()))
     }
 }
 
 impl fmt::Debug for ReplyBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplyBody").field("bytes", &self.len()).field("has_guard", &self.guard.is_some()).finish()
+        match &self.0 {
+            Content::Whole(bytes) => f.debug_struct("ReplyBody").field("bytes", &bytes.len()).finish(),
+            Content::Guard(_) => f.write_str("ReplyBody(guard)"),
+            Content::Streamed(_) => f.write_str("ReplyBody(streamed)"),
+        }
     }
 }
 
 impl<B: Into<Bytes>> From<B> for ReplyBody {
     fn from(bytes: B) -> Self {
-        Self { bytes: Some(bytes.into()).filter(|bytes| !bytes.is_empty()), guard: None }
+        Self(Content::Whole(bytes.into()))
     }
 }
 
 impl Body for ReplyBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut self.0 {
+            Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Content::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(mem::take(bytes))))),
+            Content::Guard(_) => Poll::Ready(None),
+            Content::Streamed(streamed) => streamed.poll_frame(cx),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -89,7 +133,11 @@ impl Body for ReplyBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.len() as u64)
+        match &self.0 {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Guard(_) => SizeHint::with_exact(0),
+            Content::Streamed(streamed) => streamed.size_hint(),
+        }
     }
 }
 
@@ -136,10 +184,13 @@ pub fn text(status: StatusCode, content_type: &'static str, body: impl Into<Repl
     reply
 }
 
-/// Returns a response as bytes, for a connection that is closed after it.
+/// Returns a response with a whole body as bytes, for a connection that is closed after it.
 pub(super) fn last_bytes(reply: Reply) -> Bytes {
-    let (head, mut body) = reply.into_parts();
-    let body = body.bytes.take().unwrap_or_default();
+    let (head, body) = reply.into_parts();
+    let body = match body.0 {
+        Content::Whole(bytes) => bytes,
+        Content::Guard(_) | Content::Streamed(_) => Bytes::new(),
+    };
     let reason = head.status.canonical_reason().unwrap_or_default();
     let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", head.status.as_str()).into_bytes();
     for (name, value) in &head.headers {

@@ -7,11 +7,11 @@ use base64::Engine as _;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode, Version};
-use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{Limits, WebSocket};
 use crate::net::reply::{self, Reply};
+use crate::net::upgrade;
 use crate::proto::headers::list_contains;
 
 /// Tells whether a request asks for a WebSocket. In HTTP/1.0 none can (RFC 9110, section 7.8): proxies speak it that do not
@@ -30,7 +30,9 @@ fn names_websocket(headers: &HeaderMap) -> bool {
 pub struct Handshake {
     /// The value of `Sec-WebSocket-Accept`.
     accept: HeaderValue,
-    /// The subprotocol that the client is told.
+    /// The subprotocols that the client names.
+    named: Vec<HeaderValue>,
+    /// The one that it is told.
     subprotocol: Option<HeaderValue>,
 }
 
@@ -63,8 +65,21 @@ impl Handshake {
         }
         let accept = HeaderValue::try_from(derive_accept_key(key))
             .map_err(|_| refusal("the header Sec-WebSocket-Key is wrong"))?;
-        let subprotocol = first_subprotocol(headers).map_err(refusal)?;
-        Ok(Self { accept, subprotocol })
+        let named = subprotocols(headers).map_err(refusal)?;
+        let subprotocol = named.first().cloned();
+        Ok(Self { accept, named, subprotocol })
+    }
+
+    /// Chooses the subprotocol that the client is told, or none, in place of the first that it names. Returns false, and changes
+    /// nothing, if the client does not name it.
+    #[must_use]
+    pub fn choose(&mut self, subprotocol: Option<&[u8]>) -> bool {
+        let chosen = subprotocol.map(|name| self.named.iter().find(|named| named.as_bytes() == name));
+        if chosen == Some(None) {
+            return false;
+        }
+        self.subprotocol = chosen.flatten().cloned();
+        true
     }
 
     /// Returns the response 101, and the WebSocket once that response was sent. `None` when it never is: the peer left before,
@@ -76,36 +91,39 @@ impl Handshake {
         head: &mut Parts,
         limits: Limits,
     ) -> (Reply, impl Future<Output = Option<WebSocket>> + Send + 'static) {
-        let upgrade = head.extensions.remove::<OnUpgrade>();
+        let upgrade = upgrade::accept(head);
         let mut reply = reply::empty(StatusCode::SWITCHING_PROTOCOLS);
         let headers = reply.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, self.accept);
         headers.extend(self.subprotocol.map(|name| (header::SEC_WEBSOCKET_PROTOCOL, name)));
-        (reply, async move { WebSocket::from_upgraded(upgrade?.await.ok()?, limits) })
+        (reply, async move {
+            let (connection, read) = upgrade.await?;
+            Some(WebSocket::new(connection, read, limits))
+        })
     }
 }
 
-/// Returns the first subprotocol that a client names. Nothing here depends on it, but browsers close a WebSocket whose server
-/// picks none of those they named (RFC 6455, section 4.1); the reference server picks the first, too.
+/// Returns the subprotocols that a client names. The first is chosen unless somebody knows better: browsers close a WebSocket whose
+/// server picks none of those they named (RFC 6455, section 4.1), and the reference server picks the first, too.
 ///
 /// # Errors
 /// With what is wrong, for a list with an item that is no name, or that stands there twice.
-fn first_subprotocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, &'static str> {
+fn subprotocols(headers: &HeaderMap) -> Result<Vec<HeaderValue>, &'static str> {
     const WRONG: &str = "the header Sec-WebSocket-Protocol must be a list of different names";
-    let mut named = HashSet::new();
-    let mut first = None;
+    let mut seen = HashSet::new();
+    let mut named = Vec::new();
     for line in headers.get_all(header::SEC_WEBSOCKET_PROTOCOL) {
         for name in line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
             let is_name = !name.is_empty() && name.iter().copied().all(is_token_character);
-            if !is_name || !named.insert(name) {
+            if !is_name || !seen.insert(name) {
                 return Err(WRONG);
             }
-            first.get_or_insert(name);
+            named.push(HeaderValue::from_bytes(name).map_err(|_| WRONG)?);
         }
     }
-    first.map(HeaderValue::from_bytes).transpose().map_err(|_| WRONG)
+    Ok(named)
 }
 
 /// Tells whether a byte may stand in a token (RFC 9110, section 5.6.2).
@@ -115,4 +133,37 @@ fn is_token_character(byte: u8) -> bool {
 
 fn refusal(message: &'static str) -> Box<Reply> {
     Box::new(reply::text(StatusCode::BAD_REQUEST, "text/plain; charset=utf-8", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[test]
+    fn a_subprotocol_is_chosen_among_those_that_the_client_names() {
+        let request = Request::get("/")
+            .header("connection", "upgrade")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("sec-websocket-protocol", "first, second")
+            .header("sec-websocket-protocol", "third");
+        let (mut head, ()) = request.body(()).unwrap().into_parts();
+        let limits = Limits { max_message: 0, memory: crate::net::budget::Budget::new(0) };
+        for (chosen, told) in [
+            (None, Some("first")),
+            (Some(None), None),
+            (Some(Some("second")), Some("second")),
+            (Some(Some("third")), Some("third")),
+            (Some(Some("fourth")), Some("first")),
+        ] {
+            let mut handshake = Handshake::parse(&head).unwrap();
+            if let Some(chosen) = chosen {
+                assert_eq!(handshake.choose(chosen.map(str::as_bytes)), told == chosen);
+            }
+            let (reply, _) = handshake.accept(&mut head, limits.clone());
+            assert_eq!(reply.headers().get("sec-websocket-protocol").map(|name| name.to_str().unwrap()), told);
+        }
+    }
 }

@@ -2,14 +2,15 @@
 //!
 //! - `handshake`: the upgrade of a request: what is checked, and the 101
 //! - this file: one WebSocket, with the memory of the message that arrives
+//! - `parts`: messages in parts, pings and close frames, for those that pass them on
 //! - `writer`: frames on their way to the peer
 
 mod handshake;
+mod parts;
 mod writer;
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -18,16 +19,15 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes};
 use bytestring::ByteString;
 use futures::FutureExt as _;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::io::poll_read_buf;
 
 pub use self::handshake::{Handshake, is_upgrade};
+pub use self::parts::Part;
 use self::writer::Outgoing;
 use crate::net::budget::{Budget, Memory};
 use crate::net::buffers::{BUFFER_SIZE, Buffer};
 use crate::net::connection::Connection;
-use crate::net::http_connection::HttpConnection;
 use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation};
 
 /// Bytes that wait before they are written while more frames come. All that waits is written together at the latest when
@@ -38,6 +38,9 @@ const WRITE_BUFFER: usize = 32 << 10;
 /// a message of up to 2 MiB is reallocated once: the first read takes 64 KiB. Otherwise as much is reserved as has arrived. Less
 /// than 16 KiB counts as 16 KiB.
 const GROWTH: usize = 31;
+
+/// The bytes from which on a part of a message is handed on although its frame is not whole.
+const PART: usize = 32 << 10;
 
 /// A message over the limit, but within this many times the limit, is read and dropped, so that it costs one exchange. Beyond
 /// it the WebSocket is closed with 1009.
@@ -81,10 +84,15 @@ pub enum Received {
 }
 
 /// How a WebSocket ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
     /// The peer sent a close frame, which is answered.
-    Closed,
+    Closed {
+        /// Its code, if it has one.
+        code: Option<u16>,
+        /// The words behind the code; mostly none.
+        reason: ByteString,
+    },
     /// The peer closed the connection without a close frame.
     Gone,
     /// The connection failed.
@@ -98,13 +106,21 @@ pub enum Ended {
 impl Ended {
     /// Returns the code that the close frame to the peer should have, for [`WebSocket::farewell`].
     #[must_use]
-    pub fn close_code(self) -> Option<u16> {
+    pub fn close_code(&self) -> Option<u16> {
         match self {
-            Self::Closed | Self::Gone | Self::Failed => None,
+            Self::Closed { .. } | Self::Gone | Self::Failed => None,
             Self::Violation(violation) => Some(violation.code()),
             Self::NoMemory => Some(TRY_AGAIN),
         }
     }
+}
+
+/// What is received whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    Messages,
+    /// Parts of messages, as they come.
+    Parts,
 }
 
 /// The peer cannot be reached any more.
@@ -121,10 +137,14 @@ pub struct WebSocket {
     /// How many bytes of the input were handed to the reader.
     input_at: usize,
     outgoing: Outgoing,
+    /// The socket has not taken all of the last write.
+    is_blocked: bool,
     /// A close frame was queued.
     has_closed: bool,
     /// The peer's close frame has come: it says nothing more.
     is_closed: bool,
+    /// Bytes have come since [`Self::take_heard`].
+    has_heard: bool,
     /// The memory that all messages share.
     budget: Arc<Budget>,
     /// The memory of the message that arrives.
@@ -132,24 +152,21 @@ pub struct WebSocket {
 }
 
 impl WebSocket {
-    fn from_upgraded(upgraded: hyper::upgrade::Upgraded, limits: Limits) -> Option<Self> {
-        // The only kind of connection that the listener makes.
-        let parts = upgraded.downcast::<TokioIo<HttpConnection>>().ok()?;
-        Some(Self::new(parts.io.into_inner().into_inner(), parts.read_buf.to_vec().into(), limits))
-    }
-
-    /// Creates a WebSocket on a connection, of which `input` was read.
-    fn new(socket: Connection, input: Buffer, limits: Limits) -> Self {
+    /// Creates a WebSocket on a connection, of which `read` was read.
+    fn new(socket: Connection, read: Bytes, limits: Limits) -> Self {
+        socket.keep_few_unsent();
         let read_limits =
             ReadLimits { message: limits.max_message, oversized: limits.max_message.saturating_mul(OVERSIZE_FACTOR) };
         Self {
             socket,
             reader: Reader::new(read_limits),
-            input,
+            input: Vec::from(read).into(),
             input_at: 0,
             outgoing: Outgoing::default(),
+            is_blocked: false,
             has_closed: false,
             is_closed: false,
+            has_heard: false,
             budget: limits.memory,
             memory: Memory::default(),
         }
@@ -157,11 +174,20 @@ impl WebSocket {
 
     /// Receives what comes next. After [`Received::Ended`] only [`Self::farewell`] may be called.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
+        self.poll_received(cx, Whole::Messages).map(|(received, _)| received)
+    }
+
+    /// Receives what comes next, and tells whether it is the last of its message.
+    fn poll_received(&mut self, cx: &mut Context<'_>, whole: Whole) -> Poll<(Received, bool)> {
         loop {
             let mut unread = &self.input[self.input_at..];
-            let item = self.reader.read(&mut unread);
+            let mut item = self.reader.read(&mut unread);
             self.input_at = self.input.len() - unread.len();
-            let frame = match item {
+            let is_part = whole == Whole::Parts && item == Ok(None);
+            if is_part {
+                item = self.reader.take_part(PART);
+            }
+            let received = match item {
                 Ok(Some(Item::Text(text))) => Received::Message(Message::Text(text)),
                 Ok(Some(Item::Binary(data))) => Received::Message(Message::Binary(data)),
                 Ok(Some(Item::Oversized(start))) => Received::Oversized(start),
@@ -170,30 +196,33 @@ impl WebSocket {
                     continue;
                 }
                 Ok(Some(Item::Pong)) => continue,
-                Ok(Some(Item::Close { code, .. })) => {
+                Ok(Some(Item::Close { code, reason })) => {
                     self.is_closed = true;
-                    self.close(code);
-                    return Poll::Ready(Received::Ended(Ended::Closed));
+                    self.queue_close(code, "");
+                    return Poll::Ready((Received::Ended(Ended::Closed { code, reason }), true));
                 }
-                Ok(None) if !self.has_memory() => {
+                Ok(None) if !self.has_memory(whole) => {
                     tracing::warn!("no memory for a message: its session is closed");
-                    return Poll::Ready(Received::Ended(Ended::NoMemory));
+                    return Poll::Ready((Received::Ended(Ended::NoMemory), true));
                 }
                 Ok(None) => match ready!(self.poll_read(cx)) {
-                    Ok(0) => return Poll::Ready(Received::Ended(Ended::Gone)),
-                    Ok(_) => continue,
-                    Err(_) => return Poll::Ready(Received::Ended(Ended::Failed)),
+                    Ok(0) => return Poll::Ready((Received::Ended(Ended::Gone), true)),
+                    Ok(_) => {
+                        self.has_heard = true;
+                        continue;
+                    }
+                    Err(_) => return Poll::Ready((Received::Ended(Ended::Failed), true)),
                 },
                 Err(violation) => {
                     if violation == Violation::TooLarge {
                         tracing::warn!("a message is far over --max-payload: its session is closed");
                     }
-                    return Poll::Ready(Received::Ended(Ended::Violation(violation)));
+                    return Poll::Ready((Received::Ended(Ended::Violation(violation)), true));
                 }
             };
             // From here on, the session counts it.
             self.memory.clear();
-            return Poll::Ready(frame);
+            return Poll::Ready((received, !is_part));
         }
     }
 
@@ -214,8 +243,8 @@ impl WebSocket {
     }
 
     /// Reserves room for what comes next, and counts the message with its room. Returns false when there is no memory for it.
-    fn has_memory(&mut self) -> bool {
-        let is_plenty = self.budget.used() < self.budget.share();
+    fn has_memory(&mut self, whole: Whole) -> bool {
+        let is_plenty = whole == Whole::Messages && self.budget.used() < self.budget.share();
         self.reader.reserve(if is_plenty { GROWTH } else { 1 });
         let bytes = self.reader.buffered_bytes();
         if bytes > self.budget.share() {
@@ -225,9 +254,10 @@ impl WebSocket {
         self.memory.resize(bytes, &self.budget)
     }
 
-    /// Completes when a message may be queued. Pending while the peer does not read what it was sent.
+    /// Completes when a message may be queued. Pending from a write that the socket did not take whole until it has taken all that
+    /// waits: what is not queued meanwhile can still be overtaken by something more urgent.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
-        if self.unsent_bytes() < WRITE_BUFFER { Poll::Ready(Ok(())) } else { self.poll_flush(cx) }
+        if !self.is_blocked && self.unsent_bytes() < WRITE_BUFFER { Poll::Ready(Ok(())) } else { self.poll_flush(cx) }
     }
 
     /// Queues a message, after [`Self::poll_ready`] completed.
@@ -240,19 +270,14 @@ impl WebSocket {
 
     /// Writes everything that was queued.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
-        self.outgoing.poll_write(&mut self.socket, cx).map_err(|_| Lost)
+        let written = self.outgoing.poll_write(&mut self.socket, cx);
+        self.is_blocked = written.is_pending();
+        written.map_err(|_| Lost)
     }
 
     /// Returns how many bytes were queued and are not written yet.
     pub fn unsent_bytes(&self) -> usize {
         self.outgoing.bytes()
-    }
-
-    fn close(&mut self, code: Option<u16>) {
-        if !mem::replace(&mut self.has_closed, true) {
-            let payload = code.map_or_else(Bytes::new, |code| Bytes::copy_from_slice(&code.to_be_bytes()));
-            self.outgoing.push(Opcode::Close, payload);
-        }
     }
 
     /// Closes the WebSocket, with a code or without one, as [`Self::goodbye`] does. What is left to do, a task of its own does.
@@ -265,8 +290,10 @@ impl WebSocket {
     /// Sends a close frame, with a code or without one, as far as the peer takes it at once. Returns the rest, if there is any,
     /// for a task to do: to write what is left and to wait for the peer's close frame, for up to two seconds. The rest is
     /// counted in the shared memory. When that has too little left, the frames are dropped and the peer sees the connection end.
+    ///
+    /// Sends no close frame if one was [queued](Self::queue_close) before.
     pub fn goodbye(mut self, code: Option<u16>) -> Option<impl Future<Output = ()> + Send + 'static> {
-        self.close(code);
+        self.queue_close(code, "");
         // Of a message that was arriving nothing is kept.
         let Self { mut socket, mut outgoing, is_closed, mut memory, budget, .. } = self;
         let sent = poll_fn(|cx| outgoing.poll_write(&mut socket, cx)).now_or_never();
@@ -305,9 +332,37 @@ mod tests {
         let (socket, peer) = pair().await;
         let memory = Budget::new(memory);
         let limits = Limits { max_message: 1000, memory: Arc::clone(&memory) };
-        let mut websocket = WebSocket::new(socket, Buffer::default(), limits);
+        let mut websocket = WebSocket::new(socket, Bytes::new(), limits);
         websocket.queue(Message::Binary(vec![0; 16 << 20].into()));
         (memory, websocket.goodbye(None).expect("the peer reads nothing"), peer)
+    }
+
+    /// A WebSocket whose peer does not read.
+    async fn unread() -> (WebSocket, TcpStream) {
+        let (socket, peer) = pair().await;
+        let limits = Limits { max_message: 1000, memory: Budget::new(0) };
+        (WebSocket::new(socket, Bytes::new(), limits), peer)
+    }
+
+    #[tokio::test]
+    async fn no_more_is_asked_for_while_the_socket_takes_nothing() {
+        let (mut websocket, mut peer) = unread().await;
+        while poll_fn(|cx| websocket.poll_ready(cx)).now_or_never().is_some() {
+            websocket.queue(Message::Binary(vec![0; 1000].into()));
+            let _ = poll_fn(|cx| websocket.poll_flush(cx)).now_or_never();
+        }
+        assert!((1..=1004).contains(&websocket.unsent_bytes()), "{}", websocket.unsent_bytes());
+        let ready = poll_fn(|cx| websocket.poll_ready(cx));
+        let mut read = vec![0; 1 << 20];
+        let (ready, read) = futures::future::join(ready, peer.read(&mut read)).await;
+        assert!(ready.is_ok() && read.is_ok());
+        assert_eq!(websocket.unsent_bytes(), 0);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_system_keeps_little_that_a_heartbeat_would_wait_for() {
+        assert_eq!(crate::net::connection::tests::unsent_limit(&unread().await.0.socket), 128 << 10);
     }
 
     #[tokio::test]

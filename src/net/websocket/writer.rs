@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 use crate::net::buffers::Buffer;
-use crate::proto::websocket::{Opcode, write_head};
+use crate::proto::websocket::{Opcode, write_part_head};
 
 /// A payload up to this size, in bytes, is copied behind its head: that costs less than one more piece of a write.
 const COPIED: usize = 4 << 10;
@@ -52,11 +52,16 @@ impl Outgoing {
 
     /// Queues a whole message, or a control frame.
     pub(super) fn push(&mut self, opcode: Opcode, payload: Bytes) {
+        self.push_part(opcode, true, payload);
+    }
+
+    /// Queues a frame, which is a part of a message, and the last or not.
+    pub(super) fn push_part(&mut self, opcode: Opcode, is_last: bool, payload: Bytes) {
         if self.tail.capacity() == 0 {
             self.tail = Buffer::take();
         }
         let before = self.tail.len();
-        write_head(opcode, payload.len(), &mut self.tail);
+        write_part_head(opcode, is_last, payload.len(), &mut self.tail);
         if payload.len() <= COPIED {
             self.tail.extend_from_slice(&payload);
             self.bytes += self.tail.len() - before;

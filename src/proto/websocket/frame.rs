@@ -1,4 +1,7 @@
-//! One frame: its head and its mask.
+//! One frame: its head and its mask, and what a close frame says.
+
+use bytes::{Buf as _, Bytes};
+use bytestring::ByteString;
 
 /// The longest payload of a control frame, in bytes (RFC 6455, section 5.5).
 const MAX_CONTROL: usize = 125;
@@ -38,7 +41,13 @@ impl Opcode {
 
 /// Appends the head of a frame that is a whole message or control frame. A server's frames are not masked.
 pub fn write_head(opcode: Opcode, length: usize, out: &mut Vec<u8>) {
-    out.push(0x80 | opcode as u8);
+    write_part_head(opcode, true, length, out);
+}
+
+/// Appends the head of a frame that is a part of a message, and says whether it is the last. All parts but the first are
+/// [continuations](Opcode::Continuation).
+pub fn write_part_head(opcode: Opcode, is_last: bool, length: usize, out: &mut Vec<u8>) {
+    out.push(opcode as u8 | if is_last { 0x80 } else { 0 });
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(length @ ..126), _) => out.push(length),
         (_, Ok(length)) => {
@@ -94,6 +103,27 @@ impl Violation {
             Self::TooLarge => 1009,
         }
     }
+}
+
+/// Reads the payload of a close frame, a code and the words behind it (RFC 6455, section 5.5.1).
+pub(super) fn parse_close(mut payload: Bytes) -> Result<(Option<u16>, ByteString), Violation> {
+    if payload.is_empty() {
+        return Ok((None, ByteString::new()));
+    }
+    let code = payload.try_get_u16().map_err(|_| Violation::Protocol)?;
+    // The codes that have a meaning on the wire, and those for libraries and applications.
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(Violation::Protocol);
+    }
+    Ok((Some(code), ByteString::try_from(payload).map_err(|_| Violation::Utf8)?))
+}
+
+/// Returns the payload of a close frame. Words for which there is no room are cut.
+#[must_use]
+pub fn close_payload(code: u16, reason: &str) -> Bytes {
+    let room = reason.len().min(MAX_CONTROL - size_of_val(&code));
+    let end = (0..=room).rev().find(|&end| reason.is_char_boundary(end)).unwrap_or(0);
+    [&code.to_be_bytes(), &reason.as_bytes()[..end]].concat().into()
 }
 
 /// A frame whose payload is on its way.
@@ -177,6 +207,16 @@ mod tests {
             let mut out = Vec::new();
             write_head(Opcode::Text, length, &mut out);
             assert_eq!(out, head, "{length}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_close_frame_are_cut_between_characters() {
+        for (reason, kept) in
+            [("", 0), ("over", 4), (&"x".repeat(123), 123), (&"x".repeat(124), 123), (&"é".repeat(99), 122)]
+        {
+            let payload = close_payload(1000, reason);
+            assert_eq!(parse_close(payload), Ok((Some(1000), ByteString::from(&reason[..kept]))));
         }
     }
 }

@@ -11,10 +11,10 @@
 use std::mem;
 
 use bytes::buf::Limit;
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::{BufMut as _, Bytes};
 use bytestring::ByteString;
 
-use super::frame::{MAX_HEAD, Opcode, OpenFrame, Violation};
+use super::frame::{MAX_HEAD, Opcode, OpenFrame, Violation, parse_close};
 
 /// The bytes to come from which on a frame is long: they are read straight to their place.
 const LONG: usize = 16 << 10;
@@ -157,6 +157,29 @@ impl Reader {
         frame.remaining == 0
     }
 
+    /// Takes what has come of a message that is not whole: while a frame of it is open, only if that is `least` bytes. What is
+    /// left becomes items of the same kind, here and, the last of them, in [`Self::read`]. Text is cut between characters. Nothing is
+    /// taken of a message over the limit.
+    ///
+    /// # Errors
+    /// When text is not UTF-8. Nothing may be read after that.
+    pub fn take_part(&mut self, least: usize) -> Result<Option<Item>, Violation> {
+        let is_mid_frame = self.frame.is_some_and(|frame| !frame.opcode.is_control());
+        let can_wait = is_mid_frame && self.message.len() < least || self.length > self.limits.message;
+        let Some(kind) = self.kind.filter(|_| !can_wait) else { return Ok(None) };
+        self.check()?;
+        let length = if kind == Kind::Text { mem::take(&mut self.checked) } else { self.message.len() };
+        if length == 0 {
+            return Ok(None);
+        }
+        let rest = self.message.split_off(length);
+        let part = Bytes::from(mem::replace(&mut self.message, rest));
+        Ok(Some(match kind {
+            Kind::Text => Item::Text(ByteString::try_from(part).map_err(|_| Violation::Utf8)?),
+            Kind::Binary => Item::Binary(part),
+        }))
+    }
+
     /// Reserves memory for what is to come of a long frame: at most `growth` times what has come of its message, and at
     /// least `growth` times 16 KiB, but not more than was announced.
     pub fn reserve(&mut self, growth: usize) {
@@ -235,7 +258,10 @@ impl Reader {
                 self.control = Vec::new();
                 return Ok(Some(Item::Pong));
             }
-            Opcode::Close => return close(mem::take(&mut self.control).into()).map(Some),
+            Opcode::Close => {
+                let (code, reason) = parse_close(mem::take(&mut self.control).into())?;
+                return Ok(Some(Item::Close { code, reason }));
+            }
             Opcode::Continuation | Opcode::Text | Opcode::Binary => (),
         }
         if !frame.is_final {
@@ -289,20 +315,6 @@ impl Drop for Direct<'_> {
     fn drop(&mut self) {
         self.frame.unmask(self.message.get_mut(self.start..).unwrap_or_default());
     }
-}
-
-/// Reads the payload of a close frame (RFC 6455, section 5.5.1).
-fn close(mut payload: Bytes) -> Result<Item, Violation> {
-    if payload.is_empty() {
-        return Ok(Item::Close { code: None, reason: ByteString::new() });
-    }
-    let code = payload.try_get_u16().map_err(|_| Violation::Protocol)?;
-    // The codes that have a meaning on the wire, and those for libraries and applications.
-    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-        return Err(Violation::Protocol);
-    }
-    let reason = ByteString::try_from(payload).map_err(|_| Violation::Utf8)?;
-    Ok(Item::Close { code: Some(code), reason })
 }
 
 /// Returns text that was cut at any byte, as far as it is UTF-8.
