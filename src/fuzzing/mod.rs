@@ -8,6 +8,7 @@ mod input;
 mod keys;
 mod peers;
 mod sequence;
+mod streams;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -18,6 +19,7 @@ pub use self::heads::heads;
 use self::keys::{RawMembers, markers};
 pub use self::peers::peers;
 pub use self::sequence::sequence;
+pub use self::streams::streams;
 use crate::defaults::{MAX_ATTACHMENTS, MAX_DEPTH, MAX_PACKETS};
 use crate::proto::engine_io::jsonp::{self, Jsonp};
 use crate::proto::engine_io::payload::{Batch, Body, Packets};
@@ -205,6 +207,7 @@ fn check_marker(query: &str) {
         id: "",
         body: &VisitBody::Bytes(Bytes::new()),
         body_length: None,
+        stream: None,
     };
     let mut draft = String::new();
     let id = AckId::new(0).expect("in range");
@@ -311,6 +314,7 @@ mod tests {
         replay("json", super::json);
         replay("sequence", super::sequence);
         replay("peers", super::peers);
+        replay("streams", super::streams);
         replay("websocket", super::websocket);
     }
 }

@@ -337,7 +337,7 @@ impl World {
                 let waiter = self.waiters.remove(&waiter).expect("an event has one outcome");
                 self.check_outcome(&waiter, &outcome);
             }
-            Event::Unawaited { namespace, id } => {
+            Event::Unawaited { namespace, id, .. } => {
                 let is_awaited =
                     |waiter: &Waiter| waiter.namespace == namespace && waiter.id == id && !waiter.is_duplicate;
                 assert!(

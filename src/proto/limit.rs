@@ -17,6 +17,8 @@ pub enum Limit {
     ThrottleBurst,
     /// The body of a visitor's request is too large.
     Body,
+    /// The body of a visitor's request to an end that streams is too large.
+    StreamBody,
     /// An end does not answer a request in time.
     ResponseTimeout,
     /// A client does not answer the heartbeat in time.
@@ -53,7 +55,7 @@ pub enum Limit {
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Head,
         Self::Headers,
         Self::HeadTimeout,
@@ -61,6 +63,7 @@ impl Limit {
         Self::ThrottleInterval,
         Self::ThrottleBurst,
         Self::Body,
+        Self::StreamBody,
         Self::ResponseTimeout,
         Self::PingTimeout,
         Self::Payload,
@@ -90,6 +93,7 @@ impl Limit {
             Self::ThrottleInterval => "throttle-interval-max",
             Self::ThrottleBurst => "throttle-interval-burst-max",
             Self::Body => "max-body",
+            Self::StreamBody => "max-stream-body",
             Self::ResponseTimeout => "response-timeout",
             Self::PingTimeout => "ping-timeout",
             Self::Payload => "max-payload",

@@ -73,7 +73,8 @@ pub(super) fn encode(head: &Head, arrival: &Arrival<'_>, body: &Body) -> Result<
         has_trusted_request_id: arrival.is_proxied(),
         id: "id",
         body,
-        body_length: Some(head.body.len()),
+        body_length: Some(head.body.len() as u64),
+        stream: None,
     };
     visit.encode(&Namespace::root(), AckId::new(0).expect("in range"), head.options, &mut String::new())
 }

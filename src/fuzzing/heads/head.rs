@@ -70,7 +70,7 @@ impl Head {
             query,
             headers,
             body: Bytes::copy_from_slice(body),
-            options: EndOptions { raw_body: choice & 1 != 0, raw_headers: choice & 2 != 0, notices: false },
+            options: EndOptions { raw_body: choice & 1 != 0, raw_headers: choice & 2 != 0, ..EndOptions::default() },
             is_public: choice & 4 != 0,
             has_lists: choice & 8 != 0,
             peer,

@@ -18,17 +18,17 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// Returns how many characters these many bytes become.
-pub(super) fn length(bytes: usize) -> usize {
+pub(in crate::proto) fn length(bytes: usize) -> usize {
     bytes.div_ceil(3) * 4
 }
 
 /// Appends bytes as base64.
-pub(super) fn write(data: &[u8], out: &mut String) {
+pub(in crate::proto) fn write(data: &[u8], out: &mut String) {
     STANDARD.encode_string(data, out);
 }
 
 /// Decodes a text.
-pub(super) fn decode(text: &[u8]) -> Result<Bytes, DecodeError> {
+pub(in crate::proto) fn decode(text: &[u8]) -> Result<Bytes, DecodeError> {
     // A single last character makes no byte; the reference drops it.
     let text = if text.len() % 4 == 1 { &text[..text.len() - 1] } else { text };
     LENIENT.decode(text).map(Bytes::from).map_err(|_| DecodeError::InvalidBase64)

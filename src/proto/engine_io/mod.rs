@@ -11,7 +11,7 @@
 //! - [`client`]: the state machine of the client's side
 //! - [`lower`]: what the layer above may do to a session
 
-mod base64;
+pub(in crate::proto) mod base64;
 pub mod client;
 pub mod close_reason;
 pub mod frame;

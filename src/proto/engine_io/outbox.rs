@@ -21,6 +21,9 @@ pub(super) const BATCH: Size = Size { frames: 16, bytes: 1 << 20 };
 /// How many offered frames may wait: half of what one answer of long-polling carries.
 const MAX_OFFERED: usize = BATCH.frames / 2;
 
+/// The most bytes of a packet that is added to an answer of long-polling while it has room: one event of a stream.
+const MORE: usize = 66 << 10;
+
 /// The most bytes that an answer has around a packet: its length in digits, a colon, and `b4` for base64.
 const AROUND: usize = "1048576:b4".len();
 
@@ -96,6 +99,12 @@ impl Outbox {
             return std::mem::take(&mut self.frames).into();
         }
         std::iter::from_fn(|| self.pop()).take(count).collect()
+    }
+
+    /// Returns whether one more packet with an attachment of [`MORE`] bytes certainly fits in the next answer of long-polling.
+    pub(super) fn fits_a_batch(&self) -> bool {
+        let size: usize = self.frames.iter().map(polled_len).sum();
+        self.frames.len() + 2 <= BATCH.frames && size + 4 * MORE / 3 <= BATCH.bytes
     }
 
     pub(super) fn clear(&mut self) {

@@ -2,6 +2,7 @@
 
 use bytestring::ByteString;
 
+use super::stream::{self, Asked};
 use crate::proto::json;
 
 /// The options of an end. The default is what the original does for every end.
@@ -11,12 +12,14 @@ pub struct EndOptions {
     pub raw_body: bool,
     /// `rawHeaders: true`: the end gets a list of the request's header lines too.
     pub raw_headers: bool,
+    /// `stream`: bodies of any size, event streams and WebSockets (PROTOCOL.md, "Streaming").
+    pub stream: Option<Asked>,
     /// `notices: true`: the end gets the event `notice` when something goes wrong (PROTOCOL.md, "Notices").
     pub notices: bool,
 }
 
 /// The names of what an end may ask for or show when it connects.
-pub const OPTION_NAMES: [&str; 4] = ["body", "rawHeaders", "notices", "key"];
+pub const OPTION_NAMES: [&str; 5] = ["body", "rawHeaders", "stream", "notices", "key"];
 
 /// The words of Engine.IO in the query of a session's first request, which the options share.
 const OF_ENGINE_IO: [&str; 6] = ["EIO", "transport", "t", "sid", "b64", "j"];
@@ -60,6 +63,7 @@ impl EndAuth {
             Some(_) => Err(format!("auth.{name} must be true or false")),
         };
         let (raw_headers, notices) = (switch("rawHeaders")?, switch("notices")?);
+        let stream = json::member(auth, "stream").map(|stream| Asked::from_json(&stream)).transpose()?.flatten();
         let key = match json::member(auth, "key").as_deref() {
             None | Some("null") => None,
             Some(text) if text.starts_with('"') => Some(json::unquote(text).into_owned()),
@@ -73,7 +77,8 @@ impl EndAuth {
                 note_unknown(&mut unknown, &name);
             }
         });
-        Ok(Self { options: EndOptions { raw_body, raw_headers, notices }, key, unknown })
+        let raw_body = raw_body || stream.is_some();
+        Ok(Self { options: EndOptions { raw_body, raw_headers, stream, notices }, key, unknown })
     }
 
     /// Reads the query of an end on Engine.IO 3, which has no `auth`. Of a repeated option the last value counts. Unknown names
@@ -84,6 +89,7 @@ impl EndAuth {
     pub fn from_query(query: &str) -> Result<Self, String> {
         let mut read = Self::default();
         let options = &mut read.options;
+        options.stream = Asked::from_query(query)?;
         let is_true = |name: &str, value: &str| match value {
             "true" => Ok(true),
             "false" => Ok(false),
@@ -97,10 +103,12 @@ impl EndAuth {
                 ("rawHeaders", value) => options.raw_headers = is_true("rawHeaders", value)?,
                 ("notices", value) => options.notices = is_true("notices", value)?,
                 ("key", value) => read.key = Some(value.to_owned()),
-                (name, _) if OF_ENGINE_IO.contains(&name) => (),
+                (name, _) if OF_ENGINE_IO.contains(&name) || name == "stream" => (),
+                (name, _) if options.stream.is_some() && stream::options::NAMES.contains(&name) => (),
                 (name, _) => note_unknown(&mut read.unknown, name),
             }
         }
+        options.raw_body |= options.stream.is_some();
         Ok(read)
     }
 }
@@ -126,6 +134,11 @@ mod tests {
         EndAuth { options, key: None, unknown: unknown.iter().map(ToString::to_string).collect() }
     }
 
+    fn streaming() -> EndAuth {
+        let options = EndOptions { raw_body: true, stream: Some(Asked::default()), ..EndOptions::default() };
+        EndAuth { options, ..EndAuth::default() }
+    }
+
     fn key(key: &str) -> EndAuth {
         EndAuth { key: Some(key.to_owned()), ..EndAuth::default() }
     }
@@ -148,6 +161,8 @@ mod tests {
             (Some(r#"{"key":"s2m_\u0030"}"#), Ok(key("s2m_0"))),
             (Some(r#"{"key":null}"#), Ok(options(false, false))),
             (Some(r#"{"key":7}"#), Err("auth.key must be a string".to_owned())),
+            (Some(r#"{"stream":1,"body":"parsed"}"#), Ok(streaming())),
+            (Some(r#"{"stream":"yes"}"#), Err("auth.stream must be 1 or an object".to_owned())),
             (Some(r#"{"body":"stream"}"#), Err("auth.body must be 'raw' or 'parsed'".to_owned())),
             (Some(r#"{"rawHeaders":"yes"}"#), Err("auth.rawHeaders must be true or false".to_owned())),
         ] {
@@ -164,6 +179,9 @@ mod tests {
             ("body=raw&body=parsed&rawHeaders=false", Some(options(false, false))),
             ("body=r%61w", Some(options(true, false))),
             ("EIO=3&key=s2m%5F0", Some(key("s2m_0"))),
+            ("stream=1&EIO=3&ws=messages", Some(streaming())),
+            ("stream=0&notices=true&ws=x", Some(notices(&["ws"]))),
+            ("stream=maybe", None),
             ("body=stream", None),
             ("body", None),
             ("rawHeaders=1", None),

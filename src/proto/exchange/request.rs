@@ -1,5 +1,9 @@
 //! The event `request`: a visitor's request as the end gets it (PROTOCOL.md, "The request event").
 
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
 use std::fmt;
 
 use http::header::{self, HeaderMap, HeaderName};
@@ -77,7 +81,22 @@ pub struct Visit<'a> {
     /// The body.
     pub body: &'a Body,
     /// The length of the body in bytes, if the request announced one.
-    pub body_length: Option<usize>,
+    pub body_length: Option<u64>,
+    /// What an end that streams is told beside; `None` for any other.
+    pub stream: Option<Streamed<'a>>,
+}
+
+/// What an end that streams is told of a request (PROTOCOL.md, "Streaming").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Streamed<'a> {
+    /// The body follows in events, and is no member of the request.
+    pub is_streamed: bool,
+    /// What the end may send unacknowledged, in bytes.
+    pub window: usize,
+    /// What the visitor wants the connection to become: `websocket`.
+    pub upgrade: Option<&'static str>,
+    /// How the relay names itself in `Via`.
+    pub via: &'a str,
 }
 
 impl Visit<'_> {
@@ -140,8 +159,17 @@ impl Visit<'_> {
         write_string(self.remote_address, out);
         out.push_str(r#","id":"#);
         write_string(self.id, out);
-        out.push_str(r#","body":"#);
-        write_body(self.body, out);
+        if let Some(stream) = &self.stream {
+            out.push_str(if stream.is_streamed { r#","streamed":true"# } else { r#","streamed":false"# });
+            out.extend([r#","window":"#, itoa::Buffer::new().format(stream.window)]);
+            if let Some(upgrade) = stream.upgrade {
+                out.extend([r#","upgrade":""#, upgrade, "\""]);
+            }
+        }
+        if !self.stream.is_some_and(|stream| stream.is_streamed) {
+            out.push_str(r#","body":"#);
+            write_body(self.body, out);
+        }
         out.push_str("}]");
     }
 
@@ -201,6 +229,8 @@ impl Visit<'_> {
     fn passes(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
         match name {
+            // The relay's own line has it.
+            "via" => self.stream.is_none(),
             REQUEST_ID => self.has_trusted_request_id,
             // Programs behind CGI, WSGI and their like read `_` as `-`: there, `X_Forwarded_For` is the relay's statement,
             // and `Transfer_Encoding` one of the connection.
@@ -218,6 +248,13 @@ impl Visit<'_> {
         if let Some(length) = self.body_length {
             form.begin("content-length", out);
             write_string(itoa::Buffer::new().format(length), out);
+            out.push_str(form.end);
+        }
+        if let Some(Streamed { via, .. }) = self.stream {
+            form.begin("via", out);
+            let before = self.headers.get_all(header::VIA).iter().map(value_to_text);
+            let way = before.map(Cow::into_owned).chain([[self.http_version, " ", via].concat()]);
+            write_string(&way.collect::<Vec<_>>().join(", "), out);
             out.push_str(form.end);
         }
         form.begin("x-forwarded-for", out);
@@ -255,6 +292,30 @@ impl Visit<'_> {
         let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 8).sum();
         headers + self.path.len() + 3 * self.query.map_or(0, str::len)
     }
+}
+
+/// Writes a visitor's trailers as an object, as its headers are written: without those that frame a message, belong to a
+/// connection, or are the relay's to say (RFC 9110, section 6.5.1).
+#[must_use]
+pub fn trailers_to_json(trailers: &HeaderMap) -> String {
+    let mut out = String::from("{");
+    for name in trailers.keys() {
+        let plain = name.as_str().replace('_', "-");
+        let is_framing =
+            matches!(&*plain, "host" | "authorization" | "cookie" | "via" | "content-type" | "content-encoding");
+        if is_framing || plain == REQUEST_ID || is_replaced(&plain) || is_hop_by_hop(&plain) {
+            continue;
+        }
+        let values: Vec<_> = trailers.get_all(name).iter().map(value_to_text).collect();
+        MEMBER.begin(name.as_str(), &mut out);
+        write_string(&values.join(", "), &mut out);
+        out.push_str(MEMBER.end);
+    }
+    if out.ends_with(',') {
+        out.pop();
+    }
+    out.push('}');
+    out
 }
 
 /// How a header is written.
@@ -310,132 +371,5 @@ fn write_body(body: &Body, out: &mut String) {
         Body::Form(form) => query::write_json(form, out),
         Body::Text(text) => write_string(text, out),
         Body::Bytes(_) => out.push_str(r#"{"_placeholder":true,"num":0}"#),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use bytestring::ByteString;
-    use http::HeaderValue;
-
-    use super::*;
-    use crate::proto::engine_io::Message;
-
-    fn text(event: &Encoded) -> String {
-        match event.text.message() {
-            Message::Text(text) => text.to_string(),
-            Message::Binary(data) => panic!("{data:?}"),
-        }
-    }
-
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
-    }
-
-    fn visit<'a>(headers: &'a HeaderMap, body: &'a Body) -> Visit<'a> {
-        Visit {
-            method: "POST",
-            path: "/a//b/..%2F",
-            query: Some("x=1&y[z]=%20"),
-            http_version: "1.1",
-            headers,
-            remote_address: "192.0.2.1",
-            forwarded_before: "",
-            peer: "192.0.2.1",
-            forwarded_proto: "http",
-            forwarded_host: Some("relay.example"),
-            tunnels_at: "/go/",
-            token: "TOKEN",
-            has_trusted_request_id: false,
-            id: "k-1",
-            body,
-            body_length: None,
-        }
-    }
-
-    #[test]
-    fn is_the_documented_object() {
-        let headers =
-            headers(&[("host", "relay.example"), ("connection", "x-hop"), ("x-hop", "1"), ("content-length", "9")]);
-        let body = Body::Json(ByteString::from_static(r#"{"b":1.0,"a":[]}"#));
-        let id = AckId::new(7).unwrap();
-        let namespace = Namespace::new("/t".into()).unwrap();
-        let visit = Visit { body_length: Some(16), ..visit(&headers, &body) };
-        let event = visit.encode(&namespace, id, EndOptions::default(), &mut String::new()).unwrap();
-        assert_eq!(
-            text(&event),
-            concat!(
-                r#"2/t,7["request",{"headers":{"host":"relay.example","content-length":"16","x-forwarded-for":"192.0.2.1","#,
-                r#""x-forwarded-proto":"http","x-forwarded-host":"relay.example","x-forwarded-prefix":"/go/TOKEN"},"#,
-                r#""method":"POST","url":"/a//b/..%2F","#,
-                r#""query":{"x":"1","y":{"z":" "}},"search":"?x=1&y[z]=%20","httpVersion":"1.1","#,
-                r#""remoteAddress":"192.0.2.1","id":"k-1","body":{"b":1.0,"a":[]}}]"#,
-            )
-        );
-        assert!(event.attachments.is_empty());
-    }
-
-    #[test]
-    fn joins_repeated_headers_and_keeps_them_raw() {
-        let headers = headers(&[("cookie", "a=1"), ("x-a", "1"), ("cookie", "b=2"), ("x-a", "2")]);
-        let options = EndOptions { raw_body: true, raw_headers: true, notices: false };
-        let body = Body::Bytes(Bytes::from_static(b"\0"));
-        let visit = Visit { query: None, path: "", forwarded_host: None, ..visit(&headers, &body) };
-        let event = visit.encode(&Namespace::root(), AckId::new(0).unwrap(), options, &mut String::new()).unwrap();
-        let text = text(&event);
-        assert!(text.starts_with("51-0[\"request\",{\"headers\":{\"cookie\":\"a=1; b=2\",\"x-a\":\"1, 2\","), "{text}");
-        let raw = r#""rawHeaders":[["cookie","a=1"],["cookie","b=2"],["x-a","1"],["x-a","2"],["x-forwarded-for","#;
-        assert!(text.contains(raw), "{text}");
-        assert!(text.contains(r#""url":"/","query":{},"search":"","#), "{text}");
-        assert!(text.ends_with(r#""body":{"_placeholder":true,"num":0}}]"#), "{text}");
-        assert_eq!(event.attachments, [Bytes::from_static(b"\0")]);
-    }
-
-    #[test]
-    fn of_a_repeated_header_that_has_one_value_the_first_counts() {
-        let lines =
-            [("authorization", "a"), ("x-a", "1"), ("authorization", "b"), ("authorization", "a"), ("x-a", "2")];
-        let (headers, body) = (headers(&lines), Body::Absent);
-        let options = EndOptions { raw_headers: true, ..EndOptions::default() };
-        let event =
-            visit(&headers, &body).encode(&Namespace::root(), AckId::new(0).unwrap(), options, &mut String::new());
-        let text = text(&event.unwrap());
-        assert!(text.contains(r#""headers":{"authorization":"a","x-a":"1, 2","x-forwarded-for""#), "{text}");
-        let raw = r#"[["authorization","a"],["authorization","b"],["authorization","a"],["x-a","1"],["x-a","2"],["#;
-        assert!(text.contains(raw), "{text}");
-    }
-
-    #[test]
-    fn no_name_reaches_the_end_that_cgi_would_read_as_one_that_does_not() {
-        for name in ["transfer_encoding", "proxy_authorization", "keep_alive", "content_length", "x_request_id"] {
-            let headers = headers(&[(name, "1"), ("x_a", "2")]);
-            let body = Body::Absent;
-            let options = EndOptions { raw_headers: true, ..EndOptions::default() };
-            let visit = visit(&headers, &body);
-            let event = visit.encode(&Namespace::root(), AckId::new(0).unwrap(), options, &mut String::new()).unwrap();
-            let text = text(&event);
-            assert!(!text.contains(name) && text.contains("x_a"), "{text}");
-        }
-    }
-
-    #[test]
-    fn nothing_of_the_visitors_looks_like_an_attachments_place() {
-        let query = Some("_placeholder=1&num=7&a[b][_placeholder]=2&a[c]=_placeholder&l[]=1&l[][%5fplaceholder]=3");
-        let (none, marked) = (headers(&[]), headers(&[("_placeholder", "1"), ("num", "0")]));
-        let (bytes, text_body) = (Body::Bytes(Bytes::from_static(b"x")), Body::Text("x".into()));
-        let encode = |headers: &HeaderMap, body: &Body| {
-            let visit = Visit { query, ..visit(headers, body) };
-            visit.encode(&Namespace::root(), AckId::new(0).unwrap(), EndOptions::default(), &mut String::new())
-        };
-        let beside = text(&encode(&none, &bytes).unwrap());
-        let expected = r#""query":{"num":"7","a":{"b":{},"c":"_placeholder"},"l":["1",{}]},"search""#;
-        assert!(beside.contains(expected), "{beside}");
-        assert!(beside.contains(r#""search":"?_placeholder=1&num=7"#), "{beside}");
-        assert_eq!(encode(&marked, &bytes).unwrap_err(), MarkerInHeaders);
-        // Without an attachment it is a name like any other.
-        let alone = text(&encode(&marked, &text_body).unwrap());
-        assert!(alone.contains(r#""headers":{"_placeholder":"1","num":"0","#), "{alone}");
-        assert!(alone.contains(r#""query":{"_placeholder":"1","num":"7""#), "{alone}");
     }
 }

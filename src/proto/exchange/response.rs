@@ -119,6 +119,30 @@ impl Response {
         Ok(response)
     }
 
+    /// Makes the head of a response whose body follows, and returns its `Trailer` beside it. `headers` are an object of JSON, or
+    /// `null`.
+    ///
+    /// # Errors
+    /// As [`Self::decode`], of which this has neither a status nor a body.
+    pub fn head(
+        status: StatusCode,
+        headers: &str,
+        limits: HeadLimits,
+    ) -> Result<(Self, Option<HeaderValue>), InvalidAnswer> {
+        let mut response = Self::new(status);
+        match Kind::of(headers) {
+            Kind::Null => return Ok((response, None)),
+            Kind::Object => (),
+            Kind::Array | Kind::String | Kind::Number | Kind::Bool => {
+                return Err(InvalidAnswer::from("the headers must be an object".to_owned()));
+            }
+        }
+        read_headers(headers, limits, &mut response.headers)?;
+        let trailer = response.headers.remove(header::TRAILER);
+        response.stop_headers();
+        Ok((response, trailer))
+    }
+
     /// Returns the size of the body and the headers, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -131,19 +155,17 @@ impl Response {
     }
 
     fn set_headers(&mut self, headers: &str, limits: HeadLimits) -> Result<(), InvalidAnswer> {
+        self.headers.reserve(USUAL_HEADERS);
+        read_headers(headers, limits, &mut self.headers)?;
+        self.stop_headers();
+        Ok(())
+    }
+
+    /// Takes out the headers that do not pass, and reads the length among them.
+    fn stop_headers(&mut self) {
         let given = &mut self.headers;
-        given.reserve(USUAL_HEADERS);
-        let mut head = Head { lines: given, limits, left: limits };
-        let mut added = Ok(());
-        let walked = json::for_each_member(headers, |json::Member { key, value }| {
-            if added.is_ok() {
-                added = head.set(&json::unquote(&headers[key]), &headers[value]);
-            }
-        });
-        walked.map_err(|error| InvalidAnswer::from(format!("the headers are {error}")))?;
-        added?;
         if given.is_empty() {
-            return Ok(());
+            return;
         }
         if let Some(length) = given.get_all(header::CONTENT_LENGTH).iter().next_back() {
             self.declared_length = length.to_str().ok().and_then(|text| text.parse().ok());
@@ -155,8 +177,34 @@ impl Response {
         for name in stopped {
             given.remove(name);
         }
-        Ok(())
     }
+}
+
+/// Reads trailers that an end gives: an object of JSON. Those that frame a message, belong to a connection or that no end may set
+/// are left out (RFC 9110, section 6.5.1).
+///
+/// # Errors
+/// As [`Response::decode`] for headers.
+pub fn decode_trailers(trailers: &str, limits: HeadLimits) -> Result<HeaderMap, InvalidAnswer> {
+    let mut response = Response::new(StatusCode::OK);
+    response.set_headers(trailers, limits)?;
+    for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_RANGE, header::SET_COOKIE] {
+        response.headers.remove(name);
+    }
+    Ok(response.headers)
+}
+
+/// Reads an object of header names and values.
+fn read_headers(headers: &str, limits: HeadLimits, lines: &mut HeaderMap) -> Result<(), InvalidAnswer> {
+    let mut head = Head { lines, limits, left: limits };
+    let mut added = Ok(());
+    let walked = json::for_each_member(headers, |json::Member { key, value }| {
+        if added.is_ok() {
+            added = head.set(&json::unquote(&headers[key]), &headers[value]);
+        }
+    });
+    walked.map_err(|error| InvalidAnswer::from(format!("the headers are {error}")))?;
+    added
 }
 
 /// Tells whether a response with this status has no content, whatever the end gave, and so no type that the end did not give:

@@ -259,14 +259,20 @@ impl ClientSession {
         }
     }
 
+    /// Notes that the server was heard of. Returns false while the session is not open.
+    pub fn hear(&mut self, now: Instant) -> bool {
+        if let Some(liveness) = &mut self.liveness {
+            liveness.heard(now);
+        }
+        self.liveness.is_some() && self.close_reason().is_none()
+    }
+
     /// Handles a packet of the server, and returns the application's data, if the packet carried some.
     pub fn receive(&mut self, packet: ServerPacket<Message>, now: Instant) -> Option<Message> {
         if self.close_reason().is_some() {
             return None;
         }
-        if let Some(liveness) = &mut self.liveness {
-            liveness.heard(now);
-        }
+        self.hear(now);
         match (packet, self.state) {
             (ServerPacket::Open(handshake), State::Opening { .. }) => self.opened(handshake, now),
             // Before the session is open, nothing else means anything.

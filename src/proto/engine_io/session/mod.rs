@@ -125,6 +125,15 @@ impl<P> Session<P> {
         self.revision
     }
 
+    /// Returns the transport that carries the session, or carried it last.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        match self.state {
+            State::WebSocket | State::Closed { tail: Tail::WebSocket, .. } => Transport::WebSocket,
+            State::Polling(_) | State::Probing(_) | State::Closed { .. } => Transport::Polling,
+        }
+    }
+
     /// Returns how many packets one polling body may have.
     #[must_use]
     pub fn max_packets(&self) -> usize {
@@ -153,6 +162,17 @@ impl<P> Session<P> {
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
         self.outbox.bytes()
+    }
+
+    /// Returns whether the transport takes more than what waits: the WebSocket when nothing waits, and a poll until its answer is
+    /// full.
+    #[must_use]
+    pub fn wants_more(&mut self) -> bool {
+        match self.state {
+            State::WebSocket => self.outbox.is_empty(),
+            State::Polling(_) | State::Probing(_) => self.state.parked().is_some() && self.outbox.fits_a_batch(),
+            State::Closed { .. } => false,
+        }
     }
 
     /// Notes whether the WebSocket has not taken all that was sent on it: the peer does not read, or not as fast.

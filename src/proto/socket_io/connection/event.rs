@@ -39,12 +39,15 @@ pub enum Event<W> {
         /// The ack, or why it will not come.
         outcome: Result<Answer, AckError>,
     },
-    /// An ack has come that nobody waits for: it is late, a second one, or its id was never used.
+    /// An ack has come that no waiter is kept for: its event was emitted without one, or it is late, a second one, or its id was
+    /// never used.
     Unawaited {
         /// The namespace.
         namespace: Namespace,
         /// The id of the ack.
         id: AckId,
+        /// Its content. [`AckError::Oversized`] if that was over the limit.
+        outcome: Result<Answer, AckError>,
     },
     /// A namespace was left, by either side. Said once for each that was joined.
     Disconnected {

@@ -179,7 +179,7 @@ impl<W> Connection<W> {
                 self.events.push_back(Event::Acked { waiter, outcome });
                 self.retire_if_idle(namespace, lower);
             }
-            None => self.events.push_back(Event::Unawaited { namespace: namespace.clone(), id }),
+            None => self.events.push_back(Event::Unawaited { namespace: namespace.clone(), id, outcome }),
         }
     }
 

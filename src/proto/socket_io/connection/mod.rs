@@ -104,7 +104,9 @@ enum Phase<W> {
     Joining,
     Joined {
         acks: Acks<W>,
-        /// The client is made to leave once no ack is awaited any more.
+        /// How often the client was asked to be kept, see [`Connection::hold`].
+        holds: usize,
+        /// The client is made to leave once no ack is awaited and nothing keeps it any more.
         retiring: bool,
     },
     Left {
@@ -138,7 +140,7 @@ impl<W> Connection<W> {
     /// Returns false when the client is not waiting to join any more.
     pub fn accept(&mut self, namespace: &Namespace, sid: &str, lower: &mut Lower<'_>) -> bool {
         let Some(phase @ Phase::Joining) = self.phase(namespace) else { return false };
-        *phase = Phase::Joined { acks: Acks::default(), retiring: false };
+        *phase = Phase::Joined { acks: Acks::default(), holds: 0, retiring: false };
         self.connect_due = None;
         let data = match lower.revision() {
             // A client of revision 3 makes up an id of its own from the session's.
@@ -208,7 +210,23 @@ impl<W> Connection<W> {
         Some(waiter)
     }
 
-    /// Makes the client leave once no ack is awaited any more. Its owner emits nothing to it after this.
+    /// Keeps a client that is made to leave, until each hold is [released](Self::release): something goes on with it for which no
+    /// ack is awaited.
+    pub fn hold(&mut self, namespace: &Namespace) {
+        if let Some(Phase::Joined { holds, .. }) = self.phase(namespace) {
+            *holds += 1;
+        }
+    }
+
+    /// Takes back one [`Self::hold`].
+    pub fn release(&mut self, namespace: &Namespace, lower: &mut Lower<'_>) {
+        if let Some(Phase::Joined { holds, .. }) = self.phase(namespace) {
+            *holds = holds.saturating_sub(1);
+            self.retire_if_idle(namespace, lower);
+        }
+    }
+
+    /// Makes the client leave once no ack is awaited and no hold is left. Its owner emits no events that begin something after this.
     pub fn retire(&mut self, namespace: &Namespace, lower: &mut Lower<'_>) {
         if let Some(Phase::Joined { retiring, .. }) = self.phase(namespace) {
             *retiring = true;
@@ -248,7 +266,7 @@ impl<W> Connection<W> {
     }
 
     fn retire_if_idle(&mut self, namespace: &Namespace, lower: &mut Lower<'_>) {
-        if let Some(Phase::Joined { acks, retiring: true }) = self.phase(namespace)
+        if let Some(Phase::Joined { acks, holds: 0, retiring: true }) = self.phase(namespace)
             && acks.is_empty()
         {
             self.disconnect(namespace, lower);
