@@ -23,6 +23,7 @@ impl Chat {
 impl Host for Chat {
     type Member = String;
     type Waiter = ();
+    type Message = ();
 
     fn connect(&self, request: Connect) -> impl Future<Output = Result<String, Refusal>> + Send + 'static {
         let mut auth: HashMap<String, String> = request.auth_json().unwrap_or_default();

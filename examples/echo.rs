@@ -19,13 +19,13 @@ use bytestring::ByteString;
 use clap::Parser;
 use http::StatusCode;
 use http::request::Parts;
-use hyper::body::Incoming;
 use socket2me::engine::{
     Answer, Application, Args, CLOSE_TIMEOUT, ClientEvent, CloseReason, Connect, DisconnectReason, Encoded, Engine,
     EngineIoSettings, Handle, Host, Instant, Layer, Limits, Link, Lower, Message, Opening, Outgoing, Reaction, Refusal,
     Socket, SocketIo, SocketIoSettings, Space,
 };
 use socket2me::net::arrival::Arrival;
+use socket2me::net::body::RequestBody;
 use socket2me::net::budget::Budget;
 use socket2me::net::listener::{self, Handler};
 use socket2me::net::reply::Reply;
@@ -111,7 +111,7 @@ impl Servers {
 }
 
 impl Handler for Servers {
-    async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival<'_>) -> Reply {
+    async fn serve(&self, head: &mut Parts, body: &mut RequestBody, arrival: &Arrival<'_>) -> Reply {
         match head.uri.path() {
             "/socket.io/" => self.socket_io.serve(head, body, arrival).await,
             "/engine.io/" => self.engine_io.serve(head, body, arrival).await,
@@ -177,6 +177,7 @@ impl Host for Echo {
     type Member = Member;
     /// No event that the server emits asks for an ack, so nothing ever waits for one.
     type Waiter = Infallible;
+    type Message = ();
 
     /// Deciding needs no waiting here, but it could: for a database, say.
     fn connect(&self, request: Connect) -> impl Future<Output = Result<Member, Refusal>> + Send + 'static {

@@ -56,6 +56,11 @@ impl<K: Copy + Ord + Hash, V> Expiring<K, V> {
         self.entries.keys()
     }
 
+    /// Returns all values, in no order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.values().map(|entry| &entry.value)
+    }
+
     /// Returns the value of a key.
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
         self.entries.get(key).map(|entry| &entry.value)

@@ -174,6 +174,9 @@ pub struct ServeConfig {
     /// Body of a visitor's request. Beyond: 413
     #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_MAX_BODY", default_value = size_text(defaults::MAX_BODY), value_parser = size_from(1), value_name = "SIZE")]
     pub max_body: usize,
+    /// Body of a visitor's request to an end that streams. Beyond: 413 [default: no limit]
+    #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_MAX_STREAM_BODY", value_parser = size_from(1), value_name = "SIZE")]
+    pub max_stream_body: Option<usize>,
     /// Networks of proxies whose X-Forwarded-* and Forwarded headers are believed, separated by commas [default: none]
     #[arg(help_heading = "Server", long, env = "SOCKET2ME_TRUST_PROXY", value_delimiter = ',', value_parser = network, value_name = "CIDR")]
     pub trust_proxy: Vec<IpNet>,

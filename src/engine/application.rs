@@ -43,6 +43,25 @@ pub trait Application: Send + Sync + 'static {
     /// A command came through the session's [`Handle`]. Commands come in the order in which they were sent; those that wait
     /// when the session ends are dropped. A panic closes the session.
     fn command(&self, session: &mut Self::Session, command: Self::Command, link: &mut Link<Self>, now: Instant);
+
+    /// The session's transport takes more, and nothing waits to be sent: the application may send something that it has kept, and
+    /// returns whether it did. This is called again until it returns false or the transport takes no more. A panic closes the
+    /// session. By default there is nothing.
+    fn more(&self, session: &mut Self::Session, link: &mut Link<Self>, now: Instant) -> bool {
+        let _ = (session, link, now);
+        false
+    }
+
+    /// Returns when [`Self::handle_timeout`] must be called at the latest; `None`, as by default, is never.
+    fn deadline(&self, session: &Self::Session) -> Option<Instant> {
+        let _ = session;
+        None
+    }
+
+    /// Does what is due. A panic closes the session.
+    fn handle_timeout(&self, session: &mut Self::Session, link: &mut Link<Self>, now: Instant) {
+        let _ = (session, link, now);
+    }
 }
 
 /// What is known of a client when its session opens.

@@ -10,7 +10,7 @@ use bytestring::ByteString;
 use super::application::Handle;
 use super::command::Poller;
 use super::mailbox::Undelivered;
-use crate::proto::engine_io::Revision;
+use crate::proto::engine_io::{Revision, Transport};
 use crate::proto::json;
 use crate::proto::link::ServerLink;
 use crate::proto::socket_io::connection::{AckError, Answer, Awaited, DisconnectReason};
@@ -35,6 +35,8 @@ pub trait Host: Send + Sync + Sized + 'static {
     type Member: Send + 'static;
     /// What waits for the ack of an event that the host emits.
     type Waiter: Send + 'static;
+    /// What the rest of the process can tell the host about a client, see [`Socket::tell`]. `()` where nothing is told.
+    type Message: Send + 'static;
 
     /// A client asks to join a namespace. The future returns the member to keep, or why the client may not join. Nothing is
     /// sent on this namespace before that; other namespaces do not wait.
@@ -67,10 +69,54 @@ pub trait Host: Send + Sync + Sized + 'static {
         drop((waiter, outcome));
     }
 
-    /// An ack has come that nobody waits for: it came after its event's timeout, or after [`Socket::cancel`], or is a second one,
-    /// or its id was never used. By default nothing happens.
-    fn unawaited(&self, member: &mut Self::Member, socket: &Socket<Self>, id: AckId) {
-        let _ = (member, socket, id);
+    /// An ack has come that no waiter is kept for: its event was emitted with an id and without a waiter, or it came after its
+    /// event's timeout, or after [`Socket::cancel`], or is a second one, or its id was never used. The outcome is an error if its
+    /// content was over the limit. By default nothing happens.
+    fn unawaited(
+        &self,
+        member: &mut Self::Member,
+        socket: &Socket<Self>,
+        id: AckId,
+        outcome: Result<Answer, AckError>,
+        reaction: Reaction<'_, Self>,
+    ) {
+        let _ = (member, socket, id, outcome, reaction);
+    }
+
+    /// The rest of the process tells something about the client, see [`Socket::tell`]. By default nothing happens.
+    fn told(
+        &self,
+        member: &mut Self::Member,
+        socket: &Socket<Self>,
+        message: Self::Message,
+        reaction: Reaction<'_, Self>,
+    ) {
+        let _ = (member, socket, message, reaction);
+    }
+
+    /// A message did not reach the client's member: the client had left. By default it is dropped. A message is dropped without
+    /// this call if the session ends before its task sees it.
+    fn untold(&self, message: Self::Message) {
+        drop(message);
+    }
+
+    /// The client's transport takes more, and nothing waits to be sent to it. The host may emit one event that it has kept, and
+    /// returns whether it did. This is called again until it returns false, or the transport takes no more. By default there is
+    /// nothing.
+    fn more(&self, member: &mut Self::Member, socket: &Socket<Self>, reaction: Reaction<'_, Self>) -> bool {
+        let _ = (member, socket, reaction);
+        false
+    }
+
+    /// Returns when [`Self::due`] must be called at the latest; `None`, as by default, is never.
+    fn deadline(&self, member: &Self::Member) -> Option<Instant> {
+        let _ = member;
+        None
+    }
+
+    /// What the host has set a [deadline](Self::deadline) for is due, or may be. By default nothing is.
+    fn due(&self, member: &mut Self::Member, socket: &Socket<Self>, reaction: Reaction<'_, Self>) {
+        let _ = (member, socket, reaction);
     }
 
     /// An event that [`Socket::offer`] has taken was sent, or dropped. By default this is not noted.
@@ -209,6 +255,21 @@ impl<H: Host> Socket<H> {
         self.handle.offer(self.order(Order::Offer(packet)))
     }
 
+    /// Tells the host something about the client, on the task of its session: [`Host::told`] gets it, behind all that was sent
+    /// through this socket before, or [`Host::untold`] if the client has left.
+    ///
+    /// # Errors
+    /// As [`Self::emit`]. The message is dropped then.
+    pub fn tell(&self, message: H::Message) -> Result<(), Undelivered> {
+        self.handle.try_send(self.order(Order::Tell(message)))
+    }
+
+    /// Tells the host something about the client, as [`Self::tell`] does. The caller bounds the number of such messages: a full
+    /// mailbox takes them, too. If the session has ended, the message is dropped.
+    pub fn tell_certainly(&self, message: H::Message) {
+        self.handle.send(self.order(Order::Tell(message)));
+    }
+
     /// Acknowledges the client's event that has this id, behind all events that were emitted to it before; [`Reaction::ack`]
     /// overtakes those that still wait for the session's task.
     ///
@@ -259,10 +320,50 @@ impl<H: Host> Reaction<'_, H> {
         self.link.act(now, |connection, lower| connection.ack(namespace, id, answer, lower));
     }
 
-    /// Emits an event that wants no ack. A client that was retired gets it, too, while it has not left.
+    /// Emits an event that no waiter is kept for. If it was encoded with an id, its ack is told by [`Host::unawaited`]. A client that
+    /// was retired gets it, too, while it has not left.
     pub fn emit(&mut self, packet: Encoded) {
         let (namespace, now) = (self.namespace, self.now);
         self.link.act(now, |connection, lower| connection.emit(namespace, packet, None, lower));
+    }
+}
+
+impl<H: Host> Reaction<'_, H> {
+    /// Emits an event whose waiter comes back in [`Host::acked`], as that of [`Socket::emit`] does.
+    pub fn ask(&mut self, packet: Encoded, awaited: Awaited<H::Waiter>) {
+        let (namespace, now) = (self.namespace, self.now);
+        self.link.act(now, |connection, lower| connection.emit(namespace, packet, Some(awaited), lower));
+    }
+
+    /// Returns the waiter of an ack that is not needed any more, if the ack was still awaited.
+    pub fn cancel(&mut self, id: AckId) -> Option<H::Waiter> {
+        let (namespace, now) = (self.namespace, self.now);
+        self.link.act(now, |connection, lower| connection.cancel(namespace, id, lower))
+    }
+
+    /// Keeps a client that is [retired](Socket::retire) until each hold is [released](Self::release): something goes on with it
+    /// for which no ack is awaited.
+    pub fn hold(&mut self) {
+        let (namespace, now) = (self.namespace, self.now);
+        self.link.act(now, |connection, _| connection.hold(namespace));
+    }
+
+    /// Takes back one [`Self::hold`].
+    pub fn release(&mut self) {
+        let (namespace, now) = (self.namespace, self.now);
+        self.link.act(now, |connection, lower| connection.release(namespace, lower));
+    }
+
+    /// Returns the transport that carries the session.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.link.session().transport()
+    }
+
+    /// Returns the time of this call.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
     }
 }
 
@@ -278,6 +379,7 @@ pub(super) enum Order<H: Host> {
     Decided(Result<H::Member, Refusal>),
     Emit { packet: Encoded, awaited: Option<Awaited<H::Waiter>> },
     Offer(Encoded),
+    Tell(H::Message),
     Ack(AckId, Answer),
     Cancel(AckId),
     Retire,

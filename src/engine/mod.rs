@@ -36,7 +36,6 @@ use std::time::Duration;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method as HttpMethod, StatusCode};
-use hyper::body::Incoming;
 use rand::Rng as _;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -54,6 +53,7 @@ use self::sessions::{SessionSlot, Sessions};
 pub use self::socket_io::SocketIo;
 use self::transport::SessionWebSocket;
 use crate::net::arrival::Arrival;
+use crate::net::body::RequestBody;
 use crate::net::listener::{self, release_head};
 use crate::net::reply::{self, Reply};
 use crate::net::websocket::{self, Handshake};
@@ -153,7 +153,7 @@ impl<A: Application> Engine<A> {
 
     /// Serves a request to the Engine.IO path. [`Limits::per_address`] counts the arrival's client. The request's URI and headers
     /// are dropped where the request has to wait.
-    pub async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival<'_>) -> Reply {
+    pub async fn serve(&self, head: &mut Parts, body: &mut RequestBody, arrival: &Arrival<'_>) -> Reply {
         let (origin, is_allowed) = self.origin(&head.headers);
         if !is_allowed {
             let mut reply = polling::refuse(Rejection::Forbidden);
@@ -175,7 +175,12 @@ impl<A: Application> Engine<A> {
     }
 
     /// Serves what a request asks for.
-    async fn dispatch(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival<'_>) -> Result<Reply, Rejection> {
+    async fn dispatch(
+        &self,
+        head: &mut Parts,
+        body: &mut RequestBody,
+        arrival: &Arrival<'_>,
+    ) -> Result<Reply, Rejection> {
         let is_upgrade = websocket::is_upgrade(head);
         let query = head.uri.query().unwrap_or_default();
         let request = EngineRequest::parse(method_of(&head.method), query, is_upgrade)?;
@@ -305,7 +310,7 @@ impl<A: Application> Engine<A> {
 
 /// Serves Engine.IO at any path.
 impl<A: Application> listener::Handler for Engine<A> {
-    async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival<'_>) -> Reply {
+    async fn serve(&self, head: &mut Parts, body: &mut RequestBody, arrival: &Arrival<'_>) -> Reply {
         Self::serve(self, head, body, arrival).await
     }
 }

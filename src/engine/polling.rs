@@ -9,14 +9,13 @@ use futures::FutureExt as _;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::command::SessionCommand;
 use super::mailbox;
 use super::sessions::Limits;
 use crate::defaults;
-use crate::net::body::{self, BodyError, BodyLimits, Kept};
+use crate::net::body::{self, BodyError, BodyLimits, Kept, RequestBody};
 use crate::net::budget::Budget;
 use crate::net::listener::release_head;
 use crate::net::reply::{self, Reply, ReplyBody};
@@ -75,7 +74,7 @@ pub(super) async fn post<C: Send + 'static>(
     mailbox: &mailbox::Sender<SessionCommand<C>>,
     target: Target,
     head: &mut Parts,
-    body: &mut Incoming,
+    body: &mut RequestBody,
     max_payload: usize,
     limits: &Limits,
 ) -> Reply {

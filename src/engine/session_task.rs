@@ -22,7 +22,7 @@ use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PostError, UpgradeError, UpgradeTicket};
 use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Session, Transport};
 use crate::proto::link::ServerLink;
-use crate::proto::time::Instant;
+use crate::proto::time::{Instant, earliest};
 
 /// Turns that a busy session takes before the task yields to others.
 const TURNS: usize = 32;
@@ -239,7 +239,7 @@ impl<A: Application> SessionTask<A> {
                 Received::Oversized(start) => self.link.websocket_oversized(start.as_deref(), now),
                 Received::Ended(ended) => {
                     self.close_websocket(ended.close_code());
-                    self.link.websocket_lost(close_reason(ended), now);
+                    self.link.websocket_lost(close_reason(&ended), now);
                 }
             }
             self.let_application_act(now);
@@ -293,11 +293,14 @@ impl<A: Application> SessionTask<A> {
     fn drain(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut has_adopted = false;
         self.let_application_act(now);
+        if self.websocket.is_none() {
+            while self.ask_for_more(now) {}
+        }
         while let Some(output) = self.link.next_output() {
             has_adopted |= matches!(output, Output::AdoptCandidate(_));
             self.output(output);
         }
-        if self.write(cx).is_err() {
+        if self.write(cx, now).is_err() {
             self.websocket = None;
             self.link.websocket_lost(CloseReason::TransportError, now);
             self.let_application_act(now);
@@ -348,22 +351,30 @@ impl<A: Application> SessionTask<A> {
         }
     }
 
+    /// Lets the application send what it has kept, where the transport takes more. Returns whether it did.
+    fn ask_for_more(&mut self, now: Instant) -> bool {
+        self.link.wants_more() && self.registration.sessions.application.more(&mut self.state, &mut self.link, now)
+    }
+
     /// Writes as many frames as the WebSocket takes, and flushes once.
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
+    fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Lost> {
         if let Some((ticket, candidate)) = &mut self.candidate
             && let Poll::Ready(Err(Lost)) = candidate.poll_flush(cx)
         {
             self.link.candidate_lost(*ticket);
             self.candidate = None;
         }
-        let Some(websocket) = &mut self.websocket else { return Ok(()) };
-        while let Poll::Ready(taken) = websocket.poll_ready(cx) {
+        while let Some(websocket) = &mut self.websocket
+            && let Poll::Ready(taken) = websocket.poll_ready(cx)
+        {
             taken?;
             match self.link.next_frame() {
                 Some(frame) => websocket.queue(message_of(frame)),
+                None if self.ask_for_more(now) => (),
                 None => break,
             }
         }
+        let Some(websocket) = &mut self.websocket else { return Ok(()) };
         match websocket.poll_flush(cx) {
             Poll::Ready(flushed) => flushed,
             Poll::Pending => Ok(()),
@@ -377,9 +388,14 @@ impl<A: Application> SessionTask<A> {
 
     /// Sleeps until the next deadline. Returns true when it has passed. The timer is only moved when it would fire too late.
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Some(deadline) = self.link.deadline() else { return false };
+        let sessions = &self.registration.sessions;
+        let of_application = sessions.application.deadline(&self.state);
+        let Some(deadline) = earliest(self.link.deadline(), of_application) else { return false };
         if deadline <= now {
             self.link.handle_timeout(now);
+            if of_application.is_some_and(|deadline| deadline <= now) {
+                sessions.application.handle_timeout(&mut self.state, &mut self.link, now);
+            }
             return true;
         }
         let at = self.registration.sessions.clock.at(deadline);

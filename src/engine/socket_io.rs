@@ -47,6 +47,8 @@ pub struct SocketIoSession<H: Host> {
     /// How many joins there were: the number of the next one.
     joins: u64,
     memberships: Vec<Membership<H>>,
+    /// The membership that is asked first for more to send.
+    turn: usize,
 }
 
 /// A namespace that the client has joined or asks to join.
@@ -94,7 +96,7 @@ impl<H: Host> Application for SocketIo<H> {
             Revision::V3 if query.len() <= MAX_QUERY => Some(ByteString::from(query.as_str())),
             Revision::V3 | Revision::V4 => None,
         };
-        (connection, SocketIoSession { peer, sid, revision, query, handle, joins: 0, memberships: Vec::new() })
+        (connection, SocketIoSession { peer, sid, revision, query, handle, joins: 0, memberships: Vec::new(), turn: 0 })
     }
 
     fn event(&self, session: &mut SocketIoSession<H>, event: Event<H::Waiter>, link: &mut Link<Self>, now: Instant) {
@@ -114,10 +116,11 @@ impl<H: Host> Application for SocketIo<H> {
                 }
             }
             Event::Acked { waiter, outcome } => self.host.acked(waiter, outcome),
-            Event::Unawaited { namespace, id } => {
+            Event::Unawaited { namespace, id, outcome } => {
                 let found = session.joined(&namespace).map(|index| &mut session.memberships[index]);
                 if let Some(Membership { socket, joined: Some(Joined { member, .. }) }) = found {
-                    self.host.unawaited(member, socket, id);
+                    let reaction = Reaction { link, namespace: &namespace, now };
+                    self.host.unawaited(member, socket, id, outcome, reaction);
                 }
             }
             Event::Disconnected { namespace, reason } => {
@@ -145,6 +148,12 @@ impl<H: Host> Application for SocketIo<H> {
                 let is_sent = link.act(now, |connection, lower| connection.offer(namespace, packet, lower));
                 self.host.offered(is_sent);
             }
+            Order::Tell(message) => match joined {
+                Some(Joined { member, .. }) => {
+                    self.host.told(member, socket, message, Reaction { link, namespace, now });
+                }
+                None => self.host.untold(message),
+            },
             Order::Ack(id, answer) => {
                 link.act(now, |connection, lower| connection.ack(namespace, id, answer, lower));
             }
@@ -159,6 +168,33 @@ impl<H: Host> Application for SocketIo<H> {
             }
             Order::Disconnect => {
                 link.act(now, |connection, lower| connection.disconnect(namespace, lower));
+            }
+        }
+    }
+
+    fn more(&self, session: &mut SocketIoSession<H>, link: &mut Link<Self>, now: Instant) -> bool {
+        let SocketIoSession { memberships, turn, .. } = session;
+        let count = memberships.len();
+        // The namespaces of a session take turns.
+        let found = (*turn..*turn + count).map(|index| index % count).find(|&index| {
+            let Membership { socket, joined: Some(Joined { member, .. }) } = &mut memberships[index] else {
+                return false;
+            };
+            self.host.more(member, socket, Reaction { link, namespace: socket.namespace(), now })
+        });
+        *turn = found.map_or(0, |index| index + 1);
+        found.is_some()
+    }
+
+    fn deadline(&self, session: &SocketIoSession<H>) -> Option<Instant> {
+        let joined = session.memberships.iter().filter_map(|membership| membership.joined.as_ref());
+        joined.filter_map(|joined| self.host.deadline(&joined.member)).min()
+    }
+
+    fn handle_timeout(&self, session: &mut SocketIoSession<H>, link: &mut Link<Self>, now: Instant) {
+        for Membership { socket, joined } in &mut session.memberships {
+            if let Some(Joined { member, .. }) = joined {
+                self.host.due(member, socket, Reaction { link, namespace: socket.namespace(), now });
             }
         }
     }
@@ -234,6 +270,7 @@ impl<H: Host> SocketIo<H> {
         match order {
             Order::Emit { awaited: Some(awaited), .. } => self.host.acked(awaited.waiter, Err(AckError::NotJoined)),
             Order::Offer(_) => self.host.offered(false),
+            Order::Tell(message) => self.host.untold(message),
             Order::Emit { awaited: None, .. }
             | Order::Decided(_)
             | Order::Ack(..)

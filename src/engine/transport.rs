@@ -77,9 +77,9 @@ pub(super) fn message_of(frame: Frame) -> Message {
 }
 
 /// Returns why a session ends whose WebSocket has ended.
-pub(super) fn close_reason(ended: Ended) -> CloseReason {
+pub(super) fn close_reason(ended: &Ended) -> CloseReason {
     match ended {
-        Ended::Closed | Ended::Gone => CloseReason::TransportClose,
+        Ended::Closed { .. } | Ended::Gone => CloseReason::TransportClose,
         Ended::Failed | Ended::Violation(_) | Ended::NoMemory => CloseReason::TransportError,
     }
 }

@@ -36,12 +36,15 @@ pub(super) enum Code {
     NameTaken,
     InvalidRequest,
     NotJson,
+    Aborted,
+    UpgradeUnsupported,
+    Loop,
     Bug,
 }
 
 impl Code {
     /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 32] = [
+    pub(super) const ALL: [Self; 35] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -73,6 +76,9 @@ impl Code {
         Self::NameTaken,
         Self::InvalidRequest,
         Self::NotJson,
+        Self::Aborted,
+        Self::UpgradeUnsupported,
+        Self::Loop,
         Self::Bug,
     ];
 
@@ -82,7 +88,6 @@ impl Code {
             self,
             Self::NotFound
                 | Self::MethodNotAllowed
-                | Self::InvalidHead
                 | Self::HeadTooLarge
                 | Self::ServiceWorker
                 | Self::Throttled
@@ -141,6 +146,16 @@ impl Code {
             | Self::NameTaken
             | Self::InvalidRequest
             | Self::NotJson => "This address is for programs. The line above says what is wrong.",
+            Self::Aborted => {
+                "The app behind this address could not answer: what it passes requests on to has failed or refused. If the app is \
+                 yours, see whether what it forwards to runs."
+            }
+            Self::UpgradeUnsupported => {
+                "The app behind this address takes no WebSockets. If the app is yours, let its client ask for streaming."
+            }
+            Self::Loop => {
+                "The app behind this address passes requests on to this address. If the app is yours, see where it forwards to."
+            }
             Self::Bug => "This is a fault of the server. Its operator finds more in the log.",
         }
     }
@@ -179,6 +194,9 @@ impl Code {
             Self::NameTaken => "name-taken",
             Self::InvalidRequest => "invalid-request",
             Self::NotJson => "unsupported-media-type",
+            Self::Aborted => "client-aborted",
+            Self::UpgradeUnsupported => "upgrade-unsupported",
+            Self::Loop => "loop",
             Self::Bug => "internal-error",
         }
     }

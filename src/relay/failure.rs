@@ -6,6 +6,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 
@@ -14,6 +15,7 @@ use super::page;
 use crate::config::ErrorStatus;
 use crate::net::body::BodyError;
 use crate::net::reply::{self, Reply};
+use crate::proto::exchange::stream::AbortCode;
 use crate::proto::exchange::{InvalidAnswer, InvalidBody, MarkerInHeaders};
 use crate::proto::json;
 use crate::proto::limit::Limit;
@@ -31,6 +33,8 @@ pub(super) enum Failure {
     MethodNotAllowed(&'static str),
     /// A body over the limit, in bytes.
     BodyTooLarge(usize),
+    /// A body for an end that streams over the limit, in bytes.
+    StreamTooLarge(usize),
     /// A body that came so slowly that it would never end.
     BodyTooSlow,
     /// A body that ended before it should.
@@ -77,6 +81,12 @@ pub(super) enum Failure {
     TimedOut(StatusCode),
     /// The end's answer is larger than the limit.
     AnswerTooLarge,
+    /// The end has given the exchange up, for this reason and perhaps with words of its own.
+    Aborted(AbortCode, Option<ByteString>),
+    /// The visitor asks for a WebSocket, and the end takes none.
+    UpgradeUnsupported,
+    /// The request has come through this server before.
+    Loop,
     /// The end's answer is nothing that HTTP can carry.
     InvalidAnswer(InvalidAnswer),
     // The operator's.
@@ -100,7 +110,7 @@ impl Failure {
         match self {
             Self::NotFound => Code::NotFound,
             Self::MethodNotAllowed(_) => Code::MethodNotAllowed,
-            Self::BodyTooLarge(_) => Code::BodyTooLarge,
+            Self::BodyTooLarge(_) | Self::StreamTooLarge(_) => Code::BodyTooLarge,
             Self::BodyTooSlow => Code::BodyTooSlow,
             Self::BodyIncomplete => Code::BodyIncomplete,
             Self::InvalidHead(_) => Code::InvalidHead,
@@ -124,6 +134,13 @@ impl Failure {
             Self::TooManyHeld => Code::TooManyHeld,
             Self::TimedOut(_) => Code::TimedOut,
             Self::AnswerTooLarge => Code::AnswerTooLarge,
+            Self::Aborted(AbortCode::TooLarge, _) => Code::BodyTooLarge,
+            Self::Aborted(AbortCode::Timeout, _) => Code::TimedOut,
+            Self::Aborted(AbortCode::Stopping, _) => Code::Stopping,
+            Self::Aborted(AbortCode::TakenOver, _) => Code::Disconnected,
+            Self::Aborted(..) => Code::Aborted,
+            Self::UpgradeUnsupported => Code::UpgradeUnsupported,
+            Self::Loop => Code::Loop,
             Self::InvalidAnswer(_) => Code::InvalidAnswer,
             Self::Overloaded => Code::Overloaded,
             Self::Busy | Self::TokensFull { .. } => Code::Busy,
@@ -137,6 +154,7 @@ impl Failure {
     pub(super) fn limit_hit(&self) -> Option<Limit> {
         match self {
             Self::BodyTooLarge(_) | Self::InvalidBody(InvalidBody::TooManyFields(_)) => Some(Limit::Body),
+            Self::StreamTooLarge(_) => Some(Limit::StreamBody),
             Self::BodyTooSlow => Some(Limit::StallTimeout),
             Self::TimedOut(_) => Some(Limit::ResponseTimeout),
             Self::InvalidAnswer(invalid) => invalid.limit(),
@@ -152,7 +170,10 @@ impl Failure {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTooLarge(_) | Self::InvalidBody(InvalidBody::TooManyFields(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge(_)
+            | Self::StreamTooLarge(_)
+            | Self::InvalidBody(InvalidBody::TooManyFields(_))
+            | Self::Aborted(AbortCode::TooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::InvalidBody(InvalidBody::Charset(_)) | Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyIncomplete
@@ -169,6 +190,11 @@ impl Failure {
             Self::NotConnected | Self::Disconnected => standard(StatusCode::BAD_GATEWAY),
             Self::TimedOut(status) => *status,
             Self::Bug => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Aborted(AbortCode::Timeout, _) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Aborted(AbortCode::Stopping, _) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Aborted(..) => StatusCode::BAD_GATEWAY,
+            Self::UpgradeUnsupported => StatusCode::NOT_IMPLEMENTED,
+            Self::Loop => StatusCode::LOOP_DETECTED,
             Self::AnswerTooLarge | Self::InvalidAnswer(_) => StatusCode::BAD_GATEWAY,
             Self::TooManyHeld
             | Self::Overloaded
@@ -201,7 +227,11 @@ impl Failure {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             // The rest of the body is not read, so nothing more can come on this connection.
-            Self::BodyTooLarge(_) | Self::BodyTooSlow | Self::BodyIncomplete | Self::InvalidHead(_) => {
+            Self::BodyTooLarge(_)
+            | Self::StreamTooLarge(_)
+            | Self::BodyTooSlow
+            | Self::BodyIncomplete
+            | Self::InvalidHead(_) => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             // RFC 6750, section 3.
@@ -228,6 +258,9 @@ impl Failure {
             | Self::Disconnected
             | Self::TimedOut(_)
             | Self::AnswerTooLarge
+            | Self::Aborted(..)
+            | Self::UpgradeUnsupported
+            | Self::Loop
             | Self::InvalidAnswer(_)
             | Self::Bug => (),
         }
@@ -240,7 +273,9 @@ impl fmt::Display for Failure {
         match self {
             Self::NotFound => f.write_str("not found: there are /new, /refresh/TOKEN, /tunnel/TOKEN and /go/TOKEN"),
             Self::MethodNotAllowed(methods) => write!(f, "method not allowed: use {methods}"),
-            Self::BodyTooLarge(limit) => write!(f, "the body is over the limit of {limit} bytes"),
+            Self::BodyTooLarge(limit) | Self::StreamTooLarge(limit) => {
+                write!(f, "the body is over the limit of {limit} bytes")
+            }
             Self::BodyTooSlow => f.write_str("the body came too slowly"),
             Self::InvalidHead(what) => write!(f, "the request is not valid HTTP: {what}"),
             Self::BodyIncomplete => f.write_str("the body did not arrive whole"),
@@ -276,6 +311,14 @@ impl fmt::Display for Failure {
             Self::TooManyHeld => f.write_str("client not connected, and too many requests wait for it already"),
             Self::TimedOut(_) => f.write_str("client did not answer in time"),
             Self::AnswerTooLarge => f.write_str("the client's answer is over the limit of the server"),
+            Self::Aborted(code, None) => write!(f, "client gave the request up: {code}"),
+            Self::Aborted(code, Some(message)) => write!(f, "client gave the request up: {code}: {message}"),
+            Self::UpgradeUnsupported => {
+                f.write_str("client takes no WebSockets: its program must ask for them, as with auth: { stream: 1 }")
+            }
+            Self::Loop => {
+                f.write_str("the request has come through this server before: the client passes it on to its own URL")
+            }
             Self::InvalidAnswer(error) => write!(f, "the client's answer cannot be sent: {error}"),
             Self::Busy => f.write_str("the server has too much to do, try again in a moment"),
             Self::TokensFull { capacity } => write!(

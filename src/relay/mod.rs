@@ -11,6 +11,7 @@
 //! - `exchanges`: one visitor's request and its response, from the event to the ack
 //! - `tunnels`: which end holds which token, and what happens when another end takes over; `tokens`: which tokens exist;
 //!   `storage`: where they are kept
+//! - `streams`: bodies of any size, event streams and WebSockets, between exchanges and the sessions of their ends
 //! - `notices`: what ends are told of that goes wrong
 //! - `budgets` and `throttle`: what peers share, and the rate limit of an address
 //! - `figures`: what an operator can watch
@@ -29,6 +30,7 @@ mod route;
 mod router;
 mod shared_origin;
 mod storage;
+mod streams;
 mod throttle;
 mod tokens;
 mod tunnels;
@@ -42,7 +44,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use http::request::Parts;
-use hyper::body::Incoming;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use tokio::net::TcpListener;
@@ -58,15 +59,17 @@ use self::public_url::PublicUrl;
 use self::router::Router;
 use self::throttle::Throttle;
 use self::tokens::Tokens;
-use self::tunnels::{TunnelHost, Tunnels};
+use self::tunnels::{EndLimits, TunnelHost, Tunnels};
 use crate::config::ServeConfig;
 use crate::defaults;
 use crate::engine::{self, CLOSE_TIMEOUT, Engine, SocketIo};
 use crate::net::arrival::Arrival;
+use crate::net::body::RequestBody;
 use crate::net::budget::AddressSlot;
 use crate::net::listener::{Handler, UnreadHeads};
 use crate::net::reply::Reply;
 use crate::net::{linger, listener};
+use crate::proto::exchange::HeadLimits;
 use crate::proto::{engine_io, socket_io};
 use crate::store::Store;
 
@@ -177,7 +180,7 @@ impl Handler for Relay {
     fn serve(
         &self,
         head: &mut Parts,
-        body: &mut Incoming,
+        body: &mut RequestBody,
         arrival: &Arrival<'_>,
     ) -> impl Future<Output = Reply> + Send {
         self.router.serve(head, body, arrival)
@@ -208,8 +211,9 @@ impl Relay {
         let config = Arc::new(config);
         let lifetime = config.token_ttl + config.grace();
         let tokens = Arc::new(Tokens::new(store, &budgets, lifetime));
-        let tunnels = Tunnels::new(Arc::clone(&tokens), budgets.clone());
-        let socket_io = SocketIo::new(TunnelHost::new(Arc::clone(&tunnels)), socket_io_settings(&config));
+        let tunnels = Tunnels::new(Arc::clone(&tokens), budgets.clone(), end_limits(&config));
+        let host = TunnelHost::new(Arc::clone(&tunnels), &url);
+        let socket_io = SocketIo::new(host, socket_io_settings(&config));
         let router = Router {
             engine: Engine::new(socket_io, engine_io_settings(&config), session_limits(&config, &budgets)),
             exchanges: Exchanges::new(Arc::clone(&tunnels), Arc::clone(&tokens), budgets.clone(), Arc::clone(&config)),
@@ -236,6 +240,7 @@ impl Relay {
         let Router { engine, exchanges, .. } = &self.router;
         engine.stop_opening();
         self.tunnels.stop();
+        self.tunnels.say_stopping();
         // No tunnel is made or changed any more, and another server may wait for the store.
         if tokio::time::timeout(CLOSE_TIMEOUT, self.tokens.close()).await.is_err() {
             tracing::warn!("the store of tunnels does not end its work");
@@ -289,6 +294,16 @@ impl Relay {
             stall_timeout: limits.stall_timeout,
             trusted_proxies: self.config.trust_proxy.clone().into(),
         }
+    }
+}
+
+fn end_limits(config: &ServeConfig) -> EndLimits {
+    let limits = &config.limits;
+    EndLimits {
+        max_payload: config.payload_limit(),
+        head: HeadLimits { bytes: limits.max_response_head, lines: limits.max_response_headers },
+        // Before the server stops to wait for exchanges, so that their visitors and ends hear why they are broken off.
+        drain: config.drain_timeout / 10 * 9,
     }
 }
 

@@ -5,10 +5,11 @@
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 
 use super::api::{self, Call};
 use super::failure::Failure;
+use crate::net::body::RequestBody;
 use crate::proto::token::Token;
 
 /// What a request asks for.
@@ -137,7 +138,7 @@ pub(super) fn is_for_pages(path: &str) -> bool {
 ///
 /// # Errors
 /// With what is wrong.
-pub(super) fn check_head(head: &mut Parts, body: &Incoming) -> Result<(), Failure> {
+pub(super) fn check_head(head: &mut Parts, body: &RequestBody) -> Result<(), Failure> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(_), None) => (),

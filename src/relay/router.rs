@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
-use hyper::body::Incoming;
 
 use super::api::{self, Api};
 use super::exchanges::Exchanges;
@@ -22,6 +21,7 @@ use super::tunnels::TunnelHost;
 use crate::config::ErrorStatus;
 use crate::engine::{Engine, SocketIo};
 use crate::net::arrival::Arrival;
+use crate::net::body::RequestBody;
 use crate::net::reply::{self, Reply};
 use crate::proto::headers::accepts_by_name;
 use crate::proto::token::Token;
@@ -49,7 +49,7 @@ impl Router {
     ///
     /// The head and the arrival are passed by reference, here and below: moved, they would be stored in every nested future, and
     /// hyper copies the outermost once for each request.
-    pub(super) async fn serve(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival<'_>) -> Reply {
+    pub(super) async fn serve(&self, head: &mut Parts, body: &mut RequestBody, arrival: &Arrival<'_>) -> Reply {
         let is_for_pages = route::is_for_pages(head.uri.path());
         let mut reply = match self.dispatch(head, body, arrival).await {
             Ok(reply) => reply,
@@ -66,7 +66,12 @@ impl Router {
         reply
     }
 
-    async fn dispatch(&self, head: &mut Parts, body: &mut Incoming, arrival: &Arrival<'_>) -> Result<Reply, Failure> {
+    async fn dispatch(
+        &self,
+        head: &mut Parts,
+        body: &mut RequestBody,
+        arrival: &Arrival<'_>,
+    ) -> Result<Reply, Failure> {
         route::check_head(head, body)?;
         self.warn_of_proxy(arrival);
         let route = Route::parse(head);

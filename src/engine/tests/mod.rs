@@ -74,6 +74,7 @@ impl TestHost {
 impl Host for TestHost {
     type Member = ();
     type Waiter = ();
+    type Message = ();
 
     fn connect(&self, request: Connect) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
         let gate = Arc::clone(&self.gate);
@@ -103,7 +104,14 @@ impl Host for TestHost {
         self.call(format!("acked {:?}", outcome.map(|answer| answer.args.json().clone())), None);
     }
 
-    fn unawaited(&self, (): &mut (), socket: &Socket<Self>, id: AckId) {
+    fn unawaited(
+        &self,
+        (): &mut (),
+        socket: &Socket<Self>,
+        id: AckId,
+        _: Result<Answer, AckError>,
+        _: Reaction<'_, Self>,
+    ) {
         self.call(format!("unawaited {} {id}", socket.namespace().as_str()), None);
     }
 

@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::net::body::RequestBody;
 use crate::net::budget::Budget;
 use crate::net::listener::{self, Handler};
 use crate::net::websocket::{Handshake, WebSocket};
@@ -21,7 +22,7 @@ struct Upgrading {
 }
 
 impl Handler for Upgrading {
-    async fn serve(&self, head: &mut Parts, _: &mut Incoming, _: &Arrival<'_>) -> Reply {
+    async fn serve(&self, head: &mut Parts, _: &mut RequestBody, _: &Arrival<'_>) -> Reply {
         let (tell, memory) = (self.tell.clone(), Arc::clone(&self.memory));
         let handshake = Handshake::parse(head).expect("a handshake");
         let (reply, websocket) = handshake.accept(head, websocket::Limits { max_message: 1000, memory });

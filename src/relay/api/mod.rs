@@ -14,7 +14,6 @@ use std::time::Duration;
 use http::header::{self, HeaderMap, HeaderName};
 use http::request::Parts;
 use http::{Method, StatusCode};
-use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use subtle::ConstantTimeEq as _;
 
@@ -22,12 +21,13 @@ use self::answer::Shown;
 use self::fields::{Fields, Rekeying};
 use super::failure::Failure;
 use super::public_url::PublicUrl;
+use super::streams::Closing;
 use super::tokens::{Tokens, Wanted};
 use super::tunnels::Tunnels;
 use crate::config::ServeConfig;
 use crate::defaults;
 use crate::net::arrival::Arrival;
-use crate::net::body::{self, BodyLimits};
+use crate::net::body::{self, BodyLimits, RequestBody};
 use crate::net::budget::Budget;
 use crate::net::reply::{self, Reply};
 use crate::proto::key::Key;
@@ -79,7 +79,7 @@ impl Api {
     pub(super) async fn make(
         &self,
         head: &Parts,
-        body: &mut Incoming,
+        body: &mut RequestBody,
         arrival: &Arrival<'_>,
     ) -> Result<Reply, Failure> {
         self.check_secret(&head.headers)?;
@@ -103,7 +103,7 @@ impl Api {
         call: Call,
         token: Option<Token>,
         head: &Parts,
-        body: &mut Incoming,
+        body: &mut RequestBody,
         arrival: &Arrival<'_>,
     ) -> Result<Reply, Failure> {
         let key = bearer(&head.headers)?.ok_or(Failure::KeyRequired)?;
@@ -125,7 +125,7 @@ impl Api {
         Ok(answer::json(StatusCode::OK, &shown.in_full()))
     }
 
-    async fn set(&self, token: &Token, key: &Key, head: &Parts, body: &mut Incoming) -> Result<Found, Failure> {
+    async fn set(&self, token: &Token, key: &Key, head: &Parts, body: &mut RequestBody) -> Result<Found, Failure> {
         let fields: Fields = self.read(head, body).await?;
         if fields.name.is_some() {
             return Err(Failure::InvalidRequest("a tunnel keeps its name: make another one".to_owned()));
@@ -145,13 +145,13 @@ impl Api {
             self.tokens.renew(token).await?;
         }
         self.tokens.change(token, key.hash(), Change::Delete).await?;
-        self.tunnels.remove(token);
+        self.tunnels.remove(token, Closing::Deleted);
         Ok(())
     }
 
     /// Gives a tunnel the key that its owner made. A request that repeats one finds the new key in place, and succeeds although
     /// it shows the key before: its body proves that the sender knows the new key.
-    async fn rekey(&self, token: &Token, key: &Key, head: &Parts, body: &mut Incoming) -> Result<(), Failure> {
+    async fn rekey(&self, token: &Token, key: &Key, head: &Parts, body: &mut RequestBody) -> Result<(), Failure> {
         let Rekeying { key: new, disconnect } = self.read(head, body).await?;
         let wrong =
             || Failure::InvalidRequest("key is no key: it is s2m_ and 43 letters and digits, at random".to_owned());
@@ -197,7 +197,7 @@ impl Api {
     }
 
     /// Reads the body of a request.
-    async fn read<F: DeserializeOwned>(&self, head: &Parts, body: &mut Incoming) -> Result<F, Failure> {
+    async fn read<F: DeserializeOwned>(&self, head: &Parts, body: &mut RequestBody) -> Result<F, Failure> {
         fields::check_type(&head.headers)?;
         let limits = BodyLimits {
             max_bytes: defaults::MAX_API_BODY,

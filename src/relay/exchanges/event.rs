@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::Version;
+use http::header;
 use http::request::Parts;
 
 use crate::net::arrival::Arrival;
 use crate::net::buffers::Buffer;
-use crate::proto::exchange::{Body, Visit};
+use crate::proto::exchange::{Body, Streamed, Visit};
 use crate::proto::socket_io::AckId;
 use crate::proto::socket_io::packet::Encoded;
 use crate::proto::token::Token;
@@ -19,9 +20,10 @@ use crate::relay::tunnels::Seat;
 /// A visitor's request on its way to an end.
 pub(super) struct EndRequest<'h> {
     pub(super) head: &'h Parts,
+    /// The body, if it goes along with the event.
     pub(super) body: Bytes,
-    /// The request says that it has a body, even if that is empty.
-    pub(super) has_body: bool,
+    /// The length of the body, in bytes, if the request says that it has one, even if that is empty.
+    pub(super) body_length: Option<u64>,
     pub(super) arrival: &'h Arrival<'h>,
     pub(super) public_url: &'h PublicUrl,
     pub(super) token: &'h Token,
@@ -30,8 +32,21 @@ pub(super) struct EndRequest<'h> {
 }
 
 impl EndRequest<'_> {
+    /// Tells whether the request has come through the server of this name.
+    pub(super) fn names_in_via(&self, name: &str) -> bool {
+        let lines = self.head.headers.get_all(header::VIA).iter();
+        let mut hops = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+        hops.any(|hop| hop.split(u8::is_ascii_whitespace).any(|word| word == name.as_bytes()))
+    }
+
     /// Makes the event that `end` gets.
-    pub(super) fn event(&self, end: &Seat, ack_id: AckId, body: &Body) -> Result<Encoded, Failure> {
+    pub(super) fn event(
+        &self,
+        end: &Seat,
+        ack_id: AckId,
+        body: &Body,
+        stream: Option<Streamed<'_>>,
+    ) -> Result<Encoded, Failure> {
         let Self { head, arrival, public_url, .. } = self;
         let scheme = arrival.scheme(&head.headers);
         let host = public_url.host().map(Cow::Borrowed).or_else(|| arrival.host(&head.headers));
@@ -51,7 +66,8 @@ impl EndRequest<'_> {
             has_trusted_request_id: arrival.is_proxied(),
             id: self.id,
             body,
-            body_length: self.has_body.then_some(self.body.len()),
+            body_length: self.body_length,
+            stream,
         };
         let namespace = end.socket().namespace();
         Buffer::with_text(|draft| visit.encode(namespace, ack_id, end.options(), draft))

@@ -1,10 +1,9 @@
 //! One exchange as a value: what it holds, when it came how far, and how it ended.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Level;
@@ -12,37 +11,17 @@ use tracing::Level;
 use super::access::{self, Request};
 use crate::net::budget::{Budget, Held, Memory};
 use crate::net::reply::Reply;
+use crate::proto::exchange::ExchangeId;
 use crate::proto::socket_io::AckId;
 use crate::relay::failure::Failure;
 use crate::relay::figures::{Ending, ExchangeCounters, Took};
 use crate::relay::notices::{About, Notice};
-use crate::relay::tunnels::Seat;
-
-/// The id of an exchange, as `X-Request-Id` and the log have it: a number of the process, and the exchange's own.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ExchangeId {
-    pub(super) process: u32,
-    pub(super) number: u64,
-}
-
-impl fmt::Display for ExchangeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.process, self.number)
-    }
-}
-
-impl From<ExchangeId> for HeaderValue {
-    fn from(ExchangeId { process, number }: ExchangeId) -> Self {
-        let (mut first, mut second) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let text = [first.format(process), "-", second.format(number)].concat();
-        Self::try_from(text).unwrap_or(Self::from_static("none"))
-    }
-}
+use crate::relay::tunnels::{NoPlace, Seat, Tunnel};
 
 /// One exchange, from the head of the request to the last byte of the response's body.
 ///
 /// ```text
-/// begin ──► take_place ──► event_out ──► ack_in ──► answer ──► (the body is written) ──► dropped
+/// begin ──► take_place_in ──► event_out ──► ack_in ──► answer ──► (the body is written) ──► dropped
 /// ```
 ///
 /// Dropped before `answer`, its visitor has left: the end is not waited for any more. However it ends, dropping it counts the
@@ -144,9 +123,18 @@ impl Exchange {
         }
     }
 
-    /// Keeps a place among the tunnel's exchanges.
-    pub(super) fn take_place(&mut self, place: Held) {
-        self.place = Some(place);
+    /// Takes a place among the tunnel's exchanges, if it has none yet.
+    ///
+    /// # Errors
+    /// When the tunnel or the server has as many exchanges as it may have.
+    pub(super) fn take_place_in(&mut self, tunnel: &Tunnel) -> Result<(), Failure> {
+        if self.place.is_none() {
+            self.place = Some(tunnel.place().map_err(|full| match full {
+                NoPlace::Tunnel => Failure::Overloaded,
+                NoPlace::Server => Failure::Busy,
+            })?);
+        }
+        Ok(())
     }
 
     /// Keeps the memory of the request's body, which has this size in bytes.
@@ -165,6 +153,13 @@ impl Exchange {
         self.waits_for = Some((end, ack_id));
         if let Some(moments) = &mut self.moments {
             // Of ends that are asked one after the other, the last counts.
+            (moments.event_out, moments.ack_in) = (Some(Instant::now()), None);
+        }
+    }
+
+    /// The event is on its way to an end that streams, of which the exchange's stream hears if this is dropped.
+    pub(super) fn event_out_streaming(&mut self) {
+        if let Some(moments) = &mut self.moments {
             (moments.event_out, moments.ack_in) = (Some(Instant::now()), None);
         }
     }
@@ -192,6 +187,27 @@ impl Exchange {
         self.status = Some(reply.status());
         self.response_bytes = if is_head { 0 } else { reply.body().len() };
         reply.map(|body| body.until_done(self))
+    }
+
+    /// Ends the exchange with the head of a response whose body follows; what becomes of that is told by [`Self::streamed`] and
+    /// [`Self::ended`].
+    pub(super) fn begin_stream(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// Counts bytes of the response's body, and of the connection after an upgrade.
+    pub(super) fn streamed(&mut self, response_bytes: usize) {
+        self.response_bytes += response_bytes;
+    }
+
+    /// Notes how many bytes of the request were sent to the end, of a body that was not read whole before.
+    pub(super) fn sent(&mut self, request_bytes: u64) {
+        self.request_bytes = usize::try_from(request_bytes).unwrap_or(usize::MAX);
+    }
+
+    /// Notes how the exchange ends.
+    pub(super) fn ended(&mut self, ending: Ending) {
+        self.ending = ending;
     }
 
     /// Writes the line of the access log.

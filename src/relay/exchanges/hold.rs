@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::exchange::Exchange;
 use crate::net::budget::Client;
 use crate::proto::token::Token;
 use crate::relay::budgets::Budgets;
@@ -60,4 +61,12 @@ impl Hold<'_> {
         }
         if self.tunnel.has_end() { Ok(()) } else { Err(tunnels.without_end(self.token).await) }
     }
+}
+
+/// Waits for an end, in time that is neither the end's nor the relay's.
+pub(super) async fn held(exchange: &mut Exchange, hold: &mut Hold<'_>) -> Result<(), Failure> {
+    exchange.hold_begins();
+    let waited = hold.wait().await;
+    exchange.hold_ends();
+    waited
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use http::request::Parts;
-use hyper::body::Incoming;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
@@ -14,6 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::config::Listen;
 use crate::net::arrival::Arrival;
+use crate::net::body::RequestBody;
 use crate::net::listener::{self, Handler};
 use crate::net::reply::{self, Reply};
 use crate::relay::bind;
@@ -43,7 +43,7 @@ pub(in crate::relay) async fn serve(listener: TcpListener, collector: impl Colle
 struct Endpoint(Arc<Registry>);
 
 impl Handler for Endpoint {
-    async fn serve(&self, head: &mut Parts, _: &mut Incoming, _: &Arrival<'_>) -> Reply {
+    async fn serve(&self, head: &mut Parts, _: &mut RequestBody, _: &Arrival<'_>) -> Reply {
         match head.uri.path() {
             "/metrics" => {
                 let registry = Arc::clone(&self.0);

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::engine::{Host, Socket};
 use crate::proto::exchange::EndOptions;
+use crate::proto::exchange::stream::Terms;
 use crate::proto::key::KeyHash;
 use crate::proto::socket_io::AckId;
 use crate::proto::token::Token;
 use crate::relay::notices::{Notice, NoticeCounters, Notices};
+use crate::relay::streams::{Closing, Grants, Message, ToSession};
 
 /// An end of a tunnel.
 pub(in crate::relay) struct End<H: Host> {
@@ -25,6 +27,14 @@ pub(in crate::relay) struct End<H: Host> {
     in_flight: AtomicUsize,
     /// `None` for an end that does not ask for notices.
     notices: Option<Box<Notices>>,
+    /// `None` for an end that does not stream.
+    stream: Option<Box<Streams>>,
+}
+
+/// How an end streams.
+struct Streams {
+    terms: Terms,
+    grants: Arc<Grants>,
 }
 
 impl<H: Host> End<H> {
@@ -34,8 +44,11 @@ impl<H: Host> End<H> {
         key: Option<KeyHash>,
         socket: Socket<H>,
         counters: &Arc<NoticeCounters>,
+        max_payload: usize,
     ) -> Self {
+        let terms = options.stream.map(|asked| Terms::settle(asked, max_payload));
         Self {
+            stream: terms.map(|terms| Box::new(Streams { terms, grants: Arc::new(Grants::new()) })),
             number,
             options,
             key: key.map(Box::new),
@@ -74,6 +87,16 @@ impl<H: Host> End<H> {
         self.options
     }
 
+    /// Returns what holds for an end that streams.
+    pub(in crate::relay) fn terms(&self) -> Option<Terms> {
+        self.stream.as_ref().map(|stream| stream.terms)
+    }
+
+    /// What an end that streams may be granted.
+    pub(in crate::relay) fn grants(&self) -> Option<&Arc<Grants>> {
+        self.stream.as_ref().map(|stream| &stream.grants)
+    }
+
     /// Returns how many exchanges it was chosen for and has not answered.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
@@ -89,6 +112,24 @@ impl<H: Host> End<H> {
     /// Stops waiting for an ack.
     pub(in crate::relay) fn cancel(&self, id: AckId) {
         self.socket.cancel(id);
+    }
+
+    /// Tells an end that streams that it is about to leave, and why.
+    pub(in crate::relay) fn say_closing(&self, closing: Closing)
+    where
+        H: Host<Message = Message>,
+    {
+        if self.stream.is_some() {
+            self.socket.tell_certainly(Message::Closing(closing));
+        }
+    }
+
+    /// Tells the session of an end that streams something about an exchange.
+    pub(in crate::relay) fn tell(&self, told: ToSession)
+    where
+        H: Host<Message = Message>,
+    {
+        self.socket.tell_certainly(Message::Stream(told));
     }
 
     /// Makes the end leave once it has answered what it was asked.
@@ -124,7 +165,7 @@ impl<H: Host> Seat<H> {
         Self(Arc::clone(end))
     }
 
-    pub(super) fn end(&self) -> &Arc<End<H>> {
+    pub(in crate::relay) fn end(&self) -> &Arc<End<H>> {
         &self.0
     }
 }

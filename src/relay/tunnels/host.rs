@@ -2,22 +2,26 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use bytestring::ByteString;
 use tokio::sync::oneshot;
 
 use super::registry::{Admission, Joined, Tunnels};
 use super::tunnel::Outcome;
 use crate::engine::{ClientEvent, Connect, Host, Reaction, Refusal, Socket};
 use crate::proto::engine_io::Revision;
+use crate::proto::exchange::stream::Ready;
 use crate::proto::exchange::{EndAuth, OPTION_NAMES};
 use crate::proto::key::Key;
 use crate::proto::socket_io::AckId;
-use crate::proto::socket_io::connection::{Answer, DisconnectReason};
+use crate::proto::socket_io::connection::{AckError, Answer, DisconnectReason};
 use crate::proto::socket_io::packet::Args;
+use crate::proto::time::Instant;
 use crate::proto::token::Token;
 use crate::relay::failure::Failure;
 use crate::relay::notices::{About, Notice};
+use crate::relay::streams::{EndStreams, First, IDLE, Message};
 
 /// The message of a `connect_error` for a token that is unknown or has expired, which nothing can tell apart.
 const TOKEN_NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";
@@ -38,6 +42,8 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub(in crate::relay) struct TunnelHost {
     tunnels: Arc<Tunnels<Self>>,
+    /// The URL by which the server is reached.
+    url: Arc<str>,
 }
 
 /// What the host keeps for a client in a namespace.
@@ -48,13 +54,49 @@ pub(in crate::relay) enum Member {
     /// An end that was admitted and has not heard of it yet. In a box: it takes more memory than a member that has joined, and
     /// members stay for hours.
     Admitted(Box<Admission>),
-    /// The end of a tunnel.
-    Joined(Joined<TunnelHost>),
+    /// The end of a tunnel, and its exchanges if it streams.
+    Joined(Joined<TunnelHost>, Option<Box<EndStreams>>),
+}
+
+impl Member {
+    /// Returns the exchanges of an end that streams.
+    fn streams(&mut self) -> Option<&mut EndStreams> {
+        match self {
+            Self::Joined(_, streams) => streams.as_deref_mut(),
+            Self::Idle | Self::Admitted(_) => None,
+        }
+    }
 }
 
 impl TunnelHost {
-    pub(in crate::relay) fn new(tunnels: Arc<Tunnels<Self>>) -> Self {
-        Self { tunnels }
+    pub(in crate::relay) fn new(tunnels: Arc<Tunnels<Self>>, url: &str) -> Self {
+        Self { tunnels, url: url.into() }
+    }
+
+    /// Says what holds to an end that streams and has just joined, and returns what its session keeps of its exchanges.
+    fn begin_streams(
+        &self,
+        joined: &Joined<Self>,
+        (token, expires): (Token, Option<SystemTime>),
+        socket: &Socket<Self>,
+        reaction: &mut Reaction<'_, Self>,
+    ) -> Option<Box<EndStreams>> {
+        let (terms, grants) = (joined.end.terms()?, joined.end.grants()?);
+        let limits = self.tunnels.limits;
+        let mut streams = EndStreams::new(terms, limits.head, Arc::clone(grants));
+        let url = ByteString::from(format!("{}/go/{token}", self.url));
+        let expires = expires.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let ready = Ready {
+            terms,
+            max_payload: limits.max_payload,
+            idle: IDLE,
+            url: url.clone(),
+            path_url: url,
+            token: token.as_str().into(),
+            expires: expires.and_then(|at| at.as_millis().try_into().ok()),
+        };
+        streams.ready(&ready, socket.namespace(), reaction);
+        Some(Box::new(streams))
     }
 }
 
@@ -142,7 +184,8 @@ fn refusal(revision: Revision, code: &str, message: &str) -> Refusal {
 
 impl Host for TunnelHost {
     type Member = Member;
-    type Waiter = oneshot::Sender<Outcome>;
+    type Waiter = oneshot::Sender<First>;
+    type Message = Message;
 
     fn connect(&self, request: Connect) -> impl Future<Output = Result<Member, Refusal>> + Send + 'static {
         let tunnels = Arc::clone(&self.tunnels);
@@ -161,16 +204,33 @@ impl Host for TunnelHost {
                     reaction.emit(notice.encode(socket.namespace()));
                     self.tunnels.notices().count(true);
                 }
-                Member::Joined(self.tunnels.join(*admission, socket.clone()))
+                // A tunnel with a key lives while an end is connected.
+                let is_keyed = admission.record.keyed.is_some();
+                let expires = (!is_keyed).then(|| SystemTime::now() + admission.remaining);
+                let token = admission.token;
+                let joined = self.tunnels.join(*admission, socket.clone());
+                let streams = self.begin_streams(&joined, (token, expires), socket, &mut reaction);
+                Member::Joined(joined, streams)
             }
-            member @ (Member::Idle | Member::Joined(_)) => member,
+            member @ (Member::Idle | Member::Joined(..)) => member,
         };
     }
 
-    /// Beside acks, an end says one thing: `leave`. Its ack tells that no more requests come.
-    fn received(&self, member: &mut Member, socket: &Socket<Self>, event: ClientEvent, _: Reaction<'_, Self>) {
+    /// Beside acks and the events of streams, an end says one thing: `leave`. Its ack tells that no more requests come.
+    fn received(
+        &self,
+        member: &mut Member,
+        socket: &Socket<Self>,
+        event: ClientEvent,
+        mut reaction: Reaction<'_, Self>,
+    ) {
+        if let Some(streams) = member.streams()
+            && streams.received(&event, socket.namespace(), &mut reaction)
+        {
+            return;
+        }
         let token = Token::from_namespace(socket.namespace().as_str());
-        let (Member::Joined(joined), Some(token), "leave") = (member, token, &*event.name()) else {
+        let (Member::Joined(joined, _), Some(token), "leave") = (member, token, &*event.name()) else {
             return tracing::debug!(bytes = event.args.json().len(), "ignored an event of an end");
         };
         let was_in = self.tunnels.left(&token, joined);
@@ -184,14 +244,49 @@ impl Host for TunnelHost {
         }
     }
 
-    fn acked(&self, waiter: oneshot::Sender<Outcome>, outcome: Outcome) {
+    fn acked(&self, waiter: oneshot::Sender<First>, outcome: Outcome) {
         // A visitor that left meanwhile waits for nothing.
-        let _ = waiter.send(outcome);
+        let _ = waiter.send(First::Ack(outcome));
     }
 
-    fn unawaited(&self, member: &mut Member, _: &Socket<Self>, _: AckId) {
-        if let Member::Joined(joined) = member {
-            joined.end.notify(Notice { about: About::LateAnswer, id: None, message: LATE_ANSWER });
+    fn unawaited(&self, member: &mut Member, _: &Socket<Self>, id: AckId, outcome: Outcome, _: Reaction<'_, Self>) {
+        let Member::Joined(joined, streams) = member else { return };
+        match streams {
+            // After its `response`, the ack of a request is late on purpose.
+            Some(streams) => drop(streams.acked(id, &outcome)),
+            None => joined.end.notify(Notice { about: About::LateAnswer, id: None, message: LATE_ANSWER }),
+        }
+    }
+
+    fn told(&self, member: &mut Member, socket: &Socket<Self>, message: Message, mut reaction: Reaction<'_, Self>) {
+        let (Some(streams), namespace) = (member.streams(), socket.namespace()) else { return self.untold(message) };
+        match message {
+            Message::Begin(beginning) => streams.begin(*beginning, &mut reaction),
+            Message::Stream(told) => streams.told(told, namespace, &mut reaction),
+            Message::Closing(closing) => streams.closing(closing, namespace, &mut reaction),
+        }
+    }
+
+    fn untold(&self, message: Message) {
+        match message {
+            Message::Begin(beginning) => self.acked(beginning.waiter, Err(AckError::NotJoined)),
+            Message::Stream(_) | Message::Closing(_) => (),
+        }
+    }
+
+    fn more(&self, member: &mut Member, socket: &Socket<Self>, mut reaction: Reaction<'_, Self>) -> bool {
+        let Member::Joined(joined, Some(streams)) = member else { return false };
+        streams.more(|| joined.tunnel.next_ack(), socket.namespace(), &mut reaction)
+    }
+
+    fn deadline(&self, member: &Member) -> Option<Instant> {
+        let Member::Joined(_, Some(streams)) = member else { return None };
+        streams.deadline()
+    }
+
+    fn due(&self, member: &mut Member, socket: &Socket<Self>, mut reaction: Reaction<'_, Self>) {
+        if let Some(streams) = member.streams() {
+            streams.due(socket.namespace(), &mut reaction);
         }
     }
 
@@ -201,7 +296,7 @@ impl Host for TunnelHost {
 
     fn disconnected(&self, member: Member, socket: &Socket<Self>, reason: DisconnectReason) {
         let token = Token::from_namespace(socket.namespace().as_str());
-        if let (Member::Joined(joined), Some(token)) = (member, token) {
+        if let (Member::Joined(joined, _), Some(token)) = (member, token) {
             tracing::info!(?token, %reason, "end disconnected");
             self.tunnels.left(&token, &joined);
         }

@@ -15,6 +15,7 @@ mod tunnel;
 
 pub(super) use self::host::TunnelHost;
 pub(super) use self::occupancy::Prospect;
+pub(super) use self::registry::EndLimits;
 pub(super) use self::tunnel::{NoPlace, NotEmitted, Outcome, TunnelFigures};
 
 /// The tunnels of this process.

@@ -10,17 +10,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::end::{End, Seat};
 use super::occupancy::Turnover;
-use super::tunnel::{Outcome, Tunnel};
+use super::tunnel::Tunnel;
 use crate::defaults;
 use crate::engine::{Host, Socket};
 use crate::expiring::Expiring;
-use crate::proto::exchange::EndOptions;
+use crate::proto::exchange::{EndOptions, HeadLimits};
 use crate::proto::key::KeyHash;
 use crate::proto::limit::Limit;
 use crate::proto::token::Token;
 use crate::relay::budgets::Budgets;
 use crate::relay::failure::Failure;
 use crate::relay::notices::{About, Notice, NoticeCounters};
+use crate::relay::streams::{Closing, First, Message};
 use crate::relay::tokens::Tokens;
 use crate::store::{Ends, Keyed, Record};
 
@@ -47,6 +48,17 @@ pub(in crate::relay) struct Joined<H: Host> {
     pub(super) end: Arc<End<H>>,
 }
 
+/// What holds for the ends of all tunnels.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::relay) struct EndLimits {
+    /// The largest payload of a session, in bytes.
+    pub(in crate::relay) max_payload: usize,
+    /// The head of a response.
+    pub(in crate::relay) head: HeadLimits,
+    /// How long what an end streams may go on once it is to leave.
+    pub(in crate::relay) drain: Duration,
+}
+
 /// The tunnels of this process: one for each token that had an end here, until the token expires.
 #[derive(Debug)]
 pub(in crate::relay) struct Tunnels<H: Host> {
@@ -58,6 +70,7 @@ pub(in crate::relay) struct Tunnels<H: Host> {
     /// How many tunnels have an end.
     occupied: AtomicUsize,
     pub(super) budgets: Budgets,
+    pub(super) limits: EndLimits,
     notices: Arc<NoticeCounters>,
     /// Wakes the sweeper when a token expires before all others.
     pub(super) sooner: Notify,
@@ -70,10 +83,11 @@ pub(in crate::relay) struct Tunnels<H: Host> {
     stopping: CancellationToken,
 }
 
-impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
-    pub(in crate::relay) fn new(tokens: Arc<Tokens>, budgets: Budgets) -> Arc<Self> {
+impl<H: Host<Waiter = oneshot::Sender<First>, Message = Message>> Tunnels<H> {
+    pub(in crate::relay) fn new(tokens: Arc<Tokens>, budgets: Budgets, limits: EndLimits) -> Arc<Self> {
         Arc::new(Self {
             tokens,
+            limits,
             table: RwLock::default(),
             ends: AtomicUsize::new(0),
             occupied: AtomicUsize::new(0),
@@ -160,7 +174,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         let due = if key.is_some() { Duration::ZERO } else { remaining.saturating_sub(ahead) };
         let expiry = Instant::now() + due;
         let number = self.next_end.fetch_add(1, Ordering::Relaxed);
-        let end = Arc::new(End::new(number, options, key, socket, &self.notices));
+        let end = Arc::new(End::new(number, options, key, socket, &self.notices, self.limits.max_payload));
         let mut table = self.write();
         let is_sooner = table.first().is_none_or(|(first, _)| expiry < first);
         let tunnel = Arc::clone(table.get_or_insert(token, expiry, || self.tunnel(&record, None)));
@@ -216,6 +230,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         let left = turnover.map(|turnover| self.count(turnover)).unwrap_or_default();
         for end in left {
             end.notify(Notice { about: About::TakenOver, id: None, message: TAKEN_OVER });
+            end.say_closing(Closing::TakenOver(self.limits.drain));
             end.retire();
         }
     }
@@ -258,6 +273,14 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
         }
     }
 
+    /// Tells all ends that stream that the server stops, and how long what they stream may go on.
+    pub(in crate::relay) fn say_stopping(&self) {
+        let tunnels: Vec<_> = self.read().values().cloned().collect();
+        for tunnel in tunnels {
+            tunnel.each_end(|end| end.say_closing(Closing::Stopping(self.limits.drain)));
+        }
+    }
+
     /// Returns the tokens of all tunnels.
     pub(super) fn all(&self) -> Vec<Token> {
         self.read().keys().copied().collect()
@@ -271,10 +294,11 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
     }
 
     /// Ends a tunnel: its token has expired, or its owner has deleted it.
-    pub(in crate::relay) fn remove(&self, token: &Token) {
+    pub(in crate::relay) fn remove(&self, token: &Token, closing: Closing) {
         let Some(removed) = self.write().remove(token) else { return };
         for end in self.count(removed.end()) {
             tracing::info!(?token, "the tunnel has ended, its end is disconnected");
+            end.say_closing(closing);
             end.disconnect();
         }
     }

@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 use super::registry::Tunnels;
-use super::tunnel::Outcome;
 use crate::engine::Host;
 use crate::proto::token::Token;
+use crate::relay::streams::{Closing, First, Message};
 
 /// How many tunnels are written at once, and how often: 1,000 in a second, beside which the store serves others.
 const BATCH: usize = 50;
@@ -20,7 +20,7 @@ const BATCH_EVERY: Duration = Duration::from_millis(50);
 /// How soon a tunnel is written again after that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
+impl<H: Host<Waiter = oneshot::Sender<First>, Message = Message>> Tunnels<H> {
     /// Writes all tunnels again whenever the store has lost its data. Never completes.
     pub(in crate::relay) async fn restore(self: Arc<Self>) -> Infallible {
         loop {
@@ -46,7 +46,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
                 Ok(true) => return,
                 Ok(false) => {
                     tracing::warn!(?token, "the name of a tunnel that was lost is somebody else's");
-                    return self.remove(token);
+                    return self.remove(token, Closing::Expired);
                 }
                 Err(_) => tokio::time::sleep(RETRY).await,
             }

@@ -8,11 +8,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::registry::Tunnels;
-use super::tunnel::{Outcome, Tunnel};
+use super::tunnel::Tunnel;
 use crate::engine::Host;
 use crate::proto::token::Token;
 use crate::relay::failure::Failure;
 use crate::relay::notices::{About, Notice};
+use crate::relay::streams::{Closing, First, Message};
 use crate::store::Record;
 
 /// How soon the store is asked again after it failed.
@@ -27,7 +28,7 @@ struct Found {
     is_checked: bool,
 }
 
-impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
+impl<H: Host<Waiter = oneshot::Sender<First>, Message = Message>> Tunnels<H> {
     /// Disconnects ends whose tokens have expired. Never completes.
     pub(in crate::relay) async fn sweep(self: Arc<Self>) -> Infallible {
         loop {
@@ -85,7 +86,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnels<H> {
                     None => self.until_expiry(tunnel, left),
                 })
             }
-            Err(Failure::TokenNotFound) => return self.remove(token),
+            Err(Failure::TokenNotFound) => return self.remove(token, Closing::Expired),
             Err(_) => None,
         };
         // Under the lock under which ends join and leave: one that came or went meanwhile is not put off.

@@ -16,6 +16,7 @@ use crate::proto::key::KeyHash;
 use crate::proto::socket_io::AckId;
 use crate::proto::socket_io::connection::{AckError, Answer, Awaited};
 use crate::proto::socket_io::packet::{Encoded, MAX_ACK_ID};
+use crate::relay::streams::{Beginning, First, Message};
 use crate::store::{Ends, Keyed, Record, Settings};
 
 /// What becomes of an event: the end's ack, or why none will come.
@@ -42,6 +43,8 @@ pub(in crate::relay) struct Tunnel<H: Host> {
     exchanges: Arc<Budget>,
     next_ack: AtomicU64,
     occupancy: Mutex<Occupancy<H>>,
+    /// An end that streams has joined.
+    may_stream: AtomicBool,
 }
 
 /// Why a place for one more exchange is refused.
@@ -62,6 +65,15 @@ pub(in crate::relay) enum NotEmitted {
     Overloaded,
 }
 
+impl From<Undelivered> for NotEmitted {
+    fn from(undelivered: Undelivered) -> Self {
+        match undelivered {
+            Undelivered::Full => Self::Overloaded,
+            Undelivered::Closed => Self::Gone,
+        }
+    }
+}
+
 /// What a tunnel has at a moment, as its owner sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub(in crate::relay) struct TunnelFigures {
@@ -75,7 +87,7 @@ pub(in crate::relay) struct TunnelFigures {
     pub(in crate::relay) ends: usize,
 }
 
-impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
+impl<H: Host<Waiter = oneshot::Sender<First>, Message = Message>> Tunnel<H> {
     /// Creates a tunnel without an end, whose exchanges take from these budgets. With `keeps_record`, it can be written again
     /// to a store that has lost it. `vacant_since` is when its last end left, as far as that is known.
     pub(super) fn new(
@@ -95,6 +107,7 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
             exchanges,
             next_ack: AtomicU64::new(0),
             occupancy: Mutex::new(Occupancy::Vacant { since: vacant_since, queue: None }),
+            may_stream: AtomicBool::new(false),
         }
     }
 
@@ -150,6 +163,11 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
         !self.occupancy().ends().is_empty()
     }
 
+    /// Calls `each` for each end.
+    pub(super) fn each_end(&self, each: impl FnMut(&Arc<End<H>>)) {
+        self.occupancy().ends().to_vec().iter().for_each(each);
+    }
+
     /// Returns the ends that ask for notices.
     pub(super) fn listeners(&self) -> Vec<Arc<End<H>>> {
         self.occupancy().ends().iter().filter(|end| end.options().notices).cloned().collect()
@@ -180,22 +198,35 @@ impl<H: Host<Waiter = oneshot::Sender<Outcome>>> Tunnel<H> {
         seat: &Seat<H>,
         event: Encoded,
         timeout: Duration,
-    ) -> Result<oneshot::Receiver<Outcome>, NotEmitted> {
+    ) -> Result<oneshot::Receiver<First>, NotEmitted> {
         let occupancy = self.occupancy();
         if !occupancy.ends().iter().any(|end| Arc::ptr_eq(end, seat.end())) {
             return Err(NotEmitted::Gone);
         }
         let (waiter, outcome) = oneshot::channel();
-        match seat.socket().emit(event, Some(Awaited { waiter, timeout })) {
-            Ok(()) => Ok(outcome),
-            Err(Undelivered::Full) => Err(NotEmitted::Overloaded),
-            Err(Undelivered::Closed) => Err(NotEmitted::Gone),
+        seat.socket().emit(event, Some(Awaited { waiter, timeout }))?;
+        Ok(outcome)
+    }
+
+    /// Tells whether an end of it may stream. Once one did, this stays so.
+    pub(in crate::relay) fn may_stream(&self) -> bool {
+        self.may_stream.load(Ordering::Relaxed)
+    }
+
+    /// Queues a request for an end that streams. What comes first of it goes to the waiter of `beginning`. See [`Self::emit`] for the
+    /// lock.
+    pub(in crate::relay) fn begin(&self, seat: &Seat<H>, beginning: Beginning) -> Result<(), NotEmitted> {
+        let occupancy = self.occupancy();
+        if !occupancy.ends().iter().any(|end| Arc::ptr_eq(end, seat.end())) {
+            return Err(NotEmitted::Gone);
         }
+        seat.socket().tell(Message::Begin(Box::new(beginning))).map_err(NotEmitted::from)
     }
 
     /// Adds an end. The ends that it takes the place of leave.
     pub(super) fn join(&self, end: Arc<End<H>>, max_ends: usize) -> Turnover<H> {
         self.is_unchecked.store(end.has_key(), Ordering::Relaxed);
+        self.may_stream.fetch_or(end.terms().is_some(), Ordering::Relaxed);
         let mut occupancy = self.occupancy();
         // Read under the lock under which [`Self::set`] lets ends leave that are too many: it sees this one, or this sees what it
         // has set.

@@ -14,6 +14,7 @@ use crate::engine::{
     SocketIoSettings,
 };
 use crate::proto::key::Key;
+use crate::relay::streams;
 use crate::relay::tokens::{Made, Wanted};
 use crate::store::{Change, Settings, Store};
 
@@ -23,7 +24,8 @@ pub(in crate::relay::tunnels) struct TestHost(mpsc::Sender<Socket<Self>>);
 
 impl Host for TestHost {
     type Member = ();
-    type Waiter = oneshot::Sender<Outcome>;
+    type Waiter = oneshot::Sender<First>;
+    type Message = streams::Message;
 
     fn connect(&self, _: Connect) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
         ready(Ok(()))
@@ -37,6 +39,10 @@ impl Host for TestHost {
 
     fn disconnected(&self, (): (), _: &Socket<Self>, _: DisconnectReason) {}
 }
+
+/// What holds for the ends of these tests.
+pub(in crate::relay::tunnels) const LIMITS: EndLimits =
+    EndLimits { max_payload: 1 << 20, head: HeadLimits { bytes: 1 << 16, lines: 100 }, drain: Duration::from_secs(10) };
 
 /// The socket of a client that has joined.
 pub(in crate::relay::tunnels) async fn socket() -> Socket<TestHost> {
@@ -62,7 +68,7 @@ async fn first_ends_that_join_at_once_are_ends_of_one_tunnel() {
     let socket = socket().await;
     let budgets = Budgets::new(&ServeConfig::defaults());
     let tokens = Arc::new(Tokens::new(Store::in_memory(1), &budgets, Duration::from_secs(60)));
-    let tunnels = Tunnels::<TestHost>::new(tokens, budgets);
+    let tunnels = Tunnels::<TestHost>::new(tokens, budgets, LIMITS);
     for round in 0..2_000 {
         let token = Token::from_uuid(uuid::Uuid::from_u128(round));
         let ready = AtomicUsize::new(0);
@@ -83,7 +89,7 @@ async fn first_ends_that_join_at_once_are_ends_of_one_tunnel() {
             std::thread::scope(|scope| [scope.spawn(join), scope.spawn(join)].map(|thread| thread.join().unwrap()));
         assert!(Arc::ptr_eq(&one, &other), "round {round}: two tunnels");
         assert_ne!(first, second, "round {round}");
-        tunnels.remove(&token);
+        tunnels.remove(&token, Closing::Deleted);
     }
 }
 
@@ -102,7 +108,7 @@ async fn made_to_join(tokens: &Tokens) -> (Made, Admission) {
 pub(in crate::relay::tunnels) fn swept_tunnels() -> (Arc<Tokens>, Arc<Tunnels<TestHost>>) {
     let budgets = Budgets::new(&ServeConfig::defaults());
     let tokens = Arc::new(Tokens::new(Store::in_memory(9), &budgets, Duration::from_secs(60)));
-    let tunnels = Tunnels::<TestHost>::new(Arc::clone(&tokens), budgets);
+    let tunnels = Tunnels::<TestHost>::new(Arc::clone(&tokens), budgets, LIMITS);
     tokio::spawn(Arc::clone(&tunnels).sweep());
     (tokens, tunnels)
 }
