@@ -6,12 +6,12 @@ import net from 'node:net';
 /** Starts a proxy to `port` that ends with the test. WebSocket handshakes wait for the promise `gate`, if there is one. */
 export async function proxy(t, port, { gate } = {}) {
   const sockets = new Set();
-  const listener = net.createServer((client) => {
+  const listener = net.createServer({ noDelay: true }, (client) => {
     keep(sockets, client);
     client.once('data', async (first) => {
       client.pause();
       if (first.includes('transport=websocket')) await gate;
-      const server = keep(sockets, net.connect(port, '127.0.0.1'));
+      const server = keep(sockets, net.connect({ port, host: '127.0.0.1', noDelay: true }));
       server.on('error', () => client.destroy());
       server.write(first);
       client.pipe(server).pipe(client);
