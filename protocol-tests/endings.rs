@@ -22,6 +22,7 @@ struct TestHost;
 impl Host for TestHost {
     type Member = ();
     type Waiter = ();
+    type Message = ();
 
     fn connect(&self, _: Connect) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
         ready(Ok(()))

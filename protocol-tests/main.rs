@@ -24,4 +24,6 @@ mod simulated_time;
 mod socket_io;
 #[cfg(target_os = "linux")]
 mod starting;
+#[cfg(target_os = "linux")]
+mod streams;
 mod support;

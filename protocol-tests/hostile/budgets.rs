@@ -337,7 +337,7 @@ async fn requests_of_one_address_over_the_rate_limit_are_counted_and_are_no_exch
     }
     assert_eq!((figures.outcomes("token-not-found").await, figures.get("exchanges_begun_total").await), (1, 1));
     let all = figures.all().await;
-    for code in ["throttled", "invalid-head", "not-found", "method-not-allowed"] {
+    for code in ["throttled", "head-too-large", "not-found", "method-not-allowed"] {
         assert!(!all.contains(&format!("outcome=\"{code}\"")), "{code} would always be 0");
     }
 }

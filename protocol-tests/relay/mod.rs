@@ -18,6 +18,7 @@ mod restless;
 mod routes;
 mod several;
 mod shared_origin;
+mod streaming;
 mod takeover;
 mod tokens;
 pub(crate) mod tunnel;

@@ -96,7 +96,7 @@ async fn an_end_hears_the_names_of_options_that_there_are_not_and_no_values() {
     let mut end = End::open(server.address).await;
     end.join(&token, r#"{"rawheaders":"hunter2","notices":true,"hold":7}"#).await.unwrap();
     let Notice { id, message, .. } = end.noticed(&token, "unknown-option").await;
-    let expected = "there is no option rawheaders, hold: the options are body, rawHeaders, notices, key";
+    let expected = "there is no option rawheaders, hold: the options are body, rawHeaders, stream, notices, key";
     assert_eq!((id, message.as_str()), (None, expected));
     let mut refused = End::open(server.address).await;
     assert_eq!(refused.join(&token, r#"{"notices":1}"#).await, Err("auth.notices must be true or false".to_owned()));

@@ -3,7 +3,7 @@
 use socket2me::config::ServeConfig;
 
 use super::tunnel::{Tunnel, patient};
-use super::visitor::request;
+use super::visitor::{Visitor, request};
 
 #[tokio::test]
 async fn the_target_becomes_url_query_and_search() {
@@ -116,17 +116,33 @@ async fn hop_by_hop_headers_stop_here_both_ways() {
 }
 
 #[tokio::test]
-async fn a_websocket_handshake_of_a_visitor_is_a_plain_request() {
-    let mut tunnel = Tunnel::patient().await;
+async fn a_websocket_of_a_visitor_is_refused_where_the_end_takes_none() {
+    let tunnel = Tunnel::patient().await;
     let ask = format!(
         "GET {} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         tunnel.at("")
     );
-    let (mut visitor, asked) = tunnel.ask(ask.as_bytes()).await;
-    assert_eq!((asked.header("upgrade"), asked.header("connection")), (None, None));
-    tunnel.end.answer(&asked, "[426]", &[]).await;
-    assert_eq!(visitor.answer(false).await.status, 426);
+    let mut visitor = Visitor::connect(tunnel.server.address).await;
+    visitor.send(ask.as_bytes()).await;
+    let answer = visitor.answer(false).await;
+    assert_eq!((answer.status, answer.code()), (501, Some("upgrade-unsupported")));
+}
+
+#[tokio::test]
+async fn other_upgrades_of_a_visitor_are_ignored() {
+    let mut tunnel = Tunnel::patient().await;
+    for (method, upgrade) in [("GET", "h2c"), ("POST", "websocket"), ("GET", "TLS/1.0")] {
+        let ask = format!(
+            "{method} {} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\n\
+             HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nContent-Length: 0\r\n\r\n",
+            tunnel.at("")
+        );
+        let (mut visitor, asked) = tunnel.ask(ask.as_bytes()).await;
+        assert_eq!(["upgrade", "connection", "http2-settings"].map(|name| asked.header(name)), [None; 3]);
+        tunnel.end.answer(&asked, "[426]", &[]).await;
+        assert_eq!(visitor.answer(false).await.status, 426);
+    }
 }
 
 #[tokio::test]

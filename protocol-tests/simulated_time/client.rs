@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use socket2me::proto::engine_io::client::{Output, Transports};
 use socket2me::proto::engine_io::payload::Body;
-use socket2me::proto::engine_io::{ClientSession, CloseReason, Frame, Outgoing, Revision, Settings, Transport};
+use socket2me::proto::engine_io::{ClientSession, CloseReason, Frame, Outgoing, Revision, Settings, Space, Transport};
 use socket2me::proto::link::ClientLink;
 use socket2me::proto::socket_io::connection::client::Credentials;
-use socket2me::proto::socket_io::connection::{DisconnectReason, Settings as ConnectionSettings};
-use socket2me::proto::socket_io::{ClientConnection, ClientEvent, Namespace};
+use socket2me::proto::socket_io::connection::{AckError, Awaited, DisconnectReason, Settings as ConnectionSettings};
+use socket2me::proto::socket_io::packet::Encoded;
+use socket2me::proto::socket_io::{AckId, ClientConnection, ClientEvent, Namespace};
 use socket2me::proto::time::Instant;
 
 use crate::support::ms;
@@ -242,6 +243,37 @@ fn a_post_has_no_more_than_the_server_takes() {
     client.wants(&[post(&binary)]);
     client.link.posted(false, client.now);
     assert_eq!(client.closed(), Some(CloseReason::TransportError));
+}
+
+#[test]
+fn a_message_over_the_limit_costs_its_own_ack_alone() {
+    let mut client = Client::opened(Revision::V4, Transports::WebSocket);
+    client.hears(r#"40/t,{"sid":"s"}"#);
+    let emit = |client: &mut Client, number: u64| {
+        let id = AckId::new(number);
+        let mut event = Encoded::begin(&Namespace::new("/t".into()).unwrap(), id, Vec::new(), Space::New(0));
+        event.json().push_str("[\"e\"]");
+        let (event, awaited) = (event.finish(), Awaited { waiter: (), timeout: ms(60_000) });
+        let now = client.now;
+        client.link.act(now, |connection, lower| connection.emit(event, Some(awaited), lower));
+    };
+    (0..2).for_each(|number| emit(&mut client, number));
+    client.pass(ms(450));
+    let oversized = |client: &mut Client, start| client.link.websocket_oversized(start, client.now);
+    oversized(&mut client, Some(r#"43/t,0["#));
+    client.pass(ms(450));
+    assert_eq!(client.closed(), None, "it is a sign of life");
+    // An event that is dropped asks for nothing, and neither does a binary message.
+    oversized(&mut client, Some(r#"42/t,7["#));
+    client.hears(r#"461-/t,1[{"_placeholder":true,"num":0}]"#);
+    oversized(&mut client, None);
+    let acked = |outcome| ClientEvent::Acked { waiter: (), outcome: Err(outcome) };
+    assert_eq!(client.events(), [ClientEvent::Joined, acked(AckError::Oversized), acked(AckError::Oversized)]);
+    oversized(&mut client, Some("2"));
+    assert_eq!(client.closed(), Some(CloseReason::ParseError), "only a message may be large");
+    let mut client = Client::new(Revision::V4, Transports::WebSocket, Credentials::None);
+    oversized(&mut client, Some("0{"));
+    assert_eq!(client.closed(), Some(CloseReason::ParseError), "the session is not open");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use super::within;
 
@@ -81,7 +81,7 @@ impl End {
     /// Opens a session that has joined nothing yet.
     pub(crate) async fn open(address: SocketAddr) -> Self {
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
-        let (socket, _) = within("the WebSocket", connect_async(url)).await.unwrap();
+        let (socket, _) = within("the WebSocket", connect_async_with_config(url, None, true)).await.unwrap();
         let mut end = Self { socket };
         let handshake = end.text().await;
         assert!(handshake.starts_with("0{"), "no handshake: {handshake}");
