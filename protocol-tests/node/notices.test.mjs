@@ -41,7 +41,7 @@ for (const client of CLIENTS) {
     await connected(end);
     assert.deepStrictEqual(await unknown, {
       code: 'unknown-option',
-      message: 'there is no option rawheaders: the options are body, rawHeaders, notices, key',
+      message: 'there is no option rawheaders: the options are body, rawHeaders, stream, notices, key',
     });
 
     const wrong = noticed('invalid-answer');

@@ -132,9 +132,14 @@ async fn a_websocket_of_a_visitor_is_refused_where_the_end_takes_none() {
 #[tokio::test]
 async fn other_upgrades_of_a_visitor_are_ignored() {
     let mut tunnel = Tunnel::patient().await;
-    for (method, upgrade) in [("GET", "h2c"), ("POST", "websocket"), ("GET", "TLS/1.0")] {
+    for (method, upgrade, connection) in [
+        ("GET", "h2c", "Upgrade, HTTP2-Settings"),
+        ("POST", "websocket", "Upgrade, HTTP2-Settings"),
+        ("GET", "TLS/1.0", "Upgrade, HTTP2-Settings"),
+        ("GET", "websocket", "HTTP2-Settings"),
+    ] {
         let ask = format!(
-            "{method} {} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\n\
+            "{method} {} HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\nUpgrade: {upgrade}\r\n\
              HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nContent-Length: 0\r\n\r\n",
             tunnel.at("")
         );

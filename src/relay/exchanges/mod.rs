@@ -53,6 +53,7 @@ use crate::net::listener::release_head;
 use crate::net::reply::Reply;
 use crate::net::websocket;
 use crate::proto::exchange::{ExchangeId, Response, is_without_content};
+use crate::proto::headers::list_contains;
 
 const PROVIDED_BY: HeaderName = HeaderName::from_static("x-provided-by");
 const PROVIDER: HeaderValue = HeaderValue::from_static("Socket2Me");
@@ -206,8 +207,7 @@ impl Exchanges {
             path: target.path(head),
             id: name,
         };
-        // A WebSocket is asked for with GET (RFC 6455, section 4.1). Any other upgrade is ignored.
-        let is_upgrade = head.method == Method::GET && websocket::is_upgrade(head);
+        let is_upgrade = asks_for_websocket(head);
         if tunnel.may_stream() {
             let asking = Asking { exchange, tunnel, id, is_upgrade };
             // In a box: its future would be part of every request's.
@@ -248,6 +248,15 @@ impl Exchanges {
         }
         Ok(Came::Told(told))
     }
+}
+
+/// Tells whether a visitor asks for a WebSocket (RFC 6455, section 4.1). Any other upgrade is ignored, and so is one that `Connection`
+/// does not name (RFC 9110, section 7.8).
+fn asks_for_websocket(head: &Parts) -> bool {
+    let names_upgrade = |value: &HeaderValue| list_contains(value.as_bytes(), "upgrade");
+    head.method == Method::GET
+        && websocket::is_upgrade(head)
+        && head.headers.get_all(header::CONNECTION).iter().any(names_upgrade)
 }
 
 /// Makes the response of the relay for an end that did not answer. The end may answer the next request, so no cache may keep
