@@ -235,7 +235,7 @@ async fn a_session_lives_on_a_narrow_line_that_is_full() {
     let line = Line::to(server.address, Quality::narrow(1_000_000)).await;
     let token = server.token().await;
     let end = StreamingEnd::connect(line.address, &token, (Revision::V4, Transports::WebSocket), WIDE, mirror()).await;
-    let bytes = size(4 * MIB, MIB / 2);
+    let bytes = size(2 * MIB, MIB / 2);
     for (name, up, down) in [("up", bytes, 0), ("down", 0, bytes)] {
         let started = Instant::now();
         let (server, token) = (server.address, token.clone());

@@ -59,7 +59,7 @@ struct Visitor {
     method: &'static str,
     headers: HeaderMap,
     body: Body,
-    body_length: Option<usize>,
+    body_length: Option<u64>,
 }
 
 impl Visitor {
@@ -71,7 +71,7 @@ impl Visitor {
         let mut headers = headers();
         headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
         let body = Body::Json(document(POSTED).into());
-        Self { method: "POST", headers, body, body_length: Some(POSTED) }
+        Self { method: "POST", headers, body, body_length: Some(POSTED as u64) }
     }
 
     fn event(&self, namespace: &Namespace, draft: &mut String) -> Encoded {
@@ -92,6 +92,7 @@ impl Visitor {
             id: "0123456789abcdef-1f",
             body: &self.body,
             body_length: self.body_length,
+            stream: None,
         };
         visit.encode(namespace, id(), EndOptions::default(), draft).expect("no marker among the headers")
     }
