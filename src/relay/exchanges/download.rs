@@ -19,15 +19,15 @@ use crate::relay::tunnels::Seat;
 
 /// The body of a response that an end streams. It holds the exchange, which is over when this is dropped.
 pub(super) struct Download {
-    pub(super) exchange: Exchange,
-    pub(super) lease: Lease,
-    pub(super) _seat: Seat,
+    exchange: Exchange,
+    lease: Lease,
+    _seat: Seat,
     /// What of the announced length has not been taken, in bytes.
-    pub(super) left: Option<u64>,
+    left: Option<u64>,
     /// Ends a body of which nothing comes for too long; `None` for one that may be silent.
-    pub(super) idle: Option<Pin<Box<Sleep>>>,
+    idle: Option<Pin<Box<Sleep>>>,
     /// What became of the exchange, if that is known.
-    pub(super) ending: Ending,
+    ending: Ending,
 }
 
 impl Download {

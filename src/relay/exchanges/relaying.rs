@@ -11,6 +11,7 @@ use super::event::EndRequest;
 use super::exchange::Exchange;
 use crate::config::ServeConfig;
 use crate::net::body::{self, BodyLimits, Kept, RequestBody};
+use crate::net::budget::{AddressSlot, Client, Held};
 use crate::proto::exchange::{HeadLimits, Response};
 use crate::proto::socket_io::connection::AckError;
 use crate::relay::budgets::Budgets;
@@ -40,6 +41,12 @@ pub(super) enum Told {
 }
 
 impl Relaying {
+    /// Takes a place among the bodies that are still arriving.
+    pub(super) fn upload_place(&self, client: Client) -> Result<(AddressSlot, Held), Failure> {
+        let of_address = self.budgets.uploads_per_address.hold(client).ok_or(Failure::TooManyUploads)?;
+        Ok((of_address, self.budgets.uploads.hold(1).ok_or(Failure::Busy)?))
+    }
+
     /// Reads the body. One that is still arriving takes no place among the tunnel's exchanges: otherwise visitors that
     /// announce bodies and send none could shut the tunnel.
     pub(super) async fn read_into(
@@ -57,12 +64,7 @@ impl Relaying {
             memory: tunnel.memory(),
         };
         let client = request.arrival.client;
-        let Kept { bytes, memory } = body::read_admitted(body, limits, || {
-            let of_address = self.budgets.uploads_per_address.hold(client).ok_or(Failure::TooManyUploads)?;
-            let upload = self.budgets.uploads.hold(1).ok_or(Failure::Busy)?;
-            Ok::<_, Failure>((of_address, upload))
-        })
-        .await?;
+        let Kept { bytes, memory } = body::read_admitted(body, limits, || self.upload_place(client)).await?;
         exchange.take_body(bytes.len(), memory);
         request.body_length = has_body.then_some(bytes.len() as u64);
         request.body = bytes;

@@ -31,7 +31,7 @@ use crate::proto::exchange::{Body, ExchangeId, InvalidAnswer, Streamed};
 use crate::proto::limit::Limit;
 use crate::proto::socket_io::connection::AckError;
 use crate::relay::failure::Failure;
-use crate::relay::streams::{Beginning, First, Head, IDLE, Lease, Phase, Room, Stream};
+use crate::relay::streams::{Beginning, First, Head, IDLE, Lease, Phase, Room, Stall, Stream};
 use crate::relay::tunnels::{NotEmitted, Seat, Tunnel};
 
 /// What came of a request.
@@ -83,6 +83,7 @@ impl Relaying {
         let Asking { exchange, tunnel, id, is_upgrade } = asking;
         let (id, is_upgrade) = (*id, *is_upgrade);
         let is_streamed = body.is_some();
+        let place = body.as_ref().map(|_| self.upload_place(request.arrival.client)).transpose()?;
         let room = Room {
             chunk: terms.chunk,
             most: seat.grants().map_or(0, |grants| grants.left()).max(terms.chunk),
@@ -121,8 +122,9 @@ impl Relaying {
                 return Err(Failure::Overloaded);
             }
         }
-        if let Some(body) = body {
-            self.begin_upload(body, &stream, request)?;
+        if let Some((body, place)) = body.and_then(RequestBody::take).zip(place) {
+            let limit = self.config.max_stream_body.map_or(u64::MAX, |limit| limit as u64);
+            tokio::spawn(upload(body, Arc::clone(&stream), limit, request.arrival.gone(), place));
         }
         let came = first_of(first, &stream, self.timeout(tunnel)).await;
         exchange.ack_in();
@@ -212,26 +214,10 @@ impl Relaying {
             }
         }
     }
-
-    /// Has the visitor's body read in a task of its own.
-    fn begin_upload(
-        &self,
-        body: &mut RequestBody,
-        stream: &Arc<Stream>,
-        request: &EndRequest<'_>,
-    ) -> Result<(), Failure> {
-        let Some(body) = body.take() else { return Ok(()) };
-        let arrival = request.arrival;
-        let of_address = self.budgets.uploads_per_address.hold(arrival.client).ok_or(Failure::TooManyUploads)?;
-        let place = self.budgets.uploads.hold(1).ok_or(Failure::Busy)?;
-        let limit = self.config.max_stream_body.map_or(u64::MAX, |limit| limit as u64);
-        tokio::spawn(upload(body, Arc::clone(stream), limit, arrival.gone(), (of_address, place)));
-        Ok(())
-    }
 }
 
 /// Returns whether a body goes along with the request: its length is known, and small.
-pub(super) fn is_inline(length: Option<u64>, max_body: usize) -> bool {
+fn is_inline(length: Option<u64>, max_body: usize) -> bool {
     length.is_some_and(|length| length <= MAX_INLINE.min(max_body) as u64)
 }
 
@@ -282,6 +268,18 @@ enum Heard {
     NoBody(BodyError),
 }
 
+impl From<Stall> for Heard {
+    fn from(stall: Stall) -> Self {
+        match stall {
+            Stall::Body(error) => Self::NoBody(error),
+            Stall::NotTaken => Self::Nothing,
+        }
+    }
+}
+
+/// How much later than the upload itself the exchange notices that nothing moves: the upload knows whose fault it is.
+const LATER: Duration = Duration::from_millis(100);
+
 /// Waits for what comes first of an end. Once it has had the whole request, it may take `timeout` for that; before, something must
 /// move now and then.
 async fn first_of(first: oneshot::Receiver<First>, stream: &Stream, timeout: Duration) -> Heard {
@@ -290,9 +288,9 @@ async fn first_of(first: oneshot::Receiver<First>, stream: &Stream, timeout: Dur
         poll_fn(|cx| {
             loop {
                 let due = match stream.phase(cx) {
-                    Ok(Phase::Moving(at)) => at + IDLE,
+                    Ok(Phase::Moving(at)) => at + IDLE + LATER,
                     Ok(Phase::Through(at)) => at + timeout,
-                    Err(error) => return Poll::Ready(Heard::NoBody(error)),
+                    Err(stall) => return Poll::Ready(stall.into()),
                 };
                 if due <= Instant::now() {
                     return Poll::Ready(Heard::Nothing);
@@ -305,7 +303,11 @@ async fn first_of(first: oneshot::Receiver<First>, stream: &Stream, timeout: Dur
     };
     tokio::select! {
         biased;
-        first = first => first.map_or(Heard::Lost, Heard::First),
+        first = first => match first {
+            Ok(first) => Heard::First(first),
+            // The session gives up what has failed.
+            Err(_) => stream.failure().map_or(Heard::Lost, Heard::from),
+        },
         came = overdue => came,
     }
 }

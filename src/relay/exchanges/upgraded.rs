@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::proto::exchange::stream::{AbortCode, Part};
 use crate::proto::websocket::Opcode;
 use crate::relay::code::Code;
 use crate::relay::figures::Ending;
-use crate::relay::streams::{Down, IDLE, Lease, READ_AHEAD, Receipt};
+use crate::relay::streams::{Down, IDLE, Lease, READ_AHEAD, Receipt, Stream};
 use crate::relay::tunnels::Seat;
 
 /// How long one side's goodbye waits for the other's.
@@ -89,7 +90,7 @@ impl Drop for Upgraded {
 pub(super) async fn raw(connection: impl Future<Output = Option<(Connection, Bytes)>>, mut upgraded: Upgraded) {
     let Some((connection, read)) = connection.await else { return };
     let (reader, writer) = tokio::io::split(connection);
-    let stream = std::sync::Arc::clone(upgraded.lease.stream());
+    let stream = Arc::clone(upgraded.lease.stream());
     let up = async {
         stream.put_bytes(&read);
         let result = read_raw(reader, &stream).await;
@@ -117,7 +118,7 @@ enum Cut {
     Broken(AbortCode),
 }
 
-async fn read_raw(mut reader: ReadHalf<Connection>, stream: &crate::relay::streams::Stream) -> Result<(), Cut> {
+async fn read_raw(mut reader: ReadHalf<Connection>, stream: &Stream) -> Result<(), Cut> {
     let mut buffer = BytesMut::new();
     while poll_fn(|cx| stream.poll_room(cx)).await {
         buffer.reserve(READ_AHEAD / 4);

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::net::body::{self, BodyError, TakenBody};
 use crate::proto::exchange::trailers_to_json;
-use crate::relay::streams::{IDLE, Stream};
+use crate::relay::streams::{IDLE, Stall, Stream};
 
 /// What is read and dropped of a body that nobody wants any more, so that the response arrives whose visitor still sends.
 const DROPPED_BYTES: usize = 1 << 20;
@@ -32,9 +32,9 @@ pub(super) async fn upload(
         let has_room = tokio::select! {
             biased;
             has_room = timeout(IDLE, poll_fn(|cx| stream.poll_room(cx))) => has_room,
-            () = &mut gone => break BodyError::Incomplete,
+            () = &mut gone => break Stall::Body(BodyError::Incomplete),
         };
-        let Ok(has_room) = has_room else { break BodyError::TooSlow };
+        let Ok(has_room) = has_room else { break Stall::NotTaken };
         if !has_room {
             // The exchange is over: it was answered early, or is broken off.
             body::discard(body, DROPPED_BYTES, DROPPED_TIME).await;
@@ -46,14 +46,15 @@ pub(super) async fn upload(
             frame = timeout(IDLE, body.frame()) => frame,
         };
         match frame {
-            Err(_) => break BodyError::TooSlow,
+            Err(_) => break Stall::Body(BodyError::TooSlow),
             Ok(None) => return stream.put_end(None),
-            Ok(Some(Err(_))) => break BodyError::Incomplete,
+            Ok(Some(Err(_))) => break Stall::Body(BodyError::Incomplete),
             Ok(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => {
                     length += data.len() as u64;
                     if length > limit {
-                        break BodyError::TooLarge(usize::try_from(limit).unwrap_or(usize::MAX));
+                        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                        break Stall::Body(BodyError::TooLarge(limit));
                     }
                     stream.put_bytes(&data);
                 }

@@ -27,7 +27,7 @@ pub(super) use self::grants::Grants;
 pub(super) use self::lease::Lease;
 pub(super) use self::message::{Closing, ToSession};
 pub(super) use self::session::{Beginning, EndStreams, Message};
-pub(super) use self::stream::{Down, Phase, Receipt, Room, Stream};
+pub(super) use self::stream::{Down, Phase, Receipt, Room, Stall, Stream};
 
 /// How long an exchange may stand still: no byte of it comes from either side, or is taken. Event streams and upgraded connections
 /// may be silent for longer.

@@ -17,7 +17,7 @@ use super::stream::{Down, Receipt, Receipted, Stream};
 use super::up::Up;
 use crate::engine::{ClientEvent, Host, Reaction};
 use crate::proto::exchange::stream::server::{Begin, Effect, Owed, Streams};
-use crate::proto::exchange::stream::{AbortCode, Event, Ready, Received, Terms, read_ack, write_ack};
+use crate::proto::exchange::stream::{AbortCode, BytesAs, Event, Ready, Received, Terms, read_ack, write_ack};
 use crate::proto::exchange::{ExchangeId, HeadLimits, Response, decode_trailers};
 use crate::proto::socket_io::connection::{AckError, Answer, Awaited};
 use crate::proto::socket_io::packet::Encoded;
@@ -367,7 +367,7 @@ fn emit_abort<H: Host>(
     reaction: &mut Reaction<'_, H>,
 ) {
     let abort = Event::Abort { code, message };
-    reaction.emit(abort.encode(&id.to_string(), namespace, None, crate::proto::exchange::stream::BytesAs::Attachment));
+    reaction.emit(abort.encode(&id.to_string(), namespace, None, BytesAs::Attachment));
 }
 
 impl Drop for EndStreams {

@@ -67,8 +67,17 @@ struct State {
     down: DownQueue,
     /// Bytes of the request that were taken for the end.
     up_bytes: u64,
-    /// Why the visitor's body does not come.
-    failure: Option<BodyError>,
+    /// Why the request does not reach the end whole.
+    failure: Option<Stall>,
+}
+
+/// Why a request does not reach its end whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::relay) enum Stall {
+    /// The visitor's body does not come.
+    Body(BodyError),
+    /// The end takes nothing more of it.
+    NotTaken,
 }
 
 /// What a stream may take.
@@ -358,26 +367,31 @@ impl Stream {
         drop(left);
     }
 
-    /// Returns how far the request has come. `cx` is woken when the end has had all of it, and when its body fails.
+    /// Returns how far the request has come. `cx` is woken when the end has had all of it, and when it [fails](Self::fail).
     ///
     /// # Errors
-    /// With the reason why the visitor's body does not come.
-    pub(in crate::relay) fn phase(&self, cx: &mut Context<'_>) -> Result<Phase, BodyError> {
+    /// With the reason why the request does not reach the end whole.
+    pub(in crate::relay) fn phase(&self, cx: &mut Context<'_>) -> Result<Phase, Stall> {
         let mut state = self.state();
         wait(&mut state.watcher, cx);
         state.failure.map_or(Ok(state.phase), Err)
     }
 
-    /// The visitor's body does not come. The exchange is over.
-    pub(in crate::relay) fn fail(&self, failure: BodyError) {
+    /// Returns why the request does not reach the end whole, if that is so.
+    pub(in crate::relay) fn failure(&self) -> Option<Stall> {
+        self.state().failure
+    }
+
+    /// The request does not reach the end whole. The exchange is over.
+    pub(in crate::relay) fn fail(&self, failure: Stall) {
         let mut state = self.state();
         state.failure = Some(failure);
         wake(&mut state.watcher);
         drop(state);
         let code = match failure {
-            BodyError::TooLarge(_) => AbortCode::TooLarge,
-            BodyError::TooSlow => AbortCode::Timeout,
-            BodyError::Incomplete | BodyError::NoMemory => AbortCode::VisitorGone,
+            Stall::Body(BodyError::TooLarge(_)) => AbortCode::TooLarge,
+            Stall::Body(BodyError::TooSlow) | Stall::NotTaken => AbortCode::Timeout,
+            Stall::Body(BodyError::Incomplete | BodyError::NoMemory) => AbortCode::VisitorGone,
         };
         self.break_off(code);
         self.tell(ToSession::Leave(self.id, Some(code)));

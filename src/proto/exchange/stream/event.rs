@@ -7,6 +7,8 @@ use bytestring::ByteString;
 
 use super::abort::AbortCode;
 use super::options::BytesAs;
+/// A WebSocket message, or a part of one.
+pub use crate::proto::engine_io::Message as Part;
 use crate::proto::engine_io::{Space, base64};
 use crate::proto::json::{self, Kind};
 use crate::proto::socket_io::attachments::placeholders;
@@ -15,32 +17,6 @@ use crate::proto::socket_io::{AckId, Namespace};
 
 /// The size of an event's text without what varies, in bytes.
 const TEXT: usize = 96;
-
-/// A WebSocket message, or a part of one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
-    /// Of a text message.
-    Text(ByteString),
-    /// Of a binary message.
-    Binary(Bytes),
-}
-
-impl Part {
-    /// Returns the size in bytes; of text, as UTF-8.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            Self::Binary(data) => data.len(),
-        }
-    }
-
-    /// Returns whether there is no byte.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
 
 /// An event of one exchange. Both sides send all kinds but `Response` and `Pull`, which are the end's alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
