@@ -3,7 +3,6 @@
 //! Constants only. This module uses no other, so any module may read it. Each constant says what happens beyond it and why
 //! it is that. A setting whose values are words (`--log-format`, `--error-status`, `--engine-io`) has its default beside them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 const KIB: usize = 1 << 10;
@@ -11,8 +10,9 @@ const MIB: usize = 1 << 20;
 
 // The server.
 
-/// The address to listen on. The port is the original's; a server without settings is not open to the network.
-pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
+/// The port to listen on, the original's, at the loopback addresses: a server without settings is not open to the network. Both of
+/// them, since `localhost` and the names below it mean `::1` to some clients and `127.0.0.1` to others.
+pub const LOOPBACK_PORT: u16 = 3000;
 
 /// The log's filter. At this level a token, an exchange, an end that comes or goes, and a start or stop have a line.
 pub const LOG: &str = "info";

@@ -97,7 +97,7 @@ pub enum ErrorStatus {
 #[derive(Debug, Clone, Args)]
 // An optional field has no default that clap could show, so its help tells it in words.
 #[command(
-    mut_arg("listen", when_unset(format!("all interfaces where a port is given, else {}", defaults::LISTEN))),
+    mut_arg("listen", when_unset(format!("all interfaces where a port is given, else {}", Listen::Loopback(defaults::LOOPBACK_PORT)))),
     mut_arg("token_grace", when_unset(format!("{}, but a quarter of --token-ttl at most", duration_text(defaults::TOKEN_GRACE)))),
     mut_arg("throttle_interval_max", when_unset(per_address(defaults::THROTTLE_INTERVAL_MAX))),
     mut_arg("throttle_interval_burst_max", when_unset(per_address(defaults::THROTTLE_INTERVAL_BURST_MAX)))
@@ -271,10 +271,10 @@ impl ServeConfig {
         self.max_body.saturating_mul(4)
     }
 
-    /// Returns where to listen: `--listen`, else `--port` on all interfaces, else the default.
+    /// Returns where to listen: `--listen`, else `--port` on all interfaces, else the default, both loopback addresses.
     #[must_use]
     pub fn address(&self) -> Listen {
-        self.listen.or(self.port.map(Listen::Everywhere)).unwrap_or(Listen::Address(defaults::LISTEN))
+        self.listen.or(self.port.map(Listen::Everywhere)).unwrap_or(Listen::Loopback(defaults::LOOPBACK_PORT))
     }
 
     /// Returns where the settings say that tunnels are kept. `None` if they do not.

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn the_defaults_are_the_originals() {
     let config = ServeConfig::defaults();
-    assert_eq!(config.address(), Listen::Address("127.0.0.1:3000".parse().unwrap()));
+    assert_eq!(config.address(), Listen::Loopback(3000));
     assert_eq!(config.token_ttl, Duration::from_secs(6 * 3600));
     assert_eq!(config.grace(), Duration::from_secs(60));
     assert_eq!(config.response_timeout, Duration::from_secs(5));
@@ -50,7 +50,7 @@ fn the_help_shows_defaults_with_their_units() {
         ("--max-head", "64KiB"),
         ("--max-tokens", "1000000"),
         ("--engine-io", "3,4"),
-        ("--listen", "all interfaces where a port is given, else 127.0.0.1:3000"),
+        ("--listen", "all interfaces where a port is given, else localhost:3000"),
         ("--token-grace", "60s, but a quarter of --token-ttl at most"),
         ("--max-sessions-per-address", "500, and none for this machine's own addresses"),
         ("--max-buffered", "256MiB, or eight times --max-payload where that is more"),

@@ -25,7 +25,7 @@ use crate::proto::engine_io::jsonp::{self, Jsonp};
 use crate::proto::engine_io::payload::{Batch, Body, Packets};
 use crate::proto::engine_io::query::{Method, Request};
 use crate::proto::engine_io::{BinaryAs, ClientPacket, Frame, Message, PollingText, Revision};
-use crate::proto::exchange::headers::ORIGIN_WIDE;
+use crate::proto::exchange::headers::{ORIGIN_WIDE, Origin};
 use crate::proto::exchange::{Body as VisitBody, EndOptions, HeadLimits, Response, Visit, is_without_content, query};
 use crate::proto::json;
 use crate::proto::socket_io::attachments::{self, Assembly, Bounds, Whole};
@@ -201,7 +201,7 @@ fn check_marker(query: &str) {
         peer: "",
         forwarded_proto: "",
         forwarded_host: None,
-        tunnels_at: "/go/",
+        tunnels_at: Some("/go/"),
         token: "TOKEN",
         has_trusted_request_id: false,
         id: "",
@@ -223,7 +223,9 @@ pub fn answer(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(parts.next().unwrap_or_default()) else { return };
     let Ok(args) = Args::parse(ByteString::from(text)) else { return };
     let attachments: Vec<Bytes> = parts.map(Bytes::copy_from_slice).collect();
-    let Ok(response) = Response::decode(&Answer { args, attachments }, HeadLimits::default()) else { return };
+    let Ok(response) = Response::decode(&Answer { args, attachments }, HeadLimits::default(), Origin::Shared) else {
+        return;
+    };
     let HeadLimits { bytes, lines } = HeadLimits::default();
     assert!(response.headers.len() <= lines + 1 && response.bytes() - response.body.len() <= bytes + 64, "the head");
     let bound = 64 + 8 * data.len();

@@ -14,6 +14,9 @@ const MIN_NAME: usize = 3;
 /// The longest name, in bytes: the length of a label in a host name (RFC 1035, section 2.3.4).
 const MAX_LENGTH: usize = 63;
 
+/// The length of a UUID with its hyphens, in bytes.
+const HYPHENATED: usize = uuid::fmt::Hyphenated::LENGTH;
+
 /// Names that nobody may choose, because visitors would take them for the server's own or because hosts of that name have a
 /// meaning (RFC 2142, RFC 6761 and usage).
 pub const RESERVED: [&str; 31] = [
@@ -67,7 +70,7 @@ impl Token {
     /// Returns the token of a UUID. The caller brings the randomness.
     #[must_use]
     pub fn from_uuid(uuid: uuid::Uuid) -> Self {
-        let mut hyphenated = [0; uuid::fmt::Hyphenated::LENGTH];
+        let mut hyphenated = [0; HYPHENATED];
         uuid.hyphenated().encode_lower(&mut hyphenated);
         let mut text = [0; TOKEN_LENGTH];
         let length = STANDARD.encode_slice(hyphenated, &mut text);
@@ -94,6 +97,36 @@ impl Token {
     #[must_use]
     pub fn is_name(&self) -> bool {
         !is_of_a_uuid(self.as_str())
+    }
+
+    /// Reads the token of which this is the label in the name of a host: a name, or with its hyphens the UUID of a token, which
+    /// itself would not survive that letters have no case there (RFC 4343).
+    #[must_use]
+    pub fn from_label(label: &[u8]) -> Option<Self> {
+        let mut lower = [0; MAX_LENGTH];
+        let lower = lower.get_mut(..label.len())?;
+        lower.copy_from_slice(label);
+        lower.make_ascii_lowercase();
+        let label = std::str::from_utf8(lower).ok()?;
+        if label.len() == HYPHENATED
+            && let Ok(uuid) = uuid::Uuid::try_parse(label)
+        {
+            return Some(Self::from_uuid(uuid));
+        }
+        Self::from_name(label).ok()
+    }
+
+    /// Returns the label of the token in the name of a host. `None` for 48 letters and digits that are base64 of no UUID: no
+    /// server makes such a token.
+    #[must_use]
+    pub fn label(&self) -> Option<String> {
+        if self.is_name() {
+            return Some(self.as_str().to_owned());
+        }
+        let text = STANDARD.decode(self.as_str()).ok().filter(|text| text.len() == HYPHENATED)?;
+        let uuid = uuid::Uuid::try_parse_ascii(&text).ok()?;
+        // A UUID in capitals has the same label, which is the token of the one in small letters.
+        (Self::from_uuid(uuid) == *self).then(|| uuid.hyphenated().to_string())
     }
 
     /// Reads the token from the namespace that its end joins, `/TOKEN`.
@@ -241,6 +274,45 @@ mod tests {
             assert_eq!(Token::from_name(name), Err(expected), "{name}");
         }
         assert!(RESERVED.is_sorted());
+    }
+
+    #[test]
+    fn a_label_of_a_host_is_a_name_or_a_uuid_in_any_case() {
+        const UUID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        let token = Token::from_uuid(uuid::Uuid::try_parse(UUID).unwrap());
+        let longest = "a".repeat(MAX_LENGTH);
+        for (label, expected) in [
+            ("my-app", Token::parse("my-app")),
+            ("My-APP", Token::parse("my-app")),
+            (&longest, Token::parse(&longest)),
+            (UUID, Some(token)),
+            (&UUID.to_ascii_uppercase(), Some(token)),
+            // Not a name, although it is the token's text, whose case a host does not keep.
+            (token.as_str(), None),
+            (&"a".repeat(TOKEN_LENGTH), None),
+            (&UUID.replace('-', ""), None),
+            (&format!("{{{UUID}}}"), None),
+            (&UUID.replace('6', "g"), None),
+            (&"a".repeat(MAX_LENGTH + 1), None),
+            ("", None),
+            ("ab", None),
+            ("a.b", None),
+            ("käse", None),
+            ("www", None),
+            ("localhost", None),
+            ("xn--abc", None),
+            ("-abc", None),
+        ] {
+            assert_eq!(Token::from_label(label.as_bytes()), expected, "{label}");
+            let again = expected.map(|token| token.label().unwrap());
+            assert_eq!(again, expected.map(|_| label.to_ascii_lowercase()), "{label}");
+        }
+        assert_eq!(Token::from_label(b"abc\xff"), None);
+        for odd in
+            ["A".repeat(TOKEN_LENGTH), STANDARD.encode(UUID.to_ascii_uppercase()), STANDARD.encode("x".repeat(36))]
+        {
+            assert_eq!(Token::parse(&odd).unwrap().label(), None, "{odd}");
+        }
     }
 
     #[test]

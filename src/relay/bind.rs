@@ -10,6 +10,10 @@ use crate::config::Listen;
 /// Connections that may wait to be accepted. The system has a limit of its own.
 const BACKLOG: u32 = 1024;
 
+/// Ports that the system chose and that are not free at both loopback addresses, before the server gives up: with half of all ports
+/// taken, one start in 256.
+const PORTS_TRIED: u32 = 8;
+
 /// Listens where a setting says. On a machine that has one of IPv4 and IPv6 alone, "all interfaces" and `localhost` are those
 /// of that one.
 ///
@@ -57,6 +61,22 @@ async fn everywhere(port: u16) -> io::Result<Vec<TcpListener>> {
 
 /// Listens at both loopback addresses, on the same port.
 async fn loopbacks(port: u16) -> io::Result<Vec<TcpListener>> {
+    on_a_port(port, async || both_loopbacks(port).await).await
+}
+
+/// Binds, and once more if the system chose a port that is free for one family, and another program has it for the other.
+async fn on_a_port<B>(port: u16, bind: impl AsyncFn() -> io::Result<B>) -> io::Result<B> {
+    let mut bound = bind().await;
+    for _ in 1..PORTS_TRIED {
+        match &bound {
+            Err(error) if port == 0 && error.kind() == io::ErrorKind::AddrInUse => bound = bind().await,
+            Ok(_) | Err(_) => break,
+        }
+    }
+    bound
+}
+
+async fn both_loopbacks(port: u16) -> io::Result<Vec<TcpListener>> {
     let ipv4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
     let port = match &ipv4 {
         Ok(listener) => listener.local_addr()?.port(),
@@ -64,7 +84,10 @@ async fn loopbacks(port: u16) -> io::Result<Vec<TcpListener>> {
     };
     match (ipv4, TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await) {
         (Ok(ipv4), Ok(ipv6)) => Ok(vec![ipv4, ipv6]),
-        (Ok(only), Err(error)) | (Err(error), Ok(only)) if is_of_a_missing_family(&error) => Ok(vec![only]),
+        (Ok(only), Err(error)) | (Err(error), Ok(only)) if is_of_a_missing_family(&error) => {
+            tracing::debug!(%error, "this machine has one loopback address alone");
+            Ok(vec![only])
+        }
         (Err(error), _) | (_, Err(error)) => Err(error),
     }
 }
@@ -76,6 +99,8 @@ fn is_of_a_missing_family(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use tokio::net::TcpStream;
 
     use super::*;
@@ -98,6 +123,21 @@ mod tests {
         assert!(addresses.iter().all(|address| address.ip().is_loopback() && address.port() == addresses[0].port()));
         let has_ipv6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok();
         assert_eq!(addresses.len(), if has_ipv6 { 2 } else { 1 }, "{addresses:?}");
+    }
+
+    #[tokio::test]
+    async fn a_port_that_the_system_chose_and_one_family_has_not_is_chosen_anew() {
+        for (port, taken, expected) in
+            [(0, 0, Ok(1)), (0, 3, Ok(4)), (0, 99, Err(PORTS_TRIED)), (3000, 0, Ok(1)), (3000, 1, Err(1))]
+        {
+            let tried = Cell::new(0);
+            let bind = async || {
+                tried.set(tried.get() + 1);
+                if tried.get() > taken { Ok(tried.get()) } else { Err(io::ErrorKind::AddrInUse.into()) }
+            };
+            let bound = on_a_port(port, bind).await;
+            assert_eq!(bound.map_err(|_| tried.get()), expected, "{port}, {taken} taken");
+        }
     }
 
     #[tokio::test]

@@ -29,6 +29,8 @@ pub(super) enum Failure {
     // The visitor's.
     /// No such path.
     NotFound,
+    /// A path on a tunnel's host that the relay keeps.
+    Challenge,
     /// The path has other methods: these.
     MethodNotAllowed(&'static str),
     /// A body over the limit, in bytes.
@@ -108,7 +110,7 @@ impl Failure {
     /// Returns the failure's name for programs.
     pub(super) fn code(&self) -> Code {
         match self {
-            Self::NotFound => Code::NotFound,
+            Self::NotFound | Self::Challenge => Code::NotFound,
             Self::MethodNotAllowed(_) => Code::MethodNotAllowed,
             Self::BodyTooLarge(_) | Self::StreamTooLarge(_) => Code::BodyTooLarge,
             Self::BodyTooSlow => Code::BodyTooSlow,
@@ -168,7 +170,7 @@ impl Failure {
             ErrorStatus::Standard => status,
         };
         match self {
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::Challenge => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge(_)
             | Self::StreamTooLarge(_)
@@ -243,6 +245,7 @@ impl Failure {
             }
             // It may take hours until a token expires.
             Self::NotFound
+            | Self::Challenge
             | Self::MarkerInHeaders(_)
             | Self::TooManyTunnels(_)
             | Self::InvalidBody(_)
@@ -272,6 +275,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound => f.write_str("not found: there are /new, /refresh/TOKEN, /tunnel/TOKEN and /go/TOKEN"),
+            Self::Challenge => f.write_str(
+                "not found: what is below /.well-known/acme-challenge/ is for certificates, and no client gets it",
+            ),
             Self::MethodNotAllowed(methods) => write!(f, "method not allowed: use {methods}"),
             Self::BodyTooLarge(limit) | Self::StreamTooLarge(limit) => {
                 write!(f, "the body is over the limit of {limit} bytes")

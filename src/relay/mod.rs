@@ -5,7 +5,7 @@
 //! - [`bind`]: where it listens
 //! - [`run`]: the relay on its listeners, until it is told to stop. At the end of this file, the settings of
 //!   [`crate::config`] become those of the other rooms
-//! - `route` and `router`: which request goes where; `page`, `failure` and `code` make the responses of the relay's own, and
+//! - `route` and `router`: which request goes where, and `own_hosts` which hosts are tunnels'; `page`, `failure` and `code` make the responses of the relay's own, and
 //!   `shared_origin` those that keep tunnels apart in a browser
 //! - `api`: what the owners of keyed tunnels ask for
 //! - `exchanges`: one visitor's request and its response, from the event to the ack
@@ -24,6 +24,7 @@ mod exchanges;
 mod failure;
 mod figures;
 mod notices;
+mod own_hosts;
 mod page;
 mod public_url;
 mod route;
@@ -55,6 +56,7 @@ pub use self::bind::bind;
 use self::budgets::Budgets;
 use self::exchanges::Exchanges;
 use self::figures::{FailedRequests, Figures};
+use self::own_hosts::OwnHosts;
 use self::public_url::PublicUrl;
 use self::router::Router;
 use self::throttle::Throttle;
@@ -208,26 +210,34 @@ impl Relay {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => local_url(listeners.first().ok_or(io::ErrorKind::InvalidInput)?.local_addr()?),
         };
+        let hosts = OwnHosts::of(&url);
         let config = Arc::new(config);
         let lifetime = config.token_ttl + config.grace();
         let tokens = Arc::new(Tokens::new(store, &budgets, lifetime));
         let tunnels = Tunnels::new(Arc::clone(&tokens), budgets.clone(), end_limits(&config));
-        let host = TunnelHost::new(Arc::clone(&tunnels), &url);
+        let host = TunnelHost::new(Arc::clone(&tunnels), &url, hosts);
         let socket_io = SocketIo::new(host, socket_io_settings(&config));
         let router = Router {
             engine: Engine::new(socket_io, engine_io_settings(&config), session_limits(&config, &budgets)),
-            exchanges: Exchanges::new(Arc::clone(&tunnels), Arc::clone(&tokens), budgets.clone(), Arc::clone(&config)),
+            exchanges: Exchanges::new(
+                (Arc::clone(&tunnels), Arc::clone(&tokens)),
+                budgets.clone(),
+                (PublicUrl::new(config.public_url.as_deref()), hosts),
+                Arc::clone(&config),
+            ),
             tokens: Arc::clone(&tokens),
             api: Api {
                 tokens: Arc::clone(&tokens),
                 tunnels: Arc::clone(&tunnels),
                 config: Arc::clone(&config),
                 public_url: PublicUrl::new(config.public_url.as_deref()),
+                hosts,
                 memory: Arc::clone(&budgets.bytes),
             },
             throttle: Throttle::new(&config, Arc::clone(&budgets.hits)),
             failed_requests: FailedRequests::default(),
             error_status: config.error_status,
+            hosts,
             has_warned_of_proxy: AtomicBool::new(false),
             url,
         };

@@ -30,6 +30,11 @@ impl PublicUrl {
         self.url.clone().unwrap_or_else(asked)
     }
 
+    /// Returns the URL of `--public-url` without a slash at its end.
+    pub(super) fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
     /// Returns the host, with the port if the URL names one.
     pub(super) fn host(&self) -> Option<&str> {
         self.host.as_deref()

@@ -9,7 +9,9 @@ use hyper::body::Body as _;
 
 use super::api::{self, Call};
 use super::failure::Failure;
+use super::own_hosts::OwnHosts;
 use crate::net::body::RequestBody;
+use crate::proto::exchange::headers::Origin;
 use crate::proto::token::Token;
 
 /// What a request asks for.
@@ -33,27 +35,37 @@ pub(super) enum Route {
     Preflight(&'static str),
     /// `/refresh/TOKEN`: more time for a token. `None` is a text that no token can be.
     Refresh(Option<Token>),
-    /// `/go/TOKEN…`: a visitor's request.
+    /// `/go/TOKEN…`, and any path on a tunnel's own host: a visitor's request.
     Go(Target),
 }
+
+/// Where certificate authorities look for proof that somebody has a host (RFC 8555, section 8.3). An end that could answer there
+/// would get certificates for the host of its tunnel, which stays the operator's.
+const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
 /// The target of a visitor's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Target {
-    /// The token in the path. `None` is a text that no token can be.
+    /// The token in the path or in the host. `None` is a text that no token can be.
     pub(super) token: Option<Token>,
     /// Where the path behind the token starts, in bytes.
     pub(super) path_at: usize,
+    /// The tunnel's on a host of its own.
+    pub(super) origin: Origin,
 }
 
 impl Route {
     /// Reads the route of a request.
     ///
     /// # Errors
-    /// With [`Failure::NotFound`] for a path that the relay does not have, and [`Failure::MethodNotAllowed`] for a method
+    /// With [`Failure::NotFound`] for a path that the relay does not have, [`Failure::Challenge`] for one of a tunnel's host that
+    /// the relay keeps, and [`Failure::MethodNotAllowed`] for a method
     /// that the path does not have.
-    pub(super) fn parse(head: &Parts) -> Result<Self, Failure> {
+    pub(super) fn parse(head: &Parts, hosts: OwnHosts) -> Result<Self, Failure> {
         let path = head.uri.path();
+        if let Some(label) = hosts.asked(&head.headers) {
+            return Target::on_own_host(label, path).map(Self::Go);
+        }
         let route = match path {
             "/socket.io/" | "/socket.io" => return Ok(Self::EngineIo),
             "/healthz" => return Ok(Self::Health),
@@ -115,10 +127,22 @@ impl Target {
     /// `rest` is the end of `path` that starts with the token.
     fn parse(path: &str, rest: &str) -> Self {
         let token = rest.find('/').map_or(rest, |end| &rest[..end]);
-        Self { token: Token::parse(token), path_at: path.len() - rest.len() + token.len() }
+        Self { token: Token::parse(token), path_at: path.len() - rest.len() + token.len(), origin: Origin::Shared }
     }
 
-    /// Returns the path behind the token, not decoded: empty for `/go/TOKEN` itself.
+    /// Reads the target of a request at the host of this label.
+    fn on_own_host(label: &[u8], path: &str) -> Result<Self, Failure> {
+        if path.starts_with(CHALLENGES) {
+            return Err(Failure::Challenge);
+        }
+        // `OPTIONS *` asks the server, and what an end gets is a path.
+        if !path.starts_with('/') {
+            return Err(Failure::NotFound);
+        }
+        Ok(Self { token: Token::from_label(label), path_at: 0, origin: Origin::Own })
+    }
+
+    /// Returns the path behind the token, not decoded: empty for `/go/TOKEN` itself. On a tunnel's own host, the whole path.
     pub(super) fn path<'h>(&self, head: &'h Parts) -> &'h str {
         head.uri.path().get(self.path_at..).unwrap_or_default()
     }
@@ -173,6 +197,8 @@ mod tests {
 
     const TOKEN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";
 
+    const HOSTS: fn() -> OwnHosts = || OwnHosts::of("http://localhost");
+
     fn head(method: &str, path: &str) -> Parts {
         http::Request::builder().method(method).uri(path).body(()).unwrap().into_parts().0
     }
@@ -194,10 +220,10 @@ mod tests {
             ("/refresh/", Route::Refresh(None)),
             (&format!("/refresh/{TOKEN}/"), Route::Refresh(None)),
         ] {
-            assert_eq!(Route::parse(&head("GET", path)).ok(), Some(expected), "{path}");
+            assert_eq!(Route::parse(&head("GET", path), HOSTS()).ok(), Some(expected), "{path}");
         }
         for path in ["/New", "/new/", "/go", "/refresh", "/metrics", "//", "/socket.io/x", "/tunnel", "/tunnel/x/y"] {
-            assert!(matches!(Route::parse(&head("GET", path)), Err(Failure::NotFound)), "{path}");
+            assert!(matches!(Route::parse(&head("GET", path), HOSTS()), Err(Failure::NotFound)), "{path}");
         }
         for (method, path, expected) in [
             ("POST", "/new", Route::Make),
@@ -207,7 +233,7 @@ mod tests {
             ("POST", "/tunnel/mine/key", Route::Tunnel(Call::Rekey, Token::parse("mine"))),
             ("OPTIONS", "/tunnel/mine/key", Route::Preflight("POST, OPTIONS")),
         ] {
-            assert_eq!(Route::parse(&head(method, path)).ok(), Some(expected), "{method} {path}");
+            assert_eq!(Route::parse(&head(method, path), HOSTS()).ok(), Some(expected), "{method} {path}");
         }
         for (method, path) in [
             ("POST", "/"),
@@ -216,7 +242,10 @@ mod tests {
             ("POST", "/tunnel/mine"),
             ("GET", "/tunnel/mine/key"),
         ] {
-            assert!(matches!(Route::parse(&head(method, path)), Err(Failure::MethodNotAllowed(_))), "{method} {path}");
+            assert!(
+                matches!(Route::parse(&head(method, path), HOSTS()), Err(Failure::MethodNotAllowed(_))),
+                "{method} {path}"
+            );
         }
     }
 
@@ -224,11 +253,36 @@ mod tests {
     fn what_is_behind_the_token_is_the_apps_path() {
         for (rest, expected) in [("", ""), ("/", "/"), ("/a//b/%2e%2e?q=/", "/a//b/%2e%2e"), ("/go/x", "/go/x")] {
             let head = head("PATCH", &format!("/go/{TOKEN}{rest}"));
-            let Ok(Route::Go(target)) = Route::parse(&head) else { panic!("{rest}") };
+            let Ok(Route::Go(target)) = Route::parse(&head, HOSTS()) else { panic!("{rest}") };
             assert_eq!((target.token, target.path(&head)), (Token::parse(TOKEN), expected), "{rest}");
+            assert_eq!(target.origin, Origin::Shared);
         }
         for path in ["/go/", "/go/x", "/go//new", "/go/x/y"] {
-            assert!(matches!(Route::parse(&head("GET", path)), Ok(Route::Go(Target { token: None, .. }))), "{path}");
+            assert!(
+                matches!(Route::parse(&head("GET", path), HOSTS()), Ok(Route::Go(Target { token: None, .. }))),
+                "{path}"
+            );
         }
+    }
+
+    #[test]
+    fn on_a_tunnels_host_every_path_is_the_apps() {
+        let on_host = |host: &'static str, path: &str| {
+            let mut head = head("GET", path);
+            head.headers.insert(header::HOST, HeaderValue::from_static(host));
+            (Route::parse(&head, HOSTS()), head)
+        };
+        for path in ["/", "/new", "/socket.io/?EIO=4", "/healthz", "/go/x", "/.well-known/acme-challenge", "//"] {
+            let (Ok(Route::Go(target)), head) = on_host("My-App.localhost.:3000", path) else { panic!("{path}") };
+            assert_eq!((target.token, target.origin), (Token::parse("my-app"), Origin::Own), "{path}");
+            assert_eq!(target.path(&head), path.split('?').next().unwrap());
+            assert!(matches!(on_host("a.b.localhost", path).0, Ok(Route::Go(Target { token: None, .. }))), "{path}");
+        }
+        for host in ["my-app.localhost", "unknown.localhost", "a.b.localhost"] {
+            let path = "/.well-known/acme-challenge/x";
+            assert!(matches!(on_host(host, path).0, Err(Failure::Challenge)), "{host}");
+            assert!(matches!(on_host(host, "*").0, Err(Failure::NotFound)), "{host}");
+        }
+        assert_eq!(on_host("localhost", "/new").0.ok(), Some(Route::New));
     }
 }

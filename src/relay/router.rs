@@ -12,6 +12,7 @@ use super::api::{self, Api};
 use super::exchanges::Exchanges;
 use super::failure::Failure;
 use super::figures::FailedRequests;
+use super::own_hosts::OwnHosts;
 use super::page;
 use super::route::{self, Route};
 use super::shared_origin;
@@ -38,6 +39,7 @@ pub(super) struct Router {
     pub(super) throttle: Throttle,
     pub(super) failed_requests: FailedRequests,
     pub(super) error_status: ErrorStatus,
+    pub(super) hosts: OwnHosts,
     /// The URL by which this server is reached, for the page that says so.
     pub(super) url: String,
     /// A proxy that is not trusted was warned of.
@@ -50,8 +52,13 @@ impl Router {
     /// The head and the arrival are passed by reference, here and below: moved, they would be stored in every nested future, and
     /// hyper copies the outermost once for each request.
     pub(super) async fn serve(&self, head: &mut Parts, body: &mut RequestBody, arrival: &Arrival<'_>) -> Reply {
-        let is_for_pages = route::is_for_pages(head.uri.path());
-        let mut reply = match self.dispatch(head, body, arrival).await {
+        let checked = route::check_head(head, body);
+        let is_for_pages = route::is_for_pages(head.uri.path()) && self.hosts.asked(&head.headers).is_none();
+        let served = match checked {
+            Ok(()) => self.dispatch(head, body, arrival).await,
+            Err(failure) => Err(failure),
+        };
+        let mut reply = match served {
             Ok(reply) => reply,
             Err(failure) => {
                 self.failed_requests.count(failure.code());
@@ -66,15 +73,15 @@ impl Router {
         reply
     }
 
+    /// Serves a request whose head was checked.
     async fn dispatch(
         &self,
         head: &mut Parts,
         body: &mut RequestBody,
         arrival: &Arrival<'_>,
     ) -> Result<Reply, Failure> {
-        route::check_head(head, body)?;
         self.warn_of_proxy(arrival);
-        let route = Route::parse(head);
+        let route = Route::parse(head, self.hosts);
         if route.as_ref().map_or(true, Route::is_rate_limited) {
             match self.throttle.count(arrival.client) {
                 Verdict::Pass => (),

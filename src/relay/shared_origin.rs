@@ -1,4 +1,4 @@
-//! What keeps tunnels apart in a browser, for which all of them are one origin (PROTOCOL.md, "The shared origin"). Which headers
+//! What keeps tunnels apart in a browser, for which all that have no hosts of their own are one origin (PROTOCOL.md, "The shared origin"). Which headers
 //! no end may set for the origin is in [`crate::proto::exchange::headers`].
 
 use std::fmt::Write as _;
@@ -16,7 +16,8 @@ const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// Looks at a visitor's request before its token is looked up. `/go/TOKEN` itself is a file in the folder `/go/`, which all
+/// Looks at a visitor's request before its token is looked up. On a tunnel's own host there is nothing to keep apart, and no path is
+/// empty. `/go/TOKEN` itself is a file in the folder `/go/`, which all
 /// tunnels share: a browser that opens it is sent to the tunnel's own folder, `/go/TOKEN/`. Otherwise the cookies and
 /// credentials of that page would belong to `/go/`, and its relative links would lead to other tunnels.
 ///

@@ -8,6 +8,7 @@ use bytestring::ByteString;
 use http::HeaderMap;
 use socket2me::defaults::ACK_TIMEOUT;
 use socket2me::proto::engine_io::{self, Frame, Revision, Session, Sid, Transport};
+use socket2me::proto::exchange::headers::Origin;
 use socket2me::proto::exchange::{Body, EndOptions, HeadLimits, Response, Visit};
 use socket2me::proto::link::ServerLink;
 use socket2me::proto::socket_io::connection::{self, Answer, Awaited, Connection};
@@ -86,7 +87,7 @@ impl Visitor {
             peer: "127.0.0.1",
             forwarded_proto: "http",
             forwarded_host: Some("relay.example"),
-            tunnels_at: "/go/",
+            tunnels_at: Some("/go/"),
             token: "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw",
             has_trusted_request_id: false,
             id: "0123456789abcdef-1f",
@@ -108,7 +109,7 @@ fn event(visitor: Visitor) -> Run {
 fn response(body: &str, attachment: Option<Bytes>) -> Run {
     let args = format!("[200,{body},{{\"content-type\":\"text/plain; charset=utf-8\"}}]");
     let answer = Answer { args: Args::parse(args.into()).expect("arguments"), attachments: Vec::from_iter(attachment) };
-    Box::new(move || drop(black_box(Response::decode(black_box(&answer), HeadLimits::default()).expect("a response"))))
+    Box::new(move || drop(black_box(Response::decode(black_box(&answer), HeadLimits::default(), Origin::Shared).expect("a response"))))
 }
 
 fn binary() -> Run {
@@ -169,7 +170,7 @@ impl Tunnel {
         self.link.websocket_frame(Frame::Text(text), now);
         let Some(Event::Acked { outcome: Ok(answer), .. }) = self.link.next_event() else { panic!("no ack") };
         self.send();
-        Response::decode(&answer, HeadLimits::default()).expect("a response")
+        Response::decode(&answer, HeadLimits::default(), Origin::Shared).expect("a response")
     }
 }
 

@@ -3,7 +3,7 @@
 use bytestring::ByteString;
 
 use super::head::{HOP_BY_HOP, Head, named, pair};
-use crate::proto::exchange::headers::ORIGIN_WIDE;
+use crate::proto::exchange::headers::{ORIGIN_WIDE, Origin, WIDER_THAN_ORIGIN};
 use crate::proto::exchange::{HeadLimits, Response};
 use crate::proto::json;
 use crate::proto::socket_io::connection::Answer;
@@ -12,17 +12,22 @@ use crate::proto::socket_io::packet::Args;
 /// The visitor gets the headers that belong to no connection, to no origin and not to the relay. More lines or bytes than the
 /// limits allow are an error, also where a later line replaces them.
 pub(super) fn check(head: &Head) {
+    check_for(head, Origin::Shared, &ORIGIN_WIDE);
+    check_for(head, Origin::Own, &WIDER_THAN_ORIGIN);
+}
+
+fn check_for(head: &Head, origin: Origin, refused: &[&str]) {
     let HeadLimits { lines, bytes } = head.limits;
     let taken: usize =
         head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum();
-    let response = Response::decode(&answer(head), head.limits);
+    let response = Response::decode(&answer(head), head.limits, origin);
     assert_eq!(response.is_ok(), head.headers.len() <= lines && taken <= bytes, "{response:?}, {:?}", head.limits);
     let Ok(response) = response else { return };
     let given = given(head);
     let connection: Vec<_> = given.iter().filter(|(name, _)| name == "connection").map(|(_, value)| value).collect();
     let named = named(&connection);
     let passes = |name: &str| {
-        let is_taken = name == "content-length" || name.starts_with("x-socket2me-") || ORIGIN_WIDE.contains(&name);
+        let is_taken = name == "content-length" || name.starts_with("x-socket2me-") || refused.contains(&name);
         !is_taken && !HOP_BY_HOP.contains(&name) && !named.contains(name)
     };
     let mut expected: Vec<_> = given.iter().filter(|(name, _)| passes(name)).cloned().collect();

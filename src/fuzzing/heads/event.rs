@@ -68,7 +68,7 @@ pub(super) fn encode(head: &Head, arrival: &Arrival<'_>, body: &Body) -> Result<
         peer: arrival.peer.text(),
         forwarded_proto: &arrival.scheme(&head.headers),
         forwarded_host: if head.is_public { Some("relay.example") } else { host.as_deref() },
-        tunnels_at: "/below/go/",
+        tunnels_at: Some("/below/go/"),
         token: "TOKEN",
         has_trusted_request_id: arrival.is_proxied(),
         id: "id",

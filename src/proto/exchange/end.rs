@@ -202,6 +202,7 @@ mod tests {
 
     use super::*;
     use crate::proto::engine_io::Message;
+    use crate::proto::exchange::headers::Origin;
     use crate::proto::exchange::{Body, EndOptions, HeadLimits, Streamed, Visit, query};
     use crate::proto::socket_io::packet::Encoded;
     use crate::proto::socket_io::{AckId, Namespace};
@@ -283,7 +284,7 @@ mod tests {
                 peer: "192.0.2.1",
                 forwarded_proto: "https",
                 forwarded_host: None,
-                tunnels_at: "/go/",
+                tunnels_at: Some("/go/"),
                 token: "T0KEN",
                 has_trusted_request_id: false,
                 id: "7-42",
@@ -381,12 +382,12 @@ mod tests {
             let declared_length = random.choice().then(|| random.below(1 << 30) as u64 * 8_388_593);
             let response = Response { status, headers, body, declared_length };
             let limits = HeadLimits::default();
-            assert_eq!(Response::decode(&response.to_ack(), limits), Ok(response.clone()));
+            assert_eq!(Response::decode(&response.to_ack(), limits, Origin::Shared), Ok(response.clone()));
             let event = response.to_event();
             let Event::Response { status: number, headers } = event else { panic!("{event:?}") };
             assert_eq!(number, status.as_u16());
             let head = Response { body: Bytes::new(), ..response };
-            assert_eq!(Response::head(status, &headers, limits), Ok((head, None)));
+            assert_eq!(Response::head(status, &headers, limits, Origin::Shared), Ok((head, None)));
         }
     }
 }

@@ -82,6 +82,47 @@ pub const ORIGIN_WIDE: [&str; 29] = [
     "use-as-dictionary",
 ];
 
+/// Those of [`ORIGIN_WIDE`] that no end may set on a tunnel's own host either. What decides for the pages and requests of one
+/// origin alone is that tunnel's to say there. These reach further:
+///
+/// - `alt-svc`, `alternate-protocol`: where the server is found. That is the relay, whose operator decides it
+/// - `expect-ct`, `public-key-pins`, `public-key-pins-report-only`, `strict-transport-security`: the host's connections and
+///   certificates, which are the operator's, on every port and longer than the tunnel lives
+/// - `nel`: reports of connections to the relay, also those of a tunnel that has the name later
+/// - `attribution-reporting-…`, `clear-site-data`, `observe-browsing-topics`, `sec-session-…`, `secure-session-…`: the whole site
+///   (`clear-site-data` for its cookies). Hosts of tunnels are one site unless a browser takes what is behind their label for a
+///   public suffix
+///
+/// PROTOCOL.md, section 6, says of each header whether it passes.
+pub const WIDER_THAN_ORIGIN: [&str; 17] = [
+    "alt-svc",
+    "alternate-protocol",
+    "attribution-reporting-register-os-source",
+    "attribution-reporting-register-os-trigger",
+    "attribution-reporting-register-source",
+    "attribution-reporting-register-trigger",
+    "clear-site-data",
+    "expect-ct",
+    "nel",
+    "observe-browsing-topics",
+    "public-key-pins",
+    "public-key-pins-report-only",
+    "sec-session-challenge",
+    "sec-session-registration",
+    "secure-session-challenge",
+    "secure-session-registration",
+    "strict-transport-security",
+];
+
+/// Whose the origin of a response is to a browser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// All tunnels': the visitor has asked for `/go/TOKEN`.
+    Shared,
+    /// The tunnel's: the visitor has asked for a host that is the tunnel's own.
+    Own,
+}
+
 /// The prefix of the relay's own headers, which neither ends nor visitors can set.
 const OWN_PREFIX: &str = "x-socket2me-";
 
@@ -91,10 +132,14 @@ pub fn is_relays_own(name: &str) -> bool {
     name.starts_with(OWN_PREFIX)
 }
 
-/// Tells whether an end may set a header. Those that belong to a connection are [`HopByHop`]'s to refuse.
+/// Tells whether an end may set a header for an origin. Those that belong to a connection are [`HopByHop`]'s to refuse.
 #[must_use]
-pub fn end_may_set(name: &HeaderName) -> bool {
-    ORIGIN_WIDE.binary_search(&name.as_str()).is_err() && !is_relays_own(name.as_str())
+pub fn end_may_set(name: &HeaderName, origin: Origin) -> bool {
+    let refused = match origin {
+        Origin::Shared => &ORIGIN_WIDE[..],
+        Origin::Own => &WIDER_THAN_ORIGIN[..],
+    };
+    refused.binary_search(&name.as_str()).is_err() && !is_relays_own(name.as_str())
 }
 
 /// The headers of one message that belong to its connection, and so are not passed on.
@@ -165,19 +210,24 @@ mod tests {
     }
 
     #[test]
-    fn an_end_cannot_set_headers_of_the_origin_or_the_relay() {
-        for (name, own) in [
-            ("service-worker-allowed", false),
-            ("clear-site-data", false),
-            ("strict-transport-security", false),
-            ("nel", false),
-            ("x-socket2me-error", false),
-            ("x-socket2me-", false),
-            ("x-socket2", true),
-            ("set-cookie", true),
-            ("content-security-policy", true),
+    fn an_end_cannot_set_headers_of_a_shared_origin_or_the_relay() {
+        for (name, shared, own) in [
+            ("service-worker-allowed", false, true),
+            ("accept-ch", false, true),
+            ("clear-site-data", false, false),
+            ("strict-transport-security", false, false),
+            ("nel", false, false),
+            ("x-socket2me-error", false, false),
+            ("x-socket2me-", false, false),
+            ("x-socket2", true, true),
+            ("set-cookie", true, true),
+            ("content-security-policy", true, true),
         ] {
-            assert_eq!(end_may_set(&HeaderName::from_static(name)), own, "{name}");
+            let name = HeaderName::from_static(name);
+            let allowed = [Origin::Shared, Origin::Own].map(|origin| end_may_set(&name, origin));
+            assert_eq!(allowed, [shared, own], "{name}");
         }
+        assert!(ORIGIN_WIDE.is_sorted() && WIDER_THAN_ORIGIN.is_sorted(), "they are looked up by bisection");
+        assert!(WIDER_THAN_ORIGIN.iter().all(|name| ORIGIN_WIDE.contains(name)));
     }
 }

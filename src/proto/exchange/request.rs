@@ -51,7 +51,7 @@ impl std::error::Error for MarkerInHeaders {}
 pub struct Visit<'a> {
     /// The method as it was sent.
     pub method: &'a str,
-    /// The path behind `/go/TOKEN`, not decoded; empty for `/go/TOKEN` itself.
+    /// The path behind `/go/TOKEN`, not decoded; empty for `/go/TOKEN` itself. On a tunnel's own host, the whole path.
     pub path: &'a str,
     /// The query behind the `?`, not decoded; `None` without a `?`.
     pub query: Option<&'a str>,
@@ -70,9 +70,9 @@ pub struct Visit<'a> {
     /// `X-Forwarded-Host` for the end.
     pub forwarded_host: Option<&'a str>,
     /// Where visitors find all tunnels: `/go/`, behind the path of the server's public URL. With the token behind it, it is
-    /// `X-Forwarded-Prefix` for the end.
-    pub tunnels_at: &'a str,
-    /// The token in the path.
+    /// `X-Forwarded-Prefix` for the end. `None` on a tunnel's own host, where the app is at the root.
+    pub tunnels_at: Option<&'a str>,
+    /// The token.
     pub token: &'a str,
     /// The end gets `X-Request-Id` as it came: a proxy set it that the operator trusts.
     pub has_trusted_request_id: bool,
@@ -268,11 +268,13 @@ impl Visit<'_> {
             write_string(host, out);
             out.push_str(form.end);
         }
-        form.begin("x-forwarded-prefix", out);
-        write_string(self.tunnels_at, out);
-        out.pop();
-        // A token has nothing that JSON would escape.
-        out.extend([self.token, "\"", form.end]);
+        if let Some(tunnels_at) = self.tunnels_at {
+            form.begin("x-forwarded-prefix", out);
+            write_string(tunnels_at, out);
+            out.pop();
+            // A token has nothing that JSON would escape.
+            out.extend([self.token, "\"", form.end]);
+        }
         out.pop();
     }
 

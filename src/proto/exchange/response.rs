@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::headers::{HopByHop, end_may_set};
+use super::headers::{HopByHop, Origin, end_may_set};
 use crate::defaults;
 use crate::proto::headers::text_to_value;
 use crate::proto::json::{self, Kind};
@@ -77,14 +77,14 @@ impl Response {
         response
     }
 
-    /// Makes a response of an ack's arguments.
+    /// Makes a response of an ack's arguments, for a page of this origin.
     ///
     /// # Errors
     /// With what is wrong and, where that can be known, what was meant. Fails if the status is not a whole number from 200 to
     /// 999; if the headers are neither an object nor `null`, have a name that is not one in HTTP, or a value that is not a
     /// string, a number, a bool, `null` or a list of these, or that HTTP cannot carry, or are over the limits; and if the body
     /// has a placeholder without an attachment, or names an attachment more than once.
-    pub fn decode(answer: &Answer, limits: HeadLimits) -> Result<Self, InvalidAnswer> {
+    pub fn decode(answer: &Answer, limits: HeadLimits, origin: Origin) -> Result<Self, InvalidAnswer> {
         let args = &answer.args;
         let kind_of = |index| args.get(index).map(Kind::of);
         let (status, rest) = match (kind_of(0), args.len()) {
@@ -105,7 +105,7 @@ impl Response {
         if let Some(headers) = args.get(rest + 1) {
             match Kind::of(headers) {
                 Kind::Null => (),
-                Kind::Object => response.set_headers(headers, limits)?,
+                Kind::Object => response.set_headers(headers, limits, origin)?,
                 Kind::Array | Kind::String | Kind::Number | Kind::Bool => {
                     return Err(InvalidAnswer::from(format!("the headers must be an object{}", meant(args, rest))));
                 }
@@ -128,6 +128,7 @@ impl Response {
         status: StatusCode,
         headers: &str,
         limits: HeadLimits,
+        origin: Origin,
     ) -> Result<(Self, Option<HeaderValue>), InvalidAnswer> {
         let mut response = Self::new(status);
         match Kind::of(headers) {
@@ -139,7 +140,7 @@ impl Response {
         }
         read_headers(headers, limits, &mut response.headers)?;
         let trailer = response.headers.remove(header::TRAILER);
-        response.stop_headers();
+        response.stop_headers(origin);
         Ok((response, trailer))
     }
 
@@ -154,15 +155,15 @@ impl Response {
         Self { status, headers: HeaderMap::new(), body: Bytes::new(), declared_length: None }
     }
 
-    fn set_headers(&mut self, headers: &str, limits: HeadLimits) -> Result<(), InvalidAnswer> {
+    fn set_headers(&mut self, headers: &str, limits: HeadLimits, origin: Origin) -> Result<(), InvalidAnswer> {
         self.headers.reserve(USUAL_HEADERS);
         read_headers(headers, limits, &mut self.headers)?;
-        self.stop_headers();
+        self.stop_headers(origin);
         Ok(())
     }
 
     /// Takes out the headers that do not pass, and reads the length among them.
-    fn stop_headers(&mut self) {
+    fn stop_headers(&mut self, origin: Origin) {
         let given = &mut self.headers;
         if given.is_empty() {
             return;
@@ -171,8 +172,9 @@ impl Response {
             self.declared_length = length.to_str().ok().and_then(|text| text.parse().ok());
         }
         let hop_by_hop = HopByHop::of(given);
-        let passes =
-            |name: &HeaderName| *name != header::CONTENT_LENGTH && !hop_by_hop.contains(name) && end_may_set(name);
+        let passes = |name: &HeaderName| {
+            *name != header::CONTENT_LENGTH && !hop_by_hop.contains(name) && end_may_set(name, origin)
+        };
         let stopped: Vec<_> = given.keys().filter(|name| !passes(name)).cloned().collect();
         for name in stopped {
             given.remove(name);
@@ -187,7 +189,8 @@ impl Response {
 /// As [`Response::decode`] for headers.
 pub fn decode_trailers(trailers: &str, limits: HeadLimits) -> Result<HeaderMap, InvalidAnswer> {
     let mut response = Response::new(StatusCode::OK);
-    response.set_headers(trailers, limits)?;
+    // No browser heeds any of them there, so one rule is enough.
+    response.set_headers(trailers, limits, Origin::Shared)?;
     for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_RANGE, header::SET_COOKIE] {
         response.headers.remove(name);
     }

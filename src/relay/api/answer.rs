@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::net::reply::{self, Reply};
 use crate::proto::key::Key;
 use crate::proto::token::Token;
+use crate::relay::own_hosts::OwnHosts;
 use crate::relay::tunnels::{Tunnel, TunnelFigures};
 use crate::store::{Ends, Found, Life, Repeat, Settings};
 
@@ -19,6 +20,7 @@ use crate::store::{Ends, Found, Life, Repeat, Settings};
 pub(super) struct Shown<'s> {
     /// The URL of the server.
     pub(super) base: &'s str,
+    pub(super) hosts: OwnHosts,
     pub(super) token: Token,
     pub(super) found: &'s Found,
     /// The tunnel, if it has or had an end here.
@@ -54,18 +56,16 @@ pub(super) struct InFull {
 
 impl Shown<'_> {
     pub(super) fn made(&self, key: Option<&Key>) -> Made {
-        let path_url = self.path_url();
         Made {
             token: self.token.to_string(),
             key: key.map(|key| key.as_str().to_owned()),
-            url: path_url.clone(),
-            path_url,
+            url: self.url(),
+            path_url: self.path_url(),
             expires: self.expires(),
         }
     }
 
     pub(super) fn in_full(&self) -> InFull {
-        let path_url = self.path_url();
         let seconds = |time: Duration| time.as_secs();
         // Nobody has the key of an original tunnel, so none is shown.
         let Settings { ttl, timeout, hold, ends, repeat } =
@@ -73,8 +73,8 @@ impl Shown<'_> {
         let figures = self.tunnel.as_ref().map(|tunnel| tunnel.figures()).unwrap_or_default();
         InFull {
             token: self.token.to_string(),
-            url: path_url.clone(),
-            path_url,
+            url: self.url(),
+            path_url: self.path_url(),
             ttl: seconds(ttl),
             timeout: seconds(timeout),
             hold: seconds(hold),
@@ -84,6 +84,11 @@ impl Shown<'_> {
             connected: figures.ends > 0,
             figures,
         }
+    }
+
+    /// Returns the URL at the tunnel's own host, or else the one by its path.
+    fn url(&self) -> String {
+        self.hosts.url(self.base, &self.token).unwrap_or_else(|| self.path_url())
     }
 
     fn path_url(&self) -> String {

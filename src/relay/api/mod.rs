@@ -20,6 +20,7 @@ use subtle::ConstantTimeEq as _;
 use self::answer::Shown;
 use self::fields::{Fields, Rekeying};
 use super::failure::Failure;
+use super::own_hosts::OwnHosts;
 use super::public_url::PublicUrl;
 use super::streams::Closing;
 use super::tokens::{Tokens, Wanted};
@@ -49,6 +50,7 @@ pub(super) struct Api {
     pub(super) tunnels: Arc<Tunnels>,
     pub(super) config: Arc<ServeConfig>,
     pub(super) public_url: PublicUrl,
+    pub(super) hosts: OwnHosts,
     /// Memory for bodies of requests.
     pub(super) memory: Arc<Budget>,
 }
@@ -92,8 +94,8 @@ impl Api {
         let key = if wanted.name.is_some() { own_key(&head.headers)? } else { None };
         let made = self.tokens.make(arrival.client, wanted, key).await?;
         let status = if made.key.is_some() { StatusCode::CREATED } else { StatusCode::OK };
-        let tunnel = self.tunnels.find(&made.token);
-        let shown = Shown { base: &self.base(head, arrival), token: made.token, found: &made.found, tunnel };
+        let base = self.base(head, arrival);
+        let shown = self.shown(&base, made.token, &made.found);
         Ok(answer::json(status, &shown.made(made.key.as_ref())))
     }
 
@@ -120,8 +122,8 @@ impl Api {
                 return Ok(answer::empty());
             }
         };
-        let tunnel = self.tunnels.find(&token);
-        let shown = Shown { base: &self.base(head, arrival), token, found: &found, tunnel };
+        let base = self.base(head, arrival);
+        let shown = self.shown(&base, token, &found);
         Ok(answer::json(StatusCode::OK, &shown.in_full()))
     }
 
@@ -205,6 +207,10 @@ impl Api {
             memory: &self.memory,
         };
         fields::parse(&body::read(body, limits).await?.bytes)
+    }
+
+    fn shown<'s>(&self, base: &'s str, token: Token, found: &'s Found) -> Shown<'s> {
+        Shown { base, hosts: self.hosts, token, found, tunnel: self.tunnels.find(&token) }
     }
 
     /// Returns the URL of this server, as the one who asks reaches it.

@@ -9,11 +9,13 @@ use http::request::Parts;
 
 use crate::net::arrival::Arrival;
 use crate::net::buffers::Buffer;
+use crate::proto::exchange::headers::Origin;
 use crate::proto::exchange::{Body, Streamed, Visit};
 use crate::proto::socket_io::AckId;
 use crate::proto::socket_io::packet::Encoded;
 use crate::proto::token::Token;
 use crate::relay::failure::Failure;
+use crate::relay::own_hosts::OwnHosts;
 use crate::relay::public_url::PublicUrl;
 use crate::relay::tunnels::Seat;
 
@@ -26,7 +28,10 @@ pub(super) struct EndRequest<'h> {
     pub(super) body_length: Option<u64>,
     pub(super) arrival: &'h Arrival<'h>,
     pub(super) public_url: &'h PublicUrl,
+    pub(super) hosts: OwnHosts,
     pub(super) token: &'h Token,
+    /// The tunnel's if the visitor asked for a host of its own.
+    pub(super) origin: Origin,
     pub(super) path: &'h str,
     pub(super) id: &'h str,
 }
@@ -39,6 +44,14 @@ impl EndRequest<'_> {
         hops.any(|hop| hop.split(u8::is_ascii_whitespace).any(|word| word == name.as_bytes()))
     }
 
+    /// Returns the host at which `--public-url` shows the tunnel to visitors.
+    fn public_host(&self) -> Option<Cow<'_, str>> {
+        match self.origin {
+            Origin::Shared => self.public_url.host().map(Cow::Borrowed),
+            Origin::Own => self.hosts.host(self.public_url.url()?, self.token).map(Cow::Owned),
+        }
+    }
+
     /// Makes the event that `end` gets.
     pub(super) fn event(
         &self,
@@ -49,7 +62,7 @@ impl EndRequest<'_> {
     ) -> Result<Encoded, Failure> {
         let Self { head, arrival, public_url, .. } = self;
         let scheme = arrival.scheme(&head.headers);
-        let host = public_url.host().map(Cow::Borrowed).or_else(|| arrival.host(&head.headers));
+        let host = self.public_host().or_else(|| arrival.host(&head.headers));
         let visit = Visit {
             method: head.method.as_str(),
             path: self.path,
@@ -61,7 +74,7 @@ impl EndRequest<'_> {
             peer: arrival.peer.text(),
             forwarded_proto: &scheme,
             forwarded_host: host.as_deref(),
-            tunnels_at: public_url.tunnels_at(),
+            tunnels_at: (self.origin == Origin::Shared).then(|| public_url.tunnels_at()),
             token: self.token.as_str(),
             has_trusted_request_id: arrival.is_proxied(),
             id: self.id,

@@ -40,6 +40,7 @@ use super::budgets::Budgets;
 use super::code::Code;
 use super::failure::{ERROR_HEADER, Failure};
 use super::figures::{Ending, ExchangeCounters};
+use super::own_hosts::OwnHosts;
 use super::page;
 use super::public_url::PublicUrl;
 use super::route::Target;
@@ -52,6 +53,7 @@ use crate::net::body::RequestBody;
 use crate::net::listener::release_head;
 use crate::net::reply::Reply;
 use crate::net::websocket;
+use crate::proto::exchange::headers::Origin;
 use crate::proto::exchange::{ExchangeId, Response, is_without_content};
 use crate::proto::headers::list_contains;
 
@@ -72,12 +74,17 @@ pub(super) struct Exchanges {
 }
 
 impl Exchanges {
-    pub(super) fn new(tunnels: Arc<Tunnels>, tokens: Arc<Tokens>, budgets: Budgets, config: Arc<ServeConfig>) -> Self {
+    pub(super) fn new(
+        (tunnels, tokens): (Arc<Tunnels>, Arc<Tokens>),
+        budgets: Budgets,
+        (public_url, hosts): (PublicUrl, OwnHosts),
+        config: Arc<ServeConfig>,
+    ) -> Self {
         let measures = config.metrics_listen.is_some();
         let process: u32 = rand::random();
-        let (public_url, via) = (PublicUrl::new(config.public_url.as_deref()), format!("socket2me-{process:x}"));
+        let via = format!("socket2me-{process:x}");
         Self {
-            relaying: Relaying { tunnels, budgets, config, public_url, via },
+            relaying: Relaying { tunnels, budgets, config, public_url, hosts, via },
             tokens,
             counters: Arc::new(ExchangeCounters::new(measures)),
             in_flight: TaskTracker::new(),
@@ -158,7 +165,9 @@ impl Exchanges {
     /// # Errors
     /// With the failure, and with the statuses of such a tunnel.
     async fn find(&self, target: &Target) -> Result<Arc<Tunnel>, (Failure, ErrorStatus)> {
-        let Some(token) = &target.token else { return Err((Failure::TokenNotFound, self.statuses(false))) };
+        // The original has no such hosts, so no client of it expects its status there.
+        let is_own_host = target.origin == Origin::Own;
+        let Some(token) = &target.token else { return Err((Failure::TokenNotFound, self.statuses(is_own_host))) };
         if let Some(tunnel) = self.relaying.tunnels.find(token) {
             return Ok(tunnel);
         }
@@ -169,7 +178,7 @@ impl Exchanges {
                 .expect(token, &record, remaining)
                 .ok_or_else(|| (Failure::NotConnected, self.statuses(record.keyed.is_some()))),
             // Names are those of keyed tunnels.
-            Err(failure) => Err((failure, self.statuses(token.is_name()))),
+            Err(failure) => Err((failure, self.statuses(is_own_host || token.is_name()))),
         }
     }
 
@@ -203,7 +212,9 @@ impl Exchanges {
             body_length: None,
             arrival,
             public_url: &self.relaying.public_url,
+            hosts: self.relaying.hosts,
             token,
+            origin: target.origin,
             path: target.path(head),
             id: name,
         };
@@ -231,7 +242,7 @@ impl Exchanges {
         };
         let end = exchange.ack_in();
         let told = match outcome {
-            Ok(First::Ack(outcome)) => self.relaying.told(outcome, tunnel),
+            Ok(First::Ack(outcome)) => self.relaying.told(outcome, tunnel, target.origin),
             // The session's task is gone, and with it all that waited for the session.
             Err(_) => Err(Failure::Disconnected),
             // Such an end has streams.

@@ -12,12 +12,14 @@ use super::exchange::Exchange;
 use crate::config::ServeConfig;
 use crate::net::body::{self, BodyLimits, Kept, RequestBody};
 use crate::net::budget::{AddressSlot, Client, Held};
+use crate::proto::exchange::headers::Origin;
 use crate::proto::exchange::{HeadLimits, Response};
 use crate::proto::socket_io::connection::AckError;
 use crate::relay::budgets::Budgets;
 use crate::relay::code::Code;
 use crate::relay::failure::Failure;
 use crate::relay::notices::{About, Notice};
+use crate::relay::own_hosts::OwnHosts;
 use crate::relay::public_url::PublicUrl;
 use crate::relay::tunnels::{Outcome, Seat, Tunnel, Tunnels};
 use crate::store::Repeat;
@@ -28,6 +30,7 @@ pub(super) struct Relaying {
     pub(super) budgets: Budgets,
     pub(super) config: Arc<ServeConfig>,
     pub(super) public_url: PublicUrl,
+    pub(super) hosts: OwnHosts,
     /// How this server names itself in `Via`.
     pub(super) via: String,
 }
@@ -96,13 +99,13 @@ impl Relaying {
         tunnel.settings().map_or(self.config.response_timeout, |settings| settings.timeout)
     }
 
-    /// Decides what the visitor is told of an event's outcome.
-    pub(super) fn told(&self, outcome: Outcome, tunnel: &Tunnel) -> Result<Told, Failure> {
+    /// Decides what a visitor, whose page is of this origin, is told of an event's outcome.
+    pub(super) fn told(&self, outcome: Outcome, tunnel: &Tunnel, origin: Origin) -> Result<Told, Failure> {
         match outcome {
             Ok(answer) => {
                 let limits = &self.config.limits;
                 let head = HeadLimits { bytes: limits.max_response_head, lines: limits.max_response_headers };
-                Response::decode(&answer, head).map(Told::Answer).map_err(Failure::InvalidAnswer)
+                Response::decode(&answer, head, origin).map(Told::Answer).map_err(Failure::InvalidAnswer)
             }
             Err(AckError::TimedOut) if tunnel.is_keyed() => Err(Failure::TimedOut(StatusCode::GATEWAY_TIMEOUT)),
             Err(AckError::TimedOut) => match self.config.timeout_status {

@@ -81,7 +81,7 @@ impl Relaying {
         body: Option<&mut RequestBody>,
     ) -> Result<Asked, Failure> {
         let Asking { exchange, tunnel, id, is_upgrade } = asking;
-        let (id, is_upgrade) = (*id, *is_upgrade);
+        let (id, is_upgrade, origin) = (*id, *is_upgrade, request.origin);
         let is_streamed = body.is_some();
         let place = body.as_ref().map(|_| self.upload_place(request.arrival.client)).transpose()?;
         let room = Room {
@@ -108,7 +108,7 @@ impl Relaying {
         let event = request.event(&seat, ack_id, &inline, Some(streamed))?;
         let (waiter, first) = oneshot::channel();
         let begin = Begin { is_streamed, is_upgrade, window };
-        let beginning = Beginning { event, waiter, stream: Arc::clone(&stream), begin };
+        let beginning = Beginning { event, waiter, stream: Arc::clone(&stream), begin, origin };
         // From here on, the end hears of it if this is dropped.
         let mut lease = Lease::new(Arc::clone(&stream));
         match tunnel.begin(&seat, beginning) {
@@ -141,7 +141,7 @@ impl Relaying {
             },
             Heard::First(First::Ack(outcome)) => {
                 lease.done();
-                self.told(outcome, tunnel).map(Came::Told)
+                self.told(outcome, tunnel, origin).map(Came::Told)
             }
             Heard::First(First::InvalidHead(invalid)) => {
                 lease.done();
@@ -157,7 +157,7 @@ impl Relaying {
             }
             Heard::Nothing => {
                 lease.fail(AbortCode::Timeout);
-                self.told(Err(AckError::TimedOut), tunnel).map(Came::Told)
+                self.told(Err(AckError::TimedOut), tunnel, origin).map(Came::Told)
             }
             Heard::NoBody(BodyError::TooLarge(limit)) => Err(Failure::StreamTooLarge(limit)),
             Heard::NoBody(error) => Err(error.into()),

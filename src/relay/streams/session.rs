@@ -16,6 +16,7 @@ use super::message::{Closing, ToSession};
 use super::stream::{Down, Receipt, Receipted, Stream};
 use super::up::Up;
 use crate::engine::{ClientEvent, Host, Reaction};
+use crate::proto::exchange::headers::Origin;
 use crate::proto::exchange::stream::server::{Begin, Effect, Owed, Streams};
 use crate::proto::exchange::stream::{AbortCode, BytesAs, Event, Ready, Received, Terms, read_ack, write_ack};
 use crate::proto::exchange::{ExchangeId, HeadLimits, Response, decode_trailers};
@@ -45,6 +46,8 @@ pub(in crate::relay) struct Beginning {
     pub(in crate::relay) waiter: oneshot::Sender<First>,
     pub(in crate::relay) stream: Arc<Stream>,
     pub(in crate::relay) begin: Begin,
+    /// Whose origin the response is for.
+    pub(in crate::relay) origin: Origin,
 }
 
 /// The exchanges of an end that streams.
@@ -66,6 +69,7 @@ struct Open {
     stream: Arc<Stream>,
     /// The id of the request's ack.
     request: Option<AckId>,
+    origin: Origin,
 }
 
 impl EndStreams {
@@ -91,14 +95,14 @@ impl EndStreams {
         beginning: Beginning,
         reaction: &mut Reaction<'_, H>,
     ) {
-        let Beginning { event, waiter, stream, begin } = beginning;
+        let Beginning { event, waiter, stream, begin, origin } = beginning;
         let id = stream.id();
         self.streams.begin(id, begin);
         reaction.hold();
         if !begin.is_streamed {
             stream.moved(true);
         }
-        self.open.insert(id, Open { stream, request: event.id() });
+        self.open.insert(id, Open { stream, request: event.id(), origin });
         reaction.ask(event, Awaited { waiter, timeout: FOR_EVER });
         self.note_grants(reaction);
     }
@@ -189,7 +193,7 @@ impl EndStreams {
         let Some(open) = self.open.get_mut(&id) else { return };
         let Some(waiter) = open.request.take().and_then(|request| reaction.cancel(request)) else { return };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-        match Response::head(status, headers, self.limits) {
+        match Response::head(status, headers, self.limits, open.origin) {
             Ok((response, trailer)) => {
                 // A response to HEAD and one without content have a length and no body; the source is told of these.
                 if let Some(length) = response.declared_length
@@ -340,7 +344,7 @@ impl EndStreams {
 
     /// Forgets an exchange that is over for the end, too.
     fn close<H: Host>(&mut self, id: ExchangeId, reaction: &mut Reaction<'_, H>) {
-        let Some(Open { stream, request }) = self.open.remove(&id) else { return };
+        let Some(Open { stream, request, .. }) = self.open.remove(&id) else { return };
         stream.stop_up();
         if let Some(request) = request {
             drop(reaction.cancel(request));

@@ -21,6 +21,7 @@ use crate::proto::time::Instant;
 use crate::proto::token::Token;
 use crate::relay::failure::Failure;
 use crate::relay::notices::{About, Notice};
+use crate::relay::own_hosts::OwnHosts;
 use crate::relay::streams::{EndStreams, First, IDLE, Message};
 
 /// The message of a `connect_error` for a token that is unknown or has expired, which nothing can tell apart.
@@ -44,6 +45,7 @@ pub(in crate::relay) struct TunnelHost {
     tunnels: Arc<Tunnels<Self>>,
     /// The URL by which the server is reached.
     url: Arc<str>,
+    hosts: OwnHosts,
 }
 
 /// What the host keeps for a client in a namespace.
@@ -69,8 +71,8 @@ impl Member {
 }
 
 impl TunnelHost {
-    pub(in crate::relay) fn new(tunnels: Arc<Tunnels<Self>>, url: &str) -> Self {
-        Self { tunnels, url: url.into() }
+    pub(in crate::relay) fn new(tunnels: Arc<Tunnels<Self>>, url: &str, hosts: OwnHosts) -> Self {
+        Self { tunnels, url: url.into(), hosts }
     }
 
     /// Says what holds to an end that streams and has just joined, and returns what its session keeps of its exchanges.
@@ -84,14 +86,15 @@ impl TunnelHost {
         let (terms, grants) = (joined.end.terms()?, joined.end.grants()?);
         let limits = self.tunnels.limits;
         let mut streams = EndStreams::new(terms, limits.head, Arc::clone(grants));
-        let url = ByteString::from(format!("{}/go/{token}", self.url));
+        let path_url = ByteString::from(format!("{}/go/{token}", self.url));
+        let url = self.hosts.url(&self.url, &token).map_or_else(|| path_url.clone(), ByteString::from);
         let expires = expires.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
         let ready = Ready {
             terms,
             max_payload: limits.max_payload,
             idle: IDLE,
-            url: url.clone(),
-            path_url: url,
+            url,
+            path_url,
             token: token.as_str().into(),
             expires: expires.and_then(|at| at.as_millis().try_into().ok()),
         };

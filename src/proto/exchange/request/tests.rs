@@ -30,7 +30,7 @@ fn visit<'a>(headers: &'a HeaderMap, body: &'a Body) -> Visit<'a> {
         peer: "192.0.2.1",
         forwarded_proto: "http",
         forwarded_host: Some("relay.example"),
-        tunnels_at: "/go/",
+        tunnels_at: Some("/go/"),
         token: "TOKEN",
         has_trusted_request_id: false,
         id: "k-1",
