@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
+use socket2me::proto::token::Token;
 
-use crate::relay::visitor::{Answer, Visitor, get, request, visit};
+use crate::relay::visitor::{Answer, Visitor, get, request, request_to, visit};
 use crate::starting::{Started, Variables, answers};
 use crate::support::end::{Asked, End};
 use crate::support::keyed::Keyed;
@@ -118,6 +119,29 @@ async fn each_exchange_has_one_line_that_says_what_came_of_it() {
     assert!(whys[2].starts_with("the client's answer cannot be sent: "), "{whys:?}");
     assert_eq!([whys[0], whys[3], whys[5]], ["-", "client did not answer in time", "token not found"]);
     assert_eq!(lines.len(), 6);
+}
+
+#[tokio::test]
+async fn the_path_of_a_line_is_the_apps_by_whichever_host_it_was_asked_for() {
+    let mut server = Logged::start(&[], &[]).await;
+    let label = Token::parse(&server.token).unwrap().label().unwrap();
+    let host = format!("{label}.localhost");
+    let nested = format!("/go/{}/x", server.token);
+    for ask in [
+        request_to(&host, "GET", "/new?key=secret", &[], b""),
+        request_to(&host, "GET", &nested, &[], b""),
+        request("GET", &server.at("/new"), &[], b""),
+    ] {
+        server.exchange(&ask, "[200]").await;
+    }
+    visit(server.address, &request_to("a.b.localhost", "GET", "/new", &[], b"")).await;
+    let shown = format!("{}…", &server.token[..8]);
+    let lines = server.lines().await;
+    let lines: Vec<_> = lines.iter().map(|(_, line)| fields(line, ["tunnel", "path", "status"])).collect();
+    let nested = format!("/go/{shown}/x");
+    let expected =
+        serde_json::json!([[shown, "/new", 200], [shown, nested, 200], [shown, "/new", 200], [null, "/new", 404]]);
+    assert_eq!(Value::from(lines), expected);
 }
 
 #[tokio::test]

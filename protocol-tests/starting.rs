@@ -178,6 +178,9 @@ async fn localhost_is_reached_by_its_name() {
     let server = Started::new(&[], &["serve", "--store=memory", "--listen=localhost:0"]).await;
     TcpStream::connect(("localhost", server.port())).await.unwrap();
     assert!(server.ask("/healthz", "").await.starts_with("HTTP/1.1 200"));
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        TcpStream::connect(("::1", server.port())).await.unwrap();
+    }
     assert_eq!(server.stop("-TERM").await.0, Some(0));
 }
 

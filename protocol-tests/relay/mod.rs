@@ -9,6 +9,7 @@ mod api_table;
 mod behaviour;
 mod bodies;
 mod holding;
+mod hosts;
 mod keyed;
 mod leaving;
 mod limits;

@@ -113,7 +113,12 @@ impl Visitor {
 
 /// Writes a request that closes its connection. The length of the body is added, unless the headers tell it.
 pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut out = format!("{method} {target} HTTP/1.1\r\nHost: relay.example\r\nConnection: close\r\n");
+    request_to("relay.example", method, target, headers, body)
+}
+
+/// The same for a host.
+pub(crate) fn request_to(host: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut out = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     for (name, value) in headers {
         out.push_str(&format!("{name}: {value}\r\n"));
     }

@@ -197,7 +197,9 @@ mod tests {
 
     const TOKEN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";
 
-    const HOSTS: fn() -> OwnHosts = || OwnHosts::of("http://localhost");
+    fn hosts() -> OwnHosts {
+        OwnHosts::of("http://localhost")
+    }
 
     fn head(method: &str, path: &str) -> Parts {
         http::Request::builder().method(method).uri(path).body(()).unwrap().into_parts().0
@@ -220,10 +222,10 @@ mod tests {
             ("/refresh/", Route::Refresh(None)),
             (&format!("/refresh/{TOKEN}/"), Route::Refresh(None)),
         ] {
-            assert_eq!(Route::parse(&head("GET", path), HOSTS()).ok(), Some(expected), "{path}");
+            assert_eq!(Route::parse(&head("GET", path), hosts()).ok(), Some(expected), "{path}");
         }
         for path in ["/New", "/new/", "/go", "/refresh", "/metrics", "//", "/socket.io/x", "/tunnel", "/tunnel/x/y"] {
-            assert!(matches!(Route::parse(&head("GET", path), HOSTS()), Err(Failure::NotFound)), "{path}");
+            assert!(matches!(Route::parse(&head("GET", path), hosts()), Err(Failure::NotFound)), "{path}");
         }
         for (method, path, expected) in [
             ("POST", "/new", Route::Make),
@@ -233,7 +235,7 @@ mod tests {
             ("POST", "/tunnel/mine/key", Route::Tunnel(Call::Rekey, Token::parse("mine"))),
             ("OPTIONS", "/tunnel/mine/key", Route::Preflight("POST, OPTIONS")),
         ] {
-            assert_eq!(Route::parse(&head(method, path), HOSTS()).ok(), Some(expected), "{method} {path}");
+            assert_eq!(Route::parse(&head(method, path), hosts()).ok(), Some(expected), "{method} {path}");
         }
         for (method, path) in [
             ("POST", "/"),
@@ -243,7 +245,7 @@ mod tests {
             ("GET", "/tunnel/mine/key"),
         ] {
             assert!(
-                matches!(Route::parse(&head(method, path), HOSTS()), Err(Failure::MethodNotAllowed(_))),
+                matches!(Route::parse(&head(method, path), hosts()), Err(Failure::MethodNotAllowed(_))),
                 "{method} {path}"
             );
         }
@@ -253,13 +255,13 @@ mod tests {
     fn what_is_behind_the_token_is_the_apps_path() {
         for (rest, expected) in [("", ""), ("/", "/"), ("/a//b/%2e%2e?q=/", "/a//b/%2e%2e"), ("/go/x", "/go/x")] {
             let head = head("PATCH", &format!("/go/{TOKEN}{rest}"));
-            let Ok(Route::Go(target)) = Route::parse(&head, HOSTS()) else { panic!("{rest}") };
+            let Ok(Route::Go(target)) = Route::parse(&head, hosts()) else { panic!("{rest}") };
             assert_eq!((target.token, target.path(&head)), (Token::parse(TOKEN), expected), "{rest}");
             assert_eq!(target.origin, Origin::Shared);
         }
         for path in ["/go/", "/go/x", "/go//new", "/go/x/y"] {
             assert!(
-                matches!(Route::parse(&head("GET", path), HOSTS()), Ok(Route::Go(Target { token: None, .. }))),
+                matches!(Route::parse(&head("GET", path), hosts()), Ok(Route::Go(Target { token: None, .. }))),
                 "{path}"
             );
         }
@@ -270,7 +272,7 @@ mod tests {
         let on_host = |host: &'static str, path: &str| {
             let mut head = head("GET", path);
             head.headers.insert(header::HOST, HeaderValue::from_static(host));
-            (Route::parse(&head, HOSTS()), head)
+            (Route::parse(&head, hosts()), head)
         };
         for path in ["/", "/new", "/socket.io/?EIO=4", "/healthz", "/go/x", "/.well-known/acme-challenge", "//"] {
             let (Ok(Route::Go(target)), head) = on_host("My-App.localhost.:3000", path) else { panic!("{path}") };

@@ -7,6 +7,7 @@
 //! - `answers`, `uploads`, `states`, `windows`: what each event leads to, in each direction
 //! - `aborts`, `times`, `leaving`: how exchanges end that do not end in order
 //! - `choosing`: which requests reach which ends at all; `messages`, `raw`: WebSockets
+//! - `hosts`: the same on hosts of tunnels' own
 //! - `handlers`: an end of the client's machines, over each transport
 //! - `memory`, `neighbours`, `outcomes`: what exchanges hold, take from each other, and leave in the log
 
@@ -16,6 +17,7 @@ mod choosing;
 mod clock;
 mod frames;
 mod handlers;
+mod hosts;
 mod leaving;
 mod memory;
 mod messages;

@@ -25,8 +25,8 @@ async fn ready_says_what_holds() {
             (&ready["ws"], &ready["pull"], &ready["serial"]),
             (&"messages".into(), &false.into(), &false.into())
         );
-        let url = format!("http://{}/go/{}", tunnel.address, tunnel.token);
-        assert_eq!([&ready["token"], &ready["url"], &ready["path_url"]], [&*tunnel.token, &*url, &*url]);
+        let path_url = format!("http://{}/go/{}", tunnel.address, tunnel.token);
+        assert_eq!([&ready["token"], &ready["path_url"]], [&*tunnel.token, &*path_url]);
         assert!(ready["expires"].as_u64().unwrap() > 1_600_000_000_000, "{ready}");
         assert_eq!(ready["idle"], 60_000);
     }
