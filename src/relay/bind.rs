@@ -61,11 +61,14 @@ async fn everywhere(port: u16) -> io::Result<Vec<TcpListener>> {
 
 /// Listens at both loopback addresses, on the same port.
 async fn loopbacks(port: u16) -> io::Result<Vec<TcpListener>> {
-    on_a_port(port, async || both_loopbacks(port).await).await
+    on_a_port(port, || both_loopbacks(port)).await
 }
 
 /// Binds, and once more if the system chose a port that is free for one family, and another program has it for the other.
-async fn on_a_port<B>(port: u16, bind: impl AsyncFn() -> io::Result<B>) -> io::Result<B> {
+async fn on_a_port<B, F>(port: u16, bind: impl Fn() -> F) -> io::Result<B>
+where
+    F: Future<Output = io::Result<B>>,
+{
     let mut bound = bind().await;
     for _ in 1..PORTS_TRIED {
         match &bound {
@@ -131,9 +134,10 @@ mod tests {
             [(0, 0, Ok(1)), (0, 3, Ok(4)), (0, 99, Err(PORTS_TRIED)), (3000, 0, Ok(1)), (3000, 1, Err(1))]
         {
             let tried = Cell::new(0);
-            let bind = async || {
+            let bind = || {
                 tried.set(tried.get() + 1);
-                if tried.get() > taken { Ok(tried.get()) } else { Err(io::ErrorKind::AddrInUse.into()) }
+                let bound = if tried.get() > taken { Ok(tried.get()) } else { Err(io::ErrorKind::AddrInUse.into()) };
+                std::future::ready(bound)
             };
             let bound = on_a_port(port, bind).await;
             assert_eq!(bound.map_err(|_| tried.get()), expected, "{port}, {taken} taken");

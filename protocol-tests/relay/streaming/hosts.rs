@@ -32,9 +32,9 @@ async fn ready_names_the_host_and_the_path() {
 
 #[tokio::test]
 async fn a_websocket_of_a_tunnels_host_reaches_the_end_whatever_its_path() {
-    let mut tunnel = Streaming::patient().await;
-    let host = format!("Host: {}.localhost:3000", label(&tunnel));
     for path in ["/", "/socket.io/?EIO=4&transport=websocket"] {
+        let mut tunnel = Streaming::patient().await;
+        let host = format!("Host: {}.localhost:3000", label(&tunnel));
         let ask = String::from_utf8(ask_for(path)).unwrap().replace("Host: relay.example", &host);
         let (mut visitor, asked) = tunnel.ask(ask.as_bytes()).await;
         assert_eq!(
