@@ -14,7 +14,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { chromium, openTab } from './browser.mjs';
-import { serve, visit } from './support.mjs';
+import { byPath, serve, visit } from './support.mjs';
 
 const here = (file) => fileURLToPath(new URL(file, import.meta.url));
 const README = readFileSync(here('../../README.md'), 'utf8');
@@ -71,8 +71,7 @@ async function published(t, server, ...how) {
 
 async function urlOf(app, server) {
   const [, url] = /^public URL: (\S+)$/.exec(await app.next()) ?? assert.fail('no URL');
-  assert.match(url, new RegExp(`^${server.url}/go/(\\w{48}|my-app)$`));
-  return url;
+  return byPath(url, server);
 }
 
 const outcome = async (url, options) => {
@@ -84,10 +83,10 @@ test('the first app answers its visitor', limit, async (t) => {
   const server = await serve(t);
   const tunnel = await made(server);
   const printed = JSON.parse(/^# (\{"token".+),…\}$/m.exec(README)[1].replace('s2m_…', tunnel.key) + '}');
-  assert.deepStrictEqual({ ...printed, url: printed.url.replace('http://127.0.0.1:3000', server.url) },
+  assert.deepStrictEqual({ ...printed, url: printed.url.replace(':3000', `:${server.port}`) },
     { token: tunnel.token, key: tunnel.key, url: tunnel.url });
   const { url } = await published(t, server, sample('## Try it', 'js'), { tunnel });
-  assert.strictEqual(url, tunnel.url);
+  assert.strictEqual(url, tunnel.path_url);
   assert.match(README, /curl "\S+\/go\/my-app\/hello\?x=1"\n# Hello from \/hello \{"x":"1"\}/);
   assert.deepStrictEqual(await outcome(`${url}/hello?x=1`), [200, 'Hello from /hello {"x":"1"}']);
 });
@@ -195,5 +194,5 @@ test('the page in a tab answers its visitor', { timeout: 60_000, skip: !browser 
   do {
     url = await tab.run("document.querySelector('#url').textContent");
   } while (url === 'connecting');
-  assert.deepStrictEqual(await outcome(`${url}/tab`), [200, 'Hello from a tab: /tab']);
+  assert.deepStrictEqual(await outcome(`${byPath(url, server)}/tab`), [200, 'Hello from a tab: /tab']);
 });

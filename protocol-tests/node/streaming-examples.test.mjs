@@ -13,7 +13,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import WebSocket from 'ws';
 import { chromium, openTab } from './browser.mjs';
-import { serve, visit } from './support.mjs';
+import { byPath, serve, visit } from './support.mjs';
 
 const here = (file) => fileURLToPath(new URL(file, import.meta.url));
 const EXAMPLES = here('../../examples/streaming');
@@ -22,7 +22,7 @@ const PYTHON = here('../../target/python/latest/bin/python');
 const limit = { timeout: 60_000 };
 const needsPython = { ...limit, skip: !existsSync(PYTHON) && 'run scripts/test once' };
 
-/** Runs a demo in a copy of its folder. Returns its public URL. */
+/** Runs a demo in a copy of its folder. Returns its public URL, by its path. */
 async function run(t, command, file) {
   const server = await serve(t);
   const folder = mkdtempSync(path.join(tmpdir(), 'socket2me-streaming-'));
@@ -37,7 +37,7 @@ async function run(t, command, file) {
     return exited;
   });
   const [line] = await once(createInterface({ input: child.stdout }), 'line');
-  return /^public URL: (\S+)$/.exec(line)[1];
+  return byPath(/^public URL: (\S+)$/.exec(line)[1], server);
 }
 
 /** Visits an app as its page does. */
@@ -96,5 +96,5 @@ test('the app in a tab', { ...limit, skip: browser === undefined && !process.env
   do {
     url = await tab.run("document.querySelector('#url').textContent");
   } while (url === 'connecting');
-  await check(t, url);
+  await check(t, byPath(url, server));
 });

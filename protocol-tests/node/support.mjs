@@ -1,5 +1,6 @@
 // The real binary, the official client and a plain HTTP visitor. Everything started here ends with its test.
 
+import assert from 'node:assert';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, statSync } from 'node:fs';
@@ -150,6 +151,13 @@ export function visit(url, options) {
   const { answer, end } = visitor(url, options);
   end();
   return answer;
+}
+
+/** Returns a tunnel's URL by its path, also of the one at its own host, which not every system can look up. */
+export function byPath(url, server) {
+  if (new RegExp(`^${server.url}/go/\\w{48}$`).test(url)) return url;
+  const [, label] = new RegExp(`^http://([^.]+)\\.localhost:${server.port}$`).exec(url) ?? assert.fail(`no URL of a tunnel: ${url}`);
+  return `${server.url}/go/${label.length === 36 ? Buffer.from(label).toString('base64') : label}`;
 }
 
 async function collect(response) {
