@@ -137,11 +137,18 @@ async fn the_path_of_a_line_is_the_apps_by_whichever_host_it_was_asked_for() {
     visit(server.address, &request_to("a.b.localhost", "GET", "/new", &[], b"")).await;
     let shown = format!("{}…", &server.token[..8]);
     let lines = server.lines().await;
-    let lines: Vec<_> = lines.iter().map(|(_, line)| fields(line, ["tunnel", "path", "status"])).collect();
+    let mut lines: Vec<_> = lines.iter().map(|(_, line)| fields(line, ["tunnel", "path", "status"])).collect();
+    // An exchange may have its line a little after its visitor has the response.
+    lines.sort_by_key(ToString::to_string);
     let nested = format!("/go/{shown}/x");
-    let expected =
-        serde_json::json!([[shown, "/new", 200], [shown, nested, 200], [shown, "/new", 200], [null, "/new", 404]]);
-    assert_eq!(Value::from(lines), expected);
+    let mut expected = [
+        serde_json::json!([shown, "/new", 200]),
+        serde_json::json!([shown, nested, 200]),
+        serde_json::json!([shown, "/new", 200]),
+        serde_json::json!([null, "/new", 404]),
+    ];
+    expected.sort_by_key(ToString::to_string);
+    assert_eq!(lines, expected);
 }
 
 #[tokio::test]

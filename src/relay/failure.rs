@@ -275,9 +275,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound => f.write_str("not found: there are /new, /refresh/TOKEN, /tunnel/TOKEN and /go/TOKEN"),
-            Self::Challenge => f.write_str(
-                "not found: what is below /.well-known/acme-challenge/ is for certificates, and no client gets it",
-            ),
+            Self::Challenge => f.write_str("not found: no client gets what is below /.well-known/acme-challenge/"),
             Self::MethodNotAllowed(methods) => write!(f, "method not allowed: use {methods}"),
             Self::BodyTooLarge(limit) | Self::StreamTooLarge(limit) => {
                 write!(f, "the body is over the limit of {limit} bytes")

@@ -109,7 +109,11 @@ fn event(visitor: Visitor) -> Run {
 fn response(body: &str, attachment: Option<Bytes>) -> Run {
     let args = format!("[200,{body},{{\"content-type\":\"text/plain; charset=utf-8\"}}]");
     let answer = Answer { args: Args::parse(args.into()).expect("arguments"), attachments: Vec::from_iter(attachment) };
-    Box::new(move || drop(black_box(Response::decode(black_box(&answer), HeadLimits::default(), Origin::Shared).expect("a response"))))
+    Box::new(move || {
+        drop(black_box(
+            Response::decode(black_box(&answer), HeadLimits::default(), Origin::Shared).expect("a response"),
+        ))
+    })
 }
 
 fn binary() -> Run {

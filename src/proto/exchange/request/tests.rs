@@ -98,6 +98,21 @@ fn trailers_are_an_object_without_what_frames_a_message() {
 }
 
 #[test]
+fn on_its_own_host_an_app_has_no_prefix() {
+    let headers = headers(&[("x-forwarded-prefix", "/evil")]);
+    let visit = Visit { tunnels_at: None, ..visit(&headers, &Body::Absent) };
+    let namespace = Namespace::new("/t".into()).unwrap();
+    let options = EndOptions { raw_headers: true, ..EndOptions::default() };
+    let event = text(&visit.encode(&namespace, AckId::new(7).unwrap(), options, &mut String::new()).unwrap());
+    assert!(!event.contains("prefix"), "{event}");
+    for end in
+        [r#""x-forwarded-host":"relay.example"},"rawHeaders":"#, r#"["x-forwarded-host","relay.example"]],"method":"#]
+    {
+        assert!(event.contains(end), "{event}");
+    }
+}
+
+#[test]
 fn joins_repeated_headers_and_keeps_them_raw() {
     let headers = headers(&[("cookie", "a=1"), ("x-a", "1"), ("cookie", "b=2"), ("x-a", "2")]);
     let options = EndOptions { raw_body: true, raw_headers: true, ..EndOptions::default() };
