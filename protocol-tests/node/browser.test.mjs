@@ -24,7 +24,8 @@ async function tunnels(t, answer) {
       asked.push(request);
       respond(...answer(name, request));
     });
-    return { url: `${server.url}/go/${token}`, path: `/go/${token}`, asked };
+    const host = `http://${Buffer.from(token, 'base64')}.localhost:${server.port}`;
+    return { url: `${server.url}/go/${token}`, path: `/go/${token}`, host, asked };
   };
   return { a: await tunnel('a'), b: await tunnel('b'), tab: await openTab(t, binary) };
 }
@@ -113,4 +114,32 @@ test('what PROTOCOL.md says that tunnels share, they share', options, async (t) 
   await tab.open(`${b.url}/`);
   assert.strictEqual(await tab.run("localStorage.getItem('a')"), '1');
   assert.strictEqual(last(b).headers.cookie, 'everywhere=1');
+});
+
+test('a tunnel\'s own host is an origin of its own', options, async (t) => {
+  const wide = { 'set-cookie': ['all=1; Domain=localhost', 'all2=1; Domain=.localhost', 'own=1; Path=/'], 'accept-ch': 'device-memory' };
+  const { a, b, tab } = await tunnels(t, (name, request) => request.url.endsWith('.js')
+    ? [200, HIJACK, { ...SCRIPT, 'service-worker-allowed': '/' }]
+    : page(name, name === 'a' ? wide : {}));
+  await tab.open(`${a.host}/go/x`);
+  assert.strictEqual(await tab.run('location.href'), `${a.host}/go/x`);
+  assert.strictEqual(await tab.run('document.links[0].href'), `${a.host}/go/next`);
+  await tab.run("document.cookie = 'script=1; Domain=localhost'; localStorage.setItem('a', '1')");
+  // Only what is the origin's own is kept.
+  await tab.open(`${a.host}/`);
+  assert.strictEqual(last(a).headers.cookie, 'own=1');
+  assert.ok(last(a).headers['device-memory']);
+  for (const url of [`${b.host}/`, `${b.url.replace('127.0.0.1', 'localhost')}/`]) {
+    await tab.open(url);
+    assert.strictEqual(await tab.run("document.title + localStorage.getItem('a')"), 'bnull', url);
+    assert.deepStrictEqual([last(b).headers.cookie, last(b).headers['device-memory']], [undefined, undefined], url);
+  }
+  await tab.open(`${a.host}/`);
+  const scope = await tab.run(`navigator.serviceWorker.register('/deep/sw.js', { scope: '/' })
+    .then(async ({ scope }) => { await navigator.serviceWorker.ready; return scope; })`);
+  assert.strictEqual(scope, `${a.host}/`);
+  await tab.open(`${a.host}/anything`);
+  assert.strictEqual(await tab.run('document.body.innerText'), 'hijacked');
+  await tab.open(`${b.host}/`);
+  assert.strictEqual(await tab.run('document.title'), 'b');
 });

@@ -155,7 +155,7 @@ export function visit(url, options) {
 
 /** Returns a tunnel's URL by its path, also of the one at its own host, which not every system can look up. */
 export function byPath(url, server) {
-  if (new RegExp(`^${server.url}/go/\\w{48}$`).test(url)) return url;
+  if (new RegExp(`^${server.url}/go/[\\w-]+$`).test(url)) return url;
   const [, label] = new RegExp(`^http://([^.]+)\\.localhost:${server.port}$`).exec(url) ?? assert.fail(`no URL of a tunnel: ${url}`);
   return `${server.url}/go/${label.length === 36 ? Buffer.from(label).toString('base64') : label}`;
 }
