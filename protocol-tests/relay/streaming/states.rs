@@ -6,6 +6,7 @@ use super::Streaming;
 use super::raw_end::Request;
 use super::transfer::Transfer;
 use crate::support::pattern;
+use crate::support::wire::Server;
 
 /// What is wrong with an event.
 const SECOND: &str = "response was sent before";
@@ -184,6 +185,35 @@ async fn an_ack_after_the_head_is_ignored() {
         tunnel.end.send_data(&asked.id, b"body", 0).await;
         tunnel.end.finish(&asked, 4).await;
         visitor.rest().await.is("body");
+    }
+}
+
+/// As clients do that acknowledge an event when its handler returns.
+#[tokio::test]
+async fn an_ack_in_one_post_behind_the_head_or_an_abort_is_ignored() {
+    let server = Server::start().await;
+    let token = server.token().await;
+    let polling = server.open().await;
+    polling.post(format!(r#"40/{token},{{"stream":1}}"#)).await.is(200, "ok");
+    for (event, status) in
+        [(r#""response","ID",202,{}"#, 202), (r#""response","ID",99,{}"#, 502), (r#""abort","ID","too-large""#, 413)]
+    {
+        let mut visitor = Transfer::connect(server.address).await;
+        visitor.send(&request("GET", &format!("/go/{token}/x"), &[], b"")).await;
+        let (ack, id) = loop {
+            let polled = polling.poll().await.text();
+            let Some(at) = polled.find(r#"["request""#) else { continue };
+            let (_, id) = polled[at..].split_once(r#""id":""#).unwrap();
+            let ack = polled[..at].rsplit_once(',').unwrap().1;
+            break (ack.to_owned(), id.split('"').next().unwrap().to_owned());
+        };
+        let event = event.replace("ID", &id);
+        polling.post(format!("42/{token},[{event}]\x1e43/{token},{ack}[404,\"no\"]")).await.is(200, "ok");
+        assert_eq!(visitor.head().await.status, status, "{event}");
+        if status == 202 {
+            polling.post(format!(r#"42/{token},["end","{id}",0]"#)).await.is(200, "ok");
+            visitor.rest().await.is("");
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use crate::proto::exchange::{Body, ExchangeId, InvalidAnswer, Streamed};
 use crate::proto::limit::Limit;
 use crate::proto::socket_io::connection::AckError;
 use crate::relay::failure::Failure;
-use crate::relay::streams::{Beginning, First, Head, IDLE, Lease, Phase, Room, Stall, Stream};
+use crate::relay::streams::{Beginning, First, Head, IDLE, Lease, Phase, Room, Said, Stall, Stream, Waiter};
 use crate::relay::tunnels::{NotEmitted, Seat, Tunnel};
 
 /// What came of a request.
@@ -106,9 +106,10 @@ impl Relaying {
         let streamed = Streamed { is_streamed, window, upgrade, via: &self.via };
         let inline = if is_streamed { Body::Absent } else { Body::Bytes(request.body.clone()) };
         let event = request.event(&seat, ack_id, &inline, Some(streamed))?;
-        let (waiter, first) = oneshot::channel();
+        let said = Arc::<Said>::default();
+        let (waiter, first) = Waiter::new(Some(Arc::clone(&said)));
         let begin = Begin { is_streamed, is_upgrade, window };
-        let beginning = Beginning { event, waiter, stream: Arc::clone(&stream), begin, origin };
+        let beginning = Beginning { event, waiter, said, stream: Arc::clone(&stream), begin, origin };
         // From here on, the end hears of it if this is dropped.
         let mut lease = Lease::new(Arc::clone(&stream));
         match tunnel.begin(&seat, beginning) {

@@ -22,7 +22,7 @@ mod up;
 
 use std::time::Duration;
 
-pub(super) use self::first::{First, Head};
+pub(super) use self::first::{First, Head, Said, Waiter};
 pub(super) use self::grants::Grants;
 pub(super) use self::lease::Lease;
 pub(super) use self::message::{Closing, ToSession};

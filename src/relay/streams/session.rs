@@ -8,9 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 use http::StatusCode;
-use tokio::sync::oneshot;
 
-use super::first::{First, Head};
+use super::first::{First, Head, Said, Waiter};
 use super::grants::Grants;
 use super::message::{Closing, ToSession};
 use super::stream::{Down, Receipt, Receipted, Stream};
@@ -43,7 +42,8 @@ pub(in crate::relay) enum Message {
 #[derive(Debug)]
 pub(in crate::relay) struct Beginning {
     pub(in crate::relay) event: Encoded,
-    pub(in crate::relay) waiter: oneshot::Sender<First>,
+    pub(in crate::relay) waiter: Waiter,
+    pub(in crate::relay) said: Arc<Said>,
     pub(in crate::relay) stream: Arc<Stream>,
     pub(in crate::relay) begin: Begin,
     /// Whose origin the response is for.
@@ -67,9 +67,22 @@ pub(in crate::relay) struct EndStreams {
 #[derive(Debug)]
 struct Open {
     stream: Arc<Stream>,
-    /// The id of the request's ack.
+    /// The id of the request's ack, until something has come first.
     request: Option<AckId>,
     origin: Origin,
+    said: Arc<Said>,
+}
+
+impl Open {
+    /// Tells the visitor's task what has come first of the end, unless that was told before. An ack behind this, in the same POST, has
+    /// taken the task already: its event follows, and tells this instead.
+    fn answer<H: Host<Waiter = Waiter>>(&mut self, first: First, reaction: &mut Reaction<'_, H>) {
+        let Some(request) = self.request.take() else { return };
+        match reaction.cancel(request) {
+            Some(waiter) => waiter.tell(first),
+            None => self.said.keep(first),
+        }
+    }
 }
 
 impl EndStreams {
@@ -90,19 +103,19 @@ impl EndStreams {
     }
 
     /// Sends a request to the end.
-    pub(in crate::relay) fn begin<H: Host<Waiter = oneshot::Sender<First>>>(
+    pub(in crate::relay) fn begin<H: Host<Waiter = Waiter>>(
         &mut self,
         beginning: Beginning,
         reaction: &mut Reaction<'_, H>,
     ) {
-        let Beginning { event, waiter, stream, begin, origin } = beginning;
+        let Beginning { event, waiter, said, stream, begin, origin } = beginning;
         let id = stream.id();
         self.streams.begin(id, begin);
         reaction.hold();
         if !begin.is_streamed {
             stream.moved(true);
         }
-        self.open.insert(id, Open { stream, request: event.id(), origin });
+        self.open.insert(id, Open { stream, request: event.id(), origin, said });
         reaction.ask(event, Awaited { waiter, timeout: FOR_EVER });
         self.note_grants(reaction);
     }
@@ -139,7 +152,7 @@ impl EndStreams {
     }
 
     /// Handles an event of the end. Returns false if it is none of a stream.
-    pub(in crate::relay) fn received<H: Host<Waiter = oneshot::Sender<First>>>(
+    pub(in crate::relay) fn received<H: Host<Waiter = Waiter>>(
         &mut self,
         event: &ClientEvent,
         namespace: &Namespace,
@@ -182,7 +195,7 @@ impl EndStreams {
     }
 
     /// Hands the head of a response to the exchange, unless an ack came first.
-    fn head<H: Host<Waiter = oneshot::Sender<First>>>(
+    fn head<H: Host<Waiter = Waiter>>(
         &mut self,
         id: ExchangeId,
         status: u16,
@@ -190,8 +203,7 @@ impl EndStreams {
         namespace: &Namespace,
         reaction: &mut Reaction<'_, H>,
     ) {
-        let Some(open) = self.open.get_mut(&id) else { return };
-        let Some(waiter) = open.request.take().and_then(|request| reaction.cancel(request)) else { return };
+        let Some(open) = self.open.get_mut(&id).filter(|open| !open.said.is_acked()) else { return };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
         match Response::head(status, headers, self.limits, open.origin) {
             Ok((response, trailer)) => {
@@ -202,11 +214,11 @@ impl EndStreams {
                 {
                     self.streams.expect(id, length);
                 }
-                let _ = waiter.send(First::Head(Head { response, trailer }));
+                open.answer(First::Head(Head { response, trailer }), reaction);
             }
             Err(invalid) => {
                 let message = ByteString::from(invalid.to_string());
-                let _ = waiter.send(First::InvalidHead(invalid));
+                open.answer(First::InvalidHead(invalid), reaction);
                 self.streams.abort(id, reaction.now());
                 emit_abort(id, AbortCode::Protocol, Some(message), namespace, reaction);
                 self.close(id, reaction);
@@ -299,7 +311,7 @@ impl EndStreams {
     }
 
     /// Does what is due.
-    pub(in crate::relay) fn due<H: Host<Waiter = oneshot::Sender<First>>>(
+    pub(in crate::relay) fn due<H: Host<Waiter = Waiter>>(
         &mut self,
         namespace: &Namespace,
         reaction: &mut Reaction<'_, H>,
@@ -321,7 +333,7 @@ impl EndStreams {
     }
 
     /// An exchange is over that should not be: its visitor is told, by an answer if there is none yet.
-    fn broken<H: Host<Waiter = oneshot::Sender<First>>>(
+    fn broken<H: Host<Waiter = Waiter>>(
         &mut self,
         id: ExchangeId,
         code: AbortCode,
@@ -329,9 +341,7 @@ impl EndStreams {
         reaction: &mut Reaction<'_, H>,
     ) {
         let Some(open) = self.open.get_mut(&id) else { return };
-        if let Some(waiter) = open.request.take().and_then(|request| reaction.cancel(request)) {
-            let _ = waiter.send(First::Aborted(code, message));
-        }
+        open.answer(First::Aborted(code, message), reaction);
         open.stream.break_off(code);
         self.close(id, reaction);
     }

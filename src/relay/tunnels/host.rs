@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytestring::ByteString;
-use tokio::sync::oneshot;
 
 use super::registry::{Admission, Joined, Tunnels};
 use super::tunnel::Outcome;
@@ -22,7 +21,7 @@ use crate::proto::token::Token;
 use crate::relay::failure::Failure;
 use crate::relay::notices::{About, Notice};
 use crate::relay::own_hosts::OwnHosts;
-use crate::relay::streams::{EndStreams, First, IDLE, Message};
+use crate::relay::streams::{EndStreams, IDLE, Message, Waiter};
 
 /// The message of a `connect_error` for a token that is unknown or has expired, which nothing can tell apart.
 const TOKEN_NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";
@@ -187,7 +186,7 @@ fn refusal(revision: Revision, code: &str, message: &str) -> Refusal {
 
 impl Host for TunnelHost {
     type Member = Member;
-    type Waiter = oneshot::Sender<First>;
+    type Waiter = Waiter;
     type Message = Message;
 
     fn connect(&self, request: Connect) -> impl Future<Output = Result<Member, Refusal>> + Send + 'static {
@@ -247,9 +246,8 @@ impl Host for TunnelHost {
         }
     }
 
-    fn acked(&self, waiter: oneshot::Sender<First>, outcome: Outcome) {
-        // A visitor that left meanwhile waits for nothing.
-        let _ = waiter.send(First::Ack(outcome));
+    fn acked(&self, waiter: Waiter, outcome: Outcome) {
+        waiter.acked(outcome);
     }
 
     fn unawaited(&self, member: &mut Member, _: &Socket<Self>, id: AckId, outcome: Outcome, _: Reaction<'_, Self>) {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,7 @@ use crate::proto::token::Token;
 use crate::relay::budgets::Budgets;
 use crate::relay::failure::Failure;
 use crate::relay::notices::{About, Notice, NoticeCounters};
-use crate::relay::streams::{Closing, First, Message};
+use crate::relay::streams::{Closing, Message, Waiter};
 use crate::relay::tokens::Tokens;
 use crate::store::{Ends, Keyed, Record};
 
@@ -83,7 +83,7 @@ pub(in crate::relay) struct Tunnels<H: Host> {
     stopping: CancellationToken,
 }
 
-impl<H: Host<Waiter = oneshot::Sender<First>, Message = Message>> Tunnels<H> {
+impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
     pub(in crate::relay) fn new(tokens: Arc<Tokens>, budgets: Budgets, limits: EndLimits) -> Arc<Self> {
         Arc::new(Self {
             tokens,

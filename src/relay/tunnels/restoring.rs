@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 use super::registry::Tunnels;
 use crate::engine::Host;
 use crate::proto::token::Token;
-use crate::relay::streams::{Closing, First, Message};
+use crate::relay::streams::{Closing, Message, Waiter};
 
 /// How many tunnels are written at once, and how often: 1,000 in a second, beside which the store serves others.
 const BATCH: usize = 50;
@@ -20,7 +19,7 @@ const BATCH_EVERY: Duration = Duration::from_millis(50);
 /// How soon a tunnel is written again after that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-impl<H: Host<Waiter = oneshot::Sender<First>, Message = Message>> Tunnels<H> {
+impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
     /// Writes all tunnels again whenever the store has lost its data. Never completes.
     pub(in crate::relay) async fn restore(self: Arc<Self>) -> Infallible {
         loop {

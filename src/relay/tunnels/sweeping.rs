@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::registry::Tunnels;
@@ -13,7 +12,7 @@ use crate::engine::Host;
 use crate::proto::token::Token;
 use crate::relay::failure::Failure;
 use crate::relay::notices::{About, Notice};
-use crate::relay::streams::{Closing, First, Message};
+use crate::relay::streams::{Closing, Message, Waiter};
 use crate::store::Record;
 
 /// How soon the store is asked again after it failed.
@@ -28,7 +27,7 @@ struct Found {
     is_checked: bool,
 }
 
-impl<H: Host<Waiter = oneshot::Sender<First>, Message = Message>> Tunnels<H> {
+impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
     /// Disconnects ends whose tokens have expired. Never completes.
     pub(in crate::relay) async fn sweep(self: Arc<Self>) -> Infallible {
         loop {

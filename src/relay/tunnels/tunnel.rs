@@ -16,7 +16,7 @@ use crate::proto::key::KeyHash;
 use crate::proto::socket_io::AckId;
 use crate::proto::socket_io::connection::{AckError, Answer, Awaited};
 use crate::proto::socket_io::packet::{Encoded, MAX_ACK_ID};
-use crate::relay::streams::{Beginning, First, Message};
+use crate::relay::streams::{Beginning, First, Message, Waiter};
 use crate::store::{Ends, Keyed, Record, Settings};
 
 /// What becomes of an event: the end's ack, or why none will come.
@@ -87,7 +87,7 @@ pub(in crate::relay) struct TunnelFigures {
     pub(in crate::relay) ends: usize,
 }
 
-impl<H: Host<Waiter = oneshot::Sender<First>, Message = Message>> Tunnel<H> {
+impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
     /// Creates a tunnel without an end, whose exchanges take from these budgets. With `keeps_record`, it can be written again
     /// to a store that has lost it. `vacant_since` is when its last end left, as far as that is known.
     pub(super) fn new(
@@ -203,7 +203,7 @@ impl<H: Host<Waiter = oneshot::Sender<First>, Message = Message>> Tunnel<H> {
         if !occupancy.ends().iter().any(|end| Arc::ptr_eq(end, seat.end())) {
             return Err(NotEmitted::Gone);
         }
-        let (waiter, outcome) = oneshot::channel();
+        let (waiter, outcome) = Waiter::new(None);
         seat.socket().emit(event, Some(Awaited { waiter, timeout }))?;
         Ok(outcome)
     }

@@ -24,7 +24,7 @@ pub(in crate::relay::tunnels) struct TestHost(mpsc::Sender<Socket<Self>>);
 
 impl Host for TestHost {
     type Member = ();
-    type Waiter = oneshot::Sender<First>;
+    type Waiter = Waiter;
     type Message = streams::Message;
 
     fn connect(&self, _: Connect) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
