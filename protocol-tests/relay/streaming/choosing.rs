@@ -70,6 +70,57 @@ async fn other_upgrades_are_ignored() {
     }
 }
 
+#[tokio::test]
+async fn a_body_that_was_read_for_an_end_that_does_not_stream_reaches_one_that_does() {
+    let plain = Tunnel::patient().await;
+    let address = plain.server.address;
+    let body = pattern::bytes(0, 100_000);
+    let mut visitor = Transfer::connect(address).await;
+    let target = plain.at("/x");
+    let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 100000\r\n\r\n");
+    visitor.send(head.as_bytes()).await;
+    visitor.is_told_to_continue().await;
+    let mut end = RawEnd::connect(address, &plain.token, "1").await;
+    visitor.send(&body).await;
+    let asked = end.request().await;
+    assert!(!asked.is_streamed() && asked.attachment.as_deref() == Some(&body[..]));
+    end.respond(&asked, 200, "{}").await;
+    end.send_data(&asked.id, b"taken", 0).await;
+    end.finish(&asked, 5).await;
+    assert_eq!(visitor.head().await.status, 200);
+    visitor.reads("taken").await;
+    visitor.is_between().await;
+}
+
+#[tokio::test]
+async fn of_two_ends_that_are_asked_one_after_the_other_either_may_stream_and_no_third_is_asked() {
+    let server = Server::start(patient()).await;
+    let tunnel = Keyed::make(server.address, r#"{"hold":60,"timeout":120,"repeat":"idempotent"}"#).await;
+    let put = async || {
+        let mut visitor = Transfer::connect(server.address).await;
+        visitor.send(&request("PUT", &tunnel.at("/x"), &[], b"body")).await;
+        visitor
+    };
+    let mut plain = tunnel.join(server.address).await;
+    let mut visitor = put().await;
+    let id = plain.asked().await.request.id;
+    drop(plain);
+    let mut streaming = join(&server, &tunnel).await;
+    let asked = streaming.request().await;
+    assert_eq!((&asked.id, asked.is_streamed(), asked.attachment.as_deref()), (&id, false, Some(&b"body"[..])));
+    drop(streaming);
+    assert_eq!(visitor.head().await.code(), Some("client-disconnected"));
+
+    let mut streaming = join(&server, &tunnel).await;
+    let mut visitor = put().await;
+    let asked = streaming.request().await;
+    drop(streaming);
+    let mut plain = tunnel.join(server.address).await;
+    assert_eq!(plain.asked().await.request.id, asked.id);
+    drop(plain);
+    assert_eq!(visitor.head().await.code(), Some("client-disconnected"));
+}
+
 /// Joins a keyed tunnel, and asks for streaming.
 async fn join(server: &Server, tunnel: &Keyed) -> RawEnd {
     let auth = format!(r#"{{"stream":1,"key":"{}"}}"#, tunnel.key);

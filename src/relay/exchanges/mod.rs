@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 use self::event::EndRequest;
 use self::exchange::Exchange;
 use self::hold::{Hold, held};
+use self::plain::Asked;
 use self::relaying::{Relaying, Told, may_repeat};
 use self::streaming::{Asking, Came};
 use super::budgets::Budgets;
@@ -219,26 +220,33 @@ impl Exchanges {
             id: name,
         };
         let is_upgrade = asks_for_websocket(head);
-        if tunnel.may_stream() {
-            let asking = Asking { exchange, tunnel, id, is_upgrade };
-            // In a box: its future would be part of every request's.
-            if let Some(came) = Box::pin(self.relaying.try_to_stream(asking, &mut request, body, &mut hold)).await? {
-                return Ok(came);
+        let mut may_repeat = may_repeat(tunnel, &head.method);
+        // Another round where an end that streams has joined meanwhile.
+        let outcome = loop {
+            if tunnel.may_stream() {
+                let asking = Asking { exchange, tunnel, id, is_upgrade, may_repeat: &mut may_repeat };
+                // In a box: its future would be part of every request's.
+                if let Some(came) = Box::pin(self.relaying.try_to_stream(asking, &mut request, body, &mut hold)).await?
+                {
+                    return Ok(came);
+                }
+            } else if is_upgrade {
+                return Err(Failure::UpgradeUnsupported);
             }
-        } else if is_upgrade {
-            return Err(Failure::UpgradeUnsupported);
-        }
-        if request.body_length.is_none() {
-            self.relaying.read_into(exchange, &mut request, body, tunnel).await?;
-        }
-        exchange.take_place_in(tunnel)?;
-        let outcome = if may_repeat(tunnel, &head.method) {
-            Box::pin(self.relaying.ask_twice(exchange, tunnel, &request, &mut hold)).await?
-        } else {
-            let outcome = self.relaying.ask(exchange, tunnel, &request, &mut hold, 0).await?;
-            drop(request);
-            release_head(head);
-            outcome.await
+            if request.body_length.is_none() {
+                self.relaying.read_into(exchange, &mut request, body, tunnel).await?;
+            }
+            exchange.take_place_in(tunnel)?;
+            if may_repeat {
+                match Box::pin(self.relaying.ask_twice(exchange, tunnel, &request, &mut hold)).await? {
+                    Asked::Came(outcome) => break outcome,
+                    Asked::Streams { was_asked } => may_repeat = !was_asked,
+                }
+            } else if let Some(outcome) = self.relaying.ask(exchange, tunnel, &request, &mut hold, 0).await? {
+                drop(request);
+                release_head(head);
+                break outcome.await;
+            }
         };
         let end = exchange.ack_in();
         let told = match outcome {

@@ -13,6 +13,14 @@ use crate::relay::failure::Failure;
 use crate::relay::streams::First;
 use crate::relay::tunnels::{NotEmitted, Tunnel};
 
+/// What came of asking an end that does not stream.
+pub(super) enum Asked {
+    /// What the end has answered, or that its session's task is gone.
+    Came(Result<First, oneshot::error::RecvError>),
+    /// The next end streams. `was_asked` tells whether one before it has left without an answer.
+    Streams { was_asked: bool },
+}
+
 impl Relaying {
     /// Hands the request to an end, and once more to another one if the first leaves without an answer: a request that ends the
     /// program which it reaches must not end all of them.
@@ -22,10 +30,12 @@ impl Relaying {
         tunnel: &Tunnel,
         request: &EndRequest<'_>,
         hold: &mut Hold<'_>,
-    ) -> Result<Result<First, oneshot::error::RecvError>, Failure> {
+    ) -> Result<Asked, Failure> {
         let kept = request.body.len();
-        let outcome = self.ask(exchange, tunnel, request, hold, kept).await?.await;
-        match outcome {
+        let Some(outcome) = self.ask(exchange, tunnel, request, hold, kept).await? else {
+            return Ok(Asked::Streams { was_asked: false });
+        };
+        match outcome.await {
             Ok(First::Ack(Err(AckError::Disconnected | AckError::NotJoined))) | Err(_) => {
                 if let Some(seat) = exchange.ack_in() {
                     self.tunnels.lost(request.token, tunnel, &seat);
@@ -36,14 +46,17 @@ impl Relaying {
                     Failure::NotConnected => Failure::Disconnected,
                     failure => failure,
                 });
-                Ok(again?.await)
+                Ok(match again? {
+                    Some(outcome) => Asked::Came(outcome.await),
+                    None => Asked::Streams { was_asked: true },
+                })
             }
-            outcome => Ok(outcome),
+            outcome => Ok(Asked::Came(outcome)),
         }
     }
 
     /// Hands the request to an end of the tunnel, and waits for one if there is none. `kept` are the bytes of the body that stay
-    /// in memory beside the event.
+    /// in memory beside the event. Returns `None` where the next end streams: it wants another event.
     pub(super) async fn ask(
         &self,
         exchange: &mut Exchange,
@@ -51,7 +64,7 @@ impl Relaying {
         request: &EndRequest<'_>,
         hold: &mut Hold<'_>,
         kept: usize,
-    ) -> Result<oneshot::Receiver<First>, Failure> {
+    ) -> Result<Option<oneshot::Receiver<First>>, Failure> {
         // Each attempt that fails is one end that has left meanwhile, and is not chosen again.
         loop {
             // An end can leave while the body arrives, and so can a token.
@@ -59,6 +72,9 @@ impl Relaying {
                 Box::pin(held(exchange, hold)).await?;
                 continue;
             };
+            if end.terms().is_some() {
+                return Ok(None);
+            }
             let ack_id = tunnel.next_ack();
             let max_form = self.config.max_form_memory();
             let body = Body::detect(&request.head.headers, request.body.clone(), end.options(), max_form)
@@ -74,7 +90,7 @@ impl Relaying {
             match tunnel.emit(&end, event, self.timeout(tunnel)) {
                 Ok(outcome) => {
                     exchange.event_out(end, ack_id);
-                    return Ok(outcome);
+                    return Ok(Some(outcome));
                 }
                 Err(NotEmitted::Gone) => self.tunnels.lost(request.token, tunnel, &end),
                 Err(NotEmitted::Overloaded) => {

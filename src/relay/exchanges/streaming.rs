@@ -18,7 +18,7 @@ use super::download::{Download, is_event_stream};
 use super::event::EndRequest;
 use super::exchange::Exchange;
 use super::hold::{Hold, held};
-use super::relaying::{Relaying, Told, may_repeat};
+use super::relaying::{Relaying, Told};
 use super::upgraded::{self, Upgraded};
 use super::upload::upload;
 use crate::net;
@@ -60,6 +60,8 @@ pub(super) struct Asking<'a> {
     pub(super) id: ExchangeId,
     /// The visitor asks for a WebSocket.
     pub(super) is_upgrade: bool,
+    /// The request may go to another end if the first leaves without an answer, and has not done so.
+    pub(super) may_repeat: &'a mut bool,
 }
 
 /// What came of asking an end.
@@ -80,7 +82,7 @@ impl Relaying {
         request: &EndRequest<'_>,
         body: Option<&mut RequestBody>,
     ) -> Result<Asked, Failure> {
-        let Asking { exchange, tunnel, id, is_upgrade } = asking;
+        let Asking { exchange, tunnel, id, is_upgrade, .. } = asking;
         let (id, is_upgrade, origin) = (*id, *is_upgrade, request.origin);
         let is_streamed = body.is_some();
         let place = body.as_ref().map(|_| self.upload_place(request.arrival.client)).transpose()?;
@@ -173,8 +175,6 @@ impl Relaying {
         body: &mut RequestBody,
         hold: &mut Hold<'_>,
     ) -> Result<Option<Came>, Failure> {
-        // Of a request that was read whole.
-        let mut may_repeat = may_repeat(asking.tunnel, &request.head.method);
         loop {
             let Some(seat) = asking.tunnel.choose() else {
                 held(asking.exchange, hold).await?;
@@ -207,8 +207,8 @@ impl Relaying {
             match self.ask_streaming(&mut asking, seat, terms, request, streamed).await? {
                 Asked::Gone if is_inline => (),
                 Asked::Gone => request.body_length = None,
-                Asked::Came(Err(Failure::Disconnected | Failure::NotConnected)) if may_repeat && is_inline => {
-                    may_repeat = false;
+                Asked::Came(Err(Failure::Disconnected | Failure::NotConnected)) if *asking.may_repeat && is_inline => {
+                    *asking.may_repeat = false;
                     hold.renew();
                 }
                 Asked::Came(came) => return came.map(Some),
