@@ -181,6 +181,29 @@ async fn an_unread_response_is_counted_until_it_is_read() {
     assert_eq!(figures.outcomes("server-busy").await, 1);
 }
 
+#[tokio::test]
+async fn a_poll_for_whose_answer_there_is_no_memory_ends_its_session() {
+    let (server, figures) = with_memory(400_000).await;
+    let token = server.token().await;
+    let polling = server.open().await;
+    polling.post(format!("40/{token},")).await.is(200, "ok");
+    assert_eq!(polling.poll().await.status, 200);
+    let mut poll = polling.held_poll().await;
+    // Uploads that do not end, in tunnels of their own, leave 130,000 bytes.
+    let mut held = Vec::new();
+    for number in 1..=3 {
+        let (end, token) = server.joined().await;
+        let mut slow = server.peer().await;
+        slow.send(&[&upload(&token, 90_000)[..], &[b'x'; 89_999]].concat()).await;
+        figures.until_used("bytes", |used| used >= number * 89_999, "an upload").await;
+        held.push((end, slow));
+    }
+    // The event takes six times as much, and so does the answer beside it.
+    let mut visitor = server.visit_as("text/plain", &token, &[1; 13_000]).await;
+    assert_eq!(poll.answer().await.status, 503);
+    assert_eq!(visitor.answer().await.header("x-socket2me-error"), Some("client-disconnected"));
+}
+
 async fn half_a_message(ws: &mut Ws, bytes: usize) {
     part_of_a_message(ws, bytes, 2 * bytes).await;
 }

@@ -45,15 +45,20 @@ pub(super) async fn poll<C>(
         return refuse(Rejection::SessionUnknown);
     }
     match answer.await {
-        Ok(PollAnswer::Packets(batch)) => packets(&batch, jsonp, memory),
+        Ok(PollAnswer::Packets(batch)) => packets(&batch, jsonp, memory).unwrap_or_else(|| {
+            tracing::warn!("no memory for the answer to a poll: its session is closed");
+            // The client has lost the packets, and takes this status for the end of its session. What waits for acks is told.
+            mailbox.send(SessionCommand::Close(CloseReason::Overflow));
+            reply::empty(StatusCode::SERVICE_UNAVAILABLE)
+        }),
         Ok(PollAnswer::Rejected(rejection)) => refuse(rejection),
         Ok(PollAnswer::Overlap) => reply::empty(StatusCode::BAD_REQUEST),
         Err(_) => refuse(Rejection::SessionUnknown),
     }
 }
 
-/// Returns the response that carries these packets, as a script if the client polls with JSONP.
-fn packets(batch: &Batch, jsonp: Option<Jsonp>, memory: &Arc<Budget>) -> Reply {
+/// Returns the response that carries these packets, as a script if the client polls with JSONP. `None` without memory for it.
+fn packets(batch: &Batch, jsonp: Option<Jsonp>, memory: &Arc<Budget>) -> Option<Reply> {
     let (content_type, payload) = match jsonp {
         // A script carries no bytes, whatever the client said when the session opened.
         Some(jsonp) => (TEXT, jsonp.script(&batch.encode_as_text()).into()),
@@ -62,11 +67,7 @@ fn packets(batch: &Batch, jsonp: Option<Jsonp>, memory: &Arc<Budget>) -> Reply {
             Body::Binary(payload) => (BINARY, payload),
         },
     };
-    match ReplyBody::counted(payload, memory) {
-        Some(payload) => reply::text(StatusCode::OK, content_type, payload),
-        // The client takes this status for the end of its session, and reconnects.
-        None => reply::empty(StatusCode::SERVICE_UNAVAILABLE),
-    }
+    ReplyBody::counted(payload, memory).map(|payload| reply::text(StatusCode::OK, content_type, payload))
 }
 
 /// Brings the packets in a body of at most `max_payload` bytes to the session's task.
