@@ -12,7 +12,8 @@ use tokio::time::{sleep, timeout};
 use crate::lie::{self, Lie};
 use crate::link::{self, Kind, Link, Way};
 use crate::packet::{Event, Packet, Revision};
-use crate::question;
+use crate::question::{self, Verdict};
+use crate::stream::{Breach, Liar, Streams, Terms};
 use crate::wire::{self, Connection, Death, Fuse, strange};
 use crate::world::{World, new_token, refresh};
 
@@ -22,6 +23,16 @@ pub enum Character {
     Honest,
     Liar(Lie),
     Staller(Stall),
+    /// Honest, or in breach of the rules of streaming.
+    Streamer(Option<Breach>),
+}
+
+/// How an end answers.
+pub enum Answers {
+    /// By acks.
+    Plainly,
+    Streaming(Box<Streams>),
+    Lying(Box<Liar>),
 }
 
 /// The step at which an end stalls.
@@ -84,10 +95,28 @@ pub async fn sit(world: Arc<World>, seat: usize, mut rng: StdRng) {
 }
 
 fn character(rng: &mut StdRng) -> Character {
-    match rng.random_range(0..10) {
+    match rng.random_range(0..15) {
         0..5 => Character::Honest,
         5..8 => Character::Liar(lie::random(rng)),
-        _ => Character::Staller(STALLS.choose(rng).copied().unwrap_or(Stall::Reading)),
+        8..10 => Character::Staller(STALLS.choose(rng).copied().unwrap_or(Stall::Reading)),
+        10..13 => Character::Streamer(None),
+        _ => Character::Streamer(Some(Breach::random(rng))),
+    }
+}
+
+/// Decides how an end answers, and writes the packet with which it joins.
+fn answers(character: Character, token: &str, revision: Revision, rng: &mut StdRng) -> (Answers, Packet) {
+    let terms = Terms::random(rng);
+    let streams = || terms.join(token, revision);
+    match character {
+        Character::Streamer(Some(breach)) => (Answers::Lying(Box::new(Liar::new(token, breach, rng))), streams()),
+        Character::Streamer(None) => (Answers::Streaming(Box::new(Streams::new(token, terms, rng))), streams()),
+        Character::Staller(_) if rng.random() => {
+            (Answers::Streaming(Box::new(Streams::new(token, terms, rng))), streams())
+        }
+        Character::Honest | Character::Liar(_) | Character::Staller(_) => {
+            (Answers::Plainly, join(token, revision, rng.random()))
+        }
     }
 }
 
@@ -115,7 +144,8 @@ async fn live(
     rng: &mut StdRng,
 ) -> Result<Left> {
     let neighbour = world.token_of(seat ^ 1);
-    let mut join = vec![join(token, kind.revision, rng.random())];
+    let (mut answers, join) = answers(character, token, kind.revision, rng);
+    let mut join = vec![join];
     if character == Character::Liar(Lie::OtherTunnel) {
         // Two tunnels on one session. The neighbour's end loses its tunnel by this, which is no fault.
         join.push(self::join(&neighbour, kind.revision, true));
@@ -127,6 +157,8 @@ async fn live(
         Character::Honest => "honest",
         Character::Liar(_) => "liars",
         Character::Staller(_) => "stallers",
+        Character::Streamer(None) => "honest, streaming",
+        Character::Streamer(Some(_)) => "in breach, streaming",
     });
     if !early && character != Character::Staller(Stall::Joining) {
         link.send(&join).await?;
@@ -146,9 +178,9 @@ async fn live(
             if rng.random() {
                 candidate.writer.write(&wire::frame(1, b"2probe")).await?;
             }
-            serve(world, &mut link, character, &neighbour, rng).await
+            serve(world, &mut link, character, &mut answers, &neighbour, rng).await
         }
-        _ => serve(world, &mut link, character, &neighbour, rng).await,
+        _ => serve(world, &mut link, character, &mut answers, &neighbour, rng).await,
     }
 }
 
@@ -180,6 +212,7 @@ pub async fn serve(
     world: &World,
     link: &mut Link,
     character: Character,
+    answers: &mut Answers,
     neighbour: &str,
     rng: &mut StdRng,
 ) -> Result<Left> {
@@ -198,24 +231,36 @@ pub async fn serve(
             Some(Packet::Binary(_)) => continue,
             None => return Ok(Left::Gone),
         };
-        if let Some(event) = Event::parse(&text) {
-            let attachment = if event.has_attachment {
-                // A poll that is cut may have had it. Like any client, the end leaves a session that has lost something.
-                let Some(bytes) = attachment(link).await else { return Ok(Left::Gone) };
-                Some(bytes)
-            } else {
-                None
-            };
-            let answer = answer(world, character, &event, attachment, neighbour, rng);
-            if !answer.is_empty() {
-                link.send(&answer).await?;
-            }
-        } else if text.starts_with("44/") {
+        let attachment = if text.starts_with("451-/") {
+            // A poll that is cut may have had it. Like any client, the end leaves a session that has lost something.
+            let Some(bytes) = attachment(link).await else { return Ok(Left::Gone) };
+            Some(bytes)
+        } else {
+            None
+        };
+        if text.starts_with("44/") {
             return Ok(Left::Refused);
         } else if text.starts_with("41/") || text == "1" {
             return Ok(Left::Gone);
         } else if text == "2" && beats {
             link.say("3").await?;
+        } else if ["42", "43", "45", "46"].iter().any(|kind| text.starts_with(kind)) {
+            let answer = match answers {
+                Answers::Plainly => match Event::parse(&text) {
+                    Some(event) => answer(world, character, &event, attachment, neighbour, rng),
+                    None => Vec::new(),
+                },
+                Answers::Streaming(streams) => streams.hear(&text, attachment),
+                Answers::Lying(liar) => liar.hear(&text, attachment),
+            };
+            if let Answers::Streaming(streams) = answers {
+                let tally = world.tally_of(streams.token());
+                streams.faults.drain(..).for_each(|fault| tally.count(Verdict::Wrong(fault), Duration::ZERO));
+                world.note_unfinished(streams.token(), streams.unfinished());
+            }
+            if !answer.is_empty() && character != Character::Staller(Stall::Answering) {
+                link.send(&answer).await?;
+            }
         }
     }
 }
@@ -241,8 +286,7 @@ fn answer(
 ) -> Vec<Packet> {
     let honest = || question::answer(event, event.body(attachment));
     match character {
-        Character::Staller(Stall::Answering) => Vec::new(),
-        Character::Honest | Character::Staller(_) => honest(),
+        Character::Honest | Character::Staller(_) | Character::Streamer(_) => honest(),
         Character::Liar(lie) => lie::tell(lie, event, honest(), neighbour, world, rng),
     }
 }

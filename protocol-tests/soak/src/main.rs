@@ -1,10 +1,11 @@
 //! `soak MINUTES [SEED]`: runs the real server with a thousand ends and some hundred visitors, most of them hostile. Checks
 //! that no honest visitor gets a wrong answer, and that afterwards the server holds no more than before.
 //!
-//! In reading order: `world` is the shared state; `end` and `lie` are the ends, `visitor` the visitors; `question` is what
-//! honest visitors ask and honest ends answer; `witness` is the ends and visitors that must not notice the others; `proxy` is
-//! a bad network; `link`, `packet` and `wire` speak Engine.IO, HTTP and WebSocket; `server` is the server seen from outside,
-//! and `access` its access log; `report` is the verdict.
+//! In reading order: `world` is the shared state; `end` and `lie` are the ends, `stream` those that stream, `visitor` the
+//! visitors; `question` is what honest visitors ask and honest ends answer, of bytes that `pattern` makes, and `socket` what
+//! visitors' WebSockets do; `witness` is the ends and visitors that must not notice the others; `proxy` is a bad network; `link`,
+//! `packet` and `wire` speak Engine.IO, HTTP and WebSocket; `server` is the server seen from outside, and `access` its access
+//! log; `report` is the verdict.
 //!
 //! The seed decides what each task does, but not when the machine lets it run: two runs with the same seed are alike but not
 //! identical.
@@ -14,10 +15,13 @@ mod end;
 mod lie;
 mod link;
 mod packet;
+mod pattern;
 mod proxy;
 mod question;
 mod report;
 mod server;
+mod socket;
+mod stream;
 mod visitor;
 mod wire;
 mod witness;

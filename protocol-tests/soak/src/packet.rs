@@ -43,6 +43,14 @@ impl Packet {
     }
 }
 
+pub fn to_base64(bytes: &[u8]) -> String {
+    BASE64.encode(bytes)
+}
+
+pub fn of_base64(text: &str) -> Option<Vec<u8>> {
+    BASE64.decode(text).ok()
+}
+
 /// Encodes packets as the body of a POST.
 pub fn encode(packets: &[Packet], revision: Revision) -> Vec<u8> {
     let as_text = |packet: &Packet| match (packet, revision) {
@@ -112,22 +120,18 @@ pub struct Event {
     pub id: u64,
     pub url: String,
     body: Value,
-    pub has_attachment: bool,
 }
 
 impl Event {
     /// Parses `42/TOKEN,7["request",{…}]` or `451-/TOKEN,7[…]`.
     pub fn parse(text: &str) -> Option<Self> {
-        let (has_attachment, rest) = match text.strip_prefix("42/") {
-            Some(rest) => (false, rest),
-            None => (true, text.strip_prefix("451-/")?),
-        };
+        let rest = text.strip_prefix("42/").or_else(|| text.strip_prefix("451-/"))?;
         let (token, rest) = rest.split_once(',')?;
         let (id, json) = rest.split_at(rest.find('[')?);
         let mut arguments: Value = serde_json::from_str(json).ok()?;
         let request = arguments.get_mut(1)?;
         let url = request["url"].as_str()?.to_owned();
-        Some(Self { token: token.to_owned(), id: id.parse().ok()?, url, body: request["body"].take(), has_attachment })
+        Some(Self { token: token.to_owned(), id: id.parse().ok()?, url, body: request["body"].take() })
     }
 
     /// Returns the bytes that the visitor sent, from an attachment, a string or JSON.

@@ -52,12 +52,13 @@ pub fn print(
     }
     println!("pests{:>31}", load(&world.pests));
     println!("\n{:<26}{:>10}{:>10}", "visits", "crowd", "witnesses");
-    let Tally { right, lies, unanswered, failed, broken, wrong, slowest, .. } = &world.crowd;
+    let Tally { right, lies, unanswered, busy, failed, broken, wrong, slowest, .. } = &world.crowd;
     let witness = &world.witness;
     for (name, crowd, witness) in [
         ("  right, byte for byte", right, &witness.right),
         ("  lies of the tunnel's end", lies, &witness.lies),
         ("  not answered in time", unanswered, &witness.unanswered),
+        ("  refused for memory", busy, &witness.busy),
         ("  errors of the relay", failed, &witness.failed),
         ("  broken off", broken, &witness.broken),
         ("  wrong", wrong, &witness.wrong),
@@ -68,7 +69,8 @@ pub fn print(
     let checked = load(right).min(load(&witness.right));
     hold(checked >= FEWEST_ANSWERS, format!("only {checked} answers were checked: this run proves nothing"));
     hold(load(wrong) + load(&witness.wrong) == 0, format!("wrong answers: {:?}", lock(&world.crowd.complaints)));
-    let errors = load(&witness.lies) + load(&witness.unanswered) + load(&witness.failed) + load(&witness.wrong);
+    let errors = [&witness.lies, &witness.unanswered, &witness.failed, &witness.broken, &witness.wrong];
+    let errors: u64 = errors.into_iter().map(load).sum();
     hold(errors == 0, format!("{errors} errors of witnesses: {:?}", lock(&witness.complaints)));
     let [then, peak, now] = memory;
     println!("\nmemory, MiB: {then} at the start, {peak} at the most, {now} at the end");

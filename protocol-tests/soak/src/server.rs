@@ -27,7 +27,8 @@ const SETTINGS: &[&str] = &[
     "--stall-timeout=3s",
     "--token-ttl=12s",
     "--max-body=1MiB",
-    "--max-buffered=16MiB",
+    "--max-stream-body=1200KiB",
+    "--max-buffered=32MiB",
     "--max-exchanges-per-tunnel=8",
     // The crowd's addresses reach these limits now and then; the witnesses have an address of their own.
     "--max-connections-per-address=300",

@@ -12,7 +12,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::question::Question;
-use crate::wire::{self, Connection, Death};
+use crate::socket::Socket;
+use crate::wire::{self, Connection, Death, Route};
 use crate::world::World;
 
 /// Longer than any of the server's timeouts.
@@ -50,11 +51,16 @@ async fn sitting(world: &World, rng: &mut StdRng) -> Result<()> {
     for _ in 0..rng.random_range(1..6) {
         let token = world.wanted_token(rng);
         let largest = [4_000, 4_000, 40_000, 40_000, 40_000, 900_000][rng.random_range(0..6)];
-        let question = Question::random(rng, largest);
         let begun = Instant::now();
-        let answer = connection.ask(&question.request(&token)).await?;
+        if rng.random_ratio(1, 8) {
+            let visited = Socket::random(rng, largest / 2).visit(&mut connection, &token).await?;
+            world.crowd.count(visited.verdict, begun.elapsed());
+            return Ok(());
+        }
+        let question = Question::random(rng, 0..=largest);
+        let (answer, is_sent) = connection.converse(&question.request(&token), question.wanted()).await?;
         world.crowd.count(question.check(&token, &answer), begun.elapsed());
-        if answer.header("connection") == Some("close") {
+        if !is_sent || !answer.is_whole || question.is_left(&answer) || answer.header("connection") == Some("close") {
             return Ok(());
         }
     }
@@ -76,7 +82,7 @@ async fn pest(world: &World, rng: &mut StdRng) -> Result<()> {
     let mut connection = Connection::open(world.route(rng), None).await?;
     connection.die(if rng.random() { Death::Reset } else { Death::Finish });
     let token = world.wanted_token(rng);
-    match rng.random_range(0..8) {
+    match rng.random_range(0..12) {
         0 => send_slowly(&mut connection, &token, rng).await,
         1 | 6 => read_slowly(&mut connection, &token, rng).await,
         2 => hang_up(&mut connection, &token, rng).await,
@@ -86,12 +92,16 @@ async fn pest(world: &World, rng: &mut StdRng) -> Result<()> {
             wire::answer(&mut connection.reader).await.map(drop)
         }
         4 => oversize(&mut connection, &token, rng).await,
+        8 => read_nothing(world, &token, rng).await,
+        9 => send_half(&mut connection, &token, rng).await,
+        10 => leave_a_socket(&mut connection, &token, rng).await,
+        11 => come_and_go(world, &token, rng).await,
         _ => head_without_end(&mut connection, rng).await,
     }
 }
 
 async fn send_slowly(connection: &mut Connection, token: &str, rng: &mut StdRng) -> Result<()> {
-    let request = Question::random(rng, 900_000).request(token);
+    let request = Question::random(rng, 0..=900_000).request(token);
     let piece = if rng.random() { rng.random_range(1..40_000) } else { rng.random_range(1..50) };
     for part in request.chunks(piece) {
         connection.writer.write(part).await?;
@@ -110,9 +120,45 @@ async fn read_slowly(connection: &mut Connection, token: &str, rng: &mut StdRng)
     }
 }
 
+/// Asks for a text, with or without an end, and takes nothing of it; no proxy may take it either.
+async fn read_nothing(world: &World, token: &str, rng: &mut StdRng) -> Result<()> {
+    let mut connection = Connection::open(Route { to: world.server, ..world.route(rng) }, None).await?;
+    let target = if rng.random_ratio(1, 3) { "text/1/900000" } else { "unread/1/100000" };
+    connection.writer.write(&wire::request("GET", &format!("/go/{token}/{target}"), &[], None)).await?;
+    std::future::pending().await
+}
+
+/// Sends half a body, and then nothing; or leaves.
+async fn send_half(connection: &mut Connection, token: &str, rng: &mut StdRng) -> Result<()> {
+    let request = Question::random(rng, 0..=900_000).request(token);
+    connection.writer.write(&request[..request.len() / 2]).await?;
+    if rng.random() { std::future::pending().await } else { Ok(()) }
+}
+
+/// Begins a WebSocket, sends half a message or some bytes, and takes nothing; or leaves.
+async fn leave_a_socket(connection: &mut Connection, token: &str, rng: &mut StdRng) -> Result<()> {
+    connection.writer.write(&wire::upgrade(&format!("/go/{token}/noise/0/0"))).await?;
+    wire::start(&mut connection.reader).await?;
+    for _ in 0..rng.random_range(0..5) {
+        connection.writer.write(&wire::fragment(2, true, &vec![0; rng.random_range(0..60_000)])).await?;
+    }
+    connection.writer.write(&wire::fragment(1, false, b"half")).await?;
+    if rng.random() { std::future::pending().await } else { Ok(()) }
+}
+
+/// Begins requests, and leaves at once.
+async fn come_and_go(world: &World, token: &str, rng: &mut StdRng) -> Result<()> {
+    for _ in 0..20 {
+        let mut connection = Connection::open(world.route(rng), None).await?;
+        connection.die(if rng.random() { Death::Reset } else { Death::Finish });
+        connection.writer.write(&Question::random(rng, 0..=300_000).request(token)).await?;
+    }
+    Ok(())
+}
+
 /// Hangs up in the middle of a request, or while waiting for the answer.
 async fn hang_up(connection: &mut Connection, token: &str, rng: &mut StdRng) -> Result<()> {
-    let request = Question::random(rng, 50_000).request(token);
+    let request = Question::random(rng, 0..=50_000).request(token);
     let end = if rng.random() { request.len() } else { rng.random_range(0..request.len()) };
     connection.writer.write(&request[..end]).await?;
     sleep(Duration::from_millis(rng.random_range(0..60))).await;

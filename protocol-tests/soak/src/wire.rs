@@ -57,6 +57,8 @@ pub struct Answer {
     pub status: u16,
     head: String,
     pub body: Vec<u8>,
+    /// Nothing of the body is missing that was asked for.
+    pub is_whole: bool,
 }
 
 /// Connects from the next port in turn. The system's own search tries thousands of ports once thousands are in TIME_WAIT.
@@ -98,6 +100,19 @@ impl Connection {
         answer(&mut self.reader).await
     }
 
+    /// Sends a request while its answer is read, of whose body `most` bytes are wanted. An answer that breaks off is one, too. Tells
+    /// whether all of the request was sent.
+    pub async fn converse(&mut self, request: &[u8], most: usize) -> Result<(Answer, bool)> {
+        let Self { reader, writer } = self;
+        let answered = async {
+            let mut answer = start(reader).await?;
+            answer.is_whole = body(reader, &mut answer, most).await.is_ok();
+            Result::Ok(answer)
+        };
+        let (written, answered) = tokio::join!(writer.write(request), answered);
+        Ok((answered?, written.is_ok()))
+    }
+
     pub fn die(&self, death: Death) {
         self.writer.die(death);
     }
@@ -115,6 +130,11 @@ impl Writer {
             fuse.bytes -= bytes.len();
         }
         self.half.write_all(bytes).await
+    }
+
+    /// Ends the direction to the server.
+    pub async fn finish(&mut self) -> Result<()> {
+        self.half.shutdown().await
     }
 
     /// Sets how the connection ends when it is dropped.
@@ -161,16 +181,55 @@ pub fn request(method: &str, target: &str, headers: &[&str], body: Option<&[u8]>
 }
 
 pub async fn answer(reader: &mut Reader) -> Result<Answer> {
+    let mut answer = start(reader).await?;
+    body(reader, &mut answer, LARGEST).await?;
+    answer.is_whole = true;
+    Ok(answer)
+}
+
+/// Reads the head of a response. The body follows.
+pub async fn start(reader: &mut Reader) -> Result<Answer> {
     let head = head(reader).await?;
     let status = head.get(9..12).and_then(|code| code.parse().ok()).ok_or_else(|| strange("no status"))?;
-    let mut answer = Answer { status, head, body: Vec::new() };
-    if !matches!(status, 101 | 204 | 304) {
-        let length = answer.header("content-length").and_then(|length| length.parse().ok());
-        let length: usize = length.filter(|&length| length <= LARGEST).ok_or_else(|| strange("no length"))?;
-        answer.body.resize(length, 0);
-        reader.read_exact(&mut answer.body).await?;
+    Ok(Answer { status, head, body: Vec::new(), is_whole: false })
+}
+
+/// Reads the body to its end, or until it has `most` bytes. What comes before an error is kept.
+async fn body(reader: &mut Reader, answer: &mut Answer, most: usize) -> Result<()> {
+    if matches!(answer.status, 101 | 204 | 304) {
+        return Ok(());
     }
-    Ok(answer)
+    if let Some(length) = answer.header("content-length") {
+        let length: usize = length.parse().map_err(|_| strange("no length"))?;
+        return fill(reader, &mut answer.body, length.min(most)).await;
+    }
+    if answer.header("transfer-encoding") != Some("chunked") {
+        return Err(strange("no length"));
+    }
+    while answer.body.len() < most {
+        let size = usize::from_str_radix(&line(reader).await?, 16).map_err(|_| strange("no chunk"))?;
+        fill(reader, &mut answer.body, size).await?;
+        if !line(reader).await?.is_empty() {
+            return Err(strange("a chunk without its end, or trailers"));
+        }
+        if size == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn fill(reader: &mut Reader, body: &mut Vec<u8>, count: usize) -> Result<()> {
+    match reader.take(count as u64).read_to_end(body).await? {
+        read if read == count => Ok(()),
+        _ => Err(ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+async fn line(reader: &mut Reader) -> Result<String> {
+    let mut line = String::new();
+    reader.take(64).read_line(&mut line).await?;
+    line.strip_suffix("\r\n").map(str::to_owned).ok_or_else(|| ErrorKind::UnexpectedEof.into())
 }
 
 async fn head(reader: &mut Reader) -> Result<String> {
@@ -198,10 +257,15 @@ pub fn upgrade(target: &str) -> Vec<u8> {
     request("GET", target, &headers, None)
 }
 
-/// Writes a client's frame (RFC 6455, section 5.2), masked with zeros so that it stays readable in a capture.
+/// Writes a client's only frame of a message.
 pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    fragment(opcode, true, payload)
+}
+
+/// Writes a client's frame (RFC 6455, section 5.2), masked with zeros so that it stays readable in a capture.
+pub fn fragment(opcode: u8, is_last: bool, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(payload.len() + 14);
-    frame.push(0x80 | opcode);
+    frame.push(if is_last { 0x80 | opcode } else { opcode });
     match payload.len() {
         short @ 0..126 => frame.push(0x80 | short as u8),
         medium @ 126..65_536 => {
@@ -220,6 +284,13 @@ pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 
 /// Reads the next message of a WebSocket; `None` when the server has closed it.
 pub async fn message(reader: &mut Reader) -> Result<Option<Packet>> {
+    message_or_close(reader).await.map(std::result::Result::ok)
+}
+
+/// Reads the next message of a WebSocket, or the code with which the server has closed it.
+pub async fn message_or_close(reader: &mut Reader) -> Result<std::result::Result<Packet, Option<u16>>> {
+    let mut message = Vec::new();
+    let mut is_text = None;
     loop {
         let (first, second) = (reader.read_u8().await?, reader.read_u8().await?);
         let length = match second {
@@ -232,14 +303,20 @@ pub async fn message(reader: &mut Reader) -> Result<Option<Packet>> {
         let mut payload = vec![0; length.ok_or_else(|| strange("a frame that is too large"))?];
         reader.read_exact(&mut payload).await?;
         match first {
-            0x81 => {
-                let text = String::from_utf8(payload).map_err(|_| strange("text that is not UTF-8"))?;
-                return Ok(Some(Packet::Text(text)));
-            }
-            0x82 => return Ok(Some(Packet::Binary(payload))),
-            0x88 => return Ok(None),
-            0x89 | 0x8a => (),
+            0x88 => return Ok(Err(payload.first_chunk().map(|&code| u16::from_be_bytes(code)))),
+            0x89 | 0x8a => continue,
+            0x01 | 0x81 if is_text.is_none() => is_text = Some(true),
+            0x02 | 0x82 if is_text.is_none() => is_text = Some(false),
+            0x00 | 0x80 if is_text.is_some() && message.len() <= LARGEST => (),
             _ => return Err(strange("a frame that no server sends")),
+        }
+        message.extend(payload);
+        if first & 0x80 != 0 {
+            return Ok(Ok(if is_text == Some(true) {
+                Packet::Text(String::from_utf8(message).map_err(|_| strange("text that is not UTF-8"))?)
+            } else {
+                Packet::Binary(message)
+            }));
         }
     }
 }

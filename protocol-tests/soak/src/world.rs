@@ -22,6 +22,8 @@ pub struct World {
     board: Vec<Mutex<String>>,
     /// The witnesses' tokens, for intruders to attack.
     pub witnesses: Mutex<Vec<String>>,
+    /// What is not over at the ends of witnesses that stream, by their tokens.
+    unfinished: Mutex<HashMap<String, usize>>,
     pub crowd: Tally,
     pub witness: Tally,
     /// What witnesses saw of each exchange, by its id.
@@ -37,6 +39,8 @@ pub struct Tally {
     pub right: AtomicU64,
     pub lies: AtomicU64,
     pub unanswered: AtomicU64,
+    /// Refused for want of memory.
+    pub busy: AtomicU64,
     pub failed: AtomicU64,
     /// Connections that broke off.
     pub broken: AtomicU64,
@@ -46,6 +50,9 @@ pub struct Tally {
     /// The first complaints, as text.
     pub complaints: Mutex<Vec<String>>,
 }
+
+/// The code of a refusal for want of memory or places.
+pub const BUSY: &str = "server-busy";
 
 /// Complaints that are kept; further ones only count.
 const COMPLAINTS: usize = 10;
@@ -57,6 +64,7 @@ impl World {
             proxy,
             board: (0..seats).map(|_| Mutex::default()).collect(),
             witnesses: Mutex::default(),
+            unfinished: Mutex::default(),
             crowd: Tally::default(),
             witness: Tally::default(),
             seen: Mutex::default(),
@@ -97,6 +105,28 @@ impl World {
         token.clone_into(&mut lock(&self.board[seat]));
     }
 
+    /// Returns where the outcomes of a tunnel are counted.
+    pub fn tally_of(&self, token: &str) -> &Tally {
+        if lock(&self.unfinished).contains_key(token) { &self.witness } else { &self.crowd }
+    }
+
+    /// Adds a witness whose end streams.
+    pub fn add_streaming(&self, token: &str) {
+        lock(&self.unfinished).insert(token.to_owned(), 0);
+    }
+
+    /// Notes how many exchanges and acks an end waits for, if it is a witness's.
+    pub fn note_unfinished(&self, token: &str, count: usize) {
+        if let Some(unfinished) = lock(&self.unfinished).get_mut(token) {
+            *unfinished = count;
+        }
+    }
+
+    /// Returns how many exchanges and acks the ends of all witnesses wait for.
+    pub fn unfinished(&self) -> usize {
+        lock(&self.unfinished).values().sum()
+    }
+
     pub fn count_end(&self, character: &'static str) {
         *lock(&self.ends).entry(character).or_default() += 1;
     }
@@ -108,7 +138,9 @@ impl Tally {
             Verdict::Right => &self.right,
             Verdict::Lie => &self.lies,
             Verdict::Unanswered => &self.unanswered,
+            Verdict::Failed(code) if code == BUSY => &self.busy,
             Verdict::Failed(_) => &self.failed,
+            Verdict::Broken => &self.broken,
             Verdict::Wrong(what) => {
                 self.complain(what);
                 &self.wrong
