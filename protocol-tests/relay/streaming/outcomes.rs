@@ -90,6 +90,12 @@ async fn each_stream_has_one_line_in_the_access_log_with_its_bytes_both_ways() {
     tunnel.end.closed(&asked).await;
     assert_eq!(line(&mut program).await, json!(["GET", 101, "answered", 5, 3]));
 
+    let (visitor, asked) = tunnel.respond(r#"{"content-length":"0"}"#).await;
+    visitor.rest().await.is("");
+    assert_eq!(line(&mut program).await, json!(["GET", 200, "answered", 0, 0]));
+    tunnel.end.finish(&asked, 0).await;
+    assert!(!tunnel.end.has_heard_an_event().await);
+
     let (visitor, asked) = tunnel.ask(&request("HEAD", &tunnel.at("/x"), &[], b"")).await;
     tunnel.end.respond(&asked, 200, r#"{"content-length":"5"}"#).await;
     visitor.rest().await;

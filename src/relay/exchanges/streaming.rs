@@ -322,9 +322,10 @@ impl Streaming {
             exchange.begin_stream(status);
             return upgrade(Upgraded::new(exchange, lease, seat), handshake, response.headers, request);
         }
-        let has_no_body = lease.stream().wants_no_body(status);
-        let is_silent = is_event_stream(status, &response.headers);
         let length = response.declared_length;
+        // Of a body without bytes, hyper would ask for nothing, and drop it like that of a visitor that has left.
+        let has_no_body = lease.stream().wants_no_body(status) || length == Some(0);
+        let is_silent = is_event_stream(status, &response.headers);
         exchange.begin_stream(status);
         let download = Download::new(exchange, lease, seat, length, is_silent);
         let body = if has_no_body {
