@@ -35,6 +35,8 @@
 #![cfg_attr(not(feature = "server"), allow(dead_code, rustdoc::broken_intra_doc_links))]
 
 #[cfg(feature = "server")]
+pub mod client;
+#[cfg(feature = "server")]
 pub mod config;
 pub mod defaults;
 pub mod engine;

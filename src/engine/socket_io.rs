@@ -176,7 +176,8 @@ impl<H: Host> Application for SocketIo<H> {
         let SocketIoSession { memberships, turn, .. } = session;
         let count = memberships.len();
         // The namespaces of a session take turns.
-        let found = (*turn..*turn + count).map(|index| index % count).find(|&index| {
+        let first = (*turn).min(count);
+        let found = (first..count).chain(0..first).find(|&index| {
             let Membership { socket, joined: Some(Joined { member, .. }) } = &mut memberships[index] else {
                 return false;
             };

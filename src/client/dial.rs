@@ -1,0 +1,217 @@
+//! Connections to the relay: over TCP, through the HTTP proxy that the environment names, with TLS.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::Matcher;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls_platform_verifier::Verifier;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tower_service::Service as _;
+
+use super::server_url::ServerUrl;
+
+/// How long a connection may take, with its proxy and its TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long one of a host's addresses may take, where it has several.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes that the system keeps beyond what is on its way: see `net::connection`.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT: u32 = 128 << 10;
+
+/// Opens connections.
+#[derive(Debug, Clone)]
+pub struct Dialer {
+    tcp: HttpConnector,
+    proxies: Arc<Matcher>,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum DialError {
+    /// The server's certificate is not to be trusted.
+    Certificate(String),
+    /// The proxy opens no connection to the server.
+    Proxy(String),
+    /// The server is not reached.
+    Unreachable(String),
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate(why) => write!(f, "the server's certificate is refused: {why}"),
+            Self::Proxy(why) => write!(f, "the proxy opens no connection to the server: {why}"),
+            Self::Unreachable(why) => write!(f, "the server is not reached: {why}"),
+        }
+    }
+}
+
+impl Error for DialError {}
+
+impl Dialer {
+    /// Prepares for connections. Certificates must be signed by a root of this machine, or of the PEM file `ca`.
+    ///
+    /// # Errors
+    /// When the file has no certificates, and when this machine has no roots.
+    pub fn new(ca: Option<&Path>) -> Result<Self, String> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(ADDRESS_TIMEOUT));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let extra = ca.map(certificates).transpose()?.unwrap_or_default();
+        let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider))
+            .map_err(|error| format!("cannot read this machine's root certificates: {error}"))?;
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        Ok(Self { tcp, proxies: Arc::new(Matcher::from_env()), tls: Arc::new(tls) })
+    }
+
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// With what has failed.
+    pub async fn dial(&self, url: &ServerUrl) -> Result<Stream, DialError> {
+        match tokio::time::timeout(CONNECT_TIMEOUT, self.dial_patiently(url)).await {
+            Ok(dialled) => dialled,
+            Err(_) => Err(DialError::Unreachable(format!("no connection in {} s", CONNECT_TIMEOUT.as_secs()))),
+        }
+    }
+
+    async fn dial_patiently(&self, url: &ServerUrl) -> Result<Stream, DialError> {
+        let scheme = if url.is_tls() { "https" } else { "http" };
+        let uri: Uri = format!("{scheme}://{}:{}", url.host(), url.port())
+            .parse()
+            .map_err(|error| DialError::Unreachable(format!("{error}")))?;
+        // As Go's and Python's clients do: a proxy could not reach this machine by that name.
+        let proxy = if url.is_loopback() { None } else { self.proxies.intercept(&uri) };
+        let stream = match proxy {
+            None => self.tcp.clone().call(uri).await.map_err(|error| DialError::Unreachable(words(&error)))?,
+            Some(proxy) => {
+                let mut tunnel = Tunnel::new(proxy.uri().clone(), self.tcp.clone());
+                if let Some(authorization) = proxy.basic_auth() {
+                    tunnel = tunnel.with_auth(authorization.clone());
+                }
+                tunnel.call(uri).await.map_err(|error| refused(&error))?
+            }
+        };
+        let stream = stream.into_inner();
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
+        if !url.is_tls() {
+            return Ok(Stream::Plain(stream));
+        }
+        let host = url.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host).map_err(|error| DialError::Unreachable(error.to_string()))?;
+        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        let stream = connector.connect(name, stream).await.map_err(|error| of_tls(&error))?;
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+}
+
+/// Reads a file of certificates.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let wrong = |why: String| format!("{}: {why}", path.display());
+    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
+    let read: Result<Vec<_>, _> = read.collect();
+    match read {
+        Ok(found) if found.is_empty() => Err(wrong("it has no certificate in PEM".to_owned())),
+        Ok(found) => Ok(found),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}
+
+/// Returns why a proxy has opened no connection.
+fn refused(error: &(dyn Error + 'static)) -> DialError {
+    let words = words(error);
+    DialError::Proxy(if words.contains("authorization required") {
+        format!("{words}: put name and password into HTTPS_PROXY, as in http://NAME:PASSWORD@HOST:PORT")
+    } else {
+        words
+    })
+}
+
+/// Returns why a TLS handshake has failed.
+fn of_tls(error: &io::Error) -> DialError {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidCertificate(why)) => DialError::Certificate(why.to_string()),
+        Some(rustls::Error::InvalidMessage(_)) => DialError::Unreachable(format!("it does not speak TLS ({error})")),
+        Some(_) | None => DialError::Unreachable(error.to_string()),
+    }
+}
+
+/// Returns an error's words and those of its causes.
+pub(super) fn words(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// A connection, with TLS or without.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP alone.
+    Plain(TcpStream),
+    /// TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+macro_rules! either {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Stream::Plain($stream) => $call,
+            Stream::Tls($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self, stream => Pin::new(stream).poll_write(cx, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,270 @@
+//! What the handler of a request gets, and what it answers with.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use http::{HeaderMap, StatusCode};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::proto::exchange::stream::{AbortCode, Part};
+use crate::proto::exchange::{ExchangeId, Request, Response};
+
+/// What the writer of one exchange may have queued, in bytes: two events, so that one waits while another is sent.
+pub(super) const QUEUED: usize = 128 << 10;
+
+/// Serves one request, in a task of its own. The task is aborted when the exchange is over before its answer is complete.
+pub type Handler = Arc<dyn Fn(Visit) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// Makes a handler of an async function.
+pub fn handler<F: Future<Output = ()> + Send + 'static>(
+    serve: impl Fn(Visit) -> F + Send + Sync + 'static,
+) -> Handler {
+    Arc::new(move |visit| Box::pin(serve(visit)))
+}
+
+/// The exchange is over: the server has aborted it, or the session is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone;
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the exchange is over")
+    }
+}
+
+impl std::error::Error for Gone {}
+
+/// A request, the reader of its body, and how it is answered.
+#[derive(Debug)]
+pub struct Visit {
+    /// The request. Its body is [`Self::body`] if it is streamed.
+    pub request: Request,
+    /// The rest of the request, or of what a visitor sends behind a 101.
+    pub body: BodyReader,
+    /// How the request is answered.
+    pub answer: Answering,
+}
+
+/// What handlers tell the session's task.
+#[derive(Debug)]
+pub(super) enum Command {
+    Ack(ExchangeId, Response),
+    Head(ExchangeId, Response),
+    Queue(ExchangeId, Down),
+    HandedOn(ExchangeId, bool),
+    Pull(ExchangeId),
+    Abort(ExchangeId, AbortCode, Option<ByteString>),
+}
+
+/// What an end queues for the visitor.
+#[derive(Debug)]
+pub(super) enum Down {
+    Data(Bytes),
+    Message { part: Part, more: bool },
+    End { trailers: Option<ByteString> },
+    Close { code: u16, reason: ByteString },
+}
+
+/// What comes of the visitor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Up {
+    /// Bytes of the body, or of the connection.
+    Data(Bytes),
+    /// A message, or a part of one. `more` parts of the same message follow.
+    Message {
+        /// Text or bytes.
+        part: Part,
+        /// Whether parts of the same message follow.
+        more: bool,
+    },
+    /// The direction is complete.
+    End {
+        /// The trailers as an object of JSON.
+        trailers: Option<ByteString>,
+    },
+    /// The visitor closes the WebSocket.
+    Close {
+        /// The close code, 1005 for none.
+        code: u16,
+        /// The words beside it.
+        reason: ByteString,
+    },
+}
+
+/// Reads a request's body, or what a visitor sends behind a 101. What is not read is not acknowledged; dropped, it takes all that
+/// comes and drops it.
+#[derive(Debug)]
+pub struct BodyReader {
+    pub(super) id: ExchangeId,
+    /// Bounded by the window, which the session checks.
+    pub(super) parts: mpsc::UnboundedReceiver<Up>,
+    pub(super) tell: mpsc::UnboundedSender<Command>,
+}
+
+impl BodyReader {
+    /// Returns the next part, which counts as handed on; `None` behind the last, and where the exchange is over before that.
+    pub async fn next(&mut self) -> Option<Up> {
+        let (part, has_starved) = match self.parts.try_recv() {
+            Ok(part) => (part, false),
+            Err(_) => (self.parts.recv().await?, true),
+        };
+        self.hand_on(&part, has_starved);
+        Some(part)
+    }
+
+    /// Lets the body come, where `pull` was asked for.
+    pub fn pull(&self) {
+        let _ = self.tell.send(Command::Pull(self.id));
+    }
+
+    fn hand_on(&self, part: &Up, has_starved: bool) {
+        if let Up::Data(_) | Up::Message { .. } = part {
+            let _ = self.tell.send(Command::HandedOn(self.id, has_starved));
+        }
+    }
+}
+
+impl Drop for BodyReader {
+    fn drop(&mut self) {
+        self.parts.close();
+        while let Ok(part) = self.parts.try_recv() {
+            self.hand_on(&part, false);
+        }
+    }
+}
+
+/// How a request is answered. Dropped, it gives the exchange up as `local-gone`.
+#[derive(Debug)]
+pub struct Answering {
+    pub(super) id: ExchangeId,
+    pub(super) tell: mpsc::UnboundedSender<Command>,
+    pub(super) room: Arc<Semaphore>,
+    pub(super) is_answered: bool,
+}
+
+impl Answering {
+    /// Answers with the whole response at once.
+    pub fn ack(mut self, response: Response) {
+        self.is_answered = true;
+        let _ = self.tell.send(Command::Ack(self.id, response));
+    }
+
+    /// Sends the head of the response, and returns the writer of its body. `length` is the body's, where it is known.
+    #[must_use]
+    pub fn head(mut self, status: StatusCode, headers: HeaderMap, length: Option<u64>) -> BodyWriter {
+        self.is_answered = true;
+        let response = Response { status, headers, body: Bytes::new(), declared_length: length };
+        let _ = self.tell.send(Command::Head(self.id, response));
+        BodyWriter { id: self.id, tell: self.tell.clone(), room: Arc::clone(&self.room), is_whole: false }
+    }
+
+    /// Gives the exchange up, with words for the visitor.
+    pub fn abort(mut self, code: AbortCode, message: Option<&str>) {
+        self.is_answered = true;
+        let _ = self.tell.send(Command::Abort(self.id, code, message.map(ByteString::from)));
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            let _ = self.tell.send(Command::Abort(self.id, AbortCode::LocalGone, None));
+        }
+    }
+}
+
+/// Writes the body of a response, or what goes to the visitor behind a 101. Dropped before its end, it gives the exchange up as
+/// `local-gone`.
+#[derive(Debug)]
+pub struct BodyWriter {
+    id: ExchangeId,
+    tell: mpsc::UnboundedSender<Command>,
+    room: Arc<Semaphore>,
+    is_whole: bool,
+}
+
+impl BodyWriter {
+    /// Queues bytes, and waits while too many are queued.
+    ///
+    /// # Errors
+    /// When the exchange is over.
+    pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), Gone> {
+        while !bytes.is_empty() {
+            let part = bytes.split_to(bytes.len().min(QUEUED / 2));
+            self.queue(part.len(), Down::Data(part)).await?;
+        }
+        Ok(())
+    }
+
+    /// Queues a message of a WebSocket, or a part of one.
+    ///
+    /// # Errors
+    /// When the exchange is over.
+    pub async fn message(&mut self, part: Part, more: bool) -> Result<(), Gone> {
+        let mut rest = Some(part);
+        while let Some(part) = rest {
+            let (first, behind) = split(part, QUEUED / 2);
+            let more = more || behind.is_some();
+            self.queue(first.len(), Down::Message { part: first, more }).await?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Ends the body. `trailers` are an object of JSON.
+    ///
+    /// # Errors
+    /// When the exchange is over.
+    pub async fn end(mut self, trailers: Option<ByteString>) -> Result<(), Gone> {
+        self.is_whole = true;
+        self.queue(0, Down::End { trailers }).await
+    }
+
+    /// Closes the WebSocket.
+    ///
+    /// # Errors
+    /// When the exchange is over.
+    pub async fn close(mut self, code: u16, reason: ByteString) -> Result<(), Gone> {
+        self.is_whole = true;
+        self.queue(0, Down::Close { code, reason }).await
+    }
+
+    /// Gives the exchange up.
+    pub fn abort(mut self, code: AbortCode, message: Option<&str>) {
+        self.is_whole = true;
+        let _ = self.tell.send(Command::Abort(self.id, code, message.map(ByteString::from)));
+    }
+
+    async fn queue(&mut self, bytes: usize, down: Down) -> Result<(), Gone> {
+        let wanted = u32::try_from(bytes).map_err(|_| Gone)?;
+        self.room.acquire_many(wanted).await.map_err(|_| Gone)?.forget();
+        self.tell.send(Command::Queue(self.id, down)).map_err(|_| Gone)
+    }
+}
+
+impl Drop for BodyWriter {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            let _ = self.tell.send(Command::Abort(self.id, AbortCode::LocalGone, None));
+        }
+    }
+}
+
+/// Cuts a part of a message to at most this many bytes, text between characters. Returns the first part, and what is left.
+pub(super) fn split(part: Part, room: usize) -> (Part, Option<Part>) {
+    if part.len() <= room {
+        return (part, None);
+    }
+    match part {
+        Part::Text(text) => {
+            let end = (0..=room).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
+            let (first, rest) = text.split_at(end);
+            (Part::Text(first), Some(Part::Text(rest)))
+        }
+        Part::Binary(mut rest) => (Part::Binary(rest.split_to(room)), Some(Part::Binary(rest))),
+    }
+}
