@@ -5,10 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use socket2me::config::{self, Cli, Command, LogFormat, ServeConfig, StoreAction, StoreConfig, StorePlace};
+use socket2me::client::report::Exit;
+use socket2me::config::{
+    self, Cli, Command, ForwardConfig, LogFormat, ServeConfig, StoreAction, StoreConfig, StorePlace,
+};
 use socket2me::process::{self, StopRequests};
 use socket2me::proto::json;
-use socket2me::{log, relay, store};
+use socket2me::{client, log, relay, store};
+use tokio_util::sync::CancellationToken;
 
 /// mimalloc keeps the pages of large bodies, which come and go all the time. The system's allocator returns them and fetches
 /// new ones for each body.
@@ -20,7 +24,7 @@ fn main() -> ExitCode {
     let format = cli.log_format;
     let result = run(cli);
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit) => ExitCode::from(exit as u8),
         Err(message) => {
             log::last_words(match format {
                 LogFormat::Human => format!("socket2me: {message}"),
@@ -31,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), String> {
+fn run(cli: Cli) -> Result<Exit, String> {
     // Dropped last, so that the log is whole.
     let _log = log::start(&cli.log, cli.log_format == LogFormat::Json)?;
     for variable in config::unknown_variables() {
@@ -40,9 +44,22 @@ fn run(cli: Cli) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
     match cli.command {
-        Command::Serve(config) => runtime.block_on(serve(*config, cli.log_format)),
-        Command::Store(config) => runtime.block_on(move_tunnels(&config)),
+        Command::Serve(config) => runtime.block_on(serve(*config, cli.log_format)).map(|()| Exit::Done),
+        Command::Forward(config) => runtime.block_on(forward(&config, cli.log_format)),
+        Command::Store(config) => runtime.block_on(move_tunnels(&config)).map(|()| Exit::Done),
     }
+}
+
+/// Runs `socket2me forward`.
+async fn forward(config: &ForwardConfig, format: LogFormat) -> Result<Exit, String> {
+    let stop = CancellationToken::new();
+    let shutdown = shutdown(format).map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let told = stop.clone();
+    tokio::spawn(async move {
+        shutdown.await;
+        told.cancel();
+    });
+    Ok(client::run::forward(config, &stop).await)
 }
 
 async fn serve(mut config: ServeConfig, format: LogFormat) -> Result<(), String> {

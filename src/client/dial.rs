@@ -89,6 +89,12 @@ impl Dialer {
         Ok(Self { tcp, proxies: Arc::new(Matcher::from_env()), tls: Arc::new(tls) })
     }
 
+    /// Returns what holds for TLS connections: roots, versions, and the one provider of cryptography.
+    #[must_use]
+    pub fn tls(&self) -> &Arc<rustls::ClientConfig> {
+        &self.tls
+    }
+
     /// Opens a connection.
     ///
     /// # Errors

@@ -206,7 +206,7 @@ impl Exchanges {
         let (parts, to_read) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(QUEUED));
         let tell = self.tell.clone();
-        let body = BodyReader { id, parts: to_read, tell: tell.clone() };
+        let body = BodyReader { id, parts: to_read, tell: tell.clone(), has_starved: false };
         let answer = Answering { id, tell, room: Arc::clone(&room), is_answered: false };
         let handler = tokio::spawn((self.handler)(Visit { request, body, answer })).abort_handle();
         self.open.insert(id, Open { request: ack, parts, queue: VecDeque::new(), room, handler });

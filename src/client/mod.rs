@@ -5,12 +5,25 @@
 //! - [`server_url`]: the relay's URL; [`dial`]: connections to it, over TCP, a proxy and TLS
 //! - [`requests`]: requests to the relay; [`websocket`]: the WebSocket of a session
 //! - [`session`]: one session, as the machines of [`crate::proto`] want it
+//! - [`api`]: the calls of a tunnel's owner; [`saved`]: tunnels that are kept from run to run
+//! - [`tunnel`]: a tunnel that is kept open; `backoff`: how long an end waits before it comes back
+//! - [`report`]: what an end tells the person or the program that runs it
+//! - [`forward`]: requests forwarded to an app on this machine
+//! - [`run`]: the commands; [`output`]: reports as text
 //! - [`exchanges`]: the exchanges of a session, each with a task of a handler; [`visit`]: what such a task gets, and how it answers
 
+pub mod api;
+mod backoff;
 pub mod dial;
 pub mod exchanges;
+pub mod forward;
+pub mod output;
+pub mod report;
 pub mod requests;
+pub mod run;
+pub mod saved;
 pub mod server_url;
 pub mod session;
+pub mod tunnel;
 pub mod visit;
 pub mod websocket;

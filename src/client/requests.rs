@@ -14,8 +14,7 @@ use super::dial::{DialError, Dialer, words};
 use super::server_url::ServerUrl;
 
 /// How this program names itself.
-pub(super) const USER_AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("socket2me/", env!("CARGO_PKG_VERSION")));
+pub(super) const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("socket2me/", env!("CARGO_PKG_VERSION")));
 
 /// Requests to one server.
 #[derive(Debug)]

@@ -40,7 +40,9 @@ impl ServerUrl {
             Some(_) => return Err(wrong("its scheme is http or https")),
         };
         let port = match uri.port() {
-            Some(port) => port.as_str().parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("its port is none"))?,
+            Some(port) => {
+                port.as_str().parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("its port is none"))?
+            }
             None if is_tls => 443,
             None => 80,
         };
@@ -120,16 +122,32 @@ mod tests {
             ("http://[2001:db8::1]", "http://[2001:db8::1]", "[2001:db8::1]", "/new"),
         ] {
             let url = ServerUrl::parse(text).unwrap();
-            assert_eq!((&*url.to_string(), &*url.authority(), &*url.target("/new")), (shown, authority, target), "{text}");
+            assert_eq!(
+                (&*url.to_string(), &*url.authority(), &*url.target("/new")),
+                (shown, authority, target),
+                "{text}"
+            );
         }
-        for text in ["", "ftp://relay.example", "https://", "https://a b", "https://me@relay.example", "https://relay.example?x", "https://relay.example:0", "https://relay.example:70000", "https://relay.example/#x"] {
+        for text in [
+            "",
+            "ftp://relay.example",
+            "https://",
+            "https://a b",
+            "https://me@relay.example",
+            "https://relay.example?x",
+            "https://relay.example:0",
+            "https://relay.example:70000",
+            "https://relay.example/#x",
+        ] {
             assert!(ServerUrl::parse(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn this_machine_is_known_by_its_names() {
-        for host in ["localhost", "LocalHost.", "a.localhost", "127.0.0.1", "127.9.9.9", "[::1]", "::1", "[::ffff:127.0.0.1]"] {
+        for host in
+            ["localhost", "LocalHost.", "a.localhost", "127.0.0.1", "127.9.9.9", "[::1]", "::1", "[::ffff:127.0.0.1]"]
+        {
             assert!(is_loopback(host), "{host}");
         }
         for host in ["relay.example", "localhost.example", "notlocalhost", "10.0.0.1", "[2001:db8::1]", ""] {

@@ -314,7 +314,10 @@ impl Session {
                 Item::Pong => continue,
                 Item::Close { code, .. } => {
                     let code = code.map(|code| format!(" with code {code}")).unwrap_or_default();
-                    return self.lose_websocket(&format!("the server has closed the WebSocket{code}"), CloseReason::TransportClose);
+                    return self.lose_websocket(
+                        &format!("the server has closed the WebSocket{code}"),
+                        CloseReason::TransportClose,
+                    );
                 }
             };
             if self.is_adopted {

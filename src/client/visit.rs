@@ -1,9 +1,11 @@
 //! What the handler of a request gets, and what it answers with.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -20,9 +22,7 @@ pub(super) const QUEUED: usize = 128 << 10;
 pub type Handler = Arc<dyn Fn(Visit) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// Makes a handler of an async function.
-pub fn handler<F: Future<Output = ()> + Send + 'static>(
-    serve: impl Fn(Visit) -> F + Send + Sync + 'static,
-) -> Handler {
+pub fn handler<F: Future<Output = ()> + Send + 'static>(serve: impl Fn(Visit) -> F + Send + Sync + 'static) -> Handler {
     Arc::new(move |visit| Box::pin(serve(visit)))
 }
 
@@ -103,17 +103,24 @@ pub struct BodyReader {
     /// Bounded by the window, which the session checks.
     pub(super) parts: mpsc::UnboundedReceiver<Up>,
     pub(super) tell: mpsc::UnboundedSender<Command>,
+    /// Somebody has waited for the next part.
+    pub(super) has_starved: bool,
 }
 
 impl BodyReader {
     /// Returns the next part, which counts as handed on; `None` behind the last, and where the exchange is over before that.
     pub async fn next(&mut self) -> Option<Up> {
-        let (part, has_starved) = match self.parts.try_recv() {
-            Ok(part) => (part, false),
-            Err(_) => (self.parts.recv().await?, true),
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// As [`Self::next`].
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Up>> {
+        let Poll::Ready(part) = self.parts.poll_recv(cx) else {
+            self.has_starved = true;
+            return Poll::Pending;
         };
-        self.hand_on(&part, has_starved);
-        Some(part)
+        let has_starved = mem::take(&mut self.has_starved);
+        Poll::Ready(part.inspect(|part| self.hand_on(part, has_starved)))
     }
 
     /// Lets the body come, where `pull` was asked for.

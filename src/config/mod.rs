@@ -3,6 +3,7 @@
 
 mod environment;
 mod file;
+mod forward;
 mod help;
 mod limits;
 mod listen;
@@ -22,6 +23,7 @@ use http::StatusCode;
 use ipnet::IpNet;
 
 pub use self::environment::unknown_variables;
+pub use self::forward::{Ends, ForwardConfig, HostHeaderWord, Output, Repeat, UrlModeWord};
 use self::help::{per_address, when_unset};
 pub use self::limits::LimitConfig;
 pub use self::listen::Listen;
@@ -29,7 +31,7 @@ pub use self::redis_url::RedisUrl;
 pub use self::secret::Secret;
 use self::secret::secret_file;
 use self::store::MOVING;
-pub use self::store::{StoreAction, StoreConfig, StorePlace, default_store_file};
+pub use self::store::{StoreAction, StoreConfig, StorePlace, default_store_file, state_folder};
 use self::units::{
     duration, duration_text, log_filter, milliseconds, network, on_off, origin, public_url, revision, revisions_text,
     size_from, size_text, some_time, time_from, timeout_status,
@@ -70,6 +72,9 @@ pub enum Command {
     /// Run the relay: hand out tokens, accept ends, forward visitors' requests to them
     #[command(after_help = UNITS)]
     Serve(Box<ServeConfig>),
+    /// Put an app of this machine on the internet: forward a tunnel's requests to it
+    #[command(after_help = forward::EXAMPLES)]
+    Forward(Box<ForwardConfig>),
     /// Move tunnels from one store to another, or list them. The server must not run meanwhile
     #[command(after_help = MOVING)]
     Store(StoreConfig),

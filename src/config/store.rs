@@ -91,19 +91,31 @@ fn default_file(port: u16, is_macos: bool, variable: impl Fn(&str) -> Option<OsS
     if port == 0 {
         return None;
     }
-    // A relative path would be another folder wherever the server is started (XDG Base Directory Specification).
-    let folder = |name| variable(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
     // systemd gives the folders of one service, with colons between (systemd.exec(5), `StateDirectory=`).
     let of_service = variable("STATE_DIRECTORY").and_then(|folders| env::split_paths(&folders).next());
-    let of_user = || {
-        if is_macos {
-            return Some(folder("HOME")?.join("Library/Application Support/socket2me"));
-        }
-        let state = folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")))?;
-        Some(state.join("socket2me"))
-    };
-    let folder = of_service.filter(|folder| folder.is_absolute()).or_else(of_user)?;
+    let folder = of_service
+        .filter(|folder| folder.is_absolute())
+        .or_else(|| folder_of_user(is_macos, |name| absolute(variable(name))))?;
     Some(folder.join(format!("tunnels-{port}.redb")))
+}
+
+/// Returns the folder for what this program keeps for a person. `None` where the environment names none.
+#[must_use]
+pub fn state_folder() -> Option<PathBuf> {
+    folder_of_user(cfg!(target_os = "macos"), |name| absolute(env::var_os(name)))
+}
+
+fn folder_of_user(is_macos: bool, folder: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    if is_macos {
+        return Some(folder("HOME")?.join("Library/Application Support/socket2me"));
+    }
+    let state = folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")))?;
+    Some(state.join("socket2me"))
+}
+
+/// A relative path would be another folder wherever the program is started (XDG Base Directory Specification).
+fn absolute(folder: Option<OsString>) -> Option<PathBuf> {
+    folder.map(PathBuf::from).filter(|folder| folder.is_absolute())
 }
 
 #[cfg(test)]
