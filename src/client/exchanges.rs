@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::visit::{Answering, BodyReader, Command, Down, Handler, QUEUED, Up, Visit, split};
+use super::visit::{Answering, BodyReader, Command, Down, Handler, Inbox, PART_COST, Teller, Up, Visit, split};
 use crate::proto::engine_io::Space;
 use crate::proto::exchange::stream::client::{Effect, Sent, Streams};
 use crate::proto::exchange::stream::{
-    AbortCode, Begin, Closing, Content, Event, MAX_WINDOW, Ready, Received, read_ack, write_ack,
+    AbortCode, Begin, Closing, Content, EVENT_COST, Event, MAX_WINDOW, Ready, Received, read_ack, write_ack,
 };
 use crate::proto::exchange::{ExchangeId, Request};
 use crate::proto::json;
@@ -29,8 +29,11 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(3600);
 /// The exchanges that are served at the same time. A server has a limit for each tunnel; this one is for a server that has none.
 const MAX_EXCHANGES: usize = 4096;
 
-/// The commands that are taken at once.
-const COMMANDS: usize = 256;
+/// The parts of one exchange that can wait for its handler: as many as the largest window holds, and the end.
+const MAX_PARTS: usize = MAX_WINDOW / EVENT_COST + 1;
+
+/// The warnings of one session that are told.
+const MAX_WARNINGS: usize = 8;
 
 pub(super) type Link = ClientLink<ClientConnection<Sent>>;
 
@@ -61,42 +64,41 @@ pub(super) struct Exchanges {
     streams: Option<Streams>,
     open: HashMap<ExchangeId, Open>,
     next_ack: u64,
-    tell: mpsc::UnboundedSender<Command>,
-    commands: mpsc::UnboundedReceiver<Command>,
-    inbox: Vec<Command>,
+    inbox: Arc<Inbox>,
+    /// What the owner has not been told yet.
     pub(super) notices: VecDeque<Notice>,
+    has_said_closing: bool,
+    warnings: usize,
 }
 
 /// An exchange that is not over.
 struct Open {
     /// The ack of its request.
     request: Option<AckId>,
-    parts: mpsc::UnboundedSender<Up>,
+    parts: mpsc::Sender<Up>,
     queue: VecDeque<Down>,
-    room: Arc<Semaphore>,
+    teller: Arc<Teller>,
     handler: AbortHandle,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.room.close();
+        self.teller.room.close();
     }
 }
 
 impl Exchanges {
     pub(super) fn new(namespace: Namespace, handler: Handler) -> Self {
-        // Handlers say little that is not counted: a head, an end, and data within the room of their exchange.
-        let (tell, commands) = mpsc::unbounded_channel();
         Self {
             namespace,
             handler,
             streams: None,
             open: HashMap::new(),
             next_ack: 0,
-            tell,
-            commands,
-            inbox: Vec::new(),
+            inbox: Arc::default(),
             notices: VecDeque::new(),
+            has_said_closing: false,
+            warnings: 0,
         }
     }
 
@@ -109,7 +111,7 @@ impl Exchanges {
     pub(super) fn event(&mut self, event: ClientEvent<Sent>, link: &mut Link, now: Instant) {
         match event {
             ClientEvent::Joined => (),
-            ClientEvent::Refused { data } => self.notices.push_back(refusal(data.unwrap_or_default())),
+            ClientEvent::Refused { data } => self.notices.push_back(refusal(&data.unwrap_or_default())),
             ClientEvent::Received { args, attachments, id } => self.received(&args, &attachments, id, link, now),
             ClientEvent::Acked { waiter, outcome } => {
                 let window = outcome.ok().and_then(|answer| read_ack(&answer));
@@ -142,14 +144,17 @@ impl Exchanges {
     }
 
     /// Waits until a handler says something. Nothing is lost if this is dropped.
-    pub(super) async fn wait(&mut self) {
-        self.commands.recv_many(&mut self.inbox, COMMANDS).await;
+    pub(super) async fn wait(&self) {
+        self.inbox.wait().await;
     }
 
     /// Does what handlers have said.
     pub(super) fn act(&mut self, link: &mut Link, now: Instant) {
-        for command in std::mem::take(&mut self.inbox) {
-            self.command(command, link, now);
+        let inbox = Arc::clone(&self.inbox);
+        while let Some(teller) = inbox.next() {
+            for command in teller.take() {
+                self.command(teller.id, command, link, now);
+            }
         }
         self.send_acks(link, now);
     }
@@ -182,12 +187,18 @@ impl Exchanges {
                 }
                 Err(malformed) => self.warn(&malformed.to_string()),
             }
-        } else if let Some(Ok(closing)) = Closing::decode(args) {
+        } else if let Some(Ok(closing)) = Closing::decode(args)
+            && !std::mem::replace(&mut self.has_said_closing, true)
+        {
             self.notices.push_back(Notice::Closing(closing));
         }
     }
 
     fn warn(&mut self, what: &str) {
+        self.warnings += 1;
+        if self.warnings > MAX_WARNINGS {
+            return;
+        }
         self.notices.push_back(Notice::Warning(format!("the server breaks the protocol: {what}")));
     }
 
@@ -203,13 +214,12 @@ impl Exchanges {
             let message = Some(ByteString::from_static("the end serves too many requests"));
             return self.emit(id, &Event::Abort { code: AbortCode::LocalRefused, message }, None, link, now);
         }
-        let (parts, to_read) = mpsc::unbounded_channel();
-        let room = Arc::new(Semaphore::new(QUEUED));
-        let tell = self.tell.clone();
-        let body = BodyReader { id, parts: to_read, tell: tell.clone(), has_starved: false };
-        let answer = Answering { id, tell, room: Arc::clone(&room), is_answered: false };
+        let (parts, to_read) = mpsc::channel(MAX_PARTS);
+        let teller = Teller::new(id, &self.inbox);
+        let body = BodyReader { parts: to_read, teller: Arc::clone(&teller), has_starved: false };
+        let answer = Answering { teller: Arc::clone(&teller), is_answered: false };
         let handler = tokio::spawn((self.handler)(Visit { request, body, answer })).abort_handle();
-        self.open.insert(id, Open { request: ack, parts, queue: VecDeque::new(), room, handler });
+        self.open.insert(id, Open { request: ack, parts, queue: VecDeque::new(), teller, handler });
     }
 
     fn effect(&mut self, effect: Effect, link: &mut Link, now: Instant) {
@@ -224,7 +234,7 @@ impl Exchanges {
                 };
                 let is_content = matches!(up, Up::Data(_) | Up::Message { .. });
                 // The handler may have dropped its reader: then it wants no more of the body.
-                let is_unwanted = self.open.get(&id).is_none_or(|open| open.parts.send(up).is_err());
+                let is_unwanted = self.open.get(&id).is_none_or(|open| open.parts.try_send(up).is_err());
                 if is_content && is_unwanted {
                     self.streams.iter_mut().for_each(|streams| streams.handed_on(id, false));
                 }
@@ -249,10 +259,10 @@ impl Exchanges {
         }
     }
 
-    fn command(&mut self, command: Command, link: &mut Link, now: Instant) {
+    fn command(&mut self, id: ExchangeId, command: Command, link: &mut Link, now: Instant) {
         let Some(streams) = &mut self.streams else { return };
         match command {
-            Command::Ack(id, response) => {
+            Command::Ack(response) => {
                 if streams.answer(id)
                     && let Some(ack) = self.open.get_mut(&id).and_then(|open| open.request.take())
                 {
@@ -260,24 +270,24 @@ impl Exchanges {
                 }
                 self.open.remove(&id);
             }
-            Command::Head(id, response) => {
+            Command::Head(response) => {
                 if streams.respond(id, response.status.as_u16()) {
                     self.emit(id, &response.to_event(), None, link, now);
                 }
             }
-            Command::Queue(id, down) => {
+            Command::Queue(down) => {
                 if let Some(open) = self.open.get_mut(&id) {
                     open.queue.push_back(down);
                     streams.offer(id);
                 }
             }
-            Command::HandedOn(id, has_starved) => streams.handed_on(id, has_starved),
-            Command::Pull(id) => {
+            Command::HandedOn { has_starved } => streams.handed_on(id, has_starved),
+            Command::Pull => {
                 if streams.pull(id) {
                     self.emit(id, &Event::Pull, None, link, now);
                 }
             }
-            Command::Abort(id, code, message) => {
+            Command::Abort(code, message) => {
                 if streams.abort(id) {
                     self.emit(id, &Event::Abort { code, message }, None, link, now);
                 }
@@ -293,10 +303,11 @@ impl Exchanges {
         let (event, sent) = match first {
             Down::Data(mut rest) => {
                 let bytes = rest.split_to(rest.len().min(room));
-                if !rest.is_empty() {
+                let is_last = rest.is_empty();
+                if !is_last {
                     open.queue.push_front(Down::Data(rest));
                 }
-                open.room.add_permits(bytes.len());
+                open.teller.room.add_permits(bytes.len() + if is_last { PART_COST } else { 0 });
                 let more = !open.queue.is_empty();
                 let Some((offset, sent)) = streams.sent(id, bytes.len(), bytes.len() as u64, more) else {
                     return false;
@@ -305,8 +316,8 @@ impl Exchanges {
             }
             Down::Message { part, more } => {
                 let (part, rest) = split(part, room);
-                open.room.add_permits(part.len());
                 let is_cut = rest.is_some();
+                open.teller.room.add_permits(part.len() + if is_cut { 0 } else { PART_COST });
                 if let Some(part) = rest {
                     open.queue.push_front(Down::Message { part, more });
                 }
@@ -359,16 +370,16 @@ impl Drop for Exchanges {
 }
 
 /// Reads what a server says when it does not let an end in (PROTOCOL.md, section 2).
-fn refusal(data: ByteString) -> Notice {
+fn refusal(data: &ByteString) -> Notice {
     let member = |object: &ByteString, name| {
         json::member(object, name).map(|text| json::unquote(&text).into_owned()).unwrap_or_default()
     };
-    if json::Kind::of(&data) == json::Kind::Object {
-        let code = json::member(&data, "data").map(|data| member(&data, "code")).unwrap_or_default();
-        return Notice::Refused { code, message: member(&data, "message") };
+    if json::Kind::of(data) == json::Kind::Object {
+        let code = json::member(data, "data").map(|data| member(&data, "code")).unwrap_or_default();
+        return Notice::Refused { code, message: member(data, "message") };
     }
     // Engine.IO 3: the code and the message in one text.
-    let text = json::unquote(&data).into_owned();
+    let text = json::unquote(data).into_owned();
     match text.split_once(": ") {
         Some((code, message)) => Notice::Refused { code: code.to_owned(), message: message.to_owned() },
         None => Notice::Refused { code: String::new(), message: text },

@@ -4,7 +4,7 @@
 //!
 //! - [`server_url`]: the relay's URL; [`dial`]: connections to it, over TCP, a proxy and TLS
 //! - [`requests`]: requests to the relay; [`websocket`]: the WebSocket of a session
-//! - [`session`]: one session, as the machines of [`crate::proto`] want it
+//! - [`session`]: one session, as the machines of [`crate::proto`] want it; `polling`: its requests on long-polling
 //! - [`api`]: the calls of a tunnel's owner; [`saved`]: tunnels that are kept from run to run
 //! - [`tunnel`]: a tunnel that is kept open; `backoff`: how long an end waits before it comes back
 //! - [`report`]: what an end tells the person or the program that runs it
@@ -18,6 +18,7 @@ pub mod dial;
 pub mod exchanges;
 pub mod forward;
 pub mod output;
+mod polling;
 pub mod report;
 pub mod requests;
 pub mod run;

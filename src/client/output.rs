@@ -26,7 +26,7 @@ pub fn reporter(format: Format, url_file: Option<PathBuf>) -> Reporter {
         if let (Report::Ready { url, .. }, Some(file)) = (&report, &url_file)
             && let Err(error) = write_whole(file, format!("{url}\n").as_bytes(), false)
         {
-            say(format!("the URL is not written to {}: {error}", file.display()));
+            say(&format!("the URL is not written to {}: {error}", file.display()));
         }
         match format {
             Format::Json => print(&to_json(&report).to_string()),
@@ -34,7 +34,7 @@ pub fn reporter(format: Format, url_file: Option<PathBuf>) -> Reporter {
                 if let Report::Ready { url, .. } = &report {
                     print(url);
                 }
-                to_text(&report).into_iter().for_each(say);
+                to_text(&report).iter().for_each(|line| say(line));
             }
         }
     })
@@ -46,7 +46,7 @@ fn print(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-fn say(line: String) {
+fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 

@@ -94,6 +94,14 @@ impl fmt::Display for ServerUrl {
     }
 }
 
+/// Returns the port that a URL names, if it names one. `None` if that is no port: `http` takes 70000 for none at all.
+pub(super) fn port_of(uri: &Uri) -> Option<Option<u16>> {
+    match uri.authority()?.as_str().strip_prefix(uri.host()?)?.strip_prefix(':') {
+        None => Some(None),
+        Some(port) => port.parse().ok().filter(|port| *port > 0).map(Some),
+    }
+}
+
 /// Returns whether a host is this machine's own: `localhost`, a name below it, or a loopback address.
 #[must_use]
 pub fn is_loopback(host: &str) -> bool {

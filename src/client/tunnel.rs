@@ -39,6 +39,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// How long the server may take to say `ready` to an end that it has let in.
 const READY: Duration = Duration::from_secs(30);
 
+/// More than the notices of one session: one of each kind, and a few warnings.
+const NOTICES: usize = 32;
+
 /// Which of a tunnel's URLs is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UrlMode {
@@ -125,7 +128,7 @@ impl Tunnel {
     /// # Errors
     /// When the tunnel cannot be kept open: the server refuses, another end has taken it over, or the server cannot be trusted.
     pub async fn run(mut self, handler: &Handler, stop: &CancellationToken) -> Result<(), Failure> {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut was_gone) = (Backoff::default(), false);
         self.load()?;
         while !stop.is_cancelled() {
             let began = Instant::now();
@@ -136,9 +139,12 @@ impl Tunnel {
                 () = backoff::woken() => Some("the machine was asleep".to_owned()),
             };
             let Some(why) = lost else { break };
-            if began.elapsed() > GOOD {
+            // A server that does not know the tunnel is there; but it may say so each time.
+            let is_gone = !self.is_checked && self.has_told;
+            if began.elapsed() > GOOD || (is_gone && !was_gone) {
                 backoff.reset();
             }
+            was_gone = is_gone;
             let after = backoff.next(rand::random());
             (self.report)(Report::Reconnecting { why: printable(&why), after });
             tokio::select! {
@@ -234,8 +240,8 @@ impl Tunnel {
         let credentials = Credentials::Auth(auth.into());
         let join = Join { namespace, credentials, revision: Revision::V4, transports: self.transports };
         // What the server says of a session is little: it is let in, refused, or about to be left.
-        let (tell, mut notices) = mpsc::unbounded_channel();
-        let notify = move |notice| drop(tell.send(notice));
+        let (tell, mut notices) = mpsc::channel(NOTICES);
+        let notify = move |notice| drop(tell.try_send(notice));
         let session = Session::open(&self.dialer, &self.wanted.server, join, Arc::clone(handler), notify);
         let leave = stop.child_token();
         let mut said = Said::default();

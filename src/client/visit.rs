@@ -1,22 +1,29 @@
 //! What the handler of a request gets, and what it answers with.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use http::{HeaderMap, StatusCode};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::proto::exchange::stream::{AbortCode, Part};
 use crate::proto::exchange::{ExchangeId, Request, Response};
 
 /// What the writer of one exchange may have queued, in bytes: two events, so that one waits while another is sent.
-pub(super) const QUEUED: usize = 128 << 10;
+const QUEUED: usize = 128 << 10;
+
+/// What a part costs in the queue beside its bytes, so that empty ones are not free.
+pub(super) const PART_COST: usize = 64;
+
+/// The largest part that is queued, in bytes.
+const MAX_PART: usize = QUEUED / 2 - PART_COST;
 
 /// Serves one request, in a task of its own. The task is aborted when the exchange is over before its answer is complete.
 pub type Handler = Arc<dyn Fn(Visit) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -52,12 +59,69 @@ pub struct Visit {
 /// What handlers tell the session's task.
 #[derive(Debug)]
 pub(super) enum Command {
-    Ack(ExchangeId, Response),
-    Head(ExchangeId, Response),
-    Queue(ExchangeId, Down),
-    HandedOn(ExchangeId, bool),
-    Pull(ExchangeId),
-    Abort(ExchangeId, AbortCode, Option<ByteString>),
+    Ack(Response),
+    Head(Response),
+    Queue(Down),
+    HandedOn { has_starved: bool },
+    Pull,
+    Abort(AbortCode, Option<ByteString>),
+}
+
+/// What the handlers of a session have said. It holds an exchange once, whatever its handler says.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    waiting: Mutex<VecDeque<Arc<Teller>>>,
+    wake: Notify,
+}
+
+impl Inbox {
+    /// Completes when a handler has said something. Nothing is lost if this is dropped.
+    pub(super) async fn wait(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Takes the next exchange whose handler has said something.
+    pub(super) fn next(&self) -> Option<Arc<Teller>> {
+        lock(&self.waiting).pop_front()
+    }
+}
+
+/// What the handler of one exchange says. It is little: parts within the room of the exchange, an acknowledgement for each that it
+/// was given, and one of the others each.
+#[derive(Debug)]
+pub(super) struct Teller {
+    pub(super) id: ExchangeId,
+    inbox: Arc<Inbox>,
+    /// What may be queued for the visitor.
+    pub(super) room: Semaphore,
+    said: Mutex<Vec<Command>>,
+}
+
+impl Teller {
+    pub(super) fn new(id: ExchangeId, inbox: &Arc<Inbox>) -> Arc<Self> {
+        Arc::new(Self { id, inbox: Arc::clone(inbox), room: Semaphore::new(QUEUED), said: Mutex::default() })
+    }
+
+    fn tell(self: &Arc<Self>, command: Command) {
+        let is_first = {
+            let mut said = lock(&self.said);
+            said.push(command);
+            said.len() == 1
+        };
+        if is_first {
+            lock(&self.inbox.waiting).push_back(Arc::clone(self));
+            self.inbox.wake.notify_one();
+        }
+    }
+
+    /// Takes all that was said.
+    pub(super) fn take(&self) -> Vec<Command> {
+        mem::take(&mut lock(&self.said))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What an end queues for the visitor.
@@ -99,10 +163,8 @@ pub enum Up {
 /// comes and drops it.
 #[derive(Debug)]
 pub struct BodyReader {
-    pub(super) id: ExchangeId,
-    /// Bounded by the window, which the session checks.
-    pub(super) parts: mpsc::UnboundedReceiver<Up>,
-    pub(super) tell: mpsc::UnboundedSender<Command>,
+    pub(super) parts: mpsc::Receiver<Up>,
+    pub(super) teller: Arc<Teller>,
     /// Somebody has waited for the next part.
     pub(super) has_starved: bool,
 }
@@ -125,12 +187,12 @@ impl BodyReader {
 
     /// Lets the body come, where `pull` was asked for.
     pub fn pull(&self) {
-        let _ = self.tell.send(Command::Pull(self.id));
+        self.teller.tell(Command::Pull);
     }
 
     fn hand_on(&self, part: &Up, has_starved: bool) {
         if let Up::Data(_) | Up::Message { .. } = part {
-            let _ = self.tell.send(Command::HandedOn(self.id, has_starved));
+            self.teller.tell(Command::HandedOn { has_starved });
         }
     }
 }
@@ -147,9 +209,7 @@ impl Drop for BodyReader {
 /// How a request is answered. Dropped, it gives the exchange up as `local-gone`.
 #[derive(Debug)]
 pub struct Answering {
-    pub(super) id: ExchangeId,
-    pub(super) tell: mpsc::UnboundedSender<Command>,
-    pub(super) room: Arc<Semaphore>,
+    pub(super) teller: Arc<Teller>,
     pub(super) is_answered: bool,
 }
 
@@ -157,7 +217,7 @@ impl Answering {
     /// Answers with the whole response at once.
     pub fn ack(mut self, response: Response) {
         self.is_answered = true;
-        let _ = self.tell.send(Command::Ack(self.id, response));
+        self.teller.tell(Command::Ack(response));
     }
 
     /// Sends the head of the response, and returns the writer of its body. `length` is the body's, where it is known.
@@ -165,21 +225,21 @@ impl Answering {
     pub fn head(mut self, status: StatusCode, headers: HeaderMap, length: Option<u64>) -> BodyWriter {
         self.is_answered = true;
         let response = Response { status, headers, body: Bytes::new(), declared_length: length };
-        let _ = self.tell.send(Command::Head(self.id, response));
-        BodyWriter { id: self.id, tell: self.tell.clone(), room: Arc::clone(&self.room), is_whole: false }
+        self.teller.tell(Command::Head(response));
+        BodyWriter { teller: Arc::clone(&self.teller), is_whole: false }
     }
 
     /// Gives the exchange up, with words for the visitor.
     pub fn abort(mut self, code: AbortCode, message: Option<&str>) {
         self.is_answered = true;
-        let _ = self.tell.send(Command::Abort(self.id, code, message.map(ByteString::from)));
+        self.teller.tell(Command::Abort(code, message.map(ByteString::from)));
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
         if !self.is_answered {
-            let _ = self.tell.send(Command::Abort(self.id, AbortCode::LocalGone, None));
+            self.teller.tell(Command::Abort(AbortCode::LocalGone, None));
         }
     }
 }
@@ -188,9 +248,7 @@ impl Drop for Answering {
 /// `local-gone`.
 #[derive(Debug)]
 pub struct BodyWriter {
-    id: ExchangeId,
-    tell: mpsc::UnboundedSender<Command>,
-    room: Arc<Semaphore>,
+    teller: Arc<Teller>,
     is_whole: bool,
 }
 
@@ -201,7 +259,7 @@ impl BodyWriter {
     /// When the exchange is over.
     pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), Gone> {
         while !bytes.is_empty() {
-            let part = bytes.split_to(bytes.len().min(QUEUED / 2));
+            let part = bytes.split_to(bytes.len().min(MAX_PART));
             self.queue(part.len(), Down::Data(part)).await?;
         }
         Ok(())
@@ -214,7 +272,7 @@ impl BodyWriter {
     pub async fn message(&mut self, part: Part, more: bool) -> Result<(), Gone> {
         let mut rest = Some(part);
         while let Some(part) = rest {
-            let (first, behind) = split(part, QUEUED / 2);
+            let (first, behind) = split(part, MAX_PART);
             let more = more || behind.is_some();
             self.queue(first.len(), Down::Message { part: first, more }).await?;
             rest = behind;
@@ -243,20 +301,22 @@ impl BodyWriter {
     /// Gives the exchange up.
     pub fn abort(mut self, code: AbortCode, message: Option<&str>) {
         self.is_whole = true;
-        let _ = self.tell.send(Command::Abort(self.id, code, message.map(ByteString::from)));
+        self.teller.tell(Command::Abort(code, message.map(ByteString::from)));
     }
 
     async fn queue(&mut self, bytes: usize, down: Down) -> Result<(), Gone> {
-        let wanted = u32::try_from(bytes).map_err(|_| Gone)?;
-        self.room.acquire_many(wanted).await.map_err(|_| Gone)?.forget();
-        self.tell.send(Command::Queue(self.id, down)).map_err(|_| Gone)
+        // No part is larger than the room.
+        let cost = u32::try_from(bytes + PART_COST).map_err(|_| Gone)?;
+        self.teller.room.acquire_many(cost).await.map_err(|_| Gone)?.forget();
+        self.teller.tell(Command::Queue(down));
+        Ok(())
     }
 }
 
 impl Drop for BodyWriter {
     fn drop(&mut self) {
         if !self.is_whole {
-            let _ = self.tell.send(Command::Abort(self.id, AbortCode::LocalGone, None));
+            self.teller.tell(Command::Abort(AbortCode::LocalGone, None));
         }
     }
 }

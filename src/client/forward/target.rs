@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use http::Uri;
 
-use crate::client::server_url::is_loopback;
+use crate::client::server_url::{is_loopback, port_of};
 
 /// What requests are forwarded to. No request can change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,20 +84,9 @@ impl Target {
         }
         let uri: Uri = format!("http://{authority}").parse().map_err(|_| wrong("it is no host and port"))?;
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it names no host"))?;
-        let has_scheme = text.contains("://");
-        let port = match uri.port() {
-            Some(port) => {
-                port.as_str().parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("its port is none"))?
-            }
-            None if has_scheme => {
-                if is_tls {
-                    443
-                } else {
-                    80
-                }
-            }
-            None => return Err(wrong("it names no port")),
-        };
+        let usual = text.contains("://").then_some(if is_tls { 443 } else { 80 });
+        let port = port_of(&uri).ok_or_else(|| wrong("its port is none"))?.or(usual);
+        let port = port.ok_or_else(|| wrong("it names no port"))?;
         let at = if host.eq_ignore_ascii_case("localhost") {
             At::Port(port)
         } else {
