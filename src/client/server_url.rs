@@ -39,13 +39,8 @@ impl ServerUrl {
             None => !is_loopback(&host),
             Some(_) => return Err(wrong("its scheme is http or https")),
         };
-        let port = match uri.port() {
-            Some(port) => {
-                port.as_str().parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("its port is none"))?
-            }
-            None if is_tls => 443,
-            None => 80,
-        };
+        let usual = if is_tls { 443 } else { 80 };
+        let port = port_of(&uri).ok_or_else(|| wrong("its port is none"))?.unwrap_or(usual);
         Ok(Self { is_tls, host, port, path: uri.path().trim_end_matches('/').to_owned() })
     }
 
