@@ -6,7 +6,6 @@
 #[cfg(target_os = "linux")]
 mod access_log;
 #[cfg(target_os = "linux")]
-mod client;
 mod configuring;
 mod endings;
 mod engine_io;

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, StatusCode};
+use socket2me::client::session::Ended;
+use socket2me::proto::engine_io::Revision;
 use socket2me::proto::engine_io::client::Transports;
-use socket2me::proto::engine_io::{CloseReason, Revision};
 use socket2me::proto::exchange::Response;
 use socket2me::proto::exchange::stream::{AbortCode, Part};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,9 +18,9 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use super::{mirror, transfer};
 use crate::relay::tunnel::{Server, patient};
 use crate::relay::visitor::{get, request, visit};
-use crate::support::client::end::StreamingEnd;
-use crate::support::client::handler::{Handler, Up, Visit, handler};
+use crate::support::streaming_end::{StreamingEnd, head};
 use crate::support::{pattern, within};
+use socket2me::client::visit::{Handler, Up, Visit, handler};
 
 const WEBSOCKET: (Revision, Transports) = (Revision::V4, Transports::WebSocket);
 
@@ -67,11 +68,11 @@ async fn an_end_that_gives_up_fails_its_own_exchange() {
     let server = Server::start(patient()).await;
     let gives_up = handler(|Visit { request, answer, .. }| async move {
         match &*request.path {
-            "/refused" => answer.abort(AbortCode::LocalRefused),
-            "/large" => answer.abort(AbortCode::TooLarge),
+            "/refused" => answer.abort(AbortCode::LocalRefused, None),
+            "/large" => answer.abort(AbortCode::TooLarge, None),
             _ => {
                 // It is dropped before its end.
-                let mut writer = answer.head(200, &[]);
+                let mut writer = head(answer, 200, &[]);
                 writer.write(Bytes::from_static(b"half")).await.unwrap();
             }
         }
@@ -90,15 +91,20 @@ async fn an_end_that_gives_up_fails_its_own_exchange() {
 }
 
 #[tokio::test]
-async fn a_handler_learns_that_its_visitor_has_left() {
+async fn a_handler_ends_when_its_visitor_has_left() {
+    struct Tell(mpsc::UnboundedSender<()>);
+    impl Drop for Tell {
+        fn drop(&mut self) {
+            self.0.send(()).unwrap();
+        }
+    }
     let server = Server::start(patient()).await;
     let (tell, mut gone) = mpsc::unbounded_channel();
     let waits = handler(move |Visit { answer, .. }| {
-        let tell = tell.clone();
+        let tell = Tell(tell.clone());
         async move {
-            let writer = answer.head(200, &[("content-type", "text/event-stream")]);
-            writer.gone().await;
-            tell.send(()).unwrap();
+            let _kept = (tell, head(answer, 200, &[("content-type", "text/event-stream")]));
+            std::future::pending::<()>().await;
         }
     });
     let (token, end) = end(&server, "1", waits).await;
@@ -107,7 +113,7 @@ async fn a_handler_learns_that_its_visitor_has_left() {
     assert!(within("the head", stream.read_u8()).await.is_ok());
     drop(stream);
     within("the handler to hear", gone.recv()).await.unwrap();
-    assert_eq!(end.heard.lock().unwrap().aborts[0].1, AbortCode::VisitorGone);
+    assert_eq!(end.heard.lock().unwrap().aborts[0], AbortCode::VisitorGone);
     end.close().await;
 }
 
@@ -135,12 +141,12 @@ async fn messages_of_a_websocket_go_both_ways_and_its_end_is_told() {
     let echo = handler(move |Visit { mut body, answer, .. }| {
         let tell = tell.clone();
         async move {
-            let mut writer = answer.head(101, &[]);
+            let mut writer = head(answer, 101, &[]);
             while let Some(up) = body.next().await {
                 match up {
                     Up::Message { part, more } => writer.message(part, more).await.unwrap(),
                     Up::Close { code, reason } => {
-                        writer.close(code, &reason).await.unwrap();
+                        writer.close(code, reason.clone()).await.unwrap();
                         return tell.send((code, reason)).unwrap();
                     }
                     other => panic!("{other:?}"),
@@ -161,7 +167,7 @@ async fn messages_of_a_websocket_go_both_ways_and_its_end_is_told() {
     // The server answers for the end.
     let answer = within("the close", socket.next()).await.unwrap().unwrap();
     assert_eq!(answer, Message::Close(Some(CloseFrame { code: 4000.into(), reason: "".into() })));
-    assert_eq!(within("the end to hear", closed.recv()).await.unwrap(), (4000, "enough".to_owned()));
+    assert_eq!(within("the end to hear", closed.recv()).await.unwrap(), (4000, "enough".into()));
     end.close().await;
 }
 
@@ -169,9 +175,9 @@ async fn messages_of_a_websocket_go_both_ways_and_its_end_is_told() {
 async fn an_end_may_close_a_websocket_first() {
     let server = Server::start(patient()).await;
     let closes = handler(|Visit { answer, mut body, .. }| async move {
-        let mut writer = answer.head(101, &[]);
+        let mut writer = head(answer, 101, &[]);
         writer.message(Part::Text("hello".into()), false).await.unwrap();
-        writer.close(1001, "gone").await.unwrap();
+        writer.close(1001, "gone".into()).await.unwrap();
         while let Some(Up::Message { .. }) = body.next().await {}
     });
     let (token, end) = end(&server, "1", closes).await;
@@ -189,7 +195,7 @@ async fn an_end_hears_why_its_session_is_left() {
     let (_, end) = end(&server, "1", mirror()).await;
     let heard = std::sync::Arc::clone(&end.heard);
     let stopping = server.stop();
-    assert_ne!(end.closed().await, CloseReason::ForcedClose);
+    assert!(!matches!(end.closed().await, Ended::Stopped));
     assert_eq!(heard.lock().unwrap().closing, [socket2me::proto::exchange::stream::Closing::Stopping]);
     stopping.stopped().await;
 }

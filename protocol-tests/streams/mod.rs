@@ -12,10 +12,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::relay::tunnel::{Server, patient};
-use crate::support::client::end::StreamingEnd;
-use crate::support::client::handler::{Handler, Up, Visit, handler};
 use crate::support::pattern::{self, Check};
+use crate::support::streaming_end::{StreamingEnd, head};
 use crate::support::within;
+use socket2me::client::visit::{Handler, Up, Visit, handler};
 
 /// Checks the request's body, and answers with as many bytes of the pattern.
 fn mirror() -> Handler {
@@ -36,7 +36,7 @@ fn mirror() -> Handler {
             other => panic!("{other:?}"),
         }
         let length: u64 = request.path[1..].parse().unwrap();
-        let mut writer = answer.head(200, &[("x-taken", &check.bytes.to_string())]);
+        let mut writer = head(answer, 200, &[("x-taken", &check.bytes.to_string())]);
         let mut sent = 0;
         while sent < length {
             let part = pattern::bytes(sent, usize::try_from(length - sent).unwrap().min(128 << 10));

@@ -1,10 +1,10 @@
 //! Clients that several suites share, and a server in this process.
 
-pub(crate) mod client;
 pub(crate) mod end;
 pub(crate) mod keyed;
 pub(crate) mod line;
 pub(crate) mod pattern;
+pub(crate) mod streaming_end;
 pub(crate) mod wire;
 
 use std::future::Future;

@@ -242,19 +242,20 @@ impl Exchanges {
             }
             Effect::Aborted { id, code, message } => {
                 tracing::debug!(id = %id, code = %code, message = message.as_deref(), "the server has given a request up");
-                self.give_up(id);
+                self.give_up(id, code);
             }
             Effect::Breach { id, code, message } => {
                 self.warn(message);
-                self.give_up(id);
+                self.give_up(id, code);
                 self.emit(id, &Event::Abort { code, message: Some(message.into()) }, None, link, now);
             }
         }
     }
 
     /// Ends the handler of an exchange that is over.
-    fn give_up(&mut self, id: ExchangeId) {
+    fn give_up(&mut self, id: ExchangeId, code: AbortCode) {
         if let Some(open) = self.open.remove(&id) {
+            let _ = open.teller.aborted.set(code);
             open.handler.abort();
         }
     }

@@ -160,35 +160,32 @@ impl Session {
     /// Serves until the session has ended, and returns why. Once `leave` is cancelled no request is taken any more, and the session
     /// ends when those that it has are answered, or `patience` has passed.
     pub async fn serve(mut self, leave: &CancellationToken, patience: Duration) -> Ended {
-        let mut leaves_until = None;
+        let (mut has_left, mut leaves_until) = (false, None);
         loop {
             self.settle().await;
+            // The server has nothing more for an end that leaves.
+            if leave.is_cancelled() && !self.exchanges.is_ready() && self.link.session().close_reason().is_none() {
+                self.stop();
+                continue;
+            }
             let session = self.link.session();
             if let Some(reason) = session.close_reason()
                 && (session.is_finished() || (self.is_adopted && self.websocket.is_none()))
             {
                 return self.end(reason).await;
             }
-            let is_leaving = leaves_until.is_some();
             tokio::select! {
-                () = leave.cancelled(), if !is_leaving => {
+                () = leave.cancelled(), if !has_left => {
                     let now = self.now();
-                    if self.exchanges.is_ready() {
-                        self.exchanges.leave(&mut self.link, now);
-                        leaves_until = Some(tokio::time::Instant::now() + patience);
-                    } else {
-                        self.stop();
-                    }
+                    self.exchanges.leave(&mut self.link, now);
+                    has_left = true;
+                    leaves_until = Some(tokio::time::Instant::now() + patience);
                 }
                 () = until(leaves_until) => {
                     leaves_until = None;
                     self.stop();
                 }
                 () = self.step() => (),
-            }
-            // The server has nothing more for an end that leaves.
-            if leave.is_cancelled() && !self.exchanges.is_ready() {
-                self.stop();
             }
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -56,6 +56,26 @@ pub struct Visit {
     pub answer: Answering,
 }
 
+impl Visit {
+    /// Returns what tells how the exchange has ended, for whatever outlives the handler.
+    #[must_use]
+    pub fn ending(&self) -> Ending {
+        Ending(Arc::clone(&self.answer.teller))
+    }
+}
+
+/// Tells how an exchange has ended that the server has given up.
+#[derive(Debug)]
+pub struct Ending(Arc<Teller>);
+
+impl Ending {
+    /// Returns why the server has given the exchange up, if it has.
+    #[must_use]
+    pub fn aborted(&self) -> Option<AbortCode> {
+        self.0.aborted.get().copied()
+    }
+}
+
 /// What handlers tell the session's task.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -95,11 +115,19 @@ pub(super) struct Teller {
     /// What may be queued for the visitor.
     pub(super) room: Semaphore,
     said: Mutex<Vec<Command>>,
+    /// Why the server has given the exchange up.
+    pub(super) aborted: OnceLock<AbortCode>,
 }
 
 impl Teller {
     pub(super) fn new(id: ExchangeId, inbox: &Arc<Inbox>) -> Arc<Self> {
-        Arc::new(Self { id, inbox: Arc::clone(inbox), room: Semaphore::new(QUEUED), said: Mutex::default() })
+        Arc::new(Self {
+            id,
+            inbox: Arc::clone(inbox),
+            room: Semaphore::new(QUEUED),
+            said: Mutex::default(),
+            aborted: OnceLock::new(),
+        })
     }
 
     fn tell(self: &Arc<Self>, command: Command) {

@@ -9,21 +9,21 @@ use super::super::tunnel::{Server, patient};
 use super::super::visitor::request;
 use super::frames::{BINARY, Frames, TEXT, ask_for};
 use super::transfer::Transfer;
-use crate::support::client::end::StreamingEnd;
-use crate::support::client::handler::{Handler, Up, Visit, handler};
 use crate::support::pattern;
+use crate::support::streaming_end::{StreamingEnd, head};
 use crate::support::wire::Peer;
+use socket2me::client::visit::{Handler, Up, Visit, handler};
 
 /// Does what the path says.
 fn serve() -> Handler {
     handler(|Visit { request, mut body, answer }| async move {
         match &*request.path {
             "/ack" => answer.ack(Response::ok()),
-            "/abort" => answer.abort(AbortCode::TooLarge),
-            "/half" => drop(answer.head(200, &[])),
+            "/abort" => answer.abort(AbortCode::TooLarge, None),
+            "/half" => drop(head(answer, 200, &[])),
             "/wait" => {
-                let writer = answer.head(200, &[("content-type", "text/event-stream")]);
-                writer.gone().await;
+                let _writer = head(answer, 200, &[("content-type", "text/event-stream")]);
+                std::future::pending::<()>().await;
             }
             "/pull" => {
                 body.pull();
@@ -31,14 +31,14 @@ fn serve() -> Handler {
                 while let Some(Up::Data(data)) = body.next().await {
                     bytes += data.len();
                 }
-                answer.head(200, &[("x-taken", &bytes.to_string())]).end(None).await.unwrap();
+                head(answer, 200, &[("x-taken", &bytes.to_string())]).end(None).await.unwrap();
             }
             "/echo" => {
-                let mut writer = answer.head(101, &[]);
+                let mut writer = head(answer, 101, &[]);
                 loop {
                     match body.next().await {
                         Some(Up::Message { part, more }) => writer.message(part, more).await.unwrap(),
-                        Some(Up::Close { code, reason }) => return writer.close(code, &reason).await.unwrap(),
+                        Some(Up::Close { code, reason }) => return writer.close(code, reason).await.unwrap(),
                         other => panic!("{other:?}"),
                     }
                 }
@@ -136,7 +136,7 @@ async fn a_handler_hears_that_its_visitor_has_left() {
         }
     })
     .await;
-    assert_eq!(heard.lock().unwrap().aborts[0].1, AbortCode::VisitorGone);
+    assert_eq!(heard.lock().unwrap().aborts[0], AbortCode::VisitorGone);
 }
 
 #[tokio::test]

@@ -10,9 +10,9 @@ use socket2me::proto::exchange::InlineBody;
 use super::super::tunnel::{Server, patient};
 use super::super::visitor::request;
 use super::transfer::Transfer;
-use crate::support::client::end::StreamingEnd;
-use crate::support::client::handler::{Handler, Up, Visit, handler};
 use crate::support::pattern::{self, Check};
+use crate::support::streaming_end::{StreamingEnd, head};
+use socket2me::client::visit::{Handler, Up, Visit, handler};
 
 const NEIGHBOURS: usize = 20;
 
@@ -23,7 +23,7 @@ const LARGE: u64 = 24 << 20;
 fn serve() -> Handler {
     handler(|Visit { request, mut body, answer }| async move {
         if request.path == "/stalled" {
-            let mut writer = answer.head(200, &[]);
+            let mut writer = head(answer, 200, &[]);
             while writer.write(Bytes::from_static(&[b'x'; 60_000])).await.is_ok() {}
             // Held until the test is over: a body that nobody reads.
             return pending().await;
@@ -34,7 +34,7 @@ fn serve() -> Handler {
             check.take(&bytes);
         }
         let length: u64 = request.path[1..].parse().unwrap();
-        let mut writer = answer.head(200, &[("x-taken", &check.bytes.to_string())]);
+        let mut writer = head(answer, 200, &[("x-taken", &check.bytes.to_string())]);
         let mut sent = 0;
         while sent < length {
             let part = pattern::bytes(sent, usize::try_from(length - sent).unwrap());

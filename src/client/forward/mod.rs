@@ -36,7 +36,7 @@ pub fn to_app(
     let is_local = Target::App(app.clone()).is_local();
     let forwarder = Arc::new(Forwarder::new(app, is_local, names, tls, hold));
     handler(move |visit: Visit| {
-        let (forwarder, record) = (Arc::clone(&forwarder), Record::begin(&visit.request, &report));
+        let (forwarder, record) = (Arc::clone(&forwarder), Record::begin(&visit, &report));
         async move { forwarder.forward(visit, record).await }
     })
 }

@@ -4,19 +4,22 @@ use std::time::Instant;
 
 use super::super::api::printable;
 use super::super::report::{Report, Reporter, Served};
-use crate::proto::exchange::Request;
+use crate::client::visit::{Ending, Visit};
+use crate::proto::exchange::stream::AbortCode;
 
 /// An exchange that goes on. It is told of when this value is dropped.
 pub(super) struct Record {
     report: Reporter,
     began: Instant,
     served: Served,
+    ending: Ending,
     is_complete: bool,
 }
 
 impl Record {
     /// Begins an exchange.
-    pub(super) fn begin(request: &Request, report: &Reporter) -> Self {
+    pub(super) fn begin(visit: &Visit, report: &Reporter) -> Self {
+        let request = &visit.request;
         let served = Served {
             id: request.id.clone(),
             method: printable(&request.method).into(),
@@ -27,7 +30,7 @@ impl Record {
             bytes: 0,
             error: None,
         };
-        Self { report: report.clone(), began: Instant::now(), served, is_complete: false }
+        Self { report: report.clone(), began: Instant::now(), served, ending: visit.ending(), is_complete: false }
     }
 
     /// Notes the head of the response.
@@ -56,7 +59,11 @@ impl Drop for Record {
     fn drop(&mut self) {
         self.served.took = self.began.elapsed();
         if !self.is_complete {
-            self.served.error = Some("the visitor has left, or the connection to the server is lost".to_owned());
+            self.served.error = Some(match self.ending.aborted() {
+                Some(AbortCode::VisitorGone) => "the visitor has left".to_owned(),
+                Some(code) => format!("the server has given the request up: {code}"),
+                None => "the connection to the server is lost".to_owned(),
+            });
         }
         (self.report)(Report::Request(self.served.clone()));
     }
