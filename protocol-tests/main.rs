@@ -11,6 +11,8 @@ mod endings;
 mod engine_io;
 #[cfg(target_os = "linux")]
 mod figures;
+#[cfg(target_os = "linux")]
+mod forward;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod redis;

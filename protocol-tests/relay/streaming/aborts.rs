@@ -4,8 +4,8 @@ use super::super::tunnel::patient;
 use super::super::visitor::{get, request};
 use super::Streaming;
 use super::raw_end::RawEnd;
-use super::transfer::Transfer;
 use crate::support::pattern;
+use crate::support::transfer::Transfer;
 
 #[tokio::test]
 async fn each_code_of_an_end_has_its_status_where_no_head_has_come() {

@@ -2,7 +2,7 @@
 
 use super::super::visitor::request;
 use super::Streaming;
-use super::transfer::Transfer;
+use crate::support::transfer::Transfer;
 
 #[tokio::test]
 async fn the_visitor_gets_the_head_before_any_data_and_data_as_they_come() {

@@ -6,10 +6,10 @@ use super::super::tunnel::{Server, Tunnel};
 use super::super::visitor::{get, request, visit};
 use super::frames::UPGRADE;
 use super::raw_end::{RawEnd, Request};
-use super::transfer::Transfer;
 use super::{Streaming, patient};
 use crate::support::keyed::Keyed;
 use crate::support::pattern;
+use crate::support::transfer::Transfer;
 
 #[tokio::test]
 async fn a_request_that_has_come_through_the_server_is_a_loop() {

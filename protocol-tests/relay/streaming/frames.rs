@@ -2,8 +2,8 @@
 
 use super::Streaming;
 use super::raw_end::Request;
-use super::transfer::{Head, Transfer};
 use crate::relay::visitor::request;
+use crate::support::transfer::{Head, Transfer};
 use crate::support::wire::{KEY, Peer, frame};
 
 /// The headers that ask for a WebSocket with one of two subprotocols.

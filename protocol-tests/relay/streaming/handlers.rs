@@ -8,9 +8,9 @@ use socket2me::proto::exchange::stream::AbortCode;
 use super::super::tunnel::{Server, patient};
 use super::super::visitor::request;
 use super::frames::{BINARY, Frames, TEXT, ask_for};
-use super::transfer::Transfer;
 use crate::support::pattern;
 use crate::support::streaming_end::{StreamingEnd, head};
+use crate::support::transfer::Transfer;
 use crate::support::wire::Peer;
 use socket2me::client::visit::{Handler, Up, Visit, handler};
 

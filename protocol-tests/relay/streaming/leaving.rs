@@ -8,9 +8,9 @@ use super::super::tunnel::Server;
 use super::super::visitor::request;
 use super::clock::ClockedServer;
 use super::raw_end::RawEnd;
-use super::transfer::Transfer;
 use super::{Streaming, patient};
 use crate::support::keyed::Keyed;
+use crate::support::transfer::Transfer;
 
 fn config() -> ServeConfig {
     ServeConfig { drain_timeout: Duration::from_secs(100), ..patient() }

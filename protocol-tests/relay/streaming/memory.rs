@@ -3,9 +3,9 @@
 use super::super::visitor::request;
 use super::Streaming;
 use super::raw_end::Request;
-use super::transfer::Transfer;
 use crate::hostile::figures::watched;
 use crate::support::pattern;
+use crate::support::transfer::Transfer;
 
 /// Of this, one tunnel may have a quarter.
 const MEMORY: usize = (4 << 20) + 40_000;

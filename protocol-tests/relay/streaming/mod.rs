@@ -3,7 +3,7 @@
 //! The end is a program that writes each event by hand, so that it can also do what it must not; the visitor reads the bytes of a
 //! response as they come, and how it ends.
 //!
-//! - [`raw_end`], [`transfer`], [`frames`]: the two sides, the last one for WebSockets
+//! - [`raw_end`], [`frames`]: the end, and a visitor's WebSocket
 //! - `answers`, `uploads`, `states`, `windows`: what each event leads to, in each direction
 //! - `aborts`, `times`, `leaving`: how exchanges end that do not end in order
 //! - `choosing`: which requests reach which ends at all; `messages`, `raw`: WebSockets
@@ -28,7 +28,6 @@ mod raw;
 mod raw_end;
 mod states;
 mod times;
-mod transfer;
 mod uploads;
 mod windows;
 
@@ -37,9 +36,9 @@ use std::net::SocketAddr;
 use socket2me::config::ServeConfig;
 
 use self::raw_end::{RawEnd, Request};
-use self::transfer::Transfer;
 use super::tunnel::{Server, patient};
 use super::visitor::{get, request};
+use crate::support::transfer::Transfer;
 
 /// A token of a server and its end, which streams.
 struct Streaming {

@@ -9,9 +9,9 @@ use socket2me::proto::exchange::InlineBody;
 
 use super::super::tunnel::{Server, patient};
 use super::super::visitor::request;
-use super::transfer::Transfer;
 use crate::support::pattern::{self, Check};
 use crate::support::streaming_end::{StreamingEnd, head};
+use crate::support::transfer::Transfer;
 use socket2me::client::visit::{Handler, Up, Visit, handler};
 
 const NEIGHBOURS: usize = 20;

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::super::visitor::request;
 use super::Streaming;
 use super::frames::TEXT;
-use super::transfer::Transfer;
 use crate::hostile::figures::watched;
 use crate::starting::Started;
 use crate::support::pattern;
+use crate::support::transfer::Transfer;
 
 /// Returns what the next line of the access log says.
 async fn line(program: &mut Started) -> Value {

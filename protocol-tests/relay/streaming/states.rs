@@ -4,8 +4,8 @@
 use super::super::visitor::request;
 use super::Streaming;
 use super::raw_end::Request;
-use super::transfer::Transfer;
 use crate::support::pattern;
+use crate::support::transfer::Transfer;
 use crate::support::wire::Server;
 
 /// What is wrong with an event.

@@ -8,10 +8,10 @@ use socket2me::proto::exchange::stream::EVENT_COST;
 use super::super::visitor::request;
 use super::clock::ClockedServer;
 use super::raw_end::{RawEnd, Request};
-use super::transfer::Transfer;
 use super::{Streaming, patient};
 use crate::support::keyed::Keyed;
 use crate::support::pattern;
+use crate::support::transfer::Transfer;
 
 /// The time for an answer in these tests, in seconds. It is longer than an exchange may stand still.
 const TIMEOUT: u64 = 100;

@@ -7,8 +7,8 @@ use super::super::tunnel::patient;
 use super::super::visitor::request;
 use super::Streaming;
 use super::raw_end::Request;
-use super::transfer::Transfer;
 use crate::support::pattern::{self, Check};
+use crate::support::transfer::Transfer;
 
 /// The largest body that goes along with the event.
 const INLINE: usize = 64 << 10;

@@ -4,8 +4,8 @@ use super::super::tunnel::patient;
 use super::super::visitor::request;
 use super::Streaming;
 use super::raw_end::Data;
-use super::transfer::Transfer;
 use crate::support::pattern::{self, Check};
+use crate::support::transfer::Transfer;
 
 /// What an event costs beside its bytes.
 const COST: usize = 256;

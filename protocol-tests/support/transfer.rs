@@ -9,7 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::support::within;
 
 /// One connection of a visitor, with one request.
-pub(super) struct Transfer {
+pub(crate) struct Transfer {
     stream: TcpStream,
     raw: Vec<u8>,
     body: Vec<u8>,
@@ -21,14 +21,14 @@ pub(super) struct Transfer {
 
 /// The head of a response.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) status: u16,
+pub(crate) struct Head {
+    pub(crate) status: u16,
     /// As they came, names in lower case.
-    pub(super) headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 impl Head {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut found = self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str());
         let first = found.next();
         assert_eq!(found.next(), None, "{name} more than once");
@@ -36,37 +36,37 @@ impl Head {
     }
 
     /// The code of an error of the relay.
-    pub(super) fn code(&self) -> Option<&str> {
+    pub(crate) fn code(&self) -> Option<&str> {
         self.header("x-socket2me-error")
     }
 }
 
 /// The rest of a response.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Rest {
-    pub(super) body: Vec<u8>,
+pub(crate) struct Rest {
+    pub(crate) body: Vec<u8>,
     /// Their lines.
-    pub(super) trailers: Vec<String>,
+    pub(crate) trailers: Vec<String>,
     /// The framing says that nothing is missing.
-    pub(super) is_complete: bool,
+    pub(crate) is_complete: bool,
     /// The connection was reset.
-    pub(super) was_reset: bool,
+    pub(crate) was_reset: bool,
 }
 
 impl Rest {
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The transfer has ended and does not look as if it were complete.
     #[track_caller]
-    pub(super) fn is_broken(&self, body: &str) {
+    pub(crate) fn is_broken(&self, body: &str) {
         assert_eq!((self.text().as_str(), self.is_complete), (body, false));
     }
 
     /// The transfer is complete.
     #[track_caller]
-    pub(super) fn is(&self, body: &str) {
+    pub(crate) fn is(&self, body: &str) {
         assert_eq!((self.text().as_str(), self.is_complete), (body, true));
     }
 }
@@ -92,12 +92,12 @@ enum Ending {
 }
 
 impl Transfer {
-    pub(super) async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::new(within("the visitor's connection", TcpStream::connect(address)).await.unwrap())
     }
 
     /// Connects with small buffers, so that the server soon has to wait for the visitor.
-    pub(super) async fn narrow(address: SocketAddr) -> Self {
+    pub(crate) async fn narrow(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4 << 10).unwrap();
         socket.set_send_buffer_size(4 << 10).unwrap();
@@ -117,28 +117,28 @@ impl Transfer {
         }
     }
 
-    pub(super) async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.is_to_head |= bytes.starts_with(b"HEAD ");
         within("the server to read", self.stream.write_all(bytes)).await.unwrap();
     }
 
     /// Sends as much as the server takes. Returns once all was sent, or the connection has ended.
-    pub(super) async fn send_until_refused(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send_until_refused(&mut self, bytes: &[u8]) {
         let _ = within("the server to read or to refuse", self.stream.write_all(bytes)).await;
     }
 
     /// Sends until the connection ends.
-    pub(super) async fn send_without_end(&mut self) {
+    pub(crate) async fn send_without_end(&mut self) {
         while self.stream.write_all(&[b'x'; 60_000]).await.is_ok() {}
     }
 
     /// Ends the direction to the server.
-    pub(super) async fn shut(&mut self) {
+    pub(crate) async fn shut(&mut self) {
         within("the end to leave", self.stream.shutdown()).await.unwrap();
     }
 
     /// Waits until the connection has ended, whatever comes before. Returns whether it has.
-    pub(super) async fn is_over(&mut self) -> bool {
+    pub(crate) async fn is_over(&mut self) -> bool {
         while self.read().await {
             self.raw.clear();
         }
@@ -146,13 +146,13 @@ impl Transfer {
     }
 
     /// Gives the connection, of which nothing was read but the head.
-    pub(super) fn into_stream(self) -> TcpStream {
+    pub(crate) fn into_stream(self) -> TcpStream {
         assert!(self.raw.is_empty());
         self.stream
     }
 
     /// Waits for the line `100 Continue`.
-    pub(super) async fn is_told_to_continue(&mut self) {
+    pub(crate) async fn is_told_to_continue(&mut self) {
         const LINES: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
         while self.raw.len() < LINES.len() {
             assert!(self.read().await, "no 100");
@@ -161,7 +161,7 @@ impl Transfer {
     }
 
     /// Waits for the head of the response.
-    pub(super) async fn head(&mut self) -> Head {
+    pub(crate) async fn head(&mut self) -> Head {
         let end = loop {
             if let Some(at) = self.raw.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at;
@@ -193,7 +193,7 @@ impl Transfer {
     }
 
     /// Waits for the next bytes of the body, this many.
-    pub(super) async fn exactly(&mut self, count: usize) -> Vec<u8> {
+    pub(crate) async fn exactly(&mut self, count: usize) -> Vec<u8> {
         while self.body.len() < count {
             assert!(self.read().await, "the response has ended after {:?}", String::from_utf8_lossy(&self.body));
             self.decode();
@@ -202,12 +202,12 @@ impl Transfer {
     }
 
     /// Waits for the next bytes of the body, as text.
-    pub(super) async fn reads(&mut self, text: &str) {
+    pub(crate) async fn reads(&mut self, text: &str) {
         assert_eq!(String::from_utf8_lossy(&self.exactly(text.len()).await), text);
     }
 
     /// Waits until the framing says that the response is complete; the connection stays open.
-    pub(super) async fn is_between(&mut self) {
+    pub(crate) async fn is_between(&mut self) {
         while !self.is_whole() {
             assert!(self.read().await, "the response has ended too early");
             self.decode();
@@ -217,7 +217,7 @@ impl Transfer {
     }
 
     /// Reads until the connection ends.
-    pub(super) async fn rest(mut self) -> Rest {
+    pub(crate) async fn rest(mut self) -> Rest {
         while self.read().await {
             self.decode();
         }
