@@ -173,8 +173,8 @@ async fn requests_in_flight_are_answered_before_the_end() {
 async fn another_end_takes_the_tunnel_over() {
     let folder = Folder::new("taken");
     let mut tunnel = Forwarded::with(|options| options.folder = Some(folder.0.clone())).await;
-    let kept = std::fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().path());
-    let kept = kept.filter(|path| path.extension().is_some_and(|end| end == "json")).next().unwrap();
+    let mut kept = std::fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().path());
+    let kept = kept.find(|path| path.extension().is_some_and(|end| end == "json")).unwrap();
     let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(kept).unwrap()).unwrap();
     let (token, key) = (kept["token"].as_str().unwrap(), kept["key"].as_str().unwrap());
     let mut end = crate::support::end::End::open(tunnel.server.address).await;

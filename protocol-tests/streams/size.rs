@@ -10,7 +10,7 @@ use std::time::Instant;
 use futures::future::join_all;
 use socket2me::proto::engine_io::Revision;
 use socket2me::proto::engine_io::client::Transports;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::{mirror, transfer};
 use crate::relay::visitor::get;
 use crate::support::line::{Line, Quality};
+use crate::support::pattern::Check;
 use crate::support::streaming_end::{StreamingEnd, head};
 use crate::support::{ms, pattern, within};
 use socket2me::client::visit::{Handler, Visit, handler};
@@ -73,9 +74,7 @@ impl Process {
 
     /// Returns the most memory that the process had at once, in bytes.
     fn peak(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+        peak(&self.child)
     }
 
     async fn figure(&self, name: &str) -> u64 {
@@ -83,6 +82,91 @@ impl Process {
         let line = figures.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
     }
+}
+
+/// `forward` in a process of its own, which is killed with the test.
+struct Forward {
+    child: Child,
+    /// Where visitors find the app.
+    path: String,
+}
+
+impl Forward {
+    async fn start(app: SocketAddr, server: SocketAddr) -> Self {
+        let binary = std::env::var_os("SOCKET2ME_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_socket2me").into());
+        let mut child = Command::new(binary)
+            .args([
+                "forward",
+                &app.to_string(),
+                "--server",
+                &format!("http://{server}"),
+                "--ephemeral",
+                "--url-mode",
+                "path",
+            ])
+            .env_clear()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        within("the tunnel's URL", stdout.read_line(&mut url)).await.unwrap();
+        let path = url.trim().strip_prefix(&format!("http://{server}")).unwrap().to_owned();
+        Self { child, path }
+    }
+}
+
+/// Returns the most memory that a process had at once, in bytes.
+fn peak(child: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id().unwrap())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// An app that does what [`mirror`] does, by HTTP.
+async fn mirroring_app() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(mirror_connection(stream));
+        }
+    });
+    address
+}
+
+/// Answers the one request of a connection.
+async fn mirror_connection(mut stream: TcpStream) {
+    let mut read = Vec::with_capacity(1 << 20);
+    let end = loop {
+        assert!(stream.read_buf(&mut read).await.unwrap() > 0, "no head");
+        if let Some(at) = read.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+    };
+    let head = String::from_utf8_lossy(&read[..end]).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let (up, down): (u64, u64) = (length.parse().unwrap(), head.split(['/', ' ']).nth(2).unwrap().parse().unwrap());
+    let mut check = Check::default();
+    check.take(&read[end..]);
+    let mut buffer = vec![0; 256 << 10];
+    while check.bytes < up {
+        let count = stream.read(&mut buffer).await.unwrap();
+        assert!(count > 0, "the upload broke off");
+        check.take(&buffer[..count]);
+    }
+    let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nX-Taken: {up}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut sent = 0;
+    while sent < down {
+        let part = pattern::bytes(sent, usize::try_from(down - sent).unwrap().min(128 << 10));
+        sent += part.len() as u64;
+        let chunk = [format!("{:x}\r\n", part.len()).as_bytes(), &part, b"\r\n"].concat();
+        stream.write_all(&chunk).await.unwrap();
+    }
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
 }
 
 /// Returns megabytes in a second.
@@ -112,6 +196,23 @@ async fn bodies_of_any_size_take_little_memory() {
     println!("the server: {} MiB at first, {} MiB at most", base / MIB, peak / MIB);
     // A debug build is larger.
     assert!(peak < size(64 * MIB, 96 * MIB), "{peak}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_of_any_size_go_through_forward_in_little_memory() {
+    let server = Process::start(&[]).await;
+    let forward = Forward::start(mirroring_app().await, server.address).await;
+    let base = peak(&forward.child);
+    let token = forward.path.strip_prefix("/go/").unwrap();
+    let bytes = size(2048 * MIB, 48 * MIB);
+    let up = speed(server.address, token, bytes, 0).await;
+    let down = speed(server.address, token, 0, bytes).await;
+    println!("through forward: {} MiB up at {up:.0} MB/s, down at {down:.0} MB/s", bytes / MIB);
+    for (name, peak) in [("the server", server.peak()), ("forward", peak(&forward.child))] {
+        println!("{name}: {} MiB at most", peak / MIB);
+        assert!(peak < size(64 * MIB, 96 * MIB), "{name}: {peak}");
+    }
+    println!("forward: {} MiB at first", base / MIB);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
