@@ -4,11 +4,13 @@
 //! - `answers`, `heads`, `upgrades`: what reaches the app, and what comes back
 //! - `coming_back`: servers and ends that leave, and what is told of that
 //! - `ways`: proxies, TLS, and networks that pass no WebSockets
+//! - `liars`: servers that break the protocol
 
 mod answers;
 mod app;
 mod coming_back;
 mod heads;
+mod liars;
 mod upgrades;
 mod ways;
 

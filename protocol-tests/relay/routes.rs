@@ -285,6 +285,7 @@ async fn a_browser_that_opens_a_page_is_told_of_errors_on_a_page() {
             assert!(answer.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
             let text = answer.text();
             assert!(text.contains(advice) && text.contains(&format!("{status} <code>{code}</code>")), "{text}");
+            assert!(!text.contains("refresh"), "it stays so");
         }
         for headers in [&[][..], &[("Accept", "*/*")], &[html, ("Sec-Fetch-Mode", "cors")]] {
             let answer = visit(tunnel.server.address, &request("GET", &target, headers, b"")).await;
@@ -295,5 +296,6 @@ async fn a_browser_that_opens_a_page_is_told_of_errors_on_a_page() {
     let ask = request("GET", &tunnel.at("/x"), &opens, b"");
     let (_, answer) = tunnel.exchange(&ask, r#"[200,"x",{"<script>alert(1)</script>":"1"}]"#, &[]).await;
     assert_eq!((answer.status, answer.code()), (502, Some("invalid-answer")));
+    assert!(answer.text().contains("<meta http-equiv=\"refresh\" content=\"5\">"), "the app may be mended");
     assert!(answer.text().contains("&lt;script&gt;") && !answer.text().contains("<script>"), "{}", answer.text());
 }

@@ -1,6 +1,7 @@
 //! The commands, from their settings to their exit codes.
 
 use std::io::IsTerminal as _;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::api::{Api, Settings};
 use super::dial::Dialer;
 use super::forward::headers::HostHeader;
-use super::forward::target::{App, Target};
+use super::forward::target::{App, At, Target};
 use super::forward::{self};
 use super::output;
 use super::report::{Exit, Failure, Report, Reporter};
@@ -61,6 +62,10 @@ async fn try_forward(config: &ForwardConfig, report: &Reporter, stop: &Cancellat
     let Target::App(app) = &target else {
         return Err(usage("folders are not served yet".to_owned()));
     };
+    if is_the_server(app, &server).await {
+        let message = format!("{} is the relay itself: its own requests would come back to it", config.target);
+        return Err(Failure::new(Exit::Usage, "loop", message, "name the port that your app listens on"));
+    }
     let dialer = Dialer::new(config.ca.as_deref()).map_err(|why| Failure::new(Exit::Failed, "tls", why, ""))?;
     if let Some(time) = config.wait {
         wait_for(app, &dialer, time, stop).await?;
@@ -91,6 +96,22 @@ async fn try_forward(config: &ForwardConfig, report: &Reporter, stop: &Cancellat
         place,
     };
     Tunnel::new(dialer, api, wanted, report.clone()).run(&handler, stop).await
+}
+
+/// Tells whether the app is the server: one of its addresses is one of the server's.
+async fn is_the_server(app: &App, server: &ServerUrl) -> bool {
+    let app = match &app.at {
+        At::Port(port) => vec![(Ipv4Addr::LOCALHOST, *port).into(), (Ipv6Addr::LOCALHOST, *port).into()],
+        At::Host(host, port) => addresses(host, *port).await,
+        At::Unix(_) => Vec::new(),
+    };
+    addresses(server.host(), server.port()).await.iter().any(|address| app.contains(address))
+}
+
+async fn addresses(host: &str, port: u16) -> Vec<SocketAddr> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    // A name that is not found now is said when it is dialled.
+    tokio::net::lookup_host((host, port)).await.map(Iterator::collect).unwrap_or_default()
 }
 
 /// Waits until the app listens.

@@ -65,11 +65,16 @@ fn html(text: &str) -> String {
     document("Socket2Me", &format!("<pre>{}</pre>", escaped(text)))
 }
 
-/// Returns the page of an error: what happened, what to do, and how the error is called.
+/// What the page of an error asks its browser for that may be over soon: the same page again, in this many seconds.
+const AGAIN: &str = "<meta http-equiv=\"refresh\" content=\"5\">\n";
+
+/// Returns the page of an error: what happened, what to do, and how the error is called. Where an app is away for a moment, as one
+/// that restarts, the page asks for itself again.
 pub(super) fn error(status: StatusCode, code: &str, message: &str, advice: &str) -> String {
     let number = status.as_u16();
+    let again = if matches!(number, 502 | 503) { AGAIN } else { "" };
     let body = format!(
-        "<h1>{}</h1>\n<p>{}</p>\n<p><small>{number} <code>{code}</code>, from Socket2Me</small></p>",
+        "{again}<h1>{}</h1>\n<p>{}</p>\n<p><small>{number} <code>{code}</code>, from Socket2Me</small></p>",
         escaped(message),
         escaped(advice)
     );
