@@ -93,10 +93,14 @@ impl Socket {
     }
 }
 
+/// Waits for a warning. The end of an exchange may be told before it.
 async fn warning(forward: &mut Forward) -> String {
-    match forward.report().await {
-        Report::Warning(what) => what,
-        other => panic!("{other:?}"),
+    loop {
+        match forward.report().await {
+            Report::Warning(what) => return what,
+            Report::Request(served) => assert!(served.error.is_some()),
+            other => panic!("{other:?}"),
+        }
     }
 }
 

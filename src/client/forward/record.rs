@@ -61,7 +61,7 @@ impl Drop for Record {
         if !self.is_complete {
             self.served.error = Some(match self.ending.aborted() {
                 Some(AbortCode::VisitorGone) => "the visitor has left".to_owned(),
-                Some(code) => format!("the server has given the request up: {code}"),
+                Some(code) => format!("the request was given up: {code}"),
                 None => "the connection to the server is lost".to_owned(),
             });
         }
