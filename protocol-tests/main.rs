@@ -28,3 +28,5 @@ mod starting;
 #[cfg(target_os = "linux")]
 mod streams;
 mod support;
+#[cfg(target_os = "linux")]
+mod tools;

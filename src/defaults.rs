@@ -245,3 +245,8 @@ pub const ATTACHMENT_TIMEOUT: Duration = PING_INTERVAL;
 /// Levels of JSON in a packet with attachments, each of which takes memory; beyond, the session is closed. Real documents have
 /// a few dozen.
 pub const MAX_DEPTH: usize = 512;
+
+// The end on this machine.
+
+/// What `socket2me dump` shows of a body: more than a webhook sends, and little for each of the requests that come at once.
+pub const DUMP_MAX_BODY: usize = 64 * KIB;

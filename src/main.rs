@@ -6,9 +6,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use socket2me::client::report::Exit;
-use socket2me::config::{
-    self, Cli, Command, ForwardConfig, LogFormat, ServeConfig, StoreAction, StoreConfig, StorePlace,
-};
+use socket2me::config::{self, Cli, Command, LogFormat, ServeConfig, StoreAction, StoreConfig, StorePlace};
 use socket2me::process::{self, StopRequests};
 use socket2me::proto::json;
 use socket2me::{client, log, relay, store};
@@ -45,13 +43,23 @@ fn run(cli: Cli) -> Result<Exit, String> {
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
     match cli.command {
         Command::Serve(config) => runtime.block_on(serve(*config, cli.log_format)).map(|()| Exit::Done),
-        Command::Forward(config) => runtime.block_on(forward(&config, cli.log_format)),
+        Command::Forward(config) => {
+            runtime.block_on(stopped(cli.log_format, async |stop| client::run::forward(&config, stop).await))
+        }
+        Command::Respond(config) => {
+            runtime.block_on(stopped(cli.log_format, async |stop| client::run::respond(&config, stop).await))
+        }
+        Command::Dump(config) => {
+            runtime.block_on(stopped(cli.log_format, async |stop| client::run::dump(&config, stop).await))
+        }
+        Command::Url(config) => Ok(client::run::url(&config)),
+        Command::Doctor(config) => Ok(runtime.block_on(client::doctor::run(&config))),
         Command::Store(config) => runtime.block_on(move_tunnels(&config)).map(|()| Exit::Done),
     }
 }
 
-/// Runs `socket2me forward`.
-async fn forward(config: &ForwardConfig, format: LogFormat) -> Result<Exit, String> {
+/// Runs a command that goes on until it is stopped by a signal.
+async fn stopped(format: LogFormat, command: impl AsyncFnOnce(&CancellationToken) -> Exit) -> Result<Exit, String> {
     let stop = CancellationToken::new();
     let shutdown = shutdown(format).map_err(|error| format!("cannot wait for signals: {error}"))?;
     let told = stop.clone();
@@ -59,7 +67,7 @@ async fn forward(config: &ForwardConfig, format: LogFormat) -> Result<Exit, Stri
         shutdown.await;
         told.cancel();
     });
-    Ok(client::run::forward(config, &stop).await)
+    Ok(command(&stop).await)
 }
 
 async fn serve(mut config: ServeConfig, format: LogFormat) -> Result<(), String> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls_platform_verifier::Verifier;
@@ -95,6 +95,20 @@ impl Dialer {
         &self.tls
     }
 
+    /// Returns the proxy that connections go through, without the name and the password for it.
+    #[must_use]
+    pub fn proxy(&self, url: &ServerUrl) -> Option<String> {
+        let proxy = self.intercept(url, &uri(url).ok()?)?;
+        let (scheme, host) = (proxy.uri().scheme_str().unwrap_or("http"), proxy.uri().host()?);
+        let port = proxy.uri().port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+        Some(format!("{scheme}://{host}{port}"))
+    }
+
+    fn intercept(&self, url: &ServerUrl, uri: &Uri) -> Option<Intercept> {
+        // As Go's and Python's clients do: a proxy could not reach this machine by that name.
+        if url.is_loopback() { None } else { self.proxies.intercept(uri) }
+    }
+
     /// Opens a connection.
     ///
     /// # Errors
@@ -107,12 +121,8 @@ impl Dialer {
     }
 
     async fn dial_patiently(&self, url: &ServerUrl) -> Result<Stream, DialError> {
-        let scheme = if url.is_tls() { "https" } else { "http" };
-        let uri: Uri = format!("{scheme}://{}:{}", url.host(), url.port())
-            .parse()
-            .map_err(|error| DialError::Unreachable(format!("{error}")))?;
-        // As Go's and Python's clients do: a proxy could not reach this machine by that name.
-        let proxy = if url.is_loopback() { None } else { self.proxies.intercept(&uri) };
+        let uri = uri(url)?;
+        let proxy = self.intercept(url, &uri);
         let stream = match proxy {
             None => self.tcp.clone().call(uri).await.map_err(|error| DialError::Unreachable(words(&error)))?,
             Some(proxy) => {
@@ -135,6 +145,13 @@ impl Dialer {
         let stream = connector.connect(name, stream).await.map_err(|error| of_tls(&error))?;
         Ok(Stream::Tls(Box::new(stream)))
     }
+}
+
+/// Returns what connectors want to know of a server.
+fn uri(url: &ServerUrl) -> Result<Uri, DialError> {
+    let scheme = if url.is_tls() { "https" } else { "http" };
+    let uri = format!("{scheme}://{}:{}", url.host(), url.port()).parse();
+    uri.map_err(|error| DialError::Unreachable(format!("{error}")))
 }
 
 /// Reads a file of certificates.

@@ -8,13 +8,14 @@
 //! - [`api`]: the calls of a tunnel's owner; [`saved`]: tunnels that are kept from run to run
 //! - [`tunnel`]: a tunnel that is kept open; `backoff`: how long an end waits before it comes back
 //! - [`report`]: what an end tells the person or the program that runs it
-//! - [`forward`]: requests forwarded to an app on this machine
-//! - [`run`]: the commands; [`output`]: reports as text
+//! - [`forward`]: requests forwarded to an app on this machine, or served without one
+//! - [`run`]: the commands; [`output`]: reports as text; [`doctor`]: what is wrong between this machine and a server
 //! - [`exchanges`]: the exchanges of a session, each with a task of a handler; [`visit`]: what such a task gets, and how it answers
 
 pub mod api;
 mod backoff;
 pub mod dial;
+pub mod doctor;
 pub mod exchanges;
 pub mod forward;
 pub mod output;

@@ -17,6 +17,8 @@ pub enum Format {
     Text,
     /// One JSON object a line on standard output.
     Json,
+    /// All on standard error, for a person: standard output is for something else.
+    Aside,
 }
 
 /// Returns a reporter that writes. The URL goes to `url_file` too.
@@ -30,6 +32,7 @@ pub fn reporter(format: Format, url_file: Option<PathBuf>) -> Reporter {
         }
         match format {
             Format::Json => print(&to_json(&report).to_string()),
+            Format::Aside => to_text(&report).iter().for_each(|line| say(line)),
             Format::Text => {
                 if let Report::Ready { url, .. } = &report {
                     print(url);
@@ -41,7 +44,7 @@ pub fn reporter(format: Format, url_file: Option<PathBuf>) -> Reporter {
 }
 
 /// Writes a line to standard output. Whether somebody reads it makes no difference: a script may have taken the URL and gone.
-fn print(line: &str) {
+pub(super) fn print(line: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

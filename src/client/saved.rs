@@ -88,7 +88,7 @@ impl std::fmt::Display for PlaceError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::InUse => f.write_str(
-                "another `socket2me forward` serves this tunnel already: stop it, or give this one a --name of its own, or --ephemeral",
+                "another program serves this tunnel already: stop it, or give this one a --name of its own, or --ephemeral",
             ),
             Self::NoFolder => f.write_str(
                 "no folder for saved tunnels is known, because HOME and XDG_STATE_HOME are not set: set one, or use --ephemeral",
@@ -130,15 +130,9 @@ impl Place {
     /// # Errors
     /// When the file cannot be read, or is not as this program writes it.
     pub fn load(&self) -> Result<Option<Tunnel>, String> {
-        let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}; delete it for a new tunnel", self.file.display());
-        let text = match fs::metadata(&self.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(wrong(&error)),
-            Ok(found) if found.len() > MAX_FILE => return Err(wrong(&"it is too large")),
-            Ok(_) => fs::read(&self.file).map_err(|error| wrong(&error))?,
-        };
-        let content: Content = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
-        let key = Key::parse(&content.key).ok_or_else(|| wrong(&"its key is none"))?;
+        let Some(content) = read(&self.file)? else { return Ok(None) };
+        let key = Key::parse(&content.key);
+        let key = key.ok_or_else(|| format!("{}: its key is none; delete it for a new tunnel", self.file.display()))?;
         Ok(Some(Tunnel { token: content.token, key, url: content.url }))
     }
 
@@ -163,6 +157,66 @@ impl Place {
     pub fn forget(&self) {
         let _ = fs::remove_file(&self.file);
     }
+}
+
+/// Reads the file of a tunnel.
+fn read(file: &Path) -> Result<Option<Content>, String> {
+    let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}; delete it for a new tunnel", file.display());
+    let text = match fs::metadata(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(wrong(&error)),
+        Ok(found) if found.len() > MAX_FILE => return Err(wrong(&"it is too large")),
+        Ok(_) => fs::read(file).map_err(|error| wrong(&error))?,
+    };
+    serde_json::from_slice(&text).map(Some).map_err(|error| wrong(&error))
+}
+
+/// What is looked for among the tunnels that are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'w> {
+    /// The server's URL.
+    pub server: &'w str,
+    /// The name that was asked for.
+    pub name: Option<&'w str>,
+    /// What is forwarded to; `None` is anything.
+    pub target: Option<&'w str>,
+    /// The folder of the project.
+    pub folder: Option<&'w Path>,
+}
+
+/// Returns target and URL of each tunnel that is wanted, sorted. It may be served meanwhile.
+///
+/// # Errors
+/// When there is none, and a file cannot be read, or is not as this program writes it.
+pub fn find(folder: &Path, wanted: &Wanted<'_>) -> Result<Vec<(String, String)>, String> {
+    let files = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        files => files.map_err(|error| format!("{}: {error}", folder.display()))?,
+    };
+    let (mut found, mut damaged) = (Vec::new(), None);
+    for file in
+        files.filter_map(|file| Some(file.ok()?.path())).filter(|file| file.extension() == Some("json".as_ref()))
+    {
+        let Content { url, target, .. } = match read(&file) {
+            Ok(Some(content)) => content,
+            Ok(None) => continue,
+            Err(why) => {
+                damaged = Some(why);
+                continue;
+            }
+        };
+        let Wanted { server, name, folder, .. } = *wanted;
+        // A target on another machine has no folder.
+        let is_it = [folder, None].into_iter().any(|folder| {
+            let identity = Identity { server, target: &target, name, folder };
+            file.file_stem() == Some(identity.hash().as_ref())
+        });
+        if is_it && wanted.target.is_none_or(|wanted| wanted == target) {
+            found.push((target, url));
+        }
+    }
+    found.sort_unstable();
+    damaged.filter(|_| found.is_empty()).map_or(Ok(found), Err)
 }
 
 /// Writes a file so that a reader finds all of it or what was there before.
@@ -248,6 +302,35 @@ mod tests {
         }
         place.forget();
         assert!(place.load().unwrap().is_none());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn tunnels_are_found_by_what_they_are_for() {
+        let folder = folder("find");
+        assert!(find(&folder, &Wanted { server: "", name: None, target: None, folder: None }).unwrap().is_empty());
+        let (project, server) = (Some(Path::new("/project")), "https://relay.example");
+        for (target, name, folder_of, url) in [
+            ("http://localhost:1", None, project, "one"),
+            ("http://localhost:2", None, project, "two"),
+            ("http://localhost:1", Some("app"), project, "app"),
+            ("http://localhost:1", None, Some(Path::new("/other")), "other"),
+            ("http://app.test:1", Some("far"), None, "far"),
+        ] {
+            let place =
+                Place::take(Some(folder.clone()), Identity { server, target, name, folder: folder_of }).unwrap();
+            place.save(&Tunnel { token: "t".to_owned(), key: Key::from_random([7; 32]), url: url.to_owned() }).unwrap();
+        }
+        let urls = |server, name, target| {
+            let found = find(&folder, &Wanted { server, name, target, folder: project }).unwrap();
+            found.into_iter().map(|(_, url)| url).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(urls(server, None, None), "one two");
+        assert_eq!(urls(server, None, Some("http://localhost:2")), "two");
+        assert_eq!(urls(server, None, Some("http://localhost:3")), "");
+        assert_eq!(urls(server, Some("app"), None), "app");
+        assert_eq!(urls(server, Some("far"), Some("http://app.test:1")), "far");
+        assert_eq!(urls("https://other.example", None, None), "");
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -83,6 +83,7 @@ pub struct Tunnel {
     /// The URL that was told, in this run or in the one before.
     told: Option<String>,
     has_told: bool,
+    raw_headers: bool,
 }
 
 /// A tunnel that there is.
@@ -120,7 +121,14 @@ impl Tunnel {
             transports: Transports::WebSocket,
             told: None,
             has_told: false,
+            raw_headers: false,
         }
+    }
+
+    /// Asks for each line of requests' headers.
+    #[must_use]
+    pub fn with_raw_headers(self, raw_headers: bool) -> Self {
+        Self { raw_headers, ..self }
     }
 
     /// Keeps the tunnel open until `stop` is cancelled.
@@ -236,7 +244,8 @@ impl Tunnel {
         let namespace = Namespace::new(format!("/{}", known.token).into());
         let namespace = namespace.ok_or_else(|| foreign("the token that it gives is none"))?;
         let stream = format!(r#"{{"version":1,"window":{MAX_WINDOW},"ws":"raw"}}"#);
-        let auth = format!(r#"{{"key":"{}","stream":{stream}}}"#, known.key.as_str());
+        let raw_headers = self.raw_headers;
+        let auth = format!(r#"{{"key":"{}","rawHeaders":{raw_headers},"stream":{stream}}}"#, known.key.as_str());
         let credentials = Credentials::Auth(auth.into());
         let join = Join { namespace, credentials, revision: Revision::V4, transports: self.transports };
         // What the server says of a session is little: it is let in, refused, or about to be left.

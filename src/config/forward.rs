@@ -1,13 +1,12 @@
 //! The settings of `socket2me forward`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use http::HeaderValue;
 
-use super::secret::{Secret, secret_file};
-use super::units::{duration, some_time};
+use super::tunnel::TunnelConfig;
+use super::units::duration;
 
 /// What stands behind the help of `forward`.
 pub(super) const EXAMPLES: &str = "\
@@ -28,57 +27,12 @@ pub struct ForwardConfig {
     /// What requests are forwarded to
     #[arg(value_name = "TARGET")]
     pub target: String,
-    /// The relay: its URL, or its host for https
-    #[arg(
-        help_heading = "Server",
-        long,
-        env = "SOCKET2ME_SERVER",
-        default_value = "http://127.0.0.1:3000",
-        value_name = "URL"
-    )]
-    pub server: String,
-    /// File with the secret of a server that lets only some make tunnels
-    #[arg(help_heading = "Server", long = "create-secret-file", env = "SOCKET2ME_CREATE_SECRET_FILE", value_parser = secret_file, value_name = "FILE")]
-    pub create_secret: Option<Secret>,
-    /// PEM file with certificates that are trusted beside those of this machine
-    #[arg(help_heading = "Server", long, env = "SOCKET2ME_CA", value_name = "FILE")]
-    pub ca: Option<PathBuf>,
-    /// Connect to a server on another machine by http, where everybody on the way can read the key
-    #[arg(help_heading = "Server", long, env = "SOCKET2ME_INSECURE")]
-    pub insecure: bool,
-
-    /// Name of the tunnel: small letters, digits and hyphens [default: one that the server makes]
-    #[arg(help_heading = "Tunnel", long, env = "SOCKET2ME_NAME", value_name = "NAME")]
-    pub name: Option<String>,
-    /// Keep nothing: the URL is another one each time, and the tunnel is deleted at the end
-    #[arg(help_heading = "Tunnel", long, env = "SOCKET2ME_EPHEMERAL")]
-    pub ephemeral: bool,
-    /// Life of the tunnel while nothing serves it [default: the server's]
-    #[arg(help_heading = "Tunnel", long, env = "SOCKET2ME_TTL", value_parser = some_time, value_name = "TIME")]
-    pub ttl: Option<Duration>,
-    /// Time for an answer; then the visitor gets 504 [default: the server's]
-    #[arg(help_heading = "Tunnel", long, env = "SOCKET2ME_TIMEOUT", value_parser = some_time, value_name = "TIME")]
-    pub timeout: Option<Duration>,
-    /// Time that visitors wait while this program is away for a moment [default: the server's]
-    #[arg(help_heading = "Tunnel", long, env = "SOCKET2ME_HOLD", value_parser = duration, value_name = "TIME")]
-    pub hold: Option<Duration>,
-    /// Which of several programs with the tunnel's key answers [default: newest]
-    #[arg(help_heading = "Tunnel", long, env = "SOCKET2ME_ENDS", value_enum)]
-    pub ends: Option<Ends>,
-    /// Which requests are sent again when this program leaves without an answer [default: never]
-    #[arg(help_heading = "Tunnel", long, env = "SOCKET2ME_REPEAT", value_enum)]
-    pub repeat: Option<Repeat>,
-
-    /// Which URL is printed: of the tunnel's own host, or of its path on the server's [default: host, where the server has
-    /// hosts; of NAME.localhost only on a terminal, or where this machine finds such names]
-    #[arg(help_heading = "Output", long, env = "SOCKET2ME_URL_MODE", value_enum)]
-    pub url_mode: Option<UrlModeWord>,
+    /// The server, and what is asked of it.
+    #[command(flatten)]
+    pub tunnel: TunnelConfig,
     /// What is written to standard output: the URL alone, or one JSON object a line for all that happens
     #[arg(help_heading = "Output", long, env = "SOCKET2ME_OUTPUT", value_enum, default_value_t = Output::Url)]
     pub output: Output,
-    /// File that the URL is written to once the tunnel is open
-    #[arg(help_heading = "Output", long, env = "SOCKET2ME_URL_FILE", value_name = "FILE")]
-    pub url_file: Option<PathBuf>,
 
     /// What the app is told that its host is: local, keep for the public one, full for local in Origin and Referer too, or a host
     #[arg(help_heading = "Local app", long, env = "SOCKET2ME_HOST_HEADER", default_value = "local", value_parser = host_header, value_name = "MODE")]
@@ -89,55 +43,6 @@ pub struct ForwardConfig {
     /// Open the tunnel once the app listens, and end with code 7 if it does not within this time [default: do not wait]
     #[arg(help_heading = "Local app", long, env = "SOCKET2ME_WAIT", value_parser = duration, value_name = "TIME")]
     pub wait: Option<Duration>,
-}
-
-/// Which of several ends answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Ends {
-    /// The newest
-    Newest,
-    /// All of them share the requests
-    Spread,
-}
-
-impl Ends {
-    /// Returns the word that the server knows.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Newest => "newest",
-            Self::Spread => "spread",
-        }
-    }
-}
-
-/// Which requests are sent again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Repeat {
-    /// None
-    Never,
-    /// GET, HEAD, OPTIONS, PUT and DELETE
-    Idempotent,
-}
-
-impl Repeat {
-    /// Returns the word that the server knows.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Never => "never",
-            Self::Idempotent => "idempotent",
-        }
-    }
-}
-
-/// Which URL is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum UrlModeWord {
-    /// The tunnel's own host
-    Host,
-    /// Its path on the server's host
-    Path,
 }
 
 /// What is written to standard output.

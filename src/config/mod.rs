@@ -13,6 +13,8 @@ mod sources;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tools;
+mod tunnel;
 mod units;
 
 use std::path::PathBuf;
@@ -23,7 +25,7 @@ use http::StatusCode;
 use ipnet::IpNet;
 
 pub use self::environment::unknown_variables;
-pub use self::forward::{Ends, ForwardConfig, HostHeaderWord, Output, Repeat, UrlModeWord};
+pub use self::forward::{ForwardConfig, HostHeaderWord, Output};
 use self::help::{per_address, when_unset};
 pub use self::limits::LimitConfig;
 pub use self::listen::Listen;
@@ -32,6 +34,8 @@ pub use self::secret::Secret;
 use self::secret::secret_file;
 use self::store::MOVING;
 pub use self::store::{StoreAction, StoreConfig, StorePlace, default_store_file, state_folder};
+pub use self::tools::{DoctorConfig, DumpConfig, DumpOutput, RespondConfig, UrlConfig};
+pub use self::tunnel::{Ends, Repeat, ServerConfig, TunnelConfig, UrlModeWord};
 use self::units::{
     duration, duration_text, log_filter, milliseconds, network, on_off, origin, public_url, revision, revisions_text,
     size_from, size_text, some_time, time_from, timeout_status,
@@ -75,6 +79,18 @@ pub enum Command {
     /// Put an app of this machine on the internet: forward a tunnel's requests to it
     #[command(after_help = forward::EXAMPLES)]
     Forward(Box<ForwardConfig>),
+    /// Open a tunnel and answer each request with the same response
+    #[command(after_help = tools::RESPOND_EXAMPLES)]
+    Respond(Box<RespondConfig>),
+    /// Open a tunnel and print each request
+    #[command(after_help = tools::DUMP_EXAMPLES)]
+    Dump(Box<DumpConfig>),
+    /// Print the URL of a tunnel that was open before, without opening it
+    #[command(after_help = tools::URL_EXAMPLES)]
+    Url(UrlConfig),
+    /// Tell what is wrong between this machine and a server
+    #[command(after_help = tools::DOCTOR_EXAMPLES)]
+    Doctor(DoctorConfig),
     /// Move tunnels from one store to another, or list them. The server must not run meanwhile
     #[command(after_help = MOVING)]
     Store(StoreConfig),

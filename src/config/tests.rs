@@ -147,3 +147,28 @@ fn a_port_alone_listens_everywhere() {
     let config = ServeConfig { listen: Some("127.0.0.1:1".parse().unwrap()), ..config };
     assert_eq!(config.address(), Listen::Address("127.0.0.1:1".parse().unwrap()));
 }
+
+#[test]
+fn every_flag_of_a_command_has_a_heading_a_help_and_a_variable() {
+    for name in ["forward", "respond", "dump", "url", "doctor"] {
+        let command = Cli::command().find_subcommand(name).unwrap().clone();
+        for arg in command.get_arguments().filter(|arg| arg.get_long().is_some_and(|long| long != "help")) {
+            let is_told = arg.get_help_heading().is_some() && arg.get_help().is_some() && arg.get_env().is_some();
+            assert!(is_told, "{name} {arg}");
+        }
+    }
+}
+
+#[test]
+fn a_variable_means_the_same_to_all_commands() {
+    let command = Cli::command();
+    let mut known = std::collections::BTreeMap::new();
+    for command in command.get_subcommands().filter(|command| !["serve", "store"].contains(&command.get_name())) {
+        for arg in command.get_arguments() {
+            let Some(variable) = arg.get_env() else { continue };
+            let values: Vec<_> = arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+            let means = (arg.get_long().map(str::to_owned), values);
+            assert_eq!(known.entry(variable.to_owned()).or_insert_with(|| means.clone()), &means, "{variable:?}");
+        }
+    }
+}

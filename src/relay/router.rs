@@ -92,7 +92,7 @@ impl Router {
         match route? {
             // Ends must be able to answer, so they are served while the server stops, too.
             Route::EngineIo => Ok(self.engine.serve(head, body, arrival).await),
-            Route::Health => Ok(ok()),
+            Route::Health => Ok(with_version(ok())),
             Route::Readiness => self.check_running().map(|()| ok()),
             Route::Welcome => Ok(page::welcome(&head.headers, &self.url, self.api.check_original().is_err())),
             Route::New => self.new_token(head, arrival).await,
@@ -162,6 +162,12 @@ impl Router {
 
 fn ok() -> Reply {
     reply::text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")
+}
+
+/// Tells the version of this program: an end learns whether it is of the same.
+fn with_version(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert("x-socket2me-version", HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
+    reply
 }
 
 fn token_reply(token: &str, as_json: bool) -> Reply {

@@ -3,28 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use bytestring::ByteString;
-use http::header::{self, HeaderMap, HeaderValue};
+use bytes::BytesMut;
+use http::header::{self, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
-use http_body::Body as _;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use http::{Method, Request, StatusCode, Uri, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::answer::answered;
 use super::connect::Connector;
 use super::headers::{Names, Public};
 use super::record::Record;
 use super::target::App;
 use super::upload::Upload;
 use crate::client::dial::words;
-use crate::client::visit::{Answering, BodyReader, BodyWriter, Up, Visit};
-use crate::proto::exchange::stream::{AbortCode, MAX_INLINE};
-use crate::proto::exchange::{self as exchange, InlineBody, headers_to_json};
+use crate::client::visit::{BodyReader, BodyWriter, Up, Visit};
+use crate::proto::exchange::stream::AbortCode;
+use crate::proto::exchange::{self as exchange, InlineBody};
 
 /// How long a connection to the app is kept without a request. Node.js closes its side after 5 s, and a request that crosses that is
 /// lost.
@@ -32,9 +29,6 @@ const IDLE: Duration = Duration::from_secs(4);
 
 /// What one read from the app takes, in bytes: a response that nobody takes holds no more here.
 const READ: usize = 64 << 10;
-
-/// A small body of known length that comes within this time goes along with the head, in one event instead of three.
-const TOGETHER: Duration = Duration::from_millis(5);
 
 /// Forwards requests to one app.
 pub(super) struct Forwarder {
@@ -97,7 +91,7 @@ impl Forwarder {
         }
         drop(rest);
         self.names.leave(response.headers_mut(), &public);
-        answered(response, is_head, answer, record).await;
+        answered(response, "the app's response", is_head, answer, record).await;
     }
 
     /// Makes the app's request of the visitor's. The reader of an upgrade comes back: it has no body.
@@ -157,74 +151,6 @@ impl Forwarder {
         let message = format!("the app at {} did not answer: {}", self.app, words(error));
         Unanswered { code: AbortCode::LocalGone, message }
     }
-}
-
-/// Sends the app's response on.
-async fn answered(response: Response<Incoming>, is_head: bool, answer: Answering, mut record: Record) {
-    let (head, mut body) = response.into_parts();
-    let (status, mut headers) = (head.status, head.headers);
-    let declared = headers.remove(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if is_head || exchange::is_without_content(status) {
-        answer.ack(exchange::Response { status, headers, body: Bytes::new(), declared_length: declared });
-        return record.complete();
-    }
-    let mut early = BytesMut::new();
-    // An ack's body has a type, and what has none from the app has none outside.
-    let is_small = body.size_hint().exact().is_some_and(|length| length <= MAX_INLINE as u64);
-    if is_small && headers.contains_key(header::CONTENT_TYPE) {
-        let whole = async {
-            while let Some(frame) = body.frame().await {
-                match frame.map(http_body::Frame::into_data) {
-                    Ok(Ok(data)) => early.extend_from_slice(&data),
-                    // Trailers need a head of their own.
-                    Ok(Err(_)) | Err(_) => return false,
-                }
-            }
-            true
-        };
-        if let Ok(true) = tokio::time::timeout(TOGETHER, whole).await {
-            record.bytes(early.len());
-            answer.ack(exchange::Response { status, headers, body: early.freeze(), declared_length: None });
-            return record.complete();
-        }
-    }
-    let mut writer = answer.head(status, headers, declared);
-    let written = send_body(&mut writer, early.freeze(), &mut body, &mut record).await;
-    match written {
-        Ok(trailers) => match writer.end(trailers).await {
-            Ok(()) => record.complete(),
-            Err(gone) => record.fail(&gone.to_string()),
-        },
-        Err(why) => {
-            writer.abort(AbortCode::LocalGone, Some(&why));
-            record.fail(&why);
-        }
-    }
-}
-
-/// Sends the body of the response on. Returns its trailers as JSON.
-async fn send_body(
-    writer: &mut BodyWriter,
-    early: Bytes,
-    body: &mut Incoming,
-    record: &mut Record,
-) -> Result<Option<ByteString>, String> {
-    record.bytes(early.len());
-    writer.write(early).await.map_err(|gone| gone.to_string())?;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| format!("the app's response broke off: {}", words(&error)))?;
-        match frame.into_data() {
-            Ok(data) => {
-                record.bytes(data.len());
-                writer.write(data).await.map_err(|gone| gone.to_string())?;
-            }
-            Err(frame) => {
-                let trailers: HeaderMap = frame.into_trailers().unwrap_or_default();
-                return Ok(Some(headers_to_json(&trailers, None).into()));
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// Passes bytes on in both directions behind a 101, until both have ended.

@@ -95,6 +95,17 @@ impl Target {
         Ok(Self::App(App { is_tls, at }))
     }
 
+    /// Returns what tells the target from others: a folder is the same one wherever it is named from.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        match self {
+            Self::App(_) => self.to_string(),
+            Self::Directory(path) => {
+                std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).to_string_lossy().into_owned()
+            }
+        }
+    }
+
     /// Returns whether the target is on this machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
