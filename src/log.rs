@@ -3,7 +3,7 @@
 //!
 //! Like the filter behind `tracing`, this is one for the whole process.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -20,15 +20,15 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 
 static LOST: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// Starts the log on standard error, in lines for people or in JSON. Panics are in it too. What waits is written when the
+/// Starts the log, in lines for people or in JSON. `stderr` writes them to standard error. Panics are in it too. What waits is written when the
 /// guard is dropped, if that takes no longer than a second.
 ///
 /// # Errors
 /// When the filter is none, and when there is a log already.
-pub fn start(filter: &str, as_json: bool) -> Result<WorkerGuard, String> {
+pub fn start(filter: &str, as_json: bool, stderr: impl Write + Send + 'static) -> Result<WorkerGuard, String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
     let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING_LINES).thread_name("log");
-    let (writer, guard) = builder.finish(io::stderr());
+    let (writer, guard) = builder.finish(stderr);
     let _ = LOST.set(writer.error_counter());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started =

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<Exit, String> {
     // Dropped last, so that the log is whole.
-    let _log = log::start(&cli.log, cli.log_format == LogFormat::Json)?;
+    let _log = log::start(&cli.log, cli.log_format == LogFormat::Json, client::terminal::Stderr)?;
     for variable in config::unknown_variables() {
         tracing::warn!(variable, "no setting has this environment variable: socket2me serve --help lists them");
     }
@@ -161,6 +161,7 @@ fn shutdown(format: LogFormat) -> io::Result<impl Future<Output = ()>> {
         stops.next().await;
         tokio::spawn(async move {
             stops.next().await;
+            client::terminal::leave();
             log::last_words(match format {
                 LogFormat::Human => "socket2me: stopped at once".to_owned(),
                 LogFormat::Json => json_line(&[("level", "WARN"), ("message", "stopped at once")]),

@@ -181,8 +181,13 @@ fn refused(answer: &Response<Bytes>) -> ApiError {
     ApiError::Refused { status: answer.status(), code: code.to_owned(), message: printable(&message) }
 }
 
-/// Returns a text of somebody else without characters that a terminal takes for commands.
+/// Returns a text of somebody else without characters that a terminal takes for commands, and without those that show the rest of
+/// a line in another order or start another line (Unicode Standard Annex #9; U+2028 and U+2029).
 #[must_use]
 pub fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+    let is_command = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|char| if is_command(char) { '\u{fffd}' } else { char }).collect()
 }

@@ -216,7 +216,7 @@ impl Exchanges {
         }
         let (parts, to_read) = mpsc::channel(MAX_PARTS);
         let teller = Teller::new(id, &self.inbox);
-        let body = BodyReader { parts: to_read, teller: Arc::clone(&teller), has_starved: false };
+        let body = BodyReader { parts: to_read, teller: Arc::clone(&teller), has_starved: false, keeping: None };
         let answer = Answering { teller: Arc::clone(&teller), is_answered: false };
         let handler = tokio::spawn((self.handler)(Visit { request, body, answer })).abort_handle();
         self.open.insert(id, Open { request: ack, parts, queue: VecDeque::new(), teller, handler });

@@ -9,7 +9,8 @@
 //! - [`tunnel`]: a tunnel that is kept open; `backoff`: how long an end waits before it comes back
 //! - [`report`]: what an end tells the person or the program that runs it
 //! - [`forward`]: requests forwarded to an app on this machine, or served without one
-//! - [`run`]: the commands; [`output`]: reports as text; [`doctor`]: what is wrong between this machine and a server
+//! - [`run`]: the commands; [`output`]: reports as text; [`terminal`]: reports on a terminal, with a status line and keys;
+//!   [`doctor`]: what is wrong between this machine and a server
 //! - [`exchanges`]: the exchanges of a session, each with a task of a handler; [`visit`]: what such a task gets, and how it answers
 
 pub mod api;
@@ -26,6 +27,7 @@ pub mod run;
 pub mod saved;
 pub mod server_url;
 pub mod session;
+pub mod terminal;
 pub mod tunnel;
 pub mod visit;
 pub mod websocket;

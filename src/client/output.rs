@@ -1,7 +1,7 @@
 //! Reports as text: the URL on standard output and lines for a person on standard error, or lines of JSON.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,10 +25,8 @@ pub enum Format {
 #[must_use]
 pub fn reporter(format: Format, url_file: Option<PathBuf>) -> Reporter {
     Arc::new(move |report| {
-        if let (Report::Ready { url, .. }, Some(file)) = (&report, &url_file)
-            && let Err(error) = write_whole(file, format!("{url}\n").as_bytes(), false)
-        {
-            say(&format!("the URL is not written to {}: {error}", file.display()));
+        if let Err(why) = keep_url(&report, url_file.as_deref()) {
+            say(&why);
         }
         match format {
             Format::Json => print(&to_json(&report).to_string()),
@@ -41,6 +39,16 @@ pub fn reporter(format: Format, url_file: Option<PathBuf>) -> Reporter {
             }
         }
     })
+}
+
+/// Writes the URL to its file, once the tunnel is open.
+///
+/// # Errors
+/// With why the file is not written.
+pub(super) fn keep_url(report: &Report, url_file: Option<&Path>) -> Result<(), String> {
+    let (Report::Ready { url, .. }, Some(file)) = (report, url_file) else { return Ok(()) };
+    write_whole(file, format!("{url}\n").as_bytes(), false)
+        .map_err(|error| format!("the URL is not written to {}: {error}", file.display()))
 }
 
 /// Writes a line to standard output. Whether somebody reads it makes no difference: a script may have taken the URL and gone.
@@ -85,7 +93,7 @@ pub fn line(served: &Served, now: SystemTime) -> String {
 }
 
 /// Returns a number of bytes in words: `1.2 kB`.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let mut units = ["kB", "MB", "GB", "TB"].into_iter();
     let (mut size, mut unit) = (u128::from(bytes) * 10, "B");
     while size >= 10_000

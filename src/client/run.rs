@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,12 +15,14 @@ use super::api::{Api, Settings};
 use super::dial::Dialer;
 use super::forward::headers::HostHeader;
 use super::forward::target::{App, At, Target};
+use super::forward::watch::Watch;
 use super::forward::{self, Show};
 use super::output;
 use super::report::{Exit, Failure, Report, Reporter};
 use super::requests::Requests;
 use super::saved::{self, Identity, Place, PlaceError};
 use super::server_url::ServerUrl;
+use super::terminal::Terminal;
 use super::tunnel::{Tunnel, UrlMode, Wanted};
 use super::visit::Handler;
 use crate::config::{
@@ -36,8 +39,17 @@ const DUMP: &str = "dump";
 
 /// Runs `socket2me forward` until `stop` is cancelled, and returns its exit code.
 pub async fn forward(config: &ForwardConfig, stop: &CancellationToken) -> Exit {
-    let report = output::reporter(format(config.output), config.tunnel.url_file.clone());
-    ended(try_forward(config, &report, stop).await, &report)
+    let terminal = match config.output {
+        Output::Url => Terminal::open(stop),
+        Output::Json => None,
+    };
+    let url_file = config.tunnel.url_file.clone();
+    let report = match &terminal {
+        Some(terminal) => terminal.reporter(url_file),
+        None => output::reporter(format(config.output), url_file),
+    };
+    let watch = terminal.as_ref().map(Terminal::watch);
+    ended(try_forward(config, &report, watch, stop).await, &report)
 }
 
 /// Runs `socket2me respond` until `stop` is cancelled, and returns its exit code.
@@ -139,7 +151,12 @@ fn usage(message: String) -> Failure {
     Failure::new(Exit::Usage, "usage", message, "")
 }
 
-async fn try_forward(config: &ForwardConfig, report: &Reporter, stop: &CancellationToken) -> Result<(), Failure> {
+async fn try_forward(
+    config: &ForwardConfig,
+    report: &Reporter,
+    watch: Option<&Arc<Watch>>,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
     let opening = Opening::new(&config.tunnel)?;
     let target = Target::parse(&config.target).map_err(usage)?;
     let handler = match &target {
@@ -163,6 +180,10 @@ async fn try_forward(config: &ForwardConfig, report: &Reporter, stop: &Cancellat
             };
             forward::to_app(app.clone(), opening.dialer.tls(), host_header, config.hold_local, report.clone())
         }
+    };
+    let handler = match watch {
+        Some(watch) => watch.over(handler),
+        None => handler,
     };
     opening.run(&Subject::of(&target), &handler, report, stop).await
 }

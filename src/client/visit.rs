@@ -13,6 +13,7 @@ use bytestring::ByteString;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
+use super::forward::kept::Keeping;
 use crate::proto::exchange::stream::{AbortCode, Part};
 use crate::proto::exchange::{ExchangeId, Request, Response};
 
@@ -195,6 +196,8 @@ pub struct BodyReader {
     pub(super) teller: Arc<Teller>,
     /// Somebody has waited for the next part.
     pub(super) has_starved: bool,
+    /// Where the body is kept too.
+    pub(super) keeping: Option<Keeping>,
 }
 
 impl BodyReader {
@@ -210,6 +213,11 @@ impl BodyReader {
             return Poll::Pending;
         };
         let has_starved = mem::take(&mut self.has_starved);
+        match (&self.keeping, &part) {
+            (Some(keeping), Some(Up::Data(bytes))) => keeping.data(bytes),
+            (Some(keeping), Some(Up::End { .. })) => keeping.end(),
+            (Some(_), Some(Up::Message { .. } | Up::Close { .. }) | None) | (None, _) => (),
+        }
         Poll::Ready(part.inspect(|part| self.hand_on(part, has_starved)))
     }
 

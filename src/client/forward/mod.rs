@@ -6,6 +6,7 @@
 //! - `fixed`: one response for all; `dump`: requests that are printed, and `shown`: as what
 //! - `folder`: the files of a folder; `paths`: which of them are served
 //! - `answer`: a response on its way to the visitor; `record`: what is told of an exchange once it is over
+//! - [`kept`]: the last request, kept to be repeated; [`watch`]: a handler that is watched, and repeats it
 
 mod answer;
 mod app;
@@ -14,11 +15,13 @@ mod dump;
 mod fixed;
 mod folder;
 pub mod headers;
+pub mod kept;
 mod paths;
 mod record;
 mod shown;
 pub mod target;
 mod upload;
+pub mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
