@@ -29,4 +29,6 @@ mod starting;
 mod streams;
 mod support;
 #[cfg(target_os = "linux")]
+mod terminal;
+#[cfg(target_os = "linux")]
 mod tools;

@@ -1,0 +1,112 @@
+//! A pseudo-terminal, and the program in it.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::process::{Child, Command};
+
+use crate::starting::program;
+use crate::support::within;
+
+/// A pseudo-terminal.
+pub(super) struct Terminal {
+    primary: AsyncFd<File>,
+    /// Kept open, so that the terminal outlives its programs.
+    secondary: OwnedFd,
+    before: Termios,
+    /// What was shown and not yet looked at.
+    shown: String,
+}
+
+impl Terminal {
+    pub(super) fn open() -> Self {
+        let primary = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        unlockpt(&primary).unwrap();
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let secondary = rustix::fs::open(ptsname(&primary, Vec::new()).unwrap(), flags, Mode::empty()).unwrap();
+        rustix::io::ioctl_fionbio(&primary, true).unwrap();
+        let before = tcgetattr(&secondary).unwrap();
+        let terminal = Self { primary: AsyncFd::register(primary.into()).unwrap(), secondary, before, shown: String::new() };
+        terminal.resize(100);
+        terminal
+    }
+
+    /// Returns the terminal as a standard stream of a program.
+    pub(super) fn stdio(&self) -> Stdio {
+        self.secondary.try_clone().unwrap().into()
+    }
+
+    /// Returns a command in a session of its own, which the terminal controls. Standard input has to be the terminal.
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program("setsid", &[("TERM", "xterm")], &[&["--ctty"], arguments].concat());
+        command.stdin(self.stdio()).stdout(self.stdio()).stderr(self.stdio());
+        command
+    }
+
+    /// Makes the window this wide.
+    pub(super) fn resize(&self, columns: u16) {
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(self.primary.get_ref(), size).unwrap();
+    }
+
+    /// Types keys.
+    pub(super) fn press(&mut self, keys: &str) {
+        self.primary.get_ref().write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until these words are shown, and returns all in front of them.
+    pub(super) async fn until(&mut self, words: &str) -> String {
+        loop {
+            if let Some((before, behind)) = self.shown.split_once(words) {
+                let (before, behind) = (before.to_owned(), behind.to_owned());
+                self.shown = behind;
+                return before;
+            }
+            let mut bytes = [0; 4096];
+            let read = self.primary.async_io_mut(Interest::READABLE, |primary| primary.read(&mut bytes));
+            let read = tokio::time::timeout(crate::support::PATIENCE, read).await;
+            let count = read.unwrap_or_else(|_| panic!("waited in vain for {words:?} in {:?}", self.shown)).unwrap();
+            self.shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+    }
+
+    /// Returns all that is shown and was not looked at.
+    pub(super) fn rest(&mut self) -> String {
+        let mut bytes = [0; 4096];
+        loop {
+            match self.primary.get_ref().read(&mut bytes) {
+                Ok(count) => self.shown.push_str(&String::from_utf8_lossy(&bytes[..count])),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return std::mem::take(&mut self.shown),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Whether keys come one by one and are not shown.
+    pub(super) fn has_keys(&self) -> bool {
+        !self.mode().local_modes.intersects(LocalModes::ICANON | LocalModes::ECHO)
+    }
+
+    fn mode(&self) -> Termios {
+        tcgetattr(&self.secondary).unwrap()
+    }
+
+    /// Waits until a program has ended, and returns its code. The terminal must be as it was before, without a status line.
+    pub(super) async fn ended(&mut self, mut child: Child) -> Option<i32> {
+        let status = within("the program to end", child.wait()).await.unwrap();
+        let mode = self.mode();
+        assert_eq!(mode.local_modes, self.before.local_modes);
+        assert_eq!(mode.input_modes, self.before.input_modes);
+        assert_eq!(mode.output_modes, self.before.output_modes);
+        let rest = self.rest();
+        assert!(!rest.rsplit("\x1b[J").next().unwrap().contains("open"), "a status line is left: {rest:?}");
+        status.code()
+    }
+}
