@@ -33,7 +33,8 @@ impl Terminal {
         let secondary = rustix::fs::open(ptsname(&primary, Vec::new()).unwrap(), flags, Mode::empty()).unwrap();
         rustix::io::ioctl_fionbio(&primary, true).unwrap();
         let before = tcgetattr(&secondary).unwrap();
-        let terminal = Self { primary: AsyncFd::register(primary.into()).unwrap(), secondary, before, shown: String::new() };
+        let terminal =
+            Self { primary: AsyncFd::register(primary.into()).unwrap(), secondary, before, shown: String::new() };
         terminal.resize(100);
         terminal
     }

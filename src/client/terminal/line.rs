@@ -197,7 +197,7 @@ mod tests {
             ("/hook", 80, "12:04:11 POST /hook 200 23 ms 1.2 kB"),
             ("/hook", 37, "12:04:11 POST /hook 200 23 ms 1.2 kB"),
             ("/a/long/path?with=a&query=too", 50, "12:04:11 POST /a/long/path?with… 200 23 ms 1.2 kB"),
-            ("/a/long/path?with=a&query=too", 30, "12:04:11 POST /a/long… 200 23…"),
+            ("/a/long/path?with=a&query=too", 30, "12:04:11 POST /a/long… 200 2…"),
             (
                 "/\u{4f60}\u{597d}\u{4f60}\u{597d}\u{4f60}\u{597d}",
                 40,

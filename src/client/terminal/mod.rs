@@ -37,6 +37,7 @@ use super::forward::watch::Watch;
 use super::output::keep_url;
 use super::report::Reporter;
 
+pub use self::mode::leave;
 pub use self::screen::Stderr;
 
 /// How long the program waits at its end until the terminal takes its last line.
@@ -116,12 +117,6 @@ impl Drop for Terminal {
         let _ = self.is_done.recv_timeout(LAST_LINE);
         leave();
     }
-}
-
-/// Leaves the terminal as it was. Call it before the process ends without unwinding.
-pub fn leave() {
-    screen::hide();
-    mode::leave();
 }
 
 /// Whether standard error is a terminal whose last line can be rewritten.

@@ -6,13 +6,14 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::screen;
+
 #[cfg(unix)]
 use self::unix as system;
 #[cfg(not(unix))]
 use self::windows as system;
 
 /// What has become of the mode.
-#[derive(Default)]
 struct Mode {
     /// How the terminal was before, while keys come one by one.
     before: Option<system::Before>,
@@ -55,6 +56,7 @@ pub(super) fn enter() -> Keys {
 }
 
 /// Leaves the mode until [`resume`].
+#[cfg(unix)]
 pub(super) fn pause() {
     let mut mode = mode();
     mode.is_paused = true;
@@ -62,6 +64,7 @@ pub(super) fn pause() {
 }
 
 /// Allows [`enter`] again. A shell that has set its own mode meanwhile may not have set the former one.
+#[cfg(unix)]
 pub(super) fn resume() {
     let mut mode = mode();
     mode.is_paused = false;
@@ -70,8 +73,14 @@ pub(super) fn resume() {
     }
 }
 
-/// Leaves the mode for ever.
-pub(super) fn leave() {
+/// Whether the mode was left until the process goes on.
+pub(super) fn is_paused() -> bool {
+    mode().is_paused
+}
+
+/// Leaves the terminal as it was, for ever. Call it before the process ends without unwinding.
+pub fn leave() {
+    screen::hide();
     let mut mode = mode();
     mode.is_over = true;
     mode.before.take().into_iter().for_each(system::leave);

@@ -148,43 +148,44 @@ impl Painter {
 
     fn run(mut self) {
         let began = Instant::now();
-        let (mut is_suspended, mut is_over) = (false, false);
+        let mut is_over = false;
         while !is_over {
-            let now = began.elapsed();
-            let first = match self.state.next_change(now) {
+            let first = match self.state.next_change(began.elapsed()) {
                 Some(after) => self.waited.waits.recv_timeout(after),
                 None => self.waited.waits.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
-            let mut lines = String::new();
             let mut next = match first {
                 Ok(told) => Some(told),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let window = self.window();
+            let (window, mut lines) = (self.window(), String::new());
+            // What waits is written at once.
             while let Some(told) = next {
-                match told {
-                    Told::Input(input) => self.input(input, began.elapsed(), window, &mut lines),
-                    Told::Changed => self.waited.queue.waiting.has_changed.store(false, Ordering::Relaxed),
-                    #[cfg(unix)]
-                    Told::Suspend => {
-                        screen::write(&std::mem::take(&mut lines), None);
-                        is_suspended = super::signals::suspend();
-                    }
-                    #[cfg(unix)]
-                    Told::Resume => {
-                        mode::resume();
-                        is_suspended = false;
-                    }
-                    Told::End => is_over = true,
-                }
+                is_over |= matches!(told, Told::End);
+                self.hear(told, began.elapsed(), window, &mut lines);
                 next = self.waited.waits.try_recv().ok();
             }
             self.count_dropped(&mut lines);
             // The terminal of a process in the background belongs to another.
-            let has_status = !is_suspended && !is_over && mode::is_foreground();
+            let has_status = !is_over && !mode::is_paused() && mode::is_foreground();
             let status = has_status.then(|| self.state.status(self.watch.counts(), began.elapsed(), window));
             screen::write(&lines, status);
+        }
+    }
+
+    fn hear(&mut self, told: Told, since_start: Duration, window: Window, lines: &mut String) {
+        match told {
+            Told::Input(input) => self.input(input, since_start, window, lines),
+            Told::Changed => self.waited.queue.waiting.has_changed.store(false, Ordering::Relaxed),
+            #[cfg(unix)]
+            Told::Suspend => {
+                screen::write(&std::mem::take(lines), None);
+                super::signals::suspend();
+            }
+            #[cfg(unix)]
+            Told::Resume => mode::resume(),
+            Told::End => (),
         }
     }
 
@@ -224,7 +225,7 @@ impl Painter {
                 Output::Stop => self.stop.cancel(),
                 Output::StopNow => {
                     screen::write(&std::mem::take(lines), None);
-                    super::leave();
+                    mode::leave();
                     std::process::exit(Exit::Failed as i32);
                 }
             }

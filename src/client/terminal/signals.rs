@@ -38,22 +38,20 @@ pub(super) fn listen(queue: Queue) -> io::Result<()> {
     Ok(())
 }
 
-/// Stops the process as Ctrl-Z does. Returns whether it was stopped: not where no shell could let it go on.
-pub(super) fn suspend() -> bool {
+/// Stops the process as Ctrl-Z does, unless no shell could let it go on. The terminal's mode is left until [`mode::resume`].
+pub(super) fn suspend() {
     // The system ignores SIGTSTP, too, in the group of a session's leader: no process is there that could send SIGCONT.
     if getsid(None).is_ok_and(|leader| leader == getpgrp()) {
-        return false;
+        return;
     }
     mode::pause();
-    let is_stopped = kill_process(getpid(), Signal::STOP).is_ok();
-    if !is_stopped {
+    if kill_process(getpid(), Signal::STOP).is_err() {
         mode::resume();
     }
-    is_stopped
 }
 
 /// Ends the process as SIGQUIT does, but for the core.
 fn quit_now() -> bool {
-    super::leave();
+    mode::leave();
     std::process::exit(128 + Signal::QUIT.as_raw())
 }
