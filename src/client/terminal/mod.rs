@@ -6,7 +6,7 @@
 //! - `status`: the status line; `state`: reports and keys in, lines and things to do out. Both are pure
 //! - `screen`: the status line on standard error; [`Stderr`], what is written above it
 //! - `mode`: the terminal's mode; `keys`: the thread that reads; `signals`: Ctrl-Z and others; `browser`: a URL in the browser
-//! - `painter`: the thread that draws
+//! - `queue`: what waits to be drawn; `painter`: the thread that draws
 
 mod browser;
 mod keys;
@@ -14,6 +14,7 @@ mod line;
 mod mode;
 mod painter;
 mod qr;
+mod queue;
 mod screen;
 #[cfg(unix)]
 mod signals;
@@ -31,7 +32,8 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use self::keys::Pressed;
-use self::painter::{Painter, Queue};
+use self::painter::Painter;
+use self::queue::Queue;
 use self::state::{Input, State};
 use super::forward::watch::Watch;
 use super::output::keep_url;
@@ -60,7 +62,7 @@ impl Terminal {
             return None;
         }
         let has_keys = io::stdin().is_terminal();
-        let (queue, waited) = painter::queue();
+        let (queue, waited) = queue::queue();
         let changed = queue.clone();
         let watch = Watch::new(move || {
             changed.changed();

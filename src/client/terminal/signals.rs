@@ -6,7 +6,7 @@ use rustix::process::{Signal, getpgrp, getpid, getsid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::mode;
-use super::painter::Queue;
+use super::queue::Queue;
 
 /// SIGTSTP. tokio has no name for it.
 const SUSPEND: SignalKind = SignalKind::from_raw(Signal::TSTP.as_raw());
