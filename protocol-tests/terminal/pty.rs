@@ -1,23 +1,25 @@
 //! A pseudo-terminal, and the program in it.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 
 use crate::starting::program;
-use crate::support::within;
+use crate::support::{PATIENCE, within};
 
 /// A pseudo-terminal.
 pub(super) struct Terminal {
-    primary: AsyncFd<File>,
+    keyboard: File,
+    /// tokio reads the other side of a terminal as it reads a pipe.
+    screen: Receiver,
     /// Kept open, so that the terminal outlives its programs.
     secondary: OwnedFd,
     before: Termios,
@@ -33,8 +35,8 @@ impl Terminal {
         let secondary = rustix::fs::open(ptsname(&primary, Vec::new()).unwrap(), flags, Mode::empty()).unwrap();
         rustix::io::ioctl_fionbio(&primary, true).unwrap();
         let before = tcgetattr(&secondary).unwrap();
-        let terminal =
-            Self { primary: AsyncFd::register(primary.into()).unwrap(), secondary, before, shown: String::new() };
+        let screen = Receiver::from_owned_fd_unchecked(primary.try_clone().unwrap()).unwrap();
+        let terminal = Self { keyboard: primary.into(), screen, secondary, before, shown: String::new() };
         terminal.resize(100);
         terminal
     }
@@ -54,12 +56,12 @@ impl Terminal {
     /// Makes the window this wide.
     pub(super) fn resize(&self, columns: u16) {
         let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(self.primary.get_ref(), size).unwrap();
+        tcsetwinsize(&self.keyboard, size).unwrap();
     }
 
     /// Types keys.
     pub(super) fn press(&mut self, keys: &str) {
-        self.primary.get_ref().write_all(keys.as_bytes()).unwrap();
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
     /// Waits until these words are shown, and returns all in front of them.
@@ -71,8 +73,7 @@ impl Terminal {
                 return before;
             }
             let mut bytes = [0; 4096];
-            let read = self.primary.async_io_mut(Interest::READABLE, |primary| primary.read(&mut bytes));
-            let read = tokio::time::timeout(crate::support::PATIENCE, read).await;
+            let read = tokio::time::timeout(PATIENCE, self.screen.read(&mut bytes)).await;
             let count = read.unwrap_or_else(|_| panic!("waited in vain for {words:?} in {:?}", self.shown)).unwrap();
             self.shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
         }
@@ -82,7 +83,7 @@ impl Terminal {
     pub(super) fn rest(&mut self) -> String {
         let mut bytes = [0; 4096];
         loop {
-            match self.primary.get_ref().read(&mut bytes) {
+            match self.screen.try_read(&mut bytes) {
                 Ok(count) => self.shown.push_str(&String::from_utf8_lossy(&bytes[..count])),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return std::mem::take(&mut self.shown),
                 Err(error) => panic!("{error}"),
