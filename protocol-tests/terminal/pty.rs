@@ -1,7 +1,7 @@
 //! A pseudo-terminal, and the program in it.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
@@ -25,6 +25,8 @@ pub(super) struct Terminal {
     before: Termios,
     /// What was shown and not yet looked at.
     shown: String,
+    /// All that was ever shown.
+    pub(super) all: String,
 }
 
 impl Terminal {
@@ -36,7 +38,8 @@ impl Terminal {
         rustix::io::ioctl_fionbio(&primary, true).unwrap();
         let before = tcgetattr(&secondary).unwrap();
         let screen = Receiver::from_owned_fd_unchecked(primary.try_clone().unwrap()).unwrap();
-        let terminal = Self { keyboard: primary.into(), screen, secondary, before, shown: String::new() };
+        let terminal =
+            Self { keyboard: primary.into(), screen, secondary, before, shown: String::new(), all: String::new() };
         terminal.resize(100);
         terminal
     }
@@ -72,23 +75,18 @@ impl Terminal {
                 self.shown = behind;
                 return before;
             }
-            let mut bytes = [0; 4096];
-            let read = tokio::time::timeout(PATIENCE, self.screen.read(&mut bytes)).await;
-            let count = read.unwrap_or_else(|_| panic!("waited in vain for {words:?} in {:?}", self.shown)).unwrap();
-            self.shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            self.read(words).await;
         }
     }
 
-    /// Returns all that is shown and was not looked at.
-    pub(super) fn rest(&mut self) -> String {
+    /// Waits for more to be shown.
+    async fn read(&mut self, why: &str) {
         let mut bytes = [0; 4096];
-        loop {
-            match self.screen.try_read(&mut bytes) {
-                Ok(count) => self.shown.push_str(&String::from_utf8_lossy(&bytes[..count])),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return std::mem::take(&mut self.shown),
-                Err(error) => panic!("{error}"),
-            }
-        }
+        let read = tokio::time::timeout(PATIENCE, self.screen.read(&mut bytes)).await;
+        let count = read.unwrap_or_else(|_| panic!("waited in vain for {why:?} in {:?}", self.shown)).unwrap();
+        let text = String::from_utf8_lossy(&bytes[..count]);
+        self.shown.push_str(&text);
+        self.all.push_str(&text);
     }
 
     /// Whether keys come one by one and are not shown.
@@ -107,8 +105,10 @@ impl Terminal {
         assert_eq!(mode.local_modes, self.before.local_modes);
         assert_eq!(mode.input_modes, self.before.input_modes);
         assert_eq!(mode.output_modes, self.before.output_modes);
-        let rest = self.rest();
-        assert!(!rest.rsplit("\x1b[J").next().unwrap().contains("open"), "a status line is left: {rest:?}");
+        // What a program writes last arrives after its end.
+        while self.all.rsplit("\x1b[J").next().unwrap().contains(" open") {
+            self.read("the status line to be removed").await;
+        }
         status.code()
     }
 }

@@ -3,12 +3,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use bytestring::ByteString;
 
+use crate::client::api::printable;
 use crate::proto::exchange::{InlineBody, Request};
 
 /// The largest body that is kept, in bytes: enough for a webhook's, and only one is kept.
 pub const MAX_BODY: usize = 64 << 10;
+
+/// The longest method and path that a message has, in characters.
+const MAX_NAME: usize = 60;
 
 /// The last request.
 #[derive(Debug, Default)]
@@ -36,12 +39,12 @@ pub enum Unkept {
     None,
     /// Its body is not here yet, or has broken off.
     Coming {
-        /// Its method and its path.
+        /// Its method and its path, printable.
         what: String,
     },
     /// Its body is larger than [`MAX_BODY`].
     TooLarge {
-        /// Its method and its path.
+        /// Its method and its path, printable.
         what: String,
     },
 }
@@ -80,7 +83,7 @@ impl Last {
     pub(crate) fn request(&self) -> Result<Request, Unkept> {
         let kept = self.lock();
         let Kept { request, body, .. } = kept.as_ref().ok_or(Unkept::None)?;
-        let what = || format!("{} {}", request.method, request.path);
+        let what = || name(request);
         match body {
             Body::Whole(bytes) => Ok(Request { body: InlineBody::Bytes(bytes.clone()), ..request.clone() }),
             Body::Coming(_) => Err(Unkept::Coming { what: what() }),
@@ -121,9 +124,13 @@ impl Keeping {
     }
 }
 
-/// Returns the method and the path of a request.
-pub(crate) fn name(request: &Request) -> ByteString {
-    [&*request.method, " ", &*request.path].concat().into()
+/// Returns the method and the path of a request for people, without what is long of them.
+pub(crate) fn name(request: &Request) -> String {
+    let whole = printable(&[&*request.method, " ", &*request.path].concat());
+    match whole.char_indices().nth(MAX_NAME) {
+        Some((end, _)) => format!("{}…", &whole[..end]),
+        None => whole,
+    }
 }
 
 #[cfg(test)]

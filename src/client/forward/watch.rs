@@ -9,7 +9,6 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::kept::{Last, MAX_BODY, Unkept, name};
-use crate::client::api::printable;
 use crate::client::visit::{Answering, BodyReader, Command, Down, Handler, Inbox, PART_COST, Teller, Visit, handler};
 use crate::proto::exchange::{ExchangeId, Request};
 
@@ -110,12 +109,12 @@ impl Watch {
     pub fn repeat(self: &Arc<Self>, runtime: &Handle) -> Result<String, String> {
         let request = self.last.request().map_err(|why| match why {
             Unkept::None => "there is no request to repeat yet".to_owned(),
-            Unkept::Coming { what } => format!("{} is not repeated: its body is not complete", printable(&what)),
+            Unkept::Coming { what } => format!("{what} is not repeated: its body is not complete"),
             Unkept::TooLarge { what } => {
-                format!("{} is not repeated: its body has more than {} KiB", printable(&what), MAX_BODY >> 10)
+                format!("{what} is not repeated: its body has more than {} KiB", MAX_BODY >> 10)
             }
         })?;
-        let name = printable(&name(&request));
+        let name = name(&request);
         let inner = self.handler.get().ok_or("there is nothing to repeat the request to")?;
         let (visit, inbox) = detached(request).ok_or("the request's id is none")?;
         if self.repetitions.fetch_add(1, Ordering::Relaxed) >= MAX_REPETITIONS {

@@ -141,7 +141,7 @@ fn beginning(text: &str, room: usize) -> &str {
     end.map_or(text, |(at, _)| &text[..at])
 }
 
-/// The fewest columns that the target of a request is cut to.
+/// The fewest columns that the target of a request is cut to, so that the rest of the line has room.
 const LEAST_TARGET: usize = 8;
 
 /// Returns the line of an exchange: `12:04:11 POST /hook 200 23 ms 1.2 kB`. A long target is cut so that what stands behind it
@@ -157,8 +157,9 @@ pub(super) fn exchange(served: &Served, clock: &str, window: Window) -> Line {
     }
     let mut line = Line::of(Style::Dim, &format!("{clock} "));
     line.push(Style::Bold, method);
-    let room = window.room().saturating_sub(line.width() + rest.width() + 2).max(LEAST_TARGET);
-    let target = Line::of(Style::Plain, target).cut(Window { width: room + 1, has_colors: false });
+    let room = window.room().saturating_sub(line.width() + rest.width() + 2);
+    let cut = Line::of(Style::Plain, target).cut(Window { width: room + 1, has_colors: false });
+    let target = if room < LEAST_TARGET { target } else { &cut };
     line.push(Style::Plain, &format!(" {target} "));
     line.0.append(&mut rest.0);
     line
@@ -197,7 +198,7 @@ mod tests {
             ("/hook", 80, "12:04:11 POST /hook 200 23 ms 1.2 kB"),
             ("/hook", 37, "12:04:11 POST /hook 200 23 ms 1.2 kB"),
             ("/a/long/path?with=a&query=too", 50, "12:04:11 POST /a/long/path?with… 200 23 ms 1.2 kB"),
-            ("/a/long/path?with=a&query=too", 30, "12:04:11 POST /a/long… 200 2…"),
+            ("/a/long/path?with=a&query=too", 30, "12:04:11 POST /a/long/path?w…"),
             (
                 "/\u{4f60}\u{597d}\u{4f60}\u{597d}\u{4f60}\u{597d}",
                 40,

@@ -5,33 +5,50 @@
 
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 /// Clears from the cursor to the end of the screen.
 const CLEAR: &str = "\r\x1b[J";
 
-/// The status line that is shown.
-static SHOWN: Mutex<Option<String>> = Mutex::new(None);
+/// How often, and how long, [`hide`] waits for a terminal that is about to take something.
+const WAITS: (usize, Duration) = (20, Duration::from_millis(5));
 
-fn shown() -> MutexGuard<'static, Option<String>> {
+/// What is shown.
+struct Shown {
+    status: Option<String>,
+    /// There is no status line any more.
+    is_over: bool,
+}
+
+static SHOWN: Mutex<Shown> = Mutex::new(Shown { status: None, is_over: false });
+
+fn shown() -> MutexGuard<'static, Shown> {
     SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes whole lines to standard error, and below them the status line that is given; none removes it.
 pub(super) fn write(lines: &str, status: Option<String>) {
     let mut shown = shown();
-    if lines.is_empty() && *shown == status {
+    let status = status.filter(|_| !shown.is_over);
+    if lines.is_empty() && shown.status == status {
         return;
     }
-    let _ = io::stderr().write_all(drawn(lines, shown.is_some(), status.as_deref()).as_bytes());
-    *shown = status;
+    let _ = io::stderr().write_all(drawn(lines, shown.status.is_some(), status.as_deref()).as_bytes());
+    shown.status = status;
 }
 
-/// Removes the status line, unless the terminal is in the middle of taking something.
+/// Removes the status line for ever. A terminal that takes nothing holds the program up for a moment only.
 pub(super) fn hide() {
-    if let Ok(mut shown) = SHOWN.try_lock()
-        && shown.take().is_some()
-    {
-        let _ = io::stderr().write_all(CLEAR.as_bytes());
+    for _ in 0..WAITS.0 {
+        if let Ok(mut shown) = SHOWN.try_lock() {
+            shown.is_over = true;
+            if shown.status.take().is_some() {
+                let _ = io::stderr().write_all(CLEAR.as_bytes());
+            }
+            return;
+        }
+        thread::sleep(WAITS.1);
     }
 }
 
@@ -52,7 +69,7 @@ pub struct Stderr;
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let shown = shown();
-        let Some(status) = &*shown else {
+        let Some(status) = &shown.status else {
             io::stderr().write_all(bytes)?;
             return Ok(bytes.len());
         };
