@@ -181,6 +181,20 @@ async fn an_answer_that_breaks_off_looks_broken() {
 }
 
 #[tokio::test]
+async fn an_answer_that_breaks_off_at_once_is_an_error() {
+    let mut tunnel = Forwarded::start().await;
+    let answering = async {
+        let mut asked = tunnel.app.asked().await;
+        asked.send(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 100\r\n\r\nhalf").await;
+    };
+    let request = tunnel.request("GET", "/", &[], b"");
+    let ((), answer) = tokio::join!(answering, visit(tunnel.server.address, &request));
+    assert_eq!((answer.status, answer.code()), (502, Some("client-aborted")));
+    assert!(answer.error().contains("the app's response broke off"), "{}", answer.error());
+    assert!(tunnel.forward.served().await.error.unwrap().starts_with("the app's response broke off"));
+}
+
+#[tokio::test]
 async fn an_app_that_does_not_listen_is_named() {
     let mut tunnel = Forwarded::start().await;
     let request = tunnel.request("GET", "/", &[], b"");

@@ -38,18 +38,26 @@ where
     if is_small && headers.contains_key(header::CONTENT_TYPE) {
         let whole = async {
             while let Some(frame) = body.frame().await {
-                match frame.map(http_body::Frame::into_data) {
-                    Ok(Ok(data)) => early.extend_from_slice(&data),
-                    // Trailers need a head of their own.
-                    Ok(Err(_)) | Err(_) => return false,
+                // There are no trailers behind a length.
+                if let Ok(data) = frame?.into_data() {
+                    early.extend_from_slice(&data);
                 }
             }
-            true
+            Ok::<(), B::Error>(())
         };
-        if let Ok(true) = tokio::time::timeout(TOGETHER, whole).await {
-            record.bytes(early.len());
-            answer.ack(exchange::Response { status, headers, body: early.freeze(), declared_length: None });
-            return record.complete();
+        match tokio::time::timeout(TOGETHER, whole).await {
+            Ok(Ok(())) => {
+                record.bytes(early.len());
+                answer.ack(exchange::Response { status, headers, body: early.freeze(), declared_length: None });
+                return record.complete();
+            }
+            Ok(Err(error)) => {
+                let why = broke_off(what, &error);
+                answer.abort(AbortCode::LocalGone, Some(&why));
+                return record.fail(&why);
+            }
+            // The rest follows by and by.
+            Err(_) => (),
         }
     }
     let mut writer = answer.head(status, headers, declared);
@@ -80,7 +88,7 @@ where
     record.bytes(early.len());
     writer.write(early).await.map_err(|gone| gone.to_string())?;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| format!("{what} broke off: {}", words(&error)))?;
+        let frame = frame.map_err(|error| broke_off(what, &error))?;
         match frame.into_data() {
             Ok(data) => {
                 record.bytes(data.len());
@@ -93,4 +101,9 @@ where
         }
     }
     Ok(None)
+}
+
+/// Returns why a response is not complete.
+fn broke_off(what: &str, error: &(dyn Error + 'static)) -> String {
+    format!("{what} broke off: {}", words(error))
 }
