@@ -70,6 +70,7 @@ class Tab {
   #next = 1;
   #calls = new Map();
   #listeners = new Map();
+  #isLoggedOut = false;
 
   constructor(socket) {
     this.#socket = socket;
@@ -108,15 +109,25 @@ class Tab {
 
   /** Answers each challenge for credentials with these. */
   async logInAs(username, password) {
-    this.on('Fetch.requestPaused', ({ requestId }) => this.call('Fetch.continueRequest', { requestId }));
-    this.on('Fetch.authRequired', ({ requestId }) => this.call('Fetch.continueWithAuth', {
+    this.on('Fetch.requestPaused', ({ requestId }) => this.#goOn('Fetch.continueRequest', { requestId }));
+    this.on('Fetch.authRequired', ({ requestId }) => this.#goOn('Fetch.continueWithAuth', {
       requestId,
       authChallengeResponse: { response: 'ProvideCredentials', username, password },
     }));
     await this.call('Fetch.enable', { handleAuthRequests: true });
   }
 
+  /** Lets a request go on that waits. One that waits while `logOut` is called, such as that for an icon, goes on by itself. */
+  async #goOn(method, params) {
+    try {
+      await this.call(method, params);
+    } catch (error) {
+      if (!this.#isLoggedOut) throw error;
+    }
+  }
+
   async logOut() {
+    this.#isLoggedOut = true;
     await this.call('Fetch.disable');
   }
 
