@@ -5,13 +5,13 @@
 //! - [`server_url`]: the relay's URL; [`dial`]: connections to it, over TCP, a proxy and TLS
 //! - [`requests`]: requests to the relay; [`websocket`]: the WebSocket of a session
 //! - [`session`]: one session, as the machines of [`crate::proto`] want it; `polling`: its requests on long-polling
+//! - [`exchanges`]: the exchanges of a session, each with a task of a handler; [`visit`]: what such a task gets, and how it answers
 //! - [`api`]: the calls of a tunnel's owner; [`saved`]: tunnels that are kept from run to run
 //! - [`tunnel`]: a tunnel that is kept open; `backoff`: how long an end waits before it comes back
 //! - [`report`]: what an end tells the person or the program that runs it
 //! - [`forward`]: requests forwarded to an app on this machine, or served without one
 //! - [`run`]: the commands; [`output`]: reports as text; [`terminal`]: reports on a terminal, with a status line and keys;
 //!   [`doctor`]: what is wrong between this machine and a server
-//! - [`exchanges`]: the exchanges of a session, each with a task of a handler; [`visit`]: what such a task gets, and how it answers
 
 pub mod api;
 mod backoff;
