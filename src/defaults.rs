@@ -250,3 +250,8 @@ pub const MAX_DEPTH: usize = 512;
 
 /// What `socket2me dump` shows of a body: more than a webhook sends, and little for each of the requests that come at once.
 pub const DUMP_MAX_BODY: usize = 64 * KIB;
+
+/// Bytes that the system keeps beyond what is on its way, for a connection on which something may be urgent: enough for 100 Mbit/s at
+/// the 10 ms in which a busy process comes back to the connection.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub const UNSENT: u32 = 128 << 10;

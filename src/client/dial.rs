@@ -4,9 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
@@ -17,23 +15,19 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls_platform_verifier::Verifier;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tower_service::Service as _;
 
 use super::server_url::ServerUrl;
+use super::stream::Stream;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+use crate::defaults::UNSENT;
 
 /// How long a connection may take, with its proxy and its TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long one of a host's addresses may take, where it has several.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Bytes that the system keeps beyond what is on its way: see `net::connection`.
-#[cfg(any(target_os = "android", target_os = "linux"))]
-const UNSENT: u32 = 128 << 10;
 
 /// Opens connections.
 #[derive(Debug, Clone)]
@@ -137,7 +131,7 @@ impl Dialer {
         #[cfg(any(target_os = "android", target_os = "linux"))]
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         if !url.is_tls() {
-            return Ok(Stream::Plain(stream));
+            return Ok(Stream::Tcp(stream));
         }
         let host = url.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(|error| DialError::Unreachable(error.to_string()))?;
@@ -199,42 +193,4 @@ pub(super) fn words(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     text
-}
-
-/// A connection, with TLS or without.
-#[derive(Debug)]
-pub enum Stream {
-    /// TCP alone.
-    Plain(TcpStream),
-    /// TLS.
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-macro_rules! either {
-    ($self:expr, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Stream::Plain($stream) => $call,
-            Stream::Tls($stream) => $call,
-        }
-    };
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_read(cx, buffer))
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        either!(self, stream => Pin::new(stream).poll_write(cx, bytes))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_shutdown(cx))
-    }
 }

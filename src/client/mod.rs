@@ -2,7 +2,7 @@
 //!
 //! In reading order:
 //!
-//! - [`server_url`]: the relay's URL; [`dial`]: connections to it, over TCP, a proxy and TLS
+//! - [`server_url`]: the relay's URL; [`dial`]: connections to it, over TCP, a proxy and TLS; [`stream`]: a connection
 //! - [`requests`]: requests to the relay; [`websocket`]: the WebSocket of a session
 //! - [`session`]: one session, as the machines of [`crate::proto`] want it; `polling`: its requests on long-polling
 //! - [`exchanges`]: the exchanges of a session, each with a task of a handler; [`visit`]: what such a task gets, and how it answers
@@ -27,6 +27,7 @@ pub mod run;
 pub mod saved;
 pub mod server_url;
 pub mod session;
+pub mod stream;
 pub mod terminal;
 pub mod tunnel;
 pub mod visit;

@@ -27,11 +27,6 @@ pub const MIN_BYTES_PER_SECOND: u64 = 1 << 10;
 /// with 100 tunnels 0.99 (15 pairs, 9 of them below 1).
 const JOINED: usize = 4 << 10;
 
-/// Bytes that the system keeps beyond what is on its way, for a connection that asks for [few](Connection::keep_few_unsent): enough
-/// for 100 Mbit/s at the 10 ms in which a busy process comes back to the connection.
-#[cfg(any(target_os = "android", target_os = "linux"))]
-const UNSENT: u32 = 128 << 10;
-
 /// The places of a connection among all connections and among those of its address, and where its limits are counted.
 #[derive(Debug)]
 pub struct Place {
@@ -79,7 +74,7 @@ impl Connection {
     /// megabytes in the system's buffer. On Linux only.
     pub(super) fn keep_few_unsent(&self) {
         #[cfg(any(target_os = "android", target_os = "linux"))]
-        let _ = SockRef::from(&self.stream).set_tcp_notsent_lowat(UNSENT);
+        let _ = SockRef::from(&self.stream).set_tcp_notsent_lowat(crate::defaults::UNSENT);
     }
 
     /// Completes when the peer has closed its sending half or reset the connection, although bytes that it sent before are not

@@ -9,18 +9,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::target::{App, At};
+use crate::client::stream::Stream;
 
 /// How long the app may take to take a connection.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,7 +44,7 @@ impl Connector {
     }
 
     /// Opens a connection. If nothing listens, it is tried again until `hold` has passed.
-    pub(super) async fn connect(&self) -> io::Result<Local> {
+    pub(super) async fn connect(&self) -> io::Result<Stream> {
         let until = Instant::now() + self.hold;
         loop {
             let error = match tokio::time::timeout(TIMEOUT, self.connect_once()).await {
@@ -61,7 +60,7 @@ impl Connector {
         }
     }
 
-    async fn connect_once(&self) -> io::Result<Local> {
+    async fn connect_once(&self) -> io::Result<Stream> {
         let stream = match &self.app.at {
             At::Port(port) => {
                 let addresses: [SocketAddr; 2] =
@@ -73,13 +72,13 @@ impl Connector {
                 TcpStream::connect((host, *port)).await?
             }
             #[cfg(unix)]
-            At::Unix(path) => return tokio::net::UnixStream::connect(path).await.map(Local::Unix),
+            At::Unix(path) => return tokio::net::UnixStream::connect(path).await.map(Stream::Unix),
             #[cfg(not(unix))]
             At::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         stream.set_nodelay(true)?;
         if !self.app.is_tls {
-            return Ok(Local::Tcp(stream));
+            return Ok(Stream::Tcp(stream));
         }
         let host = match &self.app.at {
             At::Host(host, _) => host.trim_start_matches('[').trim_end_matches(']').to_owned(),
@@ -87,14 +86,14 @@ impl Connector {
         };
         let name = ServerName::try_from(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await?;
-        Ok(Local::Tls(Box::new(stream)))
+        Ok(Stream::Tls(Box::new(stream)))
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<Local>;
+    type Response = TokioIo<Stream>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Local>>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Stream>>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -104,69 +103,6 @@ impl Service<Uri> for Connector {
     fn call(&mut self, _: Uri) -> Self::Future {
         let connector = self.clone();
         Box::pin(async move { connector.connect().await.map(TokioIo::new) })
-    }
-}
-
-/// A connection to the app.
-#[derive(Debug)]
-pub(super) enum Local {
-    Tcp(TcpStream),
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
-    #[cfg(unix)]
-    Unix(tokio::net::UnixStream),
-}
-
-macro_rules! any {
-    ($self:expr, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Local::Tcp($stream) => $call,
-            Local::Tls($stream) => $call,
-            #[cfg(unix)]
-            Local::Unix($stream) => $call,
-        }
-    };
-}
-
-impl AsyncRead for Local {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        any!(self, stream => Pin::new(stream).poll_read(cx, buffer))
-    }
-}
-
-impl AsyncWrite for Local {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        any!(self, stream => Pin::new(stream).poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        any!(self, stream => Pin::new(stream).poll_write_vectored(cx, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        any!(self, stream => Pin::new(stream).poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        any!(self, stream => Pin::new(stream).poll_shutdown(cx))
-    }
-}
-
-impl Connection for Local {
-    fn connected(&self) -> Connected {
-        Connected::new()
     }
 }
 
