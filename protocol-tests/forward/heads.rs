@@ -57,12 +57,13 @@ async fn an_app_may_be_told_the_public_host() {
 async fn headers_of_one_connection_end_with_it() {
     let tunnel = Forwarded::start().await;
     let request = tunnel.request("GET", "/", &[("te", "gzip"), ("keep-alive", "5"), ("proxy-authorization", "x")], b"");
-    let response = "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: x\r\nContent-Length: 0\r\n\r\n";
+    let response = "HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: x\r\n\
+                    Content-Length: 0\r\n\r\n";
     let (asked, answer) = tunnel.exchange(&request, response).await;
     for name in ["te", "keep-alive", "proxy-authorization", "connection", "upgrade"] {
         assert_eq!(asked.header(name), None, "{name}");
     }
-    for name in ["keep-alive", "proxy-authenticate"] {
+    for name in ["keep-alive", "proxy-authenticate", "x-hop"] {
         assert_eq!(answer.header(name), None, "{name}");
     }
 }

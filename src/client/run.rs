@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::{Api, Settings};
 use super::dial::Dialer;
-use super::forward::headers::HostHeader;
 use super::forward::target::{App, At, Target};
 use super::forward::watch::Watch;
 use super::forward::{self, Show};
@@ -26,8 +25,7 @@ use super::terminal::Terminal;
 use super::tunnel::{Tunnel, UrlMode, Wanted};
 use super::visit::Handler;
 use crate::config::{
-    self, DumpConfig, DumpOutput, ForwardConfig, HostHeaderWord, Output, RespondConfig, TunnelConfig, UrlConfig,
-    UrlModeWord,
+    self, DumpConfig, DumpOutput, ForwardConfig, Output, RespondConfig, TunnelConfig, UrlConfig, UrlModeWord,
 };
 
 /// How often an app is looked for that is waited for.
@@ -172,13 +170,13 @@ async fn try_forward(
                     return Ok(());
                 }
             }
-            let host_header = match &config.host_header {
-                HostHeaderWord::Local => HostHeader::Local,
-                HostHeaderWord::Keep => HostHeader::Keep,
-                HostHeaderWord::Full => HostHeader::Full,
-                HostHeaderWord::Value(host) => HostHeader::Value(host.clone()),
-            };
-            forward::to_app(app.clone(), opening.dialer.tls(), host_header, config.hold_local, report.clone())
+            forward::to_app(
+                app.clone(),
+                opening.dialer.tls(),
+                config.host_header.clone(),
+                config.hold_local,
+                report.clone(),
+            )
         }
     };
     let handler = match watch {

@@ -36,7 +36,7 @@ pub struct ForwardConfig {
 
     /// What the app is told that its host is: local, keep for the public one, full for local in Origin and Referer too, or a host
     #[arg(help_heading = "Local app", long, env = "SOCKET2ME_HOST_HEADER", default_value = "local", value_parser = host_header, value_name = "MODE")]
-    pub host_header: HostHeaderWord,
+    pub host_header: HostHeader,
     /// Time that a request waits for an app that does not listen, because it restarts. 0 is none
     #[arg(help_heading = "Local app", long, env = "SOCKET2ME_HOLD_LOCAL", default_value = "0s", value_parser = duration, value_name = "TIME")]
     pub hold_local: Duration,
@@ -56,25 +56,25 @@ pub enum Output {
 
 /// What the app is told that its host is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HostHeaderWord {
-    /// Its own.
+pub enum HostHeader {
+    /// Its own, which dev servers want.
     Local,
     /// The public one.
     Keep,
-    /// Its own, in `Origin` and `Referer` too.
+    /// Its own, and `Origin` and `Referer` name it too: nothing shows that the request came through a tunnel.
     Full,
     /// This one.
     Value(HeaderValue),
 }
 
-fn host_header(text: &str) -> Result<HostHeaderWord, String> {
+fn host_header(text: &str) -> Result<HostHeader, String> {
     match text {
-        "local" => Ok(HostHeaderWord::Local),
-        "keep" => Ok(HostHeaderWord::Keep),
-        "full" => Ok(HostHeaderWord::Full),
+        "local" => Ok(HostHeader::Local),
+        "keep" => Ok(HostHeader::Keep),
+        "full" => Ok(HostHeader::Full),
         host => match host.parse::<http::uri::Authority>() {
             Ok(authority) if !host.contains('@') && !authority.host().is_empty() => {
-                HeaderValue::try_from(host).map(HostHeaderWord::Value).map_err(|error| error.to_string())
+                HeaderValue::try_from(host).map(HostHeader::Value).map_err(|error| error.to_string())
             }
             Ok(_) | Err(_) => {
                 Err(format!("`{host}` is no host: write local, keep, full, or a host such as app.test:8080"))
@@ -90,10 +90,10 @@ mod tests {
     #[test]
     fn the_host_of_an_app_is_a_word_or_a_host() {
         for (text, expected) in [
-            ("local", Ok(HostHeaderWord::Local)),
-            ("keep", Ok(HostHeaderWord::Keep)),
-            ("full", Ok(HostHeaderWord::Full)),
-            ("app.test:8080", Ok(HostHeaderWord::Value(HeaderValue::from_static("app.test:8080")))),
+            ("local", Ok(HostHeader::Local)),
+            ("keep", Ok(HostHeader::Keep)),
+            ("full", Ok(HostHeader::Full)),
+            ("app.test:8080", Ok(HostHeader::Value(HeaderValue::from_static("app.test:8080")))),
         ] {
             assert_eq!(host_header(text), expected, "{text}");
         }

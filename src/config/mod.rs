@@ -25,7 +25,7 @@ use http::StatusCode;
 use ipnet::IpNet;
 
 pub use self::environment::unknown_variables;
-pub use self::forward::{ForwardConfig, HostHeaderWord, Output};
+pub use self::forward::{ForwardConfig, HostHeader, Output};
 use self::help::{per_address, when_unset};
 pub use self::limits::LimitConfig;
 pub use self::listen::Listen;

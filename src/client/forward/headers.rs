@@ -3,35 +3,12 @@
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
+pub use crate::config::HostHeader;
+use crate::proto::exchange::headers::HopByHop;
+
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-
-/// Headers of one connection, which no other gets (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
-/// What the app is told that its host is.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum HostHeader {
-    /// Its own, which dev servers want.
-    #[default]
-    Local,
-    /// The public one.
-    Keep,
-    /// This one.
-    Value(HeaderValue),
-    /// Its own, and `Origin` and `Referer` name it too: nothing shows that the request came through a tunnel.
-    Full,
-}
 
 /// How the app is named here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,9 +38,7 @@ impl Names {
         let authority =
             Some(text(&FORWARDED_HOST)).filter(|host| !host.is_empty()).unwrap_or_else(|| text(&header::HOST));
         let public = Public { scheme: text(&FORWARDED_PROTO), authority, prefix: text(&FORWARDED_PREFIX) };
-        for name in &HOP_BY_HOP {
-            headers.remove(name);
-        }
+        end_hop(headers);
         let local = HeaderValue::try_from(&self.authority).ok();
         let host = match &self.host_header {
             HostHeader::Local | HostHeader::Full => local,
@@ -97,9 +72,7 @@ impl Names {
 
     /// Makes a response's headers the visitor's: what names exactly the local origin names the public one.
     pub fn leave(&self, headers: &mut HeaderMap, public: &Public) {
-        for name in &HOP_BY_HOP {
-            headers.remove(name);
-        }
+        end_hop(headers);
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
             let value = headers.get(&name).and_then(|value| value.to_str().ok());
             let Some(renamed) = value.and_then(|value| self.to_public(value, public)) else { continue };
@@ -170,6 +143,16 @@ impl Names {
             })
             .collect();
         has_changed.then(|| parts.join(";"))
+    }
+}
+
+/// Removes the headers of one connection, which no other gets (RFC 9110, section 7.6.1). The server looks for `Trailer`.
+fn end_hop(headers: &mut HeaderMap) {
+    let hop_by_hop = HopByHop::of(headers);
+    let ended: Vec<_> =
+        headers.keys().filter(|name| hop_by_hop.contains(name) && **name != header::TRAILER).cloned().collect();
+    for name in ended {
+        headers.remove(name);
     }
 }
 
