@@ -2,18 +2,22 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use socket2me::client::report::{Exit, Report};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::app::App;
 use super::{Forward, Options};
 use crate::relay::tunnel::{Server, patient};
 use crate::relay::visitor::{request, visit};
+use crate::support::within;
 
 /// A certificate for `localhost`, and what speaks TLS with it in front of a server.
 async fn with_tls(server: SocketAddr) -> (SocketAddr, PathBuf) {
@@ -128,4 +132,55 @@ async fn long_polling_does_where_nothing_passes_websockets() {
     let ((), answer) = tokio::join!(answering, visit(server.address, &asking));
     assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
     forward.stop().await;
+}
+
+/// A proxy that connects to the server, whatever host it is asked for. Returns its address, and what it was asked for.
+async fn proxy_to(server: SocketAddr) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, asked) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let tell = tell.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(near.read_u8().await.unwrap());
+                }
+                tell.send(String::from_utf8(head).unwrap()).unwrap();
+                near.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+                let mut far = TcpStream::connect(server).await.unwrap();
+                let _ = copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn the_proxy_of_the_environment_is_asked_for_the_server() {
+    let server = Server::start(patient()).await;
+    let (proxy, mut asked) = proxy_to(server.address).await;
+    let app = App::start().await;
+    let mut forward = Command::new(env!("CARGO_BIN_EXE_socket2me"))
+        .args(["forward", &app.address.to_string(), "--server", "http://relay.invalid", "--insecure"])
+        .args(["--ephemeral", "--url-mode", "path"])
+        .env_clear()
+        .env("HTTP_PROXY", format!("http://me:secret@{proxy}"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    let mut stdout = BufReader::new(forward.stdout.take().unwrap());
+    within("the tunnel's URL", stdout.read_line(&mut url)).await.unwrap();
+    let head = within("the proxy to be asked", asked.recv()).await.unwrap();
+    assert!(head.starts_with("CONNECT relay.invalid:80 HTTP/1.1\r\n"), "{head}");
+    assert!(head.to_ascii_lowercase().contains("\r\nproxy-authorization: basic bwu6c2vjcmv0\r\n"), "{head}");
+    let target = format!("/go/{}", url.trim().split_once("/go/").unwrap().1);
+    let answering = async { app.asked().await.send(b"HTTP/1.1 204 No Content\r\n\r\n").await };
+    let asking = request("GET", &target, &[], b"");
+    let ((), answer) = tokio::join!(answering, visit(server.address, &asking));
+    assert_eq!(answer.status, 204);
 }
