@@ -115,8 +115,8 @@ impl<'p> Arrival<'p> {
     /// written, or the connection was given up. Linux tells of it at once, other systems perhaps with the next read or write. A peer
     /// that has sent more than the system's buffer takes leaves behind those bytes: its end arrives once they are read.
     ///
-    /// Never completes after an upgrade: whoever has the connection learns of its end there. Asking costs the connection a little for
-    /// the rest of the request.
+    /// Never completes after an upgrade: the owner of the upgraded connection learns of its end by reading. Each call makes the
+    /// connection watch for its peer for the rest of the request.
     pub fn gone(&self) -> impl Future<Output = ()> + Send + use<> {
         let gone = self.peer.turn.as_ref().map(|turn| turn.watch());
         async {

@@ -120,7 +120,7 @@ pub trait Handler: Send + Sync + 'static {
     /// the connection without a response, and no other.
     ///
     /// What is left of the body is dropped: if more than has arrived is left, the reply says that the connection is closed, and
-    /// the connection [lingers](super::linger). A body that was [taken](RequestBody::take) is in the hands of whoever took it.
+    /// the connection [lingers](super::linger). A body that was [taken](RequestBody::take) is its taker's to read or to drop.
     fn serve(
         &self,
         head: &mut Parts,

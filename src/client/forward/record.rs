@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::super::api::printable;
-use super::super::report::{Report, Reporter, Served};
+use crate::client::api::printable;
+use crate::client::report::{Report, Reporter, Served};
 use crate::client::visit::{Ending, Visit};
 use crate::proto::exchange::stream::AbortCode;
 

@@ -253,7 +253,7 @@ impl World {
     }
 }
 
-/// How many visitors arrive: some, or so many that the floor of each is lower.
+/// Returns how many visitors arrive: 1 to 16, or 300, among which the floor of each exchange is lower.
 fn many(choice: u8) -> usize {
     if choice > 250 { 300 } else { 1 + usize::from(choice % 16) }
 }
