@@ -46,6 +46,9 @@ fn run(cli: Cli) -> Result<Exit, String> {
         Command::Forward(config) => {
             runtime.block_on(stopped(cli.log_format, async |stop| client::run::forward(&config, stop).await))
         }
+        Command::Up(config) => {
+            runtime.block_on(stopped(cli.log_format, async |stop| client::up::up(&config, stop).await))
+        }
         Command::Respond(config) => {
             runtime.block_on(stopped(cli.log_format, async |stop| client::run::respond(&config, stop).await))
         }

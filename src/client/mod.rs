@@ -10,7 +10,8 @@
 //! - [`tunnel`]: a tunnel that is kept open; `backoff`: how long an end waits before it comes back
 //! - [`report`]: what an end tells the person or the program that runs it
 //! - [`forward`]: requests forwarded to an app on this machine, or served without one
-//! - [`run`]: the commands; [`output`]: reports as text; [`terminal`]: reports on a terminal, with a status line and keys;
+//! - `opening`: a tunnel before it is open, by its settings
+//! - [`run`]: the commands; [`up`]: several tunnels in one process; [`output`]: reports as text; [`terminal`]: reports on a terminal, with a status line and keys;
 //!   [`doctor`]: what is wrong between this machine and a server
 
 pub mod api;
@@ -19,6 +20,7 @@ pub mod dial;
 pub mod doctor;
 pub mod exchanges;
 pub mod forward;
+mod opening;
 pub mod output;
 mod polling;
 pub mod report;
@@ -30,5 +32,6 @@ pub mod session;
 pub mod stream;
 pub mod terminal;
 pub mod tunnel;
+pub mod up;
 pub mod visit;
 pub mod websocket;

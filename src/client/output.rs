@@ -24,20 +24,34 @@ pub enum Format {
 /// Returns a reporter that writes. The URL goes to `url_file` too.
 #[must_use]
 pub fn reporter(format: Format, url_file: Option<PathBuf>) -> Reporter {
+    of(None, format, url_file)
+}
+
+/// Returns the reporter of one tunnel among several, whose name stands before what is written.
+#[must_use]
+pub fn reporter_of(tunnel: String, format: Format, url_file: Option<PathBuf>) -> Reporter {
+    of(Some(tunnel), format, url_file)
+}
+
+fn of(tunnel: Option<String>, format: Format, url_file: Option<PathBuf>) -> Reporter {
+    let name = |separator| tunnel.as_ref().map(|tunnel| format!("{tunnel}{separator}")).unwrap_or_default();
+    let (before_url, before_line) = (name(" "), name(": "));
+    let say = move |line: &str| say(&format!("{before_line}{line}"));
     Arc::new(move |report| {
         if let Err(why) = keep_url(&report, url_file.as_deref()) {
             say(&why);
         }
-        match format {
-            Format::Json => print(&to_json(&report).to_string()),
-            Format::Aside => to_text(&report).iter().for_each(|line| say(line)),
-            Format::Text => {
-                if let Report::Ready { url, .. } = &report {
-                    print(url);
-                }
-                to_text(&report).iter().for_each(|line| say(line));
+        if format == Format::Json {
+            let mut object = to_json(&report);
+            if let Some(tunnel) = &tunnel {
+                object["tunnel"] = tunnel.as_str().into();
             }
+            return print(&object.to_string());
         }
+        if let (Format::Text, Report::Ready { url, .. }) = (format, &report) {
+            print(&format!("{before_url}{url}"));
+        }
+        to_text(&report).iter().for_each(|line| say(line));
     })
 }
 

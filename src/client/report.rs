@@ -45,6 +45,12 @@ impl Failure {
     pub fn new(exit: Exit, code: &str, message: impl Into<String>, hint: &str) -> Self {
         Self { exit, code: code.to_owned(), message: message.into(), hint: hint.to_owned() }
     }
+
+    /// Makes the failure of a wrong setting.
+    #[must_use]
+    pub fn usage(message: String) -> Self {
+        Self::new(Exit::Usage, "usage", message, "")
+    }
 }
 
 impl fmt::Display for Failure {

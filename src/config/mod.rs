@@ -1,14 +1,17 @@
-//! Every setting, as a flag of the command line, as an environment variable and, of `serve`, as a key of the configuration file.
+//! Every setting, as a flag of the command line, as an environment variable and, of most, as a key of the configuration file.
 //! Each of these comes before the next, and before the default in [`crate::defaults`].
 
 mod environment;
 mod file;
+mod folders;
 mod forward;
 mod help;
 mod limits;
 mod listen;
+mod nearby;
 mod redis_url;
 mod secret;
+mod settings;
 mod sources;
 mod store;
 #[cfg(test)]
@@ -16,6 +19,7 @@ mod tests;
 mod tools;
 mod tunnel;
 mod units;
+mod up;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +29,7 @@ use http::StatusCode;
 use ipnet::IpNet;
 
 pub use self::environment::unknown_variables;
+pub use self::folders::state_folder;
 pub use self::forward::{ForwardConfig, HostHeader, Output};
 use self::help::{per_address, when_unset};
 pub use self::limits::LimitConfig;
@@ -33,13 +38,14 @@ pub use self::redis_url::RedisUrl;
 pub use self::secret::Secret;
 use self::secret::secret_file;
 use self::store::MOVING;
-pub use self::store::{StoreAction, StoreConfig, StorePlace, default_store_file, state_folder};
+pub use self::store::{StoreAction, StoreConfig, StorePlace, default_store_file};
 pub use self::tools::{DoctorConfig, DumpConfig, DumpOutput, RespondConfig, UrlConfig};
-pub use self::tunnel::{Ends, Repeat, ServerConfig, TunnelConfig, UrlModeWord};
+pub use self::tunnel::{Ends, NamedBy, Repeat, ServerConfig, TunnelConfig, UrlModeWord};
 use self::units::{
     duration, duration_text, log_filter, milliseconds, network, on_off, origin, public_url, revision, revisions_text,
     size_from, size_text, some_time, time_from, timeout_status,
 };
+pub use self::up::{UpConfig, UpTunnel};
 use crate::defaults;
 use crate::proto::engine_io::Revision;
 
@@ -79,6 +85,9 @@ pub enum Command {
     /// Put an app of this machine on the internet: forward a tunnel's requests to it
     #[command(after_help = forward::EXAMPLES)]
     Forward(Box<ForwardConfig>),
+    /// Forward several tunnels, which socket2me.toml names
+    #[command(after_help = up::EXAMPLES)]
+    Up(Box<UpConfig>),
     /// Open a tunnel and answer each request with the same response
     #[command(after_help = tools::RESPOND_EXAMPLES)]
     Respond(Box<RespondConfig>),

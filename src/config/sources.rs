@@ -1,50 +1,162 @@
-//! Where a setting comes from: a flag, a variable, the configuration file or a default, each of which comes before the next.
+//! Where a setting comes from: a flag, a variable, a configuration file or a default, each of which comes before the next.
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
+use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
 use super::environment::absent_if_empty;
-use super::file::ConfigFile;
-use super::{Cli, ServeConfig, StorePlace};
+use super::file::{ConfigFile, FORWARD, SERVER};
+use super::nearby::{FileTunnel, Nearby, Places};
+use super::settings::{Owner, Setting, Settings};
+use super::{Cli, NamedBy, ServeConfig, StorePlace, UpConfig, UpTunnel};
 
 impl Cli {
-    /// Reads the command line, the environment and the configuration file. A variable that is empty is absent.
+    /// Reads the command line, the environment and the configuration files. A variable that is empty is absent.
     ///
     /// # Errors
     /// When a setting is wrong, when the file cannot be read, and when the command line asks for help. The message names the
     /// flag, the variable, or the key and the file.
     pub fn read() -> Result<Self, Error> {
-        Self::read_from(std::env::args_os().collect())
+        Self::read_from(std::env::args_os().collect(), Places::of_this_process())
     }
 
-    pub(super) fn read_from(given: Vec<OsString>) -> Result<Self, Error> {
+    pub(super) fn read_from(given: Vec<OsString>, places: Places) -> Result<Self, Error> {
         let mut command = Self::command().mut_args(absent_if_empty);
         command = command.mut_subcommands(|command| command.mut_args(absent_if_empty));
-        let file =
-            ConfigFile::find(&command, &given).map_err(|message| command.error(ErrorKind::ValueValidation, message))?;
-        if let Some(file) = &file {
-            command = file.apply(command);
-        }
-        let matches = command.try_get_matches_from_mut(&given);
-        let mut sources = Sources { command, given, file };
-        let matches = matches.map_err(|error| sources.name_setting(error))?;
-        let mut cli = Self::from_arg_matches(&matches)?;
-        if let (super::Command::Serve(config), Some(("serve", matches))) = (&mut cli.command, matches.subcommand()) {
-            sources.choose(config, matches)?;
+        let files = Files::read(&command, &given, places);
+        let files = files.map_err(|message| command.error(ErrorKind::ValueValidation, message))?;
+        let settings = files.settings();
+        let (mut cli, matches, mut sources) = parse(command.clone(), given, settings)?;
+        let Some((_, matches)) = matches.subcommand() else { return Ok(cli) };
+        match (&mut cli.command, &files) {
+            (super::Command::Serve(config), _) => sources.choose(config, matches)?,
+            (super::Command::Forward(config), Files::Nearby(nearby)) => {
+                config.tunnel.at.named_by = named_by(nearby, &sources.settings, matches);
+            }
+            (super::Command::Respond(config), Files::Nearby(nearby)) => {
+                config.tunnel.at.named_by = named_by(nearby, &sources.settings, matches);
+            }
+            (super::Command::Dump(config), Files::Nearby(nearby)) => {
+                config.tunnel.at.named_by = named_by(nearby, &sources.settings, matches);
+            }
+            (super::Command::Up(config), Files::Nearby(nearby)) => {
+                config.tunnels = tunnels(&command, nearby, config, matches)?;
+            }
+            _ => (),
         }
         Ok(cli)
     }
 }
 
+/// The files that a command line asks for.
+enum Files {
+    /// The file of `serve`, if one is named.
+    Named(Option<ConfigFile>),
+    /// Those of commands of this machine.
+    Nearby(Nearby),
+}
+
+impl Files {
+    /// Reads the files. There are none if the command line is wrong, which its reader says better.
+    fn read(command: &Command, given: &[OsString], places: Places) -> Result<Self, String> {
+        // The readers of other settings may read a file, such as a pipe with a secret: once, and not here.
+        let as_text = |arg: Arg| {
+            let takes_values = arg.get_action().takes_values();
+            if takes_values { arg.value_parser(ValueParser::os_string()) } else { arg }
+        };
+        let as_texts = command.clone().mut_args(as_text).mut_subcommands(|command| command.mut_args(as_text));
+        let Ok(matches) = as_texts.try_get_matches_from(given) else { return Ok(Self::Named(None)) };
+        match matches.subcommand() {
+            Some(("serve", matches)) => {
+                let Some(path) = matches.get_one::<OsString>("config_file").map(Path::new) else {
+                    return Ok(Self::Named(None));
+                };
+                let file = ConfigFile::read(path, Owner::Person, command)?;
+                let none = || format!("cannot read the configuration file {}: there is none", path.display());
+                file.map(Some).ok_or_else(none).map(Self::Named)
+            }
+            Some(("store", _)) | None => Ok(Self::Named(None)),
+            Some(_) => Nearby::read(places, command).map(Self::Nearby),
+        }
+    }
+
+    /// Returns what the files say to the command itself.
+    fn settings(&self) -> Settings {
+        match self {
+            Self::Named(file) => file.as_ref().map(|file| file.serve.clone()).unwrap_or_default(),
+            Self::Nearby(nearby) => nearby.settings(),
+        }
+    }
+}
+
+/// Reads a command line, with these settings as defaults of the flags of its command.
+fn parse(command: Command, given: Vec<OsString>, settings: Settings) -> Result<(Cli, ArgMatches, Sources), Error> {
+    let mut command = settings.apply(command);
+    let matches = command.try_get_matches_from_mut(&given);
+    let mut sources = Sources { command, given, settings };
+    let matches = matches.map_err(|error| sources.name_setting(error))?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    Ok((cli, matches, sources))
+}
+
+/// Returns who chose the server of a command.
+fn named_by(nearby: &Nearby, settings: &Settings, matches: &ArgMatches) -> NamedBy {
+    match settings.get(SERVER) {
+        Some(Setting { name, owner: Owner::Project, .. })
+            if matches.value_source(SERVER) == Some(ValueSource::DefaultValue) =>
+        {
+            NamedBy::Project { setting: name.clone(), own: nearby.own_servers() }
+        }
+        Some(_) | None => NamedBy::Person,
+    }
+}
+
+/// Reads the tunnels that `up` is to open. What its flags say holds for all.
+fn tunnels(
+    command: &Command,
+    nearby: &Nearby,
+    config: &UpConfig,
+    matches: &ArgMatches,
+) -> Result<Vec<UpTunnel>, Error> {
+    let mut read = Vec::new();
+    let found = nearby.tunnels(&config.names);
+    let found = found.map_err(|message| command.clone().error(ErrorKind::ValueValidation, message))?;
+    let is_flag = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    for FileTunnel { name, settings, folder } in found {
+        // The file of a secret may be a pipe: it was read.
+        let without_secret = |arg: Arg| if arg.get_id() == "create_secret" { arg.env(None) } else { arg };
+        let command = command.clone().mut_subcommand(FORWARD, |forward| forward.mut_args(without_secret));
+        let given = ["socket2me", FORWARD].map(OsString::from).to_vec();
+        let (cli, of_tunnel, sources) = parse(command, given, settings)?;
+        let super::Command::Forward(forward) = cli.command else { continue };
+        let Some((_, of_tunnel)) = of_tunnel.subcommand() else { continue };
+        let mut forward = *forward;
+        let at = &mut forward.tunnel.at;
+        at.named_by = named_by(nearby, &sources.settings, of_tunnel);
+        if is_flag(SERVER) {
+            (at.server, at.named_by) = (config.at.server.clone(), NamedBy::Person);
+        }
+        if is_flag("ca") {
+            at.ca.clone_from(&config.at.ca);
+        }
+        at.insecure |= is_flag("insecure");
+        forward.tunnel.create_secret.clone_from(&config.create_secret);
+        forward.tunnel.folder = folder;
+        read.push(UpTunnel { name, config: forward });
+    }
+    Ok(read)
+}
+
 /// What settings were read from.
 struct Sources {
-    /// The command, with the variables that are set and the file's values as defaults.
+    /// The command, with the variables that are set and the files' values as defaults.
     command: Command,
     given: Vec<OsString>,
-    file: Option<ConfigFile>,
+    settings: Settings,
 }
 
 impl Sources {
@@ -120,7 +232,6 @@ impl Sources {
         if let Some(variable) = variables.find(|variable| std::env::var_os(variable).is_some()) {
             return format!("the variable {} ({flag})", variable.display());
         }
-        let of_file = self.file.as_ref().and_then(|file| file.name_of(long));
-        of_file.unwrap_or_else(|| flag.to_owned())
+        self.settings.get(long).map_or_else(|| flag.to_owned(), |setting| setting.name.clone())
     }
 }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
+use super::folders::System;
 use super::redis_url::RedisUrl;
 
 /// Where tunnels are kept: `memory`, `file:PATH`, or the URL of a Redis.
@@ -83,39 +84,18 @@ impl fmt::Display for StorePlace {
 /// another at each start, and where the environment names no folder for it.
 #[must_use]
 pub fn default_store_file(port: u16) -> Option<PathBuf> {
-    default_file(port, cfg!(target_os = "macos"), |name| env::var_os(name))
+    default_file(port, System::OF_THIS, |name| env::var_os(name))
 }
 
 /// As [`default_store_file`], of an environment.
-fn default_file(port: u16, is_macos: bool, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+fn default_file(port: u16, system: System, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     if port == 0 {
         return None;
     }
     // systemd gives the folders of one service, with colons between (systemd.exec(5), `StateDirectory=`).
     let of_service = variable("STATE_DIRECTORY").and_then(|folders| env::split_paths(&folders).next());
-    let folder = of_service
-        .filter(|folder| folder.is_absolute())
-        .or_else(|| folder_of_user(is_macos, |name| absolute(variable(name))))?;
+    let folder = of_service.filter(|folder| folder.is_absolute()).or_else(|| system.state(variable))?;
     Some(folder.join(format!("tunnels-{port}.redb")))
-}
-
-/// Returns the folder for what this program keeps for a person. `None` where the environment names none.
-#[must_use]
-pub fn state_folder() -> Option<PathBuf> {
-    folder_of_user(cfg!(target_os = "macos"), |name| absolute(env::var_os(name)))
-}
-
-fn folder_of_user(is_macos: bool, folder: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
-    if is_macos {
-        return Some(folder("HOME")?.join("Library/Application Support/socket2me"));
-    }
-    let state = folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")))?;
-    Some(state.join("socket2me"))
-}
-
-/// A relative path would be another folder wherever the program is started (XDG Base Directory Specification).
-fn absolute(folder: Option<OsString>) -> Option<PathBuf> {
-    folder.map(PathBuf::from).filter(|folder| folder.is_absolute())
 }
 
 #[cfg(test)]
@@ -146,25 +126,25 @@ mod tests {
     #[test]
     fn the_default_file_is_in_the_folder_for_state_and_has_the_port_in_its_name() {
         let all = [("STATE_DIRECTORY", "/s/a:/s/b"), ("XDG_STATE_HOME", "/x"), ("HOME", "/h")];
-        for (port, is_macos, variables, expected) in [
-            (3000, false, &all[..], Some("/s/a/tunnels-3000.redb")),
-            (3000, true, &all, Some("/s/a/tunnels-3000.redb")),
-            (80, false, &all[1..], Some("/x/socket2me/tunnels-80.redb")),
-            (80, true, &all[1..], Some("/h/Library/Application Support/socket2me/tunnels-80.redb")),
-            (80, false, &all[2..], Some("/h/.local/state/socket2me/tunnels-80.redb")),
+        for (port, system, variables, expected) in [
+            (3000, System::Unix, &all[..], Some("/s/a/tunnels-3000.redb")),
+            (3000, System::MacOs, &all, Some("/s/a/tunnels-3000.redb")),
+            (80, System::Unix, &all[1..], Some("/x/socket2me/tunnels-80.redb")),
+            (80, System::MacOs, &all[1..], Some("/h/Library/Application Support/socket2me/tunnels-80.redb")),
+            (80, System::Unix, &all[2..], Some("/h/.local/state/socket2me/tunnels-80.redb")),
             (
                 80,
-                false,
+                System::Unix,
                 &[("STATE_DIRECTORY", ""), ("XDG_STATE_HOME", "state"), ("HOME", "/h")],
                 Some("/h/.local/state/socket2me/tunnels-80.redb"),
             ),
-            (80, false, &[("HOME", "h")], None),
-            (80, true, &[], None),
-            (0, false, &all, None),
+            (80, System::Unix, &[("HOME", "h")], None),
+            (80, System::MacOs, &[], None),
+            (0, System::Unix, &all, None),
         ] {
             let variable =
                 |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into());
-            let file = default_file(port, is_macos, variable);
+            let file = default_file(port, system, variable);
             assert_eq!(file.as_deref(), expected.map(std::path::Path::new), "{port} {variables:?}");
         }
     }

@@ -26,6 +26,24 @@ pub struct ServerConfig {
     /// Connect to a server on another machine by http, where everybody on the way can read the key
     #[arg(help_heading = "Server", long, env = "SOCKET2ME_INSECURE")]
     pub insecure: bool,
+    /// Who chose the server.
+    #[arg(skip)]
+    pub named_by: NamedBy,
+}
+
+/// Who chose the server: a secret goes to no server that only a project's file names, because the project may be somebody else's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum NamedBy {
+    /// The person, by a flag, a variable or their own configuration; or nobody.
+    #[default]
+    Person,
+    /// The file in the current folder.
+    Project {
+        /// How messages name the setting.
+        setting: String,
+        /// The servers that the person's own configuration names.
+        own: Vec<String>,
+    },
 }
 
 /// A tunnel: its server, what is asked of it, and how its URL is told.
@@ -38,6 +56,9 @@ pub struct TunnelConfig {
     #[arg(help_heading = "Server", long = "create-secret-file", env = "SOCKET2ME_CREATE_SECRET_FILE", value_parser = secret_file, value_name = "FILE")]
     pub create_secret: Option<Secret>,
 
+    /// The folder whose tunnel it is, where that is not the current one.
+    #[arg(skip)]
+    pub folder: Option<PathBuf>,
     /// Name of the tunnel: small letters, digits and hyphens [default: one that the server makes]
     #[arg(help_heading = "Tunnel", long, env = "SOCKET2ME_NAME", value_name = "NAME")]
     pub name: Option<String>,

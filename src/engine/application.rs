@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use bytestring::ByteString;
+
 use super::command::{Poller, SessionCommand};
 use super::mailbox::{self, Undelivered};
 use crate::proto::engine_io::{Revision, Sid};
@@ -71,6 +73,9 @@ pub struct Opening {
     pub peer: SocketAddr,
     /// The session's id. It is a bearer secret: a client that knows it can send and receive in the session's name.
     pub sid: Sid,
+    /// Scheme and host by which the client's first request reached the server, `http://relay.example:3000`. Empty if it named no
+    /// host, or one longer than any.
+    pub asked: ByteString,
     /// The revision of Engine.IO that the client speaks.
     pub revision: Revision,
     /// The query string of the client's first request, as written: the words of Engine.IO, and any that the client's author added.

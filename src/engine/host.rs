@@ -143,6 +143,9 @@ pub struct Connect {
     pub revision: Revision,
     /// The address that the session's first request came from.
     pub peer: SocketAddr,
+    /// Scheme and host by which the session's first request reached the server, `http://relay.example:3000`. Empty if it named no
+    /// host, or one longer than any.
+    pub asked: ByteString,
     /// The client has joined another namespace on the same session. The default namespace of a client of revision 3, which
     /// every such client is in, is none.
     pub is_joined_elsewhere: bool,

@@ -71,6 +71,9 @@ pub use crate::proto::socket_io::connection::{
 pub use crate::proto::socket_io::packet::{AckId, Args, Encoded};
 pub use crate::proto::time::Instant;
 
+/// The longest host that a session keeps, in bytes: a name of the DNS, a colon and a port.
+const MAX_HOST: usize = 253 + 1 + 5;
+
 /// An Engine.IO server. Clones are the same server.
 pub struct Engine<A: Application> {
     sessions: Arc<Sessions<A>>,
@@ -220,7 +223,9 @@ impl<A: Application> Engine<A> {
         let peer = SocketAddr::new(arrival.client.address, arrival.peer.address.port());
         // A generator for secrets, seeded by the system: asking the system itself costs a call for each session.
         let sid = Sid::from_random(rand::rng().random());
-        Ok((Opening { peer, sid, revision, query: head.uri.query().unwrap_or_default().to_owned() }, slot))
+        let asked = arrival.host(&head.headers).filter(|host| host.len() <= MAX_HOST);
+        let asked = asked.map(|host| format!("{}://{host}", arrival.scheme(&head.headers)).into()).unwrap_or_default();
+        Ok((Opening { peer, sid, asked, revision, query: head.uri.query().unwrap_or_default().to_owned() }, slot))
     }
 
     fn session(&self, opening: &Opening, transport: Transport) -> Session<Poller> {

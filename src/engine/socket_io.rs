@@ -40,6 +40,7 @@ impl<H: Host> SocketIo<H> {
 /// What is kept for a session beside its connection.
 pub struct SocketIoSession<H: Host> {
     peer: SocketAddr,
+    asked: ByteString,
     sid: Sid,
     revision: Revision,
     query: Option<ByteString>,
@@ -90,13 +91,17 @@ impl<H: Host> Application for SocketIo<H> {
     type Command = HostCommand<H>;
 
     fn open(&self, opening: &Opening, handle: Handle<HostCommand<H>>, now: Instant) -> (Self::Layer, Self::Session) {
-        let Opening { peer, sid, revision, ref query } = *opening;
+        let Opening { peer, sid, ref asked, revision, ref query } = *opening;
+        let asked = asked.clone();
         let connection = Connection::new(Arc::clone(&self.settings), revision, now);
         let query = match revision {
             Revision::V3 if query.len() <= MAX_QUERY => Some(ByteString::from(query.as_str())),
             Revision::V3 | Revision::V4 => None,
         };
-        (connection, SocketIoSession { peer, sid, revision, query, handle, joins: 0, memberships: Vec::new(), turn: 0 })
+        (
+            connection,
+            SocketIoSession { peer, asked, sid, revision, query, handle, joins: 0, memberships: Vec::new(), turn: 0 },
+        )
     }
 
     fn event(&self, session: &mut SocketIoSession<H>, event: Event<H::Waiter>, link: &mut Link<Self>, now: Instant) {
@@ -104,8 +109,9 @@ impl<H: Host> Application for SocketIo<H> {
             Event::Connect { namespace, auth, query } => {
                 let query = query.or_else(|| session.query.clone());
                 let is_joined_elsewhere = session.is_joined();
-                let SocketIoSession { revision, peer, .. } = *session;
-                let request = Connect { namespace, auth, query, revision, peer, is_joined_elsewhere };
+                let SocketIoSession { revision, peer, ref asked, .. } = *session;
+                let asked = asked.clone();
+                let request = Connect { namespace, auth, query, revision, peer, asked, is_joined_elsewhere };
                 self.connect(session, request, link, now);
             }
             Event::Received { namespace, args, attachments, id } => {

@@ -215,14 +215,15 @@ impl Relay {
         let lifetime = config.token_ttl + config.grace();
         let tokens = Arc::new(Tokens::new(store, &budgets, lifetime));
         let tunnels = Tunnels::new(Arc::clone(&tokens), budgets.clone(), end_limits(&config));
-        let host = TunnelHost::new(Arc::clone(&tunnels), &url, hosts);
+        let public_url = PublicUrl::new(config.public_url.as_deref());
+        let host = TunnelHost::new(Arc::clone(&tunnels), public_url.clone(), &url, hosts);
         let socket_io = SocketIo::new(host, socket_io_settings(&config));
         let router = Router {
             engine: Engine::new(socket_io, engine_io_settings(&config), session_limits(&config, &budgets)),
             exchanges: Exchanges::new(
                 (Arc::clone(&tunnels), Arc::clone(&tokens)),
                 budgets.clone(),
-                (PublicUrl::new(config.public_url.as_deref()), hosts),
+                (public_url.clone(), hosts),
                 Arc::clone(&config),
             ),
             tokens: Arc::clone(&tokens),
@@ -230,7 +231,7 @@ impl Relay {
                 tokens: Arc::clone(&tokens),
                 tunnels: Arc::clone(&tunnels),
                 config: Arc::clone(&config),
-                public_url: PublicUrl::new(config.public_url.as_deref()),
+                public_url,
                 hosts,
                 memory: Arc::clone(&budgets.bytes),
             },

@@ -146,6 +146,7 @@ impl PollingClient {
         let opening = Opening {
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             sid: Sid::from_random(rand::rng().random()),
+            asked: "http://relay.example".into(),
             revision: Revision::V4,
             query: String::new(),
         };

@@ -21,6 +21,7 @@ use crate::proto::token::Token;
 use crate::relay::failure::Failure;
 use crate::relay::notices::{About, Notice};
 use crate::relay::own_hosts::OwnHosts;
+use crate::relay::public_url::PublicUrl;
 use crate::relay::streams::{EndStreams, IDLE, Message, Waiter};
 
 /// The message of a `connect_error` for a token that is unknown or has expired, which nothing can tell apart.
@@ -42,7 +43,8 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub(in crate::relay) struct TunnelHost {
     tunnels: Arc<Tunnels<Self>>,
-    /// The URL by which the server is reached.
+    public_url: PublicUrl,
+    /// The URL of what the server listens on.
     url: Arc<str>,
     hosts: OwnHosts,
 }
@@ -70,23 +72,30 @@ impl Member {
 }
 
 impl TunnelHost {
-    pub(in crate::relay) fn new(tunnels: Arc<Tunnels<Self>>, url: &str, hosts: OwnHosts) -> Self {
-        Self { tunnels, url: url.into(), hosts }
+    pub(in crate::relay) fn new(
+        tunnels: Arc<Tunnels<Self>>,
+        public_url: PublicUrl,
+        url: &str,
+        hosts: OwnHosts,
+    ) -> Self {
+        Self { tunnels, public_url, url: url.into(), hosts }
     }
 
     /// Says what holds to an end that streams and has just joined, and returns what its session keeps of its exchanges.
     fn begin_streams(
         &self,
         joined: &Joined<Self>,
-        (token, expires): (Token, Option<SystemTime>),
+        (token, expires, asked): (Token, Option<SystemTime>, &str),
         socket: &Socket<Self>,
         reaction: &mut Reaction<'_, Self>,
     ) -> Option<Box<EndStreams>> {
         let (terms, grants) = (joined.end.terms()?, joined.end.grants()?);
         let limits = self.tunnels.limits;
         let mut streams = EndStreams::new(terms, limits.head, Arc::clone(grants));
-        let path_url = ByteString::from(format!("{}/go/{token}", self.url));
-        let url = self.hosts.url(&self.url, &token).map_or_else(|| path_url.clone(), ByteString::from);
+        // Visitors may come by the same way as the end.
+        let base = self.public_url.base(|| if asked.is_empty() { &self.url } else { asked }.to_owned());
+        let path_url = ByteString::from(format!("{base}/go/{token}"));
+        let url = self.hosts.url(&base, &token).map_or_else(|| path_url.clone(), ByteString::from);
         let expires = expires.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
         let ready = Ready {
             terms,
@@ -172,7 +181,14 @@ async fn try_to_admit(tunnels: &Tunnels<TunnelHost>, request: &Connect) -> Resul
         }
         unknown = Vec::new();
     }
-    Ok(Member::Admitted(Box::new(Admission { token, options, record, remaining, unknown })))
+    Ok(Member::Admitted(Box::new(Admission {
+        token,
+        options,
+        record,
+        remaining,
+        asked: request.asked.clone(),
+        unknown,
+    })))
 }
 
 /// Makes the refusal for a client of a revision: on revision 4 the code is its `data`; revision 3 has none, and the message
@@ -209,9 +225,9 @@ impl Host for TunnelHost {
                 // A tunnel with a key lives while an end is connected.
                 let is_keyed = admission.record.keyed.is_some();
                 let expires = (!is_keyed).then(|| SystemTime::now() + admission.remaining);
-                let token = admission.token;
+                let (token, asked) = (admission.token, std::mem::take(&mut admission.asked));
                 let joined = self.tunnels.join(*admission, socket.clone());
-                let streams = self.begin_streams(&joined, (token, expires), socket, &mut reaction);
+                let streams = self.begin_streams(&joined, (token, expires, &asked), socket, &mut reaction);
                 Member::Joined(joined, streams)
             }
             member @ (Member::Idle | Member::Joined(..)) => member,

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use bytestring::ByteString;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,8 @@ pub(in crate::relay) struct Admission {
     pub(super) record: Record,
     /// How long the token still lives.
     pub(super) remaining: Duration,
+    /// Scheme and host by which the end reaches the server, empty if it named no host.
+    pub(super) asked: ByteString,
     /// Names that the end sent with its join and that are no options, if it asks for notices.
     pub(super) unknown: Vec<String>,
 }

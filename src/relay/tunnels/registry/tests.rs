@@ -59,7 +59,14 @@ pub(in crate::relay::tunnels) async fn socket() -> Socket<TestHost> {
 }
 
 pub(in crate::relay::tunnels) fn admission(token: Token, record: Record, remaining: Duration) -> Admission {
-    Admission { token, options: EndOptions::default(), record, remaining, unknown: Vec::new() }
+    Admission {
+        token,
+        options: EndOptions::default(),
+        record,
+        remaining,
+        asked: ByteString::new(),
+        unknown: Vec::new(),
+    }
 }
 
 /// Ends that join at the same moment, before the token has a tunnel, get one tunnel and share its ids.

@@ -1,0 +1,199 @@
+//! The configuration file: `[serve]` with settings of the server, `server` with the relay that other commands use, and
+//! `[tunnels.NAME]` with settings of `forward` for `up`. The keys of sections are the long names of the flags.
+
+mod unknown;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::ops::Range;
+use std::path::Path;
+
+use clap::{Arg, Command};
+use toml::de::{DeTable, DeValue};
+
+use self::unknown::{misplaced, unknown_key};
+use self::value::texts;
+use super::settings::{Owner, Setting, Settings, key};
+
+/// The section of the server.
+const SERVE: &str = "serve";
+
+/// The section of tunnels, whose settings are those of the command `forward`.
+const TUNNELS: &str = "tunnels";
+pub(super) const FORWARD: &str = "forward";
+
+/// The key of the relay that commands of this machine use.
+pub(super) const SERVER: &str = "server";
+
+/// Flags that no file sets. A file that names another file, or one with a secret, would be hard to follow, and a file that comes
+/// with a project is not to choose which file is sent to which server. What a whole process writes is not up to one tunnel.
+const CONFIG: &str = "config";
+const CREATE_SECRET: &str = "create-secret-file";
+const OUTPUT: &str = "output";
+
+/// The most bytes of a file. One with more is another file.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The most bytes of a tunnel's name in a file.
+const MAX_NAME: usize = 64;
+
+/// The settings of a file.
+#[derive(Debug)]
+pub(super) struct ConfigFile {
+    /// Those of `serve`.
+    pub(super) serve: Settings,
+    /// The relay.
+    pub(super) server: Option<Setting>,
+    /// Those of tunnels, by their names, as they stand in the file.
+    pub(super) tunnels: Vec<(String, Settings)>,
+}
+
+/// A file, for messages and for whether it is trusted.
+#[derive(Debug, Clone, Copy)]
+struct Source<'n> {
+    name: &'n str,
+    owner: Owner,
+}
+
+/// A section of a file: what may stand in it, and how messages name it.
+struct Section {
+    /// Its settings, as a command.
+    settings: Command,
+    /// The command whose help lists them.
+    command: &'static str,
+    /// Where it is.
+    place: String,
+    owner: Owner,
+}
+
+impl Section {
+    /// Returns the settings of a command, and those of all commands, as a section.
+    fn of_serve(command: &Command, Source { name, owner }: Source<'_>) -> Self {
+        let of_serve = command.find_subcommand(SERVE).into_iter().flat_map(Command::get_arguments);
+        let settings = command.get_arguments().chain(of_serve).filter(|arg| arg.get_long() != Some(CONFIG));
+        Self {
+            settings: Command::new(SERVE).args(settings.cloned()),
+            command: SERVE,
+            place: format!("in {name}"),
+            owner,
+        }
+    }
+
+    /// Returns the settings of a tunnel as a section.
+    fn of_tunnel(command: &Command, Source { name, owner }: Source<'_>, tunnel: &str) -> Self {
+        let of_forward = command.find_subcommand(FORWARD).into_iter().flat_map(Command::get_arguments);
+        let settings = of_forward.filter(|arg| !matches!(arg.get_long(), Some(CREATE_SECRET | OUTPUT)));
+        let place = format!("of [{TUNNELS}.{tunnel}] in {name}");
+        Self { settings: Command::new(FORWARD).args(settings.cloned()), command: FORWARD, place, owner }
+    }
+
+    /// Returns the argument that a key sets.
+    fn find(&self, wanted: &str) -> Option<&Arg> {
+        self.settings.get_arguments().find(|arg| key(arg) == Some(wanted))
+    }
+
+    /// Reads what stands in the section.
+    fn read(&self, table: &DeTable<'_>) -> Result<Settings, String> {
+        let mut settings = Settings::default();
+        for (key, value) in in_order(table) {
+            let arg = self.find(key).ok_or_else(|| unknown_key(self, key))?;
+            let name = format!("`{key}` {}", self.place);
+            let texts = texts(value, arg).map_err(|message| format!("{name} {message}"))?;
+            settings.add(key, Setting { texts, name, owner: self.owner });
+        }
+        Ok(settings)
+    }
+}
+
+impl ConfigFile {
+    /// Reads the file at a path. `None` if there is none. No error quotes a value, which may have a password in it.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no TOML, or has what is no setting of `command`, which is the whole program's.
+    pub(super) fn read(path: &Path, owner: Owner, command: &Command) -> Result<Option<Self>, String> {
+        let name = path.display().to_string();
+        let mut bytes = Vec::new();
+        match File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)) {
+            Ok(_) => (),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("cannot read the configuration file {name}: {error}")),
+        }
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(format!("{name} is more than 1MiB: this is no configuration file"));
+        }
+        let text = String::from_utf8(bytes);
+        let text = text.map_err(|_| format!("{name} is no text in UTF-8: this is no configuration file"))?;
+        Self::parse(Source { name: &name, owner }, &text, command).map(Some)
+    }
+
+    fn parse(source: Source<'_>, text: &str, command: &Command) -> Result<Self, String> {
+        let Source { name, owner } = source;
+        let file = DeTable::parse(text).map_err(|error| {
+            let line = error.span().map(|span| format!(", line {}", line_at(text, &span))).unwrap_or_default();
+            format!("{name}{line}: this is no TOML: {}", error.message())
+        })?;
+        let serve = Section::of_serve(command, source);
+        let mut read = Self { serve: Settings::default(), server: None, tunnels: Vec::new() };
+        for (key, value) in in_order(file.get_ref()) {
+            match (key, value) {
+                (SERVE, DeValue::Table(table)) => read.serve = serve.read(table)?,
+                (SERVER, DeValue::String(url)) => {
+                    let name = format!("`{SERVER}` in {name}");
+                    read.server = Some(Setting { texts: vec![url.to_string()], name, owner });
+                }
+                (TUNNELS, DeValue::Table(tunnels)) => {
+                    for (tunnel, value) in in_order(tunnels) {
+                        read.tunnels.push((tunnel.to_owned(), read_tunnel(command, source, tunnel, value)?));
+                    }
+                }
+                (key, value) => {
+                    let of_tunnel = Section::of_tunnel(command, source, "NAME");
+                    return Err(misplaced(name, key, value, &[(SERVE, &serve), ("tunnels.NAME", &of_tunnel)]));
+                }
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// Reads the section of a tunnel.
+fn read_tunnel(command: &Command, source: Source<'_>, tunnel: &str, value: &DeValue<'_>) -> Result<Settings, String> {
+    let name = source.name;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if tunnel.is_empty() || tunnel.len() > MAX_NAME || !tunnel.bytes().all(is_plain) {
+        return Err(format!(
+            "`{}` in {name} is no name of a tunnel: write 1 to {MAX_NAME} letters, digits, hyphens, underscores or dots",
+            tunnel.escape_debug()
+        ));
+    }
+    let section = Section::of_tunnel(command, source, tunnel);
+    let DeValue::Table(table) = value else {
+        return Err(format!(
+            "`{tunnel}` of [{TUNNELS}] in {name} is no section: write [{TUNNELS}.{tunnel}], and each setting on a line below"
+        ));
+    };
+    let settings = section.read(table)?;
+    if settings.get("target").is_none() {
+        return Err(format!(
+            "[{TUNNELS}.{tunnel}] in {name} has no `target`: say what requests are forwarded to, as in target = 5173"
+        ));
+    }
+    Ok(settings)
+}
+
+/// Returns the number of the line where a span begins.
+fn line_at(text: &str, span: &Range<usize>) -> usize {
+    let before = text.as_bytes().get(..span.start).unwrap_or(text.as_bytes());
+    1 + before.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// Returns the entries of a table as they stand in the file, so that the first fault is told first.
+fn in_order<'t>(table: &'t DeTable<'_>) -> Vec<(&'t str, &'t DeValue<'t>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries.into_iter().map(|(key, value)| (key.get_ref().as_ref(), value.get_ref())).collect()
+}
