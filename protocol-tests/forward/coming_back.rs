@@ -60,11 +60,11 @@ const ANYWHERE: &str = "127.0.0.1:0";
 
 impl Forward {
     /// Waits until the tunnel is open again at its URL.
-    async fn comes_back(&mut self) {
+    pub(super) async fn comes_back(&mut self) {
         loop {
             match self.report().await {
                 Report::Reconnected => return,
-                Report::Reconnecting { .. } | Report::Closing { .. } => (),
+                Report::Reconnecting { .. } | Report::Closing { .. } | Report::Request(_) => (),
                 other => panic!("{other:?}"),
             }
         }
@@ -108,7 +108,7 @@ async fn a_tunnel_that_is_gone_is_made_anew_and_one_with_a_name_keeps_its_url() 
                     assert!(has_changed && other != url && name.is_none());
                     break;
                 }
-                Report::Reconnecting { .. } | Report::Closing { .. } => (),
+                Report::Reconnecting { .. } | Report::Closing { .. } | Report::Request(_) => (),
                 other => panic!("{other:?}"),
             }
         }

@@ -3,6 +3,7 @@
 //! - `app`: a local app whose every byte is a test's
 //! - `answers`, `heads`, `upgrades`: what reaches the app, and what comes back
 //! - `coming_back`: servers and ends that leave, and what is told of that
+//! - `surviving`: servers that die, machines that sleep, addresses that change
 //! - `ways`: proxies, TLS, and networks that pass no WebSockets
 //! - `liars`: servers that break the protocol
 
@@ -11,8 +12,9 @@ mod app;
 mod coming_back;
 mod heads;
 mod liars;
+mod surviving;
 mod upgrades;
-mod ways;
+pub(crate) mod ways;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ use crate::relay::visitor::{request, visit};
 use crate::support::within;
 
 /// A certificate for `localhost`, and what speaks TLS with it in front of a server.
-async fn with_tls(server: SocketAddr) -> (SocketAddr, PathBuf) {
+pub(crate) async fn with_tls(server: SocketAddr) -> (SocketAddr, PathBuf) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let file = std::env::temp_dir().join(format!("socket2me-ca-{}-{}.pem", std::process::id(), server.port()));
     std::fs::write(&file, cert.pem()).unwrap();

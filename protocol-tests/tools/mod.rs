@@ -4,6 +4,8 @@ mod doctor;
 mod dump;
 mod folder;
 mod respond;
+mod scripts;
+mod up;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -50,11 +52,16 @@ impl Drop for Scratch {
 /// A command in a folder of its own, which is also where its state is.
 pub(crate) fn command(server: SocketAddr, folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_socket2me"));
+    set_place(&mut command, server, folder);
+    command.args(arguments);
+    command
+}
+
+/// Sets where a program runs, and what it finds there.
+pub(crate) fn set_place(command: &mut Command, server: SocketAddr, folder: &Path) {
     command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(folder);
     command.env("XDG_STATE_HOME", folder.join("state")).env("SOCKET2ME_SERVER", format!("http://{server}"));
-    command.args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    command
 }
 
 /// Runs a command that ends by itself. Returns its exit code, its standard output and its standard error.
@@ -117,10 +124,20 @@ impl Tool {
         within("the command to end", self.child.kill()).await.unwrap();
     }
 
+    /// Waits until the command ends by itself, and returns its exit code.
+    pub(crate) async fn ended(mut self) -> Option<i32> {
+        within("the command to end", self.child.wait()).await.unwrap().code()
+    }
+
+    /// Sends the command a signal: `STOP`, `CONT`.
+    pub(crate) async fn signal(&self, name: &str) {
+        let id = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().await.unwrap().success());
+    }
+
     /// Stops the command as Ctrl-C does.
     pub(crate) async fn stop(mut self) -> ExitStatus {
-        let id = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
+        self.signal("INT").await;
         within("the command to end", self.child.wait()).await.unwrap()
     }
 }

@@ -50,10 +50,15 @@ pub(super) async fn wait(time: Duration) {
 
 /// Completes when the machine wakes from sleep.
 pub(super) async fn woken() {
-    let (mut wall, mut clock) = (SystemTime::now(), Instant::now());
+    woken_by(SystemTime::now).await;
+}
+
+/// As [`woken`], by this clock on the wall.
+async fn woken_by(wall_now: impl Fn() -> SystemTime) {
+    let (mut wall, mut clock) = (wall_now(), Instant::now());
     loop {
         tokio::time::sleep(LOOK).await;
-        let (wall_now, clock_now) = (SystemTime::now(), Instant::now());
+        let (wall_now, clock_now) = (wall_now(), Instant::now());
         let on_wall = wall_now.duration_since(wall).unwrap_or_default();
         if on_wall.saturating_sub(clock_now - clock) > DRIFT {
             return;
@@ -77,5 +82,28 @@ mod tests {
         }
         backoff.reset();
         assert_eq!(backoff.next(1.0), FIRST);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_sleep_is_noticed_within_a_second_and_a_clock_that_is_set_a_little_is_none() {
+        for (jump, is_sleep) in [
+            (Duration::ZERO, false),
+            (Duration::from_secs(4), false),
+            (Duration::from_secs(6), true),
+            (Duration::from_secs(3600), true),
+        ] {
+            let began = Instant::now();
+            let wall = || {
+                let passed = began.elapsed();
+                let slept = if passed > Duration::from_secs(10) { jump } else { Duration::ZERO };
+                SystemTime::UNIX_EPOCH + passed + slept
+            };
+            let noticed = tokio::time::timeout(Duration::from_secs(100), woken_by(wall)).await.is_ok();
+            assert_eq!(noticed, is_sleep, "{jump:?}");
+            assert!(!noticed || began.elapsed() <= Duration::from_secs(12), "{:?}", began.elapsed());
+        }
+        // Set back, it shows no sleep.
+        let began = Instant::now();
+        let back = || SystemTime::UNIX_EPOCH + Duration::from_secs(10_000).saturating_sub(10 * began.elapsed());
+        assert!(tokio::time::timeout(Duration::from_secs(100), woken_by(back)).await.is_err());
     }
 }
