@@ -103,7 +103,9 @@ async fn a_secret_goes_to_no_server_that_only_a_project_names() {
         ] {
             let configuration = scratch.path().join("configuration");
             let _ = std::fs::remove_dir_all(&configuration);
-            own.iter().for_each(|own| drop(scratch.write("configuration/socket2me/socket2me.toml", own)));
+            if let Some(own) = own {
+                scratch.write("configuration/socket2me/socket2me.toml", own);
+            }
             let mut tool = command(server.address, &project, &[given, flags].concat());
             tool.env_remove("SOCKET2ME_SERVER").env("XDG_CONFIG_HOME", &configuration);
             // A tunnel that is saved needs no secret.

@@ -310,6 +310,18 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_in_the_readme_and_in_the_help_are_files() {
+        let (_, after) = include_str!("../../README.md").split_once("```toml\nserver = ").unwrap();
+        let of_readme = format!("server = {}", after.split("```").next().unwrap());
+        let of_help: Vec<_> = super::super::up::EXAMPLES.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+        for example in [of_readme, of_help.join("\n")] {
+            let names: Vec<_> =
+                up(Some(&example), None, &["up"]).unwrap().into_iter().map(|tunnel| tunnel.name).collect();
+            assert_eq!(names, ["web", "docs"], "{example}");
+        }
+    }
+
+    #[test]
     fn a_wrong_file_stops_every_command_that_reads_it() {
         for command in [&["up"][..], &["forward", "1"], &["respond"], &["dump"], &["url"], &["doctor"]] {
             for (here, own) in [(Some("x = 1"), None), (None, Some("x = 1"))] {

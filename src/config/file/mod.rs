@@ -1,6 +1,7 @@
 //! The configuration file: `[serve]` with settings of the server, `server` with the relay that other commands use, and
 //! `[tunnels.NAME]` with settings of `forward` for `up`. The keys of sections are the long names of the flags.
 
+mod section;
 mod unknown;
 mod value;
 
@@ -12,28 +13,14 @@ use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::Path;
 
-use clap::{Arg, Command};
+use clap::Command;
 use toml::de::{DeTable, DeValue};
 
+pub(super) use self::section::{FORWARD, SERVER};
+use self::section::{SERVE, Section, Source, TUNNELS};
 use self::unknown::{misplaced, unknown_key};
 use self::value::texts;
-use super::settings::{Owner, Setting, Settings, key};
-
-/// The section of the server.
-const SERVE: &str = "serve";
-
-/// The section of tunnels, whose settings are those of the command `forward`.
-const TUNNELS: &str = "tunnels";
-pub(super) const FORWARD: &str = "forward";
-
-/// The key of the relay that commands of this machine use.
-pub(super) const SERVER: &str = "server";
-
-/// Flags that no file sets. A file that names another file, or one with a secret, would be hard to follow, and a file that comes
-/// with a project is not to choose which file is sent to which server. What a whole process writes is not up to one tunnel.
-const CONFIG: &str = "config";
-const CREATE_SECRET: &str = "create-secret-file";
-const OUTPUT: &str = "output";
+use super::settings::{Owner, Setting, Settings};
 
 /// The most bytes of a file. One with more is another file.
 const MAX_FILE: u64 = 1 << 20;
@@ -50,63 +37,6 @@ pub(super) struct ConfigFile {
     pub(super) server: Option<Setting>,
     /// Those of tunnels, by their names, as they stand in the file.
     pub(super) tunnels: Vec<(String, Settings)>,
-}
-
-/// A file, for messages and for whether it is trusted.
-#[derive(Debug, Clone, Copy)]
-struct Source<'n> {
-    name: &'n str,
-    owner: Owner,
-}
-
-/// A section of a file: what may stand in it, and how messages name it.
-struct Section {
-    /// Its settings, as a command.
-    settings: Command,
-    /// The command whose help lists them.
-    command: &'static str,
-    /// Where it is.
-    place: String,
-    owner: Owner,
-}
-
-impl Section {
-    /// Returns the settings of a command, and those of all commands, as a section.
-    fn of_serve(command: &Command, Source { name, owner }: Source<'_>) -> Self {
-        let of_serve = command.find_subcommand(SERVE).into_iter().flat_map(Command::get_arguments);
-        let settings = command.get_arguments().chain(of_serve).filter(|arg| arg.get_long() != Some(CONFIG));
-        Self {
-            settings: Command::new(SERVE).args(settings.cloned()),
-            command: SERVE,
-            place: format!("in {name}"),
-            owner,
-        }
-    }
-
-    /// Returns the settings of a tunnel as a section.
-    fn of_tunnel(command: &Command, Source { name, owner }: Source<'_>, tunnel: &str) -> Self {
-        let of_forward = command.find_subcommand(FORWARD).into_iter().flat_map(Command::get_arguments);
-        let settings = of_forward.filter(|arg| !matches!(arg.get_long(), Some(CREATE_SECRET | OUTPUT)));
-        let place = format!("of [{TUNNELS}.{tunnel}] in {name}");
-        Self { settings: Command::new(FORWARD).args(settings.cloned()), command: FORWARD, place, owner }
-    }
-
-    /// Returns the argument that a key sets.
-    fn find(&self, wanted: &str) -> Option<&Arg> {
-        self.settings.get_arguments().find(|arg| key(arg) == Some(wanted))
-    }
-
-    /// Reads what stands in the section.
-    fn read(&self, table: &DeTable<'_>) -> Result<Settings, String> {
-        let mut settings = Settings::default();
-        for (key, value) in in_order(table) {
-            let arg = self.find(key).ok_or_else(|| unknown_key(self, key))?;
-            let name = format!("`{key}` {}", self.place);
-            let texts = texts(value, arg).map_err(|message| format!("{name} {message}"))?;
-            settings.add(key, Setting { texts, name, owner: self.owner });
-        }
-        Ok(settings)
-    }
 }
 
 impl ConfigFile {
@@ -140,7 +70,7 @@ impl ConfigFile {
         let mut read = Self { serve: Settings::default(), server: None, tunnels: Vec::new() };
         for (key, value) in in_order(file.get_ref()) {
             match (key, value) {
-                (SERVE, DeValue::Table(table)) => read.serve = serve.read(table)?,
+                (SERVE, DeValue::Table(table)) => read.serve = read_section(&serve, table)?,
                 (SERVER, DeValue::String(url)) => {
                     let name = format!("`{SERVER}` in {name}");
                     read.server = Some(Setting { texts: vec![url.to_string()], name, owner });
@@ -160,6 +90,18 @@ impl ConfigFile {
     }
 }
 
+/// Reads what stands in the section.
+fn read_section(section: &Section, table: &DeTable<'_>) -> Result<Settings, String> {
+    let mut settings = Settings::default();
+    for (key, value) in in_order(table) {
+        let arg = section.find(key).ok_or_else(|| unknown_key(section, key))?;
+        let name = format!("`{key}` {}", section.place);
+        let texts = texts(value, arg).map_err(|message| format!("{name} {message}"))?;
+        settings.add(key, Setting { texts, name, owner: section.owner });
+    }
+    Ok(settings)
+}
+
 /// Reads the section of a tunnel.
 fn read_tunnel(command: &Command, source: Source<'_>, tunnel: &str, value: &DeValue<'_>) -> Result<Settings, String> {
     let name = source.name;
@@ -176,7 +118,7 @@ fn read_tunnel(command: &Command, source: Source<'_>, tunnel: &str, value: &DeVa
             "`{tunnel}` of [{TUNNELS}] in {name} is no section: write [{TUNNELS}.{tunnel}], and each setting on a line below"
         ));
     };
-    let settings = section.read(table)?;
+    let settings = read_section(&section, table)?;
     if settings.get("target").is_none() {
         return Err(format!(
             "[{TUNNELS}.{tunnel}] in {name} has no `target`: say what requests are forwarded to, as in target = 5173"

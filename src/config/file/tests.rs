@@ -6,6 +6,7 @@ use clap::CommandFactory as _;
 use super::super::nearby::Places;
 use super::super::tests::serve_of;
 use super::super::{Cli, ServeConfig};
+use super::section::CONFIG;
 use super::*;
 
 fn read_cli(given: Vec<OsString>) -> Result<Cli, clap::Error> {

@@ -4,7 +4,7 @@ use clap::Arg;
 use toml::de::DeValue;
 
 use super::super::settings;
-use super::{CONFIG, CREATE_SECRET, OUTPUT, SERVE, SERVER, Section, TUNNELS};
+use super::section::{CONFIG, CREATE_SECRET, OUTPUT, SERVE, SERVER, Section, TUNNELS};
 
 /// Returns what is wrong with a key of a section.
 pub(super) fn unknown_key(section: &Section, key: &str) -> String {
