@@ -27,7 +27,7 @@ impl Drop for File {
 
 #[tokio::test]
 async fn a_file_sets_what_flags_and_variables_do_not() {
-    let on = "[serve]\nlisten = '127.0.0.1:0'\nstore = 'memory'\nrequire-keys = true\nlog-format = 'json'\n[forward]\nto = 1\n";
+    let on = "[serve]\nlisten = '127.0.0.1:0'\nstore = 'memory'\nrequire-keys = true\nlog-format = 'json'\n[tunnels.web]\ntarget = 1\n";
     let file = File::new("sets", on);
     for (variables, arguments, status) in [
         (&[][..], &["serve", "--config", file.path()][..], "403"),

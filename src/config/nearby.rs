@@ -58,9 +58,9 @@ impl Nearby {
     /// # Errors
     /// When one cannot be read, or has what is no setting.
     pub(super) fn read(places: Places, command: &Command) -> Result<Self, String> {
-        let read = |path: Option<&PathBuf>, owner| match path {
-            Some(path) => ConfigFile::read(path, owner, command),
-            None => Ok(None),
+        let read = |path: Option<&PathBuf>, owner| {
+            let path = path.filter(|path| !matches!(path.try_exists(), Ok(false)));
+            path.map(|path| ConfigFile::read(path, owner, command)).transpose()
         };
         let here = read(places.here.as_ref(), Owner::Project)?;
         let own = read(places.own.as_ref(), Owner::Person)?;

@@ -72,12 +72,9 @@ impl Files {
         let Ok(matches) = as_texts.try_get_matches_from(given) else { return Ok(Self::Named(None)) };
         match matches.subcommand() {
             Some(("serve", matches)) => {
-                let Some(path) = matches.get_one::<OsString>("config_file").map(Path::new) else {
-                    return Ok(Self::Named(None));
-                };
-                let file = ConfigFile::read(path, Owner::Person, command)?;
-                let none = || format!("cannot read the configuration file {}: there is none", path.display());
-                file.map(Some).ok_or_else(none).map(Self::Named)
+                let path = matches.get_one::<OsString>("config_file").map(Path::new);
+                let file = path.map(|path| ConfigFile::read(path, Owner::Person, command));
+                file.transpose().map(Self::Named)
             }
             Some(("store", _)) | None => Ok(Self::Named(None)),
             Some(_) => Nearby::read(places, command).map(Self::Nearby),

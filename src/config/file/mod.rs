@@ -9,7 +9,7 @@ mod value;
 mod tests;
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
 
@@ -40,24 +40,21 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads the file at a path. `None` if there is none. No error quotes a value, which may have a password in it.
+    /// Reads the file at a path. No error quotes a value, which may have a password in it.
     ///
     /// # Errors
     /// When the file cannot be read, is no TOML, or has what is no setting of `command`, which is the whole program's.
-    pub(super) fn read(path: &Path, owner: Owner, command: &Command) -> Result<Option<Self>, String> {
+    pub(super) fn read(path: &Path, owner: Owner, command: &Command) -> Result<Self, String> {
         let name = path.display().to_string();
         let mut bytes = Vec::new();
-        match File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)) {
-            Ok(_) => (),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(format!("cannot read the configuration file {name}: {error}")),
-        }
+        let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+        read.map_err(|error| format!("cannot read the configuration file {name}: {error}"))?;
         if bytes.len() as u64 > MAX_FILE {
             return Err(format!("{name} is more than 1MiB: this is no configuration file"));
         }
         let text = String::from_utf8(bytes);
         let text = text.map_err(|_| format!("{name} is no text in UTF-8: this is no configuration file"))?;
-        Self::parse(Source { name: &name, owner }, &text, command).map(Some)
+        Self::parse(Source { name: &name, owner }, &text, command)
     }
 
     fn parse(source: Source<'_>, text: &str, command: &Command) -> Result<Self, String> {
