@@ -71,7 +71,7 @@ async fn a_certificate_is_trusted_if_its_root_is() {
 }
 
 /// A network on whose way each request for an upgrade is answered as one without.
-async fn without_upgrades(server: SocketAddr) -> SocketAddr {
+pub(crate) async fn without_upgrades(server: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::{Scratch, command, output};
+use crate::forward::ways::{with_tls, without_upgrades};
 use crate::hostile::figures::watched;
 use crate::support::wire::Server;
 use crate::support::within;
@@ -78,6 +79,34 @@ async fn what_is_wrong_is_named_with_a_way_out() {
     let tls = format!("--server=https://{}", server.address);
     let (code, out, _) = output(server.address, scratch.path(), &["doctor", &tls]).await;
     assert!(code == Some(1) && out.contains("it does not speak TLS"), "{out}");
+}
+
+#[tokio::test]
+async fn a_network_that_passes_no_websockets_is_warned_of() {
+    let (server, scratch) = (Server::start().await, Scratch::new());
+    let network = without_upgrades(server.address).await;
+    let (code, out, _) = output(network, scratch.path(), &["doctor"]).await;
+    assert_eq!(code, Some(0), "{out}");
+    assert_eq!(
+        verdicts(&out),
+        ["ok   connection", "ok   server", "ok   clock", "warn websocket", "ok   polling"],
+        "{out}"
+    );
+    assert!(out.contains("tunnels use long-polling, which is slower"), "{out}");
+}
+
+#[tokio::test]
+async fn a_certificate_is_judged_as_forward_judges_it() {
+    let (server, scratch) = (Server::start().await, Scratch::new());
+    let (tls, ca) = with_tls(server.address).await;
+    let url = format!("--server=https://localhost:{}", tls.port());
+    let (code, out, _) = output(tls, scratch.path(), &["doctor", &url]).await;
+    assert_eq!((code, verdicts(&out)), (Some(1), vec!["ok   name", "fail connection"]), "{out}");
+    assert!(out.contains("give that with --ca FILE"), "{out}");
+    let (code, out, _) = output(tls, scratch.path(), &["doctor", &url, "--ca", ca.to_str().unwrap()]).await;
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("with a certificate that this machine trusts"), "{out}");
+    std::fs::remove_file(ca).unwrap();
 }
 
 #[tokio::test]

@@ -73,6 +73,8 @@ async fn each_exit_code_says_what_its_failure_was() {
         (server.address, &["forward", "./site", "--no-such-flag"][..], 2, "--no-such-flag"),
         (server.address, &["forward", "no such target"], 2, "no such target"),
         (server.address, &["forward", "./site", "--server", "http://relay.example"], 2, "--insecure"),
+        // Its own requests would come back to it.
+        (server.address, &["forward", &server.address.port().to_string()], 2, "is the relay itself"),
         (guarded.address, &["forward", "./site"], 3, "--create-secret-file"),
         (server.address, &["forward", "./site", "--server", &untrusted], 5, "--ca FILE"),
         (server.address, &["forward", &nobody, "--wait", "50ms"], 7, "nothing listens at"),
