@@ -105,6 +105,19 @@ pub enum Command {
     Store(StoreConfig),
 }
 
+impl Command {
+    /// Returns the relay of a command about one tunnel.
+    fn server(&mut self) -> Option<&mut ServerConfig> {
+        match self {
+            Self::Forward(config) => Some(&mut config.tunnel.at),
+            Self::Respond(config) => Some(&mut config.tunnel.at),
+            Self::Dump(config) => Some(&mut config.tunnel.at),
+            Self::Url(UrlConfig { at, .. }) | Self::Doctor(DoctorConfig { at, .. }) => Some(at),
+            Self::Serve(_) | Self::Up(_) | Self::Store(_) => None,
+        }
+    }
+}
+
 /// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {

@@ -34,19 +34,15 @@ impl Cli {
         let Some((_, matches)) = matches.subcommand() else { return Ok(cli) };
         match (&mut cli.command, &files) {
             (super::Command::Serve(config), _) => sources.choose(config, matches)?,
-            (super::Command::Forward(config), Files::Nearby(nearby)) => {
-                config.tunnel.at.named_by = named_by(nearby, &sources.settings, matches);
-            }
-            (super::Command::Respond(config), Files::Nearby(nearby)) => {
-                config.tunnel.at.named_by = named_by(nearby, &sources.settings, matches);
-            }
-            (super::Command::Dump(config), Files::Nearby(nearby)) => {
-                config.tunnel.at.named_by = named_by(nearby, &sources.settings, matches);
-            }
             (super::Command::Up(config), Files::Nearby(nearby)) => {
                 config.tunnels = tunnels(&command, nearby, config, matches)?;
             }
-            _ => (),
+            (command, Files::Nearby(nearby)) => {
+                if let Some(at) = command.server() {
+                    at.named_by = named_by(nearby, &sources.settings, matches);
+                }
+            }
+            (_, Files::Named(_)) => (),
         }
         Ok(cli)
     }

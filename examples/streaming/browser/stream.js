@@ -19,7 +19,8 @@
  * `request.closed` is its `[code, reason]`, and after the body's last the object's `closing` is sent, the end's own.
  */
 export function stream(socket, handler) {
-  const exchanges = new Map(), limits = {};
+  // Until the server says `ready`, the smallest that it can say holds.
+  const exchanges = new Map(), limits = { chunk: 256 };
   // Each part is acked, whatever became of its exchange.
   const take = (id, ack, ...part) => (exchanges.has(id) ? exchanges.get(id).take(ack, ...part) : ack());
   const drop = (id, reason) => exchanges.get(id)?.leave(new Error(reason));

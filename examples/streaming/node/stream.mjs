@@ -22,7 +22,8 @@ import { Duplex } from 'node:stream';
  * reason]`. At its end the response sends its own, `response.closing`.
  */
 export function stream(socket, handler) {
-  const exchanges = new Map(), limits = {};
+  // Until the server says `ready`, the smallest that it can say holds.
+  const exchanges = new Map(), limits = { chunk: 256 };
   // Each part is acked, whatever became of its exchange.
   const take = (id, ack, ...part) => (exchanges.has(id) ? exchanges.get(id).take(ack, ...part) : ack());
   const drop = (id, code, exchange = exchanges.get(id)) => exchanges.delete(id) && exchange.destroy(new Error(code));
