@@ -14,7 +14,6 @@ use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls_platform_verifier::Verifier;
-use socket2::SockRef;
 use tokio_rustls::TlsConnector;
 use tower_service::Service as _;
 
@@ -129,7 +128,7 @@ impl Dialer {
         };
         let stream = stream.into_inner();
         #[cfg(any(target_os = "android", target_os = "linux"))]
-        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         if !url.is_tls() {
             return Ok(Stream::Tcp(stream));
         }
