@@ -7,6 +7,7 @@ import sys
 
 import compare
 import curve
+import forward
 import seeing
 import stores
 import syscalls
@@ -44,13 +45,13 @@ def above(least, kind):
 
 
 def parse(arguments):
-    servers = [OURS, *peers()]
+    servers = list(dict.fromkeys([OURS, *peers(), *forward.TUNNELS]))
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        description="Measures the server's cost beside that of its peers (compare), its scaling curve (curve), or its "
-                    "system calls (syscalls).",
+        description="Measures the server's cost beside that of its peers (compare), its scaling curve (curve), its "
+                    "system calls (syscalls), or `socket2me forward` beside other tunnels (forward).",
     )
-    parser.add_argument("mode", nargs="?", choices=["compare", "curve", "seeing", "stores", "syscalls"], default="compare",
+    parser.add_argument("mode", nargs="?", choices=["compare", "curve", "forward", "seeing", "stores", "syscalls"], default="compare",
                         help="what to measure (default: compare)")
     parser.add_argument("--rounds", type=above(1, int), default=3,
                         help="rounds; the tables show their medians (default: 3)")
@@ -61,12 +62,15 @@ def parse(arguments):
     parser.add_argument("--workers", type=above(1, int), default=1, metavar="N",
                         help="worker threads of the server, with a core each (default: 1); the curve always has 1 and 2")
     parser.add_argument("--only", type=names_of(servers), metavar="A,B",
-                        help=f"servers to measure: {', '.join(servers)}")
+                        help=f"servers to measure: {', '.join([OURS, *peers()])}; "
+                             f"for forward, tunnels: {', '.join(forward.TUNNELS)}")
     parser.add_argument("--before", metavar="BIN",
                         help="another build of our server, which is measured too; the tables show the ratio to it")
-    parser.add_argument("--scenarios", type=names_of([*compare.SCENARIOS, *curve.axes()]), metavar="X,Y",
+    parser.add_argument("--scenarios", type=names_of([*compare.SCENARIOS, *curve.axes(), *forward.SCENARIOS]), metavar="X,Y",
                         help=f"scenarios to measure: {', '.join(compare.SCENARIOS)}; "
-                             f"for the curve: {', '.join(curve.axes())}")
+                             f"for the curve: {', '.join(curve.axes())}; for forward: {', '.join(forward.SCENARIOS)}")
+    parser.add_argument("--mib", type=above(1, int), default=1024, metavar="N",
+                        help="MiB of each large body of forward (default: 1,024)")
     parser.add_argument("--idle", type=above(1, int), default=10_000, metavar="N",
                         help="idle tunnels (default: 10,000)")
     parser.add_argument("--idle-secs", type=above(0, float), default=28,
@@ -76,7 +80,11 @@ def parse(arguments):
         parser.error("stores measures our server alone, in scenarios of its own: use it without --scenarios, --before and --only")
     if options.mode == "seeing" and (options.scenarios or options.only):
         parser.error("seeing measures our server alone, in scenarios of its own: use it without --scenarios and --only")
-    known = curve.axes() if options.mode == "curve" else compare.SCENARIOS
+    known = {"curve": curve.axes(), "forward": forward.SCENARIOS}.get(options.mode, compare.SCENARIOS)
+    servers = forward.TUNNELS if options.mode == "forward" else [OURS, *peers()]
+    for name in options.only or []:
+        if name not in servers:
+            parser.error(f"{name} is not measured by {options.mode}; choose from {', '.join(servers)}")
     if options.mode == "syscalls" and options.scenarios:
         parser.error("syscalls has only one scenario, 64 visitors on one tunnel: use it without --scenarios")
     if options.mode == "curve" and (options.before or options.only):
@@ -118,7 +126,7 @@ def wanted_servers(options):
 
 def bench(options):
     """Measures and prints; returns whether no run had errors."""
-    if options.mode != "syscalls":
+    if options.mode not in ("forward", "syscalls"):
         tunnels = options.idle if compare.IDLE in options.scenarios else 10_000 if "tunnels" in options.scenarios else 0
         files = raise_open_files()
         if files < tunnels + 200:
@@ -131,6 +139,12 @@ def bench(options):
     if options.mode == "seeing":
         print(f"{machine()}; {options.secs:g} s after {options.warm:g} s of warm-up; rounds: {options.rounds}; {cores}.\n", flush=True)
         return seeing.seeing(options, cores)
+    if options.mode == "forward":
+        core, last = (", ".join(map(str, sorted(where))) for where in (cores.server, cores.load))
+        print(f"{machine()}; {options.secs:g} s after {options.warm:g} s of warm-up; rounds: {options.rounds}; both ends "
+              f"of a tunnel on core {core}, each with {options.workers} worker thread{'s' * (options.workers > 1)}; app "
+              f"and load on core {last}.\n", flush=True)
+        return forward.forward(options, cores)
     specs = wanted_servers(options)
     print(f"{machine()}; {options.secs:g} s after {options.warm:g} s of warm-up", end="")
     if options.mode == "curve":

@@ -44,6 +44,9 @@ class Spec:
     transport: str
     # The file of its log; without one the log goes to the bench's own standard error.
     log: Path | None = None
+    # What the line that it prints once it is ready contains; its first group is the address. Nothing is waited for
+    # without one, and what the program prints goes to its log.
+    ready: str | None = r"(127\.0\.0\.1:\d+)"
 
 
 @dataclass(frozen=True)
@@ -124,14 +127,14 @@ def peers():
     return {spec.name: spec for spec in specs}
 
 
-def install_node_peer():
-    """Installs the packages of the Node peers. Returns why they cannot be measured, or None if they can."""
+def install_node_peer(folder=NODE_PEER):
+    """Installs the packages of a Node peer. Returns why it cannot be measured, or None if it can."""
     if not shutil.which("node") or not shutil.which("npm"):
         return "node or npm is missing"
-    lock, installed = NODE_PEER / "package-lock.json", NODE_PEER / "node_modules" / "installed.json"
+    lock, installed = folder / "package-lock.json", folder / "node_modules" / "installed.json"
     if not installed.exists() or installed.read_bytes() != lock.read_bytes():
         command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
-        if subprocess.run(command, cwd=NODE_PEER, stdout=sys.stderr).returncode != 0:
+        if subprocess.run(command, cwd=folder, stdout=sys.stderr).returncode != 0:
             return "npm ci failed"
         # The copy of the lock file comes last, so that an installation that failed is repeated.
         shutil.copy(lock, installed)
@@ -170,13 +173,14 @@ class Server:
         # server.
         log = open(self.spec.log, "wb") if self.spec.log else None
         self.process = subprocess.Popen(
-            self.spec.command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+            self.spec.command, env=env, stdin=subprocess.DEVNULL, stderr=log,
+            stdout=subprocess.PIPE if self.spec.ready else log,
             start_new_session=True, preexec_fn=child_setup(self.cores.server),
         )
         if log:
             log.close()
         try:
-            self.address = self._address()
+            self.address = self._address() if self.spec.ready else None
         except BaseException:
             self.stop()
             raise
@@ -189,10 +193,10 @@ class Server:
         """Returns the address from the line that the server prints once it listens."""
         ready, _, _ = select.select([self.process.stdout], [], [], START_SECS)
         line = self.process.stdout.readline().decode() if ready else ""
-        found = re.search(r"127\.0\.0\.1:\d+", line)
+        found = re.search(self.spec.ready, line)
         if not found:
             raise Failure(f"{self.spec.name} printed no address within {START_SECS} s, only {line!r}")
-        return found[0]
+        return found[1]
 
     def stop(self):
         try:
@@ -203,36 +207,50 @@ class Server:
         finally:
             self.process.kill()
             self.process.wait()
-            self.process.stdout.close()
+            if self.process.stdout:
+                self.process.stdout.close()
 
     def load(self, arguments, secs):
         """Runs the load against the server, and returns the load's report. If there were errors, its `failed` names
         them."""
-        command = [str(target(BENCHES) / "load"), *arguments, "--to", self.address, "--pid", str(self.process.pid)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=secs + 120,
-                                  preexec_fn=child_setup(self.cores.load))
-        except subprocess.TimeoutExpired:
-            return {"failed": f"the load did not end within {secs + 120:g} s"}
-        if done.returncode == 2:
-            raise Failure(done.stderr.strip())
-        if done.returncode != 0:
-            return {"failed": done.stderr.strip()}
-        report = json.loads(done.stdout)
-        if report["errors"]:
-            report["failed"] = ", ".join(f"{what} ({count} times)" for what, count in report["errors"].items())
-        elif report.get("count") == 0:
-            report["failed"] = "nothing was answered"
-        return report
+        return run_load([*arguments, "--to", self.address, "--pid", str(self.process.pid)], self.cores.load, secs)
+
+
+def run_load(arguments, cores, secs):
+    """Runs the load on its cores, and returns its report. If there were errors, its `failed` names them."""
+    command = [str(target(BENCHES) / "load"), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=secs + 120,
+                              preexec_fn=child_setup(cores))
+    except subprocess.TimeoutExpired:
+        return {"failed": f"the load did not end within {secs + 120:g} s"}
+    if done.returncode == 2:
+        raise Failure(done.stderr.strip())
+    if done.returncode != 0:
+        return {"failed": done.stderr.strip()}
+    report = json.loads(done.stdout)
+    if report["errors"]:
+        report["failed"] = ", ".join(f"{what} ({count} times)" for what, count in report["errors"].items())
+    elif report.get("count") == 0:
+        report["failed"] = "nothing was answered"
+    return report
 
 
 def measure(spec, cores, arguments, secs, extra_env=None):
-    """Measures with a fresh server. If other programs were busy, measures again and returns the quietest report. Returns
-    a report with errors at once."""
+    """Measures with a fresh server; see `quietest`."""
+    def once():
+        with Server(spec, cores, extra_env) as server:
+            return server.load(arguments, secs)
+
+    return quietest(once)
+
+
+def quietest(once):
+    """Measures once. If other programs were busy, measures again and returns the quietest report. Returns a report with
+    errors at once."""
     best = None
     for attempt in range(ATTEMPTS):
-        with Server(spec, cores, extra_env) as server:
-            report = server.load(arguments, secs)
+        report = once()
         if "failed" in report:
             return report
         if best is None or report["other_cores"] < best["other_cores"]:

@@ -31,6 +31,15 @@ def spread(ratios):
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
+def range_of(reports, key, scale=1):
+    """Formats the median of a figure, with the smallest and the largest in brackets."""
+    values = [report[key] * scale for report in reports if report.get(key) is not None and "failed" not in report]
+    if not values:
+        return "–"
+    middle, low, high = map(number, (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({low}–{high})" if len(values) > 1 else middle
+
+
 def number(value):
     """Formats a number with about three digits; None as a dash."""
     if value is None:

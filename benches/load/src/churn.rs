@@ -53,5 +53,5 @@ pub async fn churn(options: Options) -> io::Result<Value> {
         })
     });
     let ends = ends.collect();
-    run.measure(options.span, pid, ends).await
+    run.measure(options.span, pid.into(), ends).await
 }

@@ -8,6 +8,34 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 const READ_BYTES: usize = 16 << 10;
+/// Bytes of one read of a large body.
+const BODY_READ_BYTES: usize = 256 << 10;
+
+/// What large bodies consist of: byte i is i modulo 251. `forward-app` has the same.
+static PATTERN: [u8; 251 * 1024] = pattern();
+
+const fn pattern() -> [u8; 251 * 1024] {
+    let mut bytes = [0; 251 * 1024];
+    let mut at = 0;
+    while at < bytes.len() {
+        bytes[at] = (at % 251) as u8;
+        at += 1;
+    }
+    bytes
+}
+
+/// Compares a piece of a body, which begins at this offset, with the pattern.
+fn check(offset: u64, mut piece: &[u8]) -> io::Result<()> {
+    let mut at = (offset % 251) as usize;
+    while !piece.is_empty() {
+        let (now, rest) = piece.split_at(piece.len().min(PATTERN.len() - at));
+        if now != &PATTERN[at..at + now.len()] {
+            return Err(bad("another body"));
+        }
+        (at, piece) = ((at + now.len()) % 251, rest);
+    }
+    Ok(())
+}
 
 pub fn bad(message: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message.into())
@@ -48,15 +76,64 @@ impl Connection {
         self.buffer.clear();
         self.body.clear();
         self.stream.write_all(request).await?;
+        let head = self.head().await?;
+        self.rest(&head).await
+    }
+
+    /// Sends a request without a body, and reads a response of this many bytes of the pattern, of which it keeps none. Returns
+    /// the status. A response with another status is kept.
+    pub async fn download(&mut self, request: &[u8], bytes: u64) -> io::Result<u16> {
+        self.buffer.clear();
+        self.stream.write_all(request).await?;
+        let head = self.head().await?;
+        if head.status != 200 {
+            return self.rest(&head).await;
+        }
+        if head.length != Some(bytes as usize) || head.chunked {
+            return Err(bad("a response of another length"));
+        }
+        let mut received = 0;
+        loop {
+            check(received, &self.buffer)?;
+            received += self.buffer.len() as u64;
+            if received >= bytes {
+                break;
+            }
+            self.buffer.clear();
+            self.read(BODY_READ_BYTES).await?;
+        }
+        if received > bytes { Err(bad("bytes after the response")) } else { Ok(200) }
+    }
+
+    /// Sends a request with a body of this many bytes of the pattern, reads the whole response, and returns its status.
+    pub async fn upload(&mut self, head: &[u8], bytes: u64) -> io::Result<u16> {
+        self.buffer.clear();
+        self.stream.write_all(head).await?;
+        let mut left = bytes;
+        while left > 0 {
+            let piece = left.min(PATTERN.len() as u64);
+            self.stream.write_all(&PATTERN[..piece as usize]).await?;
+            left -= piece;
+        }
+        let head = self.head().await?;
+        self.rest(&head).await
+    }
+
+    /// Reads the head of a response, and removes it from the buffer while few bytes have to move.
+    async fn head(&mut self) -> io::Result<Head> {
         let head_end = self.read_until(0, b"\r\n\r\n").await?;
         let head = Head::parse(&self.buffer[..head_end])?;
+        self.buffer.drain(..head_end + 4);
         self.closing = head.close;
-        let body = head_end + 4;
+        Ok(head)
+    }
+
+    /// Reads the body of a response into `body`, and returns the status.
+    async fn rest(&mut self, head: &Head) -> io::Result<u16> {
+        self.body.clear();
         match (head.chunked, head.length) {
-            (true, _) => self.chunks(body).await?,
+            (true, _) => self.chunks(0).await?,
             (false, Some(length)) => {
-                // The head is removed now, while few bytes have to move.
-                self.buffer.drain(..body);
                 while self.buffer.len() < length {
                     self.read(length - self.buffer.len()).await?;
                 }

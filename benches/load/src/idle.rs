@@ -36,9 +36,9 @@ pub async fn idle(options: Options) -> io::Result<Value> {
     let start_kb = resident_kb(pid)?;
     let tickets = tunnels::tickets(options.server, options.tunnels).await?;
     tunnels::open(to, options.transport, &tickets, &plan, &run).await?;
-    let (before, begin) = (Usage::now(pid)?, Instant::now());
+    let (before, begin) = (Usage::now(pid.into())?, Instant::now());
     sleep(Duration::from_secs_f64(options.secs)).await;
-    let (used, took) = (Usage::now(pid)? - before, begin.elapsed().as_secs_f64());
+    let (used, took) = (Usage::now(pid.into())? - before, begin.elapsed().as_secs_f64());
     let held_kb = resident_kb(pid)?;
     run.end();
     Ok(json!({

@@ -1,7 +1,8 @@
 //! The bench's load: opens tunnels, sends visitors' requests through them, and prints the results as one line of JSON. It has
 //! small clients of its own and runs on one thread, so that the server has the rest of the machine.
 //!
-//! - [`relay`], [`idle`], [`churn`]: the three kinds of load
+//! - [`relay`], [`idle`], [`churn`]: the three kinds of load of a relay
+//! - [`through`]: the load of an app behind a tunnel of any kind
 //! - [`run`]: the measured span that they share, with counts, times and errors
 //! - [`tunnels`]: tokens, and an end for each
 //! - [`end`]: an end of Socket.IO; [`limit`]: an end with `limit-relay`'s framing
@@ -17,6 +18,7 @@ mod idle;
 mod limit;
 mod relay;
 mod run;
+mod through;
 mod tunnels;
 mod usage;
 mod ws;
@@ -40,6 +42,8 @@ enum Command {
     Idle(idle::Options),
     /// Ends connect, join and leave, again and again
     Churn(churn::Options),
+    /// Visitors reach an app through a tunnel of any kind
+    Through(through::Options),
 }
 
 /// The server to load.
@@ -70,6 +74,7 @@ fn main() {
             Command::Relay(options) => relay::relay(options).await,
             Command::Idle(options) => idle::idle(options).await,
             Command::Churn(options) => churn::churn(options).await,
+            Command::Through(options) => through::through(options).await,
         }
     });
     match report {

@@ -93,7 +93,7 @@ pub async fn relay(options: Options) -> io::Result<Value> {
     let visitors =
         (0..options.visitors).map(|number| spawn_local(visit(number, script.clone(), run.clone()))).collect();
     match options.requests {
-        None => run.measure(options.span, pid, visitors).await,
+        None => run.measure(options.span, pid.into(), visitors).await,
         Some(_) => Ok(run.finish(visitors).await),
     }
 }
@@ -115,20 +115,20 @@ fn request(to: SocketAddr, token: &str, kind: Kind, body: Option<&[u8]>) -> Vec<
 }
 
 /// What all visitors do.
-struct Script {
-    to: SocketAddr,
+pub struct Script {
+    pub to: SocketAddr,
     /// One for each tunnel.
-    requests: Vec<Vec<u8>>,
-    response_body: Vec<u8>,
-    visitors: usize,
-    rate: Option<f64>,
+    pub requests: Vec<Vec<u8>>,
+    pub response_body: Vec<u8>,
+    pub visitors: usize,
+    pub rate: Option<f64>,
     /// Requests of all visitors together.
-    turns: usize,
-    begin: Instant,
+    pub turns: usize,
+    pub begin: Instant,
 }
 
 /// Runs one visitor, which goes from tunnel to tunnel.
-async fn visit(number: usize, script: Rc<Script>, run: Rc<Run>) {
+pub async fn visit(number: usize, script: Rc<Script>, run: Rc<Run>) {
     let mut connection = None;
     let mut compared = false;
     for turn in (number..script.turns).step_by(script.visitors) {

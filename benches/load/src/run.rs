@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::histogram::Histogram;
-use crate::usage::Usage;
+use crate::usage::{Usage, Watched};
 
 /// How long to measure.
 #[derive(Args, Clone, Copy)]
@@ -77,13 +77,18 @@ impl Run {
     }
 
     /// Lets the tasks run for the span, stops them, and reports.
-    pub async fn measure(self: Rc<Self>, span: Span, pid: u32, tasks: Vec<JoinHandle<()>>) -> io::Result<Value> {
+    pub async fn measure(
+        self: Rc<Self>,
+        span: Span,
+        watched: Watched,
+        tasks: Vec<JoinHandle<()>>,
+    ) -> io::Result<Value> {
         sleep(Duration::from_secs_f64(span.warm)).await;
-        let (before, begin) = (Usage::now(pid)?, Instant::now());
+        let (before, begin) = (Usage::now(watched)?, Instant::now());
         self.measuring.set(true);
         sleep(Duration::from_secs_f64(span.secs)).await;
         self.measuring.set(false);
-        let (used, took) = (Usage::now(pid)? - before, begin.elapsed().as_secs_f64());
+        let (used, took) = (Usage::now(watched)? - before, begin.elapsed().as_secs_f64());
         self.end();
         for task in tasks {
             let abort = task.abort_handle();
@@ -99,10 +104,13 @@ impl Run {
             "answered": self.answered.get(),
             "per_second": count as f64 / took,
             "cpu_us": used.server * 1e6 / count.max(1) as f64,
+            "client_us": used.client * 1e6 / count.max(1) as f64,
             "p50_us": times.quantile_us(0.5),
             "p99_us": times.quantile_us(0.99),
             "p999_us": times.quantile_us(0.999),
             "server_cores": used.server / took,
+            "client_cores": used.client / took,
+            "app_cores": used.app / took,
             "load_cores": used.load / took,
             "other_cores": used.others() / took,
             "errors": self.errors(),

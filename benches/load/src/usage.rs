@@ -9,25 +9,51 @@ use crate::http::bad;
 /// /proc counts CPU time in hundredths of a second, independent of the kernel's own tick.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// CPU seconds used so far.
+/// The processes whose CPU time is measured, beside the load's own.
+#[derive(Clone, Copy, Default)]
+pub struct Watched {
+    pub server: Option<u32>,
+    /// The local end of a tunnel.
+    pub client: Option<u32>,
+    /// The app behind a tunnel.
+    pub app: Option<u32>,
+}
+
+impl From<u32> for Watched {
+    fn from(server: u32) -> Self {
+        Self { server: Some(server), ..Self::default() }
+    }
+}
+
+/// CPU seconds used so far. A process that is not watched counts as 0.
 #[derive(Clone, Copy)]
 pub struct Usage {
     pub server: f64,
+    pub client: f64,
+    pub app: f64,
     pub load: f64,
     /// By all processes, and by the host of a virtual machine.
     pub machine: f64,
 }
 
 impl Usage {
-    pub fn now(pid: u32) -> io::Result<Self> {
-        let server = process(&fs::read_to_string(format!("/proc/{pid}/stat"))?)?;
-        let load = process(&fs::read_to_string("/proc/self/stat")?)?;
-        Ok(Self { server, load, machine: machine(&fs::read_to_string("/proc/stat")?)? })
+    pub fn now(watched: Watched) -> io::Result<Self> {
+        let of = |pid: Option<u32>| match pid {
+            Some(pid) => process(&fs::read_to_string(format!("/proc/{pid}/stat"))?),
+            None => Ok(0.0),
+        };
+        Ok(Self {
+            server: of(watched.server)?,
+            client: of(watched.client)?,
+            app: of(watched.app)?,
+            load: process(&fs::read_to_string("/proc/self/stat")?)?,
+            machine: machine(&fs::read_to_string("/proc/stat")?)?,
+        })
     }
 
-    /// CPU seconds used by neither the server nor the load.
+    /// CPU seconds used by programs that are neither watched nor the load.
     pub fn others(&self) -> f64 {
-        self.machine - self.server - self.load
+        self.machine - self.server - self.client - self.app - self.load
     }
 }
 
@@ -37,6 +63,8 @@ impl Sub for Usage {
     fn sub(self, before: Self) -> Self {
         Self {
             server: self.server - before.server,
+            client: self.client - before.client,
+            app: self.app - before.app,
             load: self.load - before.load,
             machine: self.machine - before.machine,
         }
