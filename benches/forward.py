@@ -113,11 +113,13 @@ def ours(spec):
     binary = spec.command[0]
 
     @contextmanager
-    def opened(app, cores, _folder):
+    def opened(app, cores, folder):
         with Server(spec, cores) as server:
+            # It writes a line for each exchange to standard error, here a file.
+            log = folder / "forward.log"
             command = (binary, "--log", "error", "forward", app, "--server", f"http://{server.address}", "--ephemeral",
                        "--url-mode", "host")
-            with Server(Spec(f"{spec.name} forward", command, "none", ready=r"http://([^/\s]+)"), cores) as client:
+            with Server(Spec(f"{spec.name} forward", command, "none", log, r"http://([^/\s]+)"), cores) as client:
                 yield Tunnel(server.address, client.address, server.process.pid, client.process.pid)
 
     return opened
