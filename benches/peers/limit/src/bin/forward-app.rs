@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -49,8 +50,10 @@ async fn answer(request: Request<Incoming>) -> hyper::Result<Response<Pieces>> {
     }
     let wanted = request.uri().path().strip_prefix("/bytes/").map(str::parse);
     Ok(match wanted {
-        None => Response::new(Pieces::text("hello, world!")),
-        Some(Ok(length)) => Response::new(Pieces { next: Bytes::from_static(&PATTERN), left: length }),
+        None => typed("text/plain", Pieces::text("hello, world!")),
+        Some(Ok(length)) => {
+            typed("application/octet-stream", Pieces { next: Bytes::from_static(&PATTERN), left: length })
+        }
         Some(Err(_)) => refused("/bytes/N needs a number"),
     })
 }
@@ -70,11 +73,18 @@ async fn swallow(mut body: Incoming) -> hyper::Result<Response<Pieces>> {
             rest = after;
         }
     }
-    Ok(Response::new(Pieces::text(&count.to_string())))
+    Ok(typed("text/plain", Pieces::text(&count.to_string())))
+}
+
+/// Makes a response with a type, as every framework does.
+fn typed(content_type: &'static str, body: Pieces) -> Response<Pieces> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
 fn refused(why: &str) -> Response<Pieces> {
-    let mut response = Response::new(Pieces::text(why));
+    let mut response = typed("text/plain", Pieces::text(why));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response
 }
