@@ -72,7 +72,8 @@ pub(super) fn print(line: &str) {
 }
 
 fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    // Standard error has no buffer: one write for the line and its end, and lines of several programs do not mix.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Returns the line for a person.

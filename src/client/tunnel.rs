@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -254,12 +255,16 @@ impl Tunnel {
         let session = Session::open(&self.dialer, &self.wanted.server, join, Arc::clone(handler), notify);
         let leave = stop.child_token();
         let mut said = Said::default();
-        let serving = session.serve(&leave, DRAIN);
-        tokio::pin!(serving);
+        // A task of its own, which ends with this set. The command's own future runs on the main thread, and each request would
+        // wake that thread, which would wake the thread of the request's handler, and so on.
+        let (mut serving, left) = (JoinSet::new(), leave.clone());
+        serving.spawn(async move { session.serve(&left, DRAIN).await });
         let ready_by = Instant::now() + READY;
         let ended = loop {
             tokio::select! {
-                ended = &mut serving => break ended,
+                Some(ended) = serving.join_next() => {
+                    break ended.unwrap_or_else(|error| Ended::Lost(format!("the session's task has failed: {error}")));
+                }
                 Some(notice) = notices.recv() => self.notice(notice, known, &mut said, &leave)?,
                 () = tokio::time::sleep_until(ready_by), if !said.is_ready => leave.cancel(),
             }

@@ -65,7 +65,9 @@ impl Request {
 
     fn read(args: &Args, attachments: &[Bytes]) -> Option<Self> {
         let object = args.json().slice_ref(args.get(1)?);
-        let member = |name| json::member(&object, name);
+        // One walk for all members: a walk for each took a tenth of an end's time for a small request.
+        let members = json::Members::of(&object)?;
+        let member = |name| members.value(name);
         let text = |name| text(&member(name)?);
         let stream = match member("streamed").as_deref() {
             None => None,
@@ -120,7 +122,8 @@ fn text(json: &str) -> Option<ByteString> {
 /// Adds a line of a header.
 fn add(lines: &mut HeaderMap, name: &str, value: &str) -> Option<()> {
     let name = HeaderName::from_bytes(json::unquote(name).as_bytes()).ok()?;
-    lines.try_append(name, text_to_value(&text(value)?)?).ok().map(drop)
+    let value = (Kind::of(value) == Kind::String).then(|| json::unquote(value))?;
+    lines.try_append(name, text_to_value(&value)?).ok().map(drop)
 }
 
 fn read_headers(object: &str) -> Option<HeaderMap> {
