@@ -53,7 +53,7 @@ class Tunnel:
 
 def forward(options, cores):
     """Measures and prints; returns whether no run had errors."""
-    build_load()
+    build_load("load", "peer-limit")
     tunnels = wanted_tunnels(options)
     reports = {(scenario, name): [] for scenario in options.scenarios for name in tunnels}
     with tempfile.TemporaryDirectory(prefix="socket2me-bench-") as folder:

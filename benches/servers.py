@@ -107,10 +107,11 @@ def our_spec(name, binary):
     return Spec(name, command, "ws")
 
 
-def build_load():
-    """Builds the load and the peers."""
+def build_load(*packages):
+    """Builds the load and the peers, or only these packages of the workspace."""
     need("cargo", "install Rust from https://rustup.rs")
-    run(["cargo", "build", "--locked", "--release"], BENCHES)
+    flags = [flag for package in packages for flag in ("--package", package)]
+    run(["cargo", "build", "--locked", "--release", *flags], BENCHES)
 
 
 def peers():
