@@ -12,6 +12,23 @@ use crate::proto::socket_io::attachments::placeholders;
 use crate::proto::socket_io::connection::Answer;
 use crate::proto::socket_io::packet::Args;
 
+/// The members of the event's object.
+const MEMBERS: [&str; 13] = [
+    "streamed",
+    "upgrade",
+    "window",
+    "method",
+    "url",
+    "search",
+    "query",
+    "httpVersion",
+    "headers",
+    "rawHeaders",
+    "remoteAddress",
+    "id",
+    "body",
+];
+
 /// A visitor's request, as the end has it of the event `request`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -65,34 +82,34 @@ impl Request {
 
     fn read(args: &Args, attachments: &[Bytes]) -> Option<Self> {
         let object = args.json().slice_ref(args.get(1)?);
+        let read_text = |member: Option<ByteString>| text(&member?);
         // One walk for all members: a walk for each took a tenth of an end's time for a small request.
-        let members = json::Members::of(&object)?;
-        let member = |name| members.value(name);
-        let text = |name| text(&member(name)?);
-        let stream = match member("streamed").as_deref() {
+        let [streamed, upgrade, window, method, url, search, query, version, headers, raw_headers, address, id, body] =
+            json::members(&object, MEMBERS)?;
+        let stream = match streamed {
             None => None,
             Some(is_streamed) => Some(Begin {
                 is_streamed: is_streamed.parse().ok()?,
-                is_upgrade: member("upgrade").as_deref() == Some("\"websocket\""),
-                window: member("window")?.parse().ok()?,
+                is_upgrade: upgrade.as_deref() == Some("\"websocket\""),
+                window: window?.parse().ok()?,
             }),
         };
         Some(Self {
-            method: text("method")?,
-            path: text("url")?,
-            search: text("search")?,
-            query: member("query").filter(|query| Kind::of(query) == Kind::Object)?,
-            http_version: text("httpVersion")?,
-            headers: read_headers(&member("headers")?)?,
-            raw_headers: match member("rawHeaders") {
+            method: read_text(method)?,
+            path: read_text(url)?,
+            search: read_text(search)?,
+            query: query.filter(|query| Kind::of(query) == Kind::Object)?,
+            http_version: read_text(version)?,
+            headers: read_headers(&headers?)?,
+            raw_headers: match raw_headers {
                 None => None,
                 Some(pairs) => Some(read_raw_headers(&pairs)?),
             },
-            remote_address: text("remoteAddress")?,
-            id: text("id")?,
+            remote_address: read_text(address)?,
+            id: read_text(id)?,
             body: match stream {
                 Some(Begin { is_streamed: true, .. }) => InlineBody::Streamed,
-                Some(Begin { is_streamed: false, .. }) | None => InlineBody::read(&member("body")?, attachments)?,
+                Some(Begin { is_streamed: false, .. }) | None => InlineBody::read(&body?, attachments)?,
             },
             stream,
         })

@@ -17,7 +17,7 @@ mod tests;
 
 pub use self::event::{Event, Invalid, Kind};
 pub use self::parts::{
-    Member, Members, check, elements, for_each_element, for_each_element_unescaping, for_each_member, member,
+    Member, check, elements, for_each_element, for_each_element_unescaping, for_each_member, member, members,
 };
 pub use self::scan::scan;
 pub use self::unescape::{unescape, unquote, without_quotes};
