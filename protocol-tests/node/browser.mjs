@@ -26,7 +26,7 @@ export function chromium() {
   });
 }
 
-/** Starts a browser with a profile of its own, which ends with the test. Returns its only tab. */
+/** Starts a browser with a profile of its own, which ends with the test. Returns a tab, whose `another` opens one beside it. */
 export async function openTab(t, binary) {
   const profile = mkdtempSync(path.join(tmpdir(), 'socket2me-chromium-'));
   const flags = [
@@ -56,11 +56,17 @@ export async function openTab(t, binary) {
       if (url) resolve(url);
     });
   });
+  return tabOf(t, endpoint);
+}
+
+/** Opens a tab of the browser at this endpoint, over a connection of its own. */
+async function tabOf(t, endpoint) {
   const socket = new WebSocket(endpoint, { perMessageDeflate: false });
   t.after(() => socket.terminate());
   await once(socket, 'open');
   const tab = new Tab(socket);
   await tab.attach();
+  tab.another = () => tabOf(t, endpoint);
   return tab;
 }
 

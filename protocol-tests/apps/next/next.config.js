@@ -1,0 +1,1 @@
+export default { basePath: process.env.BASE, devIndicators: false };
