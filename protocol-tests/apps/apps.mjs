@@ -1,36 +1,56 @@
-// The apps, and what each needs to be visited at a tunnel's own host and by its path: README.md has the same table.
+// The apps, and what each needs to be visited at a tunnel's own host and by its path. README.md, "Which apps" has the same table.
 
 import { chat, events, forms, hotReload, loginAndForm, session } from './visits.mjs';
 
+/** The path of the tunnel, as apps are told it that need to know. */
+const base = (name) => ({ BASE: `/go/${name}` });
 const local = (file, ...args) => ['node', `node_modules/${file}`, ...args];
 const python = (...args) => ['venv/bin/python', ...args];
-const base = (name) => ({ BASE: `/go/${name}` });
-const password = { DJANGO_SUPERUSER_PASSWORD: 'secret' };
+const vite = (...args) => local('vite/bin/vite.js', ...args);
 const full = ['--host-header', 'full'];
+const secret = { DJANGO_SUPERUSER_PASSWORD: 'secret' };
+const forwarded = { HOST: '127.0.0.1', PORT: '0', PROTOCOL_HEADER: 'x-forwarded-proto', HOST_HEADER: 'x-forwarded-host' };
+const NOTHING = { needs: 'nothing' };
 
+/**
+ * Each app has its sources in `folder`, by default that of its name; the commands that `prepare` it and `run` it with `env`; and
+ * what a visitor does. `host` and `path` have what is otherwise in that mode, the `flags` of forward, and in words what it `needs`.
+ */
 export const APPS = {
   vite: {
-    run: local('vite/bin/vite.js', '--port', 'FREE_PORT'),
+    run: vite('--port', 'FREE_PORT'),
     visit: hotReload,
-    host: { needs: '' },
+    host: NOTHING,
     path: { env: base('vite'), needs: '`base`, and the prefix put back' },
   },
   next: {
     run: local('next/dist/bin/next', 'dev', '--turbopack', '--port', '0'),
     visit: forms,
-    host: { needs: '' },
-    path: { run: ['node', 'server.js'], env: base('next'), needs: '`basePath`, and the prefix put back' },
+    host: NOTHING,
+    path: { run: ['node', 'server.js'], env: base('next'), needs: '`basePath`, `trailingSlash`, and the prefix put back' },
   },
   sveltekit: {
-    run: local('vite/bin/vite.js', '--port', 'FREE_PORT'),
+    run: vite('--port', 'FREE_PORT'),
+    visit: forms,
+    host: NOTHING,
+    path: { env: base('sveltekit'), needs: '`paths.base`, and the prefix put back' },
+  },
+  'sveltekit-preview': {
+    folder: 'sveltekit',
+    prepare: [vite('build')],
+    run: vite('preview', '--port', 'FREE_PORT'),
     visit: forms,
     host: { flags: full, needs: '`--host-header full`' },
-    path: {
-      prepare: [local('vite/bin/vite.js', 'build')],
-      run: ['node', 'build'],
-      env: { PORT: '0', HOST: '127.0.0.1', PROTOCOL_HEADER: 'x-forwarded-proto', HOST_HEADER: 'x-forwarded-host' },
-      needs: 'a build',
-    },
+    path: { flags: full, needs: '`--host-header full`' },
+  },
+  'sveltekit-node': {
+    folder: 'sveltekit',
+    prepare: [vite('build')],
+    run: ['node', 'build'],
+    env: { PORT: '0', HOST: '127.0.0.1' },
+    visit: forms,
+    host: { env: forwarded, needs: '`PROTOCOL_HEADER` and `HOST_HEADER`' },
+    path: { env: forwarded, needs: '`PROTOCOL_HEADER` and `HOST_HEADER`' },
   },
   django: {
     prepare: [
@@ -38,27 +58,27 @@ export const APPS = {
       python('manage.py', 'createsuperuser', '--noinput', '--username', 'me', '--email', 'me@example.com'),
     ],
     run: python('manage.py', 'runserver', '--noreload', '127.0.0.1:0'),
+    env: secret,
     visit: loginAndForm,
-    env: password,
     host: { flags: full, needs: '`--host-header full`' },
-    path: { flags: full, env: { ...password, ...base('django') }, needs: '`--host-header full` and `FORCE_SCRIPT_NAME`' },
+    path: { flags: full, env: { ...secret, ...base('django') }, needs: '`--host-header full` and `FORCE_SCRIPT_NAME`' },
   },
   express: {
     run: ['node', 'app.js'],
     visit: session,
-    host: { needs: '' },
-    path: { needs: '' },
+    host: NOTHING,
+    path: NOTHING,
   },
   sse: {
     run: ['node', 'app.js'],
     visit: events,
-    host: { needs: '' },
-    path: { needs: '' },
+    host: NOTHING,
+    path: NOTHING,
   },
   chat: {
     run: ['node', 'app.js'],
     visit: chat(),
-    host: { needs: '' },
-    path: { visit: chat({ beside: '' }), needs: 'client `path`' },
+    host: NOTHING,
+    path: { visit: chat({ beside: '' }), needs: 'the `path` of the client' },
   },
 };

@@ -107,7 +107,7 @@ async function judge(name, mode, folder, isBare) {
 async function judgeAll(names, isBare) {
   const rows = [];
   for (const name of names) {
-    const folder = new Folder(name, TARGET);
+    const folder = new Folder(APPS[name].folder ?? name, TARGET);
     const installed = folder.install();
     if (installed) console.log(`${name}: installed in ${installed.toFixed(1)} s`);
     for (const mode of MODES) {

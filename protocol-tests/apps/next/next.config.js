@@ -1,1 +1,4 @@
-export default { basePath: process.env.BASE, devIndicators: false };
+const basePath = process.env.BASE;
+
+// A tunnel's path ends with a slash, which Next would take off.
+export default { basePath, trailingSlash: basePath !== undefined, devIndicators: false };

@@ -1,4 +1,5 @@
 import { sveltekit } from '@sveltejs/kit/vite';
 import { defineConfig } from 'vite';
+import prefixed from './prefixed.js';
 
-export default defineConfig({ plugins: [sveltekit()] });
+export default defineConfig({ plugins: [prefixed, sveltekit()] });
