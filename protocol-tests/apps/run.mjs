@@ -10,7 +10,7 @@ import { Folder, startApp, startForward } from './programs.mjs';
 const TARGET = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL('../../target', import.meta.url));
 const MODES = ['host', 'path'];
 /** Time for a visit with all that it starts. */
-const PATIENCE_MS = 150_000;
+const PATIENCE_MS = 180_000;
 /** What is shown of a log if a visit fails. */
 const LOG_LENGTH = 3_000;
 

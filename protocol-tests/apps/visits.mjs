@@ -3,7 +3,7 @@
 import assert from 'node:assert';
 
 /** Time for a page to show what it is to show. The first page of a dev server is compiled when it is asked for. */
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 60_000;
 const PAUSE_MS = 50;
 
 /** Waits until an expression in the page has this value. */
@@ -29,34 +29,45 @@ const submit = (tab, fields) => tab.run(`
 const mark = (tab) => tab.run('window.mark = "the same page"');
 const isMarked = (tab) => shows(tab, 'window.mark', 'the same page');
 
-/** Edits a module: the page changes and is not loaded again, because it hears of it by the dev server's WebSocket. */
-export async function hotReload({ tab, url, folder, watch }) {
-  await tab.open(url);
-  await shows(tab, text('#message'), 'before');
-  await shows(tab, 'getComputedStyle(document.querySelector("#message")).color', 'rgb(1, 2, 3)');
+/** Edits a module that shows `before` in this element: the page changes, and is not loaded again. */
+async function edit({ tab, folder, watch }, file, selector, [before, after]) {
+  await shows(tab, text(selector), before);
   await mark(tab);
-  folder.write('message.js', folder.read('message.js').replace('before', 'after'));
-  await shows(tab, text('#message'), 'after');
+  folder.write(file, folder.read(file).replaceAll(before, after));
+  await shows(tab, text(selector), after);
   await isMarked(tab);
-  assert.strictEqual(watch.sockets.length, 1, `one WebSocket: ${watch.sockets}`);
+  // It heard of that by one WebSocket.
+  assert.strictEqual(watch.sockets.length, 1, `WebSockets: ${watch.sockets}`);
 }
 
-/** Sends a form and follows a link by the framework's script, which keeps the page, and sends the form once more without scripts. */
-export async function forms({ tab, url }) {
+/** Sees a module with its styles, and how it changes. */
+export async function hotReload(visit) {
+  await visit.tab.open(visit.url);
+  await shows(visit.tab, 'getComputedStyle(document.querySelector("#message")).color', 'rgb(1, 2, 3)');
+  await edit(visit, 'message.js', '#message', ['before', 'after']);
+}
+
+/**
+ * Sends a form and follows a link by the framework's script, which keeps the page, and sends the form once more without scripts.
+ * `linked` is the module of the linked page, which a dev server reloads.
+ */
+export const forms = (linked) => async (visit) => {
+  const { tab, url } = visit;
   await tab.open(url);
   await shows(tab, 'document.documentElement.dataset.hydrated', 'yes');
   await mark(tab);
   await submit(tab, { note: 'one' });
   await shows(tab, text('#notes'), 'one');
   await tab.run('document.links[0].click()');
-  await shows(tab, text('#about'), 'about');
+  await shows(tab, text('#linked'), 'before');
   await isMarked(tab);
+  if (linked) await edit(visit, linked, '#linked', ['before', 'after']);
   await tab.call('Emulation.setScriptExecutionDisabled', { value: true });
   await tab.open(url);
   await submit(tab, { note: 'two' });
   await shows(tab, text('#notes'), 'one, two');
   await shows(tab, 'window.mark', undefined);
-}
+};
 
 /** Is sent to the login, logs in, and sends a form. */
 export async function loginAndForm({ tab, url }) {

@@ -16,7 +16,7 @@ export default function Page() {
       <input name="note" />
       <button>Add</button>
       <p id="notes">{notes.join(', ')}</p>
-      <Link href="/about">about</Link>
+      <Link href="/linked">linked</Link>
       <Hydrated />
     </form>
   );

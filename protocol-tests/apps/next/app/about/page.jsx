@@ -1,3 +1,0 @@
-export default function About() {
-  return <p id="about">about</p>;
-}

@@ -1,0 +1,3 @@
+export default function Linked() {
+  return <p id="linked">before</p>;
+}
