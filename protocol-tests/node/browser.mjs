@@ -36,8 +36,10 @@ export async function openTab(t, binary) {
     ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
     'about:blank',
   ];
-  // In a group of its own: its processes may outlive the first of them, and write into the profile.
-  const child = spawn(binary, flags, { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+  // In a group of its own: its processes may outlive the first of them, and write into the profile. What it leaves in its folder for
+  // temporary files goes with the profile.
+  const options = { stdio: ['ignore', 'ignore', 'pipe'], detached: true, env: { ...process.env, TMPDIR: profile } };
+  const child = spawn(binary, flags, options);
   const exited = once(child, 'exit');
   t.after(async () => {
     child.kill('SIGTERM');
