@@ -185,7 +185,12 @@ impl Session {
                     leaves_until = None;
                     self.stop();
                 }
-                () = self.step() => (),
+                handlers_have_spoken = self.step() => if handlers_have_spoken {
+                    // tokio would run this task before the other handlers that are ready: now one write takes what all say.
+                    tokio::task::yield_now().await;
+                    let now = self.now();
+                    self.exchanges.act(&mut self.link, now);
+                }
             }
         }
     }
@@ -214,8 +219,9 @@ impl Session {
         self.failure.unwrap_or_else(|| Ended::Lost(words(reason).to_owned()))
     }
 
-    /// Waits for what comes next: something from outside or from a handler, or a deadline.
-    async fn step(&mut self) {
+    /// Waits for what comes next, something from outside or a deadline, and handles it. Returns true instead once handlers have said
+    /// something.
+    async fn step(&mut self) -> bool {
         let due = self.link.deadline().map(|deadline| self.started + deadline.since_origin());
         let websocket = self.websocket.as_mut();
         let progress = async {
@@ -227,12 +233,10 @@ impl Session {
         tokio::select! {
             came = self.come.recv() => self.came(came),
             heard = progress => self.heard(heard),
-            () = self.exchanges.wait() => {
-                let now = self.now();
-                self.exchanges.act(&mut self.link, now);
-            }
+            () = self.exchanges.wait() => return true,
             () = until(due) => self.link.handle_timeout(self.now()),
         }
+        false
     }
 
     fn came(&mut self, came: Option<Came>) {
