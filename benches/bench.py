@@ -10,6 +10,7 @@ import curve
 import forward
 import seeing
 import stores
+import streams
 import syscalls
 from servers import (BEFORE, OURS, Cores, Failure, build_load, build_ours, install_node_peer, our_spec, peers,
                      raise_open_files)
@@ -49,9 +50,11 @@ def parse(arguments):
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="Measures the server's cost beside that of its peers (compare), its scaling curve (curve), its "
-                    "system calls (syscalls), or `socket2me forward` beside other tunnels (forward).",
+                    "system calls (syscalls), `socket2me forward` beside other tunnels (forward), or streams "
+                    "beside acks (streams).",
     )
-    parser.add_argument("mode", nargs="?", choices=["compare", "curve", "forward", "seeing", "stores", "syscalls"], default="compare",
+    parser.add_argument("mode", nargs="?", choices=["compare", "curve", "forward", "seeing", "stores", "streams", "syscalls"],
+                        default="compare",
                         help="what to measure (default: compare)")
     parser.add_argument("--rounds", type=above(1, int), default=3,
                         help="rounds; the tables show their medians (default: 3)")
@@ -78,6 +81,8 @@ def parse(arguments):
     options = parser.parse_args(arguments)
     if options.mode == "stores" and (options.scenarios or options.before or options.only):
         parser.error("stores measures our server alone, in scenarios of its own: use it without --scenarios, --before and --only")
+    if options.mode == "streams" and (options.scenarios or options.before or options.only):
+        parser.error("streams measures our server alone, in scenarios of its own: use it without --scenarios, --before and --only")
     if options.mode == "seeing" and (options.scenarios or options.only):
         parser.error("seeing measures our server alone, in scenarios of its own: use it without --scenarios and --only")
     known = {"curve": curve.axes(), "forward": forward.SCENARIOS}.get(options.mode, compare.SCENARIOS)
@@ -126,7 +131,7 @@ def wanted_servers(options):
 
 def bench(options):
     """Measures and prints; returns whether no run had errors."""
-    if options.mode not in ("forward", "syscalls"):
+    if options.mode not in ("forward", "streams", "syscalls"):
         tunnels = options.idle if compare.IDLE in options.scenarios else 10_000 if "tunnels" in options.scenarios else 0
         files = raise_open_files()
         if files < tunnels + 200:
@@ -139,6 +144,9 @@ def bench(options):
     if options.mode == "seeing":
         print(f"{machine()}; {options.secs:g} s after {options.warm:g} s of warm-up; rounds: {options.rounds}; {cores}.\n", flush=True)
         return seeing.seeing(options, cores)
+    if options.mode == "streams":
+        print(f"{machine()}; {options.secs:g} s; rounds: {options.rounds}; {cores}.\n", flush=True)
+        return streams.streams(options, cores)
     if options.mode == "forward":
         core, last = (", ".join(map(str, sorted(where))) for where in (cores.server, cores.load))
         print(f"{machine()}; {options.secs:g} s after {options.warm:g} s of warm-up; rounds: {options.rounds}; both ends "

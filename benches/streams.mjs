@@ -11,13 +11,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { stream } from '../examples/streaming/node/stream.mjs';
 
 const { io } = createRequire(new URL('../protocol-tests/node/package.json', import.meta.url))('socket.io-client');
-const [binary, rounds, seconds] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
+const [binary, core] = process.argv.slice(2), [rounds, seconds] = process.argv.slice(4).map(Number);
 const MIB = 1 << 20, body = Buffer.alloc(MIB, 'x'), EVENTS = 300;
 const median = (numbers) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1];
 const agent = new http.Agent({ keepAlive: true });
 
 const command = ['--log', 'error', 'serve', '--listen', '127.0.0.1:0', '--store', 'memory', '--throttle-interval-ms', '0'];
-const server = spawn('taskset', ['-c', '0', binary, ...command], { stdio: ['ignore', 'pipe', 'inherit'] });
+const server = spawn('taskset', ['-c', core, binary, ...command], { stdio: ['ignore', 'pipe', 'inherit'] });
 process.on('exit', () => server.kill());
 const [ready] = await once(createInterface(server.stdout), 'line');
 const url = ready.match(/http:\/\/[^ ]+/)[0];
