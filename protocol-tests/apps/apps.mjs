@@ -8,6 +8,7 @@ const local = (file, ...args) => ['node', `node_modules/${file}`, ...args];
 const python = (...args) => ['venv/bin/python', ...args];
 const vite = (...args) => local('vite/bin/vite.js', ...args);
 const full = ['--host-header', 'full'];
+const keep = ['--keep-prefix'];
 const secret = { DJANGO_SUPERUSER_PASSWORD: 'secret' };
 const forwarded = { HOST: '127.0.0.1', PORT: '0', PROTOCOL_HEADER: 'x-forwarded-proto', HOST_HEADER: 'x-forwarded-host' };
 const NOTHING = { needs: 'nothing' };
@@ -21,19 +22,19 @@ export const APPS = {
     run: vite('--port', 'FREE_PORT'),
     visit: hotReload,
     host: NOTHING,
-    path: { env: base('vite'), needs: '`base`, and the prefix put back' },
+    path: { flags: keep, env: base('vite'), needs: '`--keep-prefix` and `base`' },
   },
   next: {
     run: local('next/dist/bin/next', 'dev', '--turbopack', '--port', '0'),
     visit: forms('app/linked/page.jsx'),
     host: NOTHING,
-    path: { run: ['node', 'server.js'], env: base('next'), needs: '`basePath`, `trailingSlash`, and the prefix put back' },
+    path: { flags: keep, env: base('next'), needs: '`--keep-prefix`, `basePath` and `trailingSlash`' },
   },
   sveltekit: {
     run: vite('--port', 'FREE_PORT'),
     visit: forms('src/routes/linked/+page.svelte'),
     host: NOTHING,
-    path: { env: base('sveltekit'), needs: '`paths.base`, and the prefix put back' },
+    path: { flags: keep, env: base('sveltekit'), needs: '`--keep-prefix` and `paths.base`' },
   },
   'sveltekit-preview': {
     folder: 'sveltekit',

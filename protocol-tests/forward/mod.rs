@@ -45,6 +45,7 @@ struct Options {
     server: String,
     name: Option<&'static str>,
     host_header: HostHeader,
+    keeps_prefix: bool,
     url_mode: UrlMode,
     hold: Duration,
     /// Where tunnels are kept.
@@ -58,6 +59,7 @@ impl Options {
             server: format!("http://{server}"),
             name: None,
             host_header: HostHeader::Local,
+            keeps_prefix: false,
             url_mode: UrlMode::Path,
             hold: Duration::ZERO,
             folder: None,
@@ -80,7 +82,8 @@ impl Forward {
         let server = ServerUrl::parse(&options.server).unwrap();
         let dialer = Dialer::new(options.ca.as_deref()).unwrap();
         let local = Local { is_tls: false, at: At::Host("127.0.0.1".to_owned(), app.port()) };
-        let handler = to_app(local, dialer.tls(), options.host_header, options.hold, report.clone());
+        let handler =
+            to_app(local, dialer.tls(), (options.host_header, options.keeps_prefix), options.hold, report.clone());
         let place = options.folder.map(|folder| {
             let identity = Identity { server: &options.server, target: "app", name: options.name, folder: None };
             Place::take(Some(folder), identity).unwrap()

@@ -163,7 +163,7 @@ pub(super) async fn try_forward(
             forward::to_app(
                 app.clone(),
                 opening.dialer.tls(),
-                config.host_header.clone(),
+                (config.host_header.clone(), config.keep_prefix),
                 config.hold_local,
                 report.clone(),
             )

@@ -37,6 +37,9 @@ pub struct ForwardConfig {
     /// What the app is told that its host is: local, keep for the public one, full for local in Origin and Referer too, or a host
     #[arg(help_heading = "Local app", long, env = "SOCKET2ME_HOST_HEADER", default_value = "local", value_parser = host_header, value_name = "MODE")]
     pub host_header: HostHeader,
+    /// In a tunnel by path, ask the app for the whole path, /go/NAME/x, as apps with a base path expect it
+    #[arg(help_heading = "Local app", long, env = "SOCKET2ME_KEEP_PREFIX")]
+    pub keep_prefix: bool,
     /// Time that a request waits for an app that does not listen, because it restarts. 0 is none
     #[arg(help_heading = "Local app", long, env = "SOCKET2ME_HOLD_LOCAL", default_value = "0s", value_parser = duration, value_name = "TIME")]
     pub hold_local: Duration,

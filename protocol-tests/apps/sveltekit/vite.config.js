@@ -1,5 +1,4 @@
 import { sveltekit } from '@sveltejs/kit/vite';
 import { defineConfig } from 'vite';
-import prefixed from './prefixed.js';
 
-export default defineConfig({ plugins: [prefixed, sveltekit()] });
+export default defineConfig({ plugins: [sveltekit()] });

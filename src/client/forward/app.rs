@@ -103,14 +103,14 @@ impl Forwarder {
         let protocol = |message: &str| Unanswered { code: AbortCode::Protocol, message: message.to_owned() };
         let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| protocol("the method is none"))?;
         // Only the path is the visitor's. A target that is a whole URL would name another server.
-        let target = [&*request.path, &*request.search].concat();
+        let mut headers = request.headers;
+        let public = self.names.enter(&mut headers);
+        let target = self.names.target(&public, &request.path, &request.search);
         let target =
             PathAndQuery::try_from(target).map_err(|_| protocol("the path has characters that no request can have"))?;
         let uri = Uri::builder().scheme("http").authority(&*self.names.authority).path_and_query(target).build();
         let uri = uri.map_err(|_| protocol("the path is none"))?;
         let begin = request.stream;
-        let mut headers = request.headers;
-        let public = self.names.enter(&mut headers);
         let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut rest = None;
         let body = match request.body {

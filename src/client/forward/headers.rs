@@ -19,6 +19,8 @@ pub struct Names {
     pub authority: String,
     /// What it is told about that.
     pub host_header: HostHeader,
+    /// The path in front of the app's own is part of its paths.
+    pub keeps_prefix: bool,
 }
 
 /// Where the visitor has found the tunnel.
@@ -51,11 +53,21 @@ impl Names {
         if self.host_header == HostHeader::Full {
             headers.remove(FORWARDED_HOST);
             self.rename(headers, &header::ORIGIN, &public, "");
-            self.rename(headers, &header::REFERER, &public, &public.prefix);
+            self.rename(headers, &header::REFERER, &public, if self.keeps_prefix { "" } else { &public.prefix });
         } else if let Ok(host) = HeaderValue::try_from(&public.authority) {
             headers.insert(FORWARDED_HOST, host);
         }
+        if self.keeps_prefix {
+            // It would say that the prefix was taken off.
+            headers.remove(FORWARDED_PREFIX);
+        }
         public
+    }
+
+    /// Returns the path and query that the app is asked for, of those behind the tunnel's URL.
+    pub fn target(&self, public: &Public, path: &str, search: &str) -> String {
+        let prefix = if self.keeps_prefix { &*public.prefix } else { "" };
+        [prefix, path, search].concat()
     }
 
     /// Puts the local origin into the place of the public one and `prefix` in a header that begins with them.
@@ -187,7 +199,7 @@ mod tests {
     use super::*;
 
     fn names(host_header: HostHeader) -> Names {
-        Names { scheme: "http", authority: "localhost:5173".to_owned(), host_header }
+        Names { scheme: "http", authority: "localhost:5173".to_owned(), host_header, keeps_prefix: false }
     }
 
     fn map(lines: &[(&'static str, &str)]) -> HeaderMap {
@@ -224,6 +236,24 @@ mod tests {
             assert_eq!(text("x-forwarded-host"), forwarded, "{mode:?}");
             assert_eq!((text("origin"), text("referer")), (Some(origin), Some(referer)), "{mode:?}");
             assert_eq!(text("connection"), None);
+        }
+    }
+
+    #[test]
+    fn an_app_that_keeps_the_prefix_has_it_in_its_paths() {
+        for (keeps_prefix, target, header, referer) in [
+            (false, "/a?b", Some("/go/app"), "http://localhost:5173/form?x=1"),
+            (true, "/go/app/a?b", None, "http://localhost:5173/go/app/form?x=1"),
+        ] {
+            let (names, mut headers) = (Names { keeps_prefix, ..names(HostHeader::Full) }, map(&BY_PATH));
+            let public = names.enter(&mut headers);
+            assert_eq!(names.target(&public, "/a", "?b"), target);
+            assert_eq!(headers.get("x-forwarded-prefix").map(|value| value.to_str().unwrap()), header);
+            assert_eq!(headers["referer"], referer);
+            // At a host of the tunnel's own there is none.
+            let mut headers = map(&[("host", "app.relay.example")]);
+            let public = names.enter(&mut headers);
+            assert_eq!(names.target(&public, "/a", ""), "/a");
         }
     }
 

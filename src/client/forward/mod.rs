@@ -42,16 +42,16 @@ use super::report::Reporter;
 use super::visit::{Handler, Visit, handler};
 
 /// Returns a handler that forwards requests to an app. `tls` holds for apps on other machines. An app that does not listen is waited
-/// for as long as `hold`.
+/// for as long as `hold`. With `keeps_prefix` it is asked for the path of the whole URL, in a tunnel by path.
 #[must_use]
 pub fn to_app(
     app: App,
     tls: &Arc<rustls::ClientConfig>,
-    host_header: HostHeader,
+    (host_header, keeps_prefix): (HostHeader, bool),
     hold: Duration,
     report: Reporter,
 ) -> Handler {
-    let names = Names { scheme: app.scheme(), authority: app.authority(), host_header };
+    let names = Names { scheme: app.scheme(), authority: app.authority(), host_header, keeps_prefix };
     let is_local = Target::App(app.clone()).is_local();
     let forwarder = Arc::new(Forwarder::new(app, is_local, names, tls, hold));
     handler(move |visit: Visit| {
