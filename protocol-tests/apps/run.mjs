@@ -33,6 +33,8 @@ class Scope {
 /** Notes what the pages of a visit ask for. */
 class Watch {
   sockets = [];
+  /** Whether a WebSocket has brought something. */
+  hasHeard = false;
   #asked = [];
   #url;
 
@@ -46,6 +48,7 @@ class Watch {
       this.sockets.push(url);
       this.#asked.push(url.replace(/^ws/, 'http'));
     });
+    tab.on('Network.webSocketFrameReceived', () => { this.hasHeard = true; });
     await tab.call('Network.enable');
     return tab;
   }

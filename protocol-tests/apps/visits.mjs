@@ -6,19 +6,26 @@ import assert from 'node:assert';
 const PATIENCE_MS = 60_000;
 const PAUSE_MS = 50;
 
-/** Waits until an expression in the page has this value. */
-async function shows(tab, expression, expected) {
+/** Waits until something holds. Throws `late()` if that takes too long. */
+async function until(holds, late) {
   const deadline = Date.now() + PATIENCE_MS;
-  for (;;) {
-    // While a page is replaced by the next, there is none to ask.
-    const found = await tab.run(expression).catch(({ message }) => message);
-    if (JSON.stringify(found) === JSON.stringify(expected)) return;
-    if (Date.now() > deadline) {
-      const page = await tab.run('document.title + ": " + document.body.innerText.slice(0, 300)');
-      assert.fail(`${expression} is ${JSON.stringify(found)}, not ${JSON.stringify(expected)}. The page is ${JSON.stringify(page)}`);
-    }
+  while (!(await holds())) {
+    if (Date.now() > deadline) throw await late();
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
   }
+}
+
+/** Waits until an expression in the page has this value. */
+async function shows(tab, expression, expected) {
+  let found;
+  await until(async () => {
+    // While a page is replaced by the next, there is none to ask.
+    found = await tab.run(expression).catch(({ message }) => message);
+    return JSON.stringify(found) === JSON.stringify(expected);
+  }, async () => {
+    const page = await tab.run('document.title + ": " + document.body.innerText.slice(0, 300)');
+    return new Error(`${expression} is ${JSON.stringify(found)}, not ${JSON.stringify(expected)}. The page is ${JSON.stringify(page)}`);
+  });
 }
 
 const text = (selector) => `document.querySelector(${JSON.stringify(selector)})?.textContent`;
@@ -33,6 +40,8 @@ const isMarked = (tab) => shows(tab, 'window.mark', 'the same page');
 async function edit({ tab, folder, watch }, file, selector, [before, after]) {
   await shows(tab, text(selector), before);
   await mark(tab);
+  // A dev server tells of a change those that are connected; it greets each that connects.
+  await until(() => watch.hasHeard, () => new Error(`the dev server says nothing by WebSocket: ${watch.sockets}`));
   folder.write(file, folder.read(file).replaceAll(before, after));
   await shows(tab, text(selector), after);
   await isMarked(tab);
