@@ -14,8 +14,9 @@ pub(in crate::config) const FORWARD: &str = "forward";
 /// The key of the relay that commands of this machine use.
 pub(in crate::config) const SERVER: &str = "server";
 
-/// Flags that no file sets. A file that names another file, or one with a secret, would be hard to follow, and a file that comes
-/// with a project is not to choose which file is sent to which server. What a whole process writes is not up to one tunnel.
+/// Flags that are no settings of a section: of `[serve]` the first, because a file that names another would be hard to follow; of a
+/// tunnel the others. A file that comes with a project is not to choose which file is sent to which server as a secret, and what a
+/// whole process writes is not up to one tunnel.
 pub(super) const CONFIG: &str = "config";
 pub(super) const CREATE_SECRET: &str = "create-secret-file";
 pub(super) const OUTPUT: &str = "output";
