@@ -13,18 +13,18 @@ use crate::support::UNKNOWN;
 use crate::support::end::{Asked, End};
 use crate::support::keyed::{Keyed, post};
 
-const NAMED: &str = r#"{"name":"my-app"}"#;
+pub(super) const NAMED: &str = r#"{"name":"my-app"}"#;
 const HOST: &str = "my-app.localhost:3000";
 
 /// A server, a tunnel of a name, and its end.
-struct Named {
-    server: Server,
-    tunnel: Keyed,
+pub(super) struct Named {
+    pub(super) server: Server,
+    pub(super) tunnel: Keyed,
     end: End,
 }
 
 impl Named {
-    async fn open(config: ServeConfig) -> Self {
+    pub(super) async fn open(config: ServeConfig) -> Self {
         let server = Server::start(config).await;
         let tunnel = Keyed::make(server.address, NAMED).await;
         let end = tunnel.join(server.address).await;
@@ -32,7 +32,7 @@ impl Named {
     }
 
     /// Sends a request, which must reach the end.
-    async fn exchange(&mut self, request: &[u8], args: &str) -> (Asked, Answer) {
+    pub(super) async fn exchange(&mut self, request: &[u8], args: &str) -> (Asked, Answer) {
         let mut visitor = Visitor::connect(self.server.address).await;
         visitor.send(request).await;
         let asked = self.end.asked().await;
@@ -42,12 +42,12 @@ impl Named {
         (asked, answer)
     }
 
-    async fn visit(&self, request: &[u8]) -> Answer {
+    pub(super) async fn visit(&self, request: &[u8]) -> Answer {
         visit(self.server.address, request).await
     }
 }
 
-fn get(host: &str, target: &str) -> Vec<u8> {
+pub(super) fn get(host: &str, target: &str) -> Vec<u8> {
     request_to(host, "GET", target, &[], b"")
 }
 

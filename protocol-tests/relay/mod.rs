@@ -13,6 +13,7 @@ mod hosts;
 mod keyed;
 mod leaving;
 mod limits;
+mod named_hosts;
 mod notices;
 mod request;
 mod restless;

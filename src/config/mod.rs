@@ -18,6 +18,7 @@ mod store;
 mod tests;
 mod tools;
 mod tunnel;
+mod tunnel_host;
 mod units;
 mod up;
 
@@ -41,6 +42,7 @@ use self::store::MOVING;
 pub use self::store::{StoreAction, StoreConfig, StorePlace, default_store_file};
 pub use self::tools::{DoctorConfig, DumpConfig, DumpOutput, RespondConfig, UrlConfig};
 pub use self::tunnel::{Ends, NamedBy, Repeat, ServerConfig, TunnelConfig, UrlModeWord};
+pub use self::tunnel_host::TunnelHosts;
 use self::units::{
     duration, duration_text, log_filter, milliseconds, network, on_off, origin, public_url, revision, revisions_text,
     size_from, size_text, some_time, time_from, timeout_status,
@@ -161,6 +163,10 @@ pub struct ServeConfig {
     /// that a visitor asks for]
     #[arg(help_heading = "Server", long, env = "SOCKET2ME_PUBLIC_URL", value_parser = public_url, value_name = "URL")]
     pub public_url: Option<String>,
+    /// Hosts of tunnels: *.t.example.com, whose DNS leads here. Each is an origin of its own to a browser [default:
+    /// *.localhost if the server's URL is a loopback host, else none]
+    #[arg(help_heading = "Server", long, env = "SOCKET2ME_TUNNEL_HOST", value_name = "*.DOMAIN")]
+    pub tunnel_host: Option<TunnelHosts>,
     /// Where tunnels are kept: memory, which a restart loses, file:PATH, which one server has at a time, or
     /// redis://HOST:PORT/DATABASE, or rediss:// for TLS, which several servers may share [default: REDIS_URL, or else the file
     /// tunnels-PORT.redb in $STATE_DIRECTORY, or else in the folder socket2me of $XDG_STATE_HOME, of ~/.local/state or, on
@@ -340,12 +346,28 @@ impl ServeConfig {
                 size_text(self.max_body.saturating_mul(4))
             ));
         }
+        if self.create_secret.is_none() && self.tunnel_host.is_none() && self.is_open_to_others() {
+            warnings.push(
+                "anybody who reaches this server may make tunnels, and to browsers all of them are one origin: give each a host with \
+                 --tunnel-host, or choose who makes them with --create-secret-file"
+                    .to_owned(),
+            );
+        }
         if let Some(network) = self.trust_proxy.iter().find(|network| network.prefix_len() == 0) {
             warnings.push(format!(
                 "--trust-proxy {network} trusts everybody: visitors choose their address, and have no limits"
             ));
         }
         warnings
+    }
+
+    /// Tells whether other machines reach the server without a proxy on this one.
+    fn is_open_to_others(&self) -> bool {
+        match self.address() {
+            Listen::Address(address) => !address.ip().is_loopback(),
+            Listen::Loopback(_) => false,
+            Listen::Everywhere(_) => true,
+        }
     }
 
     /// Returns the time for which an expired token still works.

@@ -117,7 +117,7 @@ fn an_empty_flag_is_refused() {
 #[test]
 fn every_setting_has_a_heading_a_variable_and_a_unit() {
     const UNITS: &str = "COUNT SIZE TIME MS ADDR:PORT PORT URL STATUS CIDR REVISIONS ORIGIN FILTER ERROR_STATUS LOG_FORMAT ACCESS_LOG \
-                         FILE PLACE";
+                         FILE PLACE *.DOMAIN";
     for (long, _, arg) in settings() {
         assert!(arg.get_help_heading().is_some() && arg.get_env().is_some(), "{long}");
         // A flag that is on or off has no value.
@@ -135,7 +135,17 @@ fn settings_that_do_not_fit_each_other_are_warned_of() {
     let warnings = |arguments: &[&str]| parse(arguments).unwrap().warnings();
     assert!(warnings(&["--max-buffered=16MiB"])[0].contains("40MiB"));
     assert!(warnings(&["--trust-proxy=10.0.0.0/8,::/0"])[0].contains("::/0"));
-    for fitting in [&[][..], &["--max-buffered=16MiB", "--max-body=4MiB"], &["--max-body=1GiB"]] {
+    for alone in [&["--port=80"][..], &["--listen=192.0.2.1:80"], &["--listen=[::]:80", "--require-keys"]] {
+        let warnings = warnings(alone);
+        assert!(warnings.len() == 1 && warnings[0].contains("--tunnel-host"), "{alone:?}: {warnings:?}");
+    }
+    for fitting in [
+        &["--port=80", "--tunnel-host=*.t.example"][..],
+        &["--listen=127.0.0.1:80"],
+        &[],
+        &["--max-buffered=16MiB", "--max-body=4MiB"],
+        &["--max-body=1GiB"],
+    ] {
         assert_eq!(warnings(fitting), Vec::<String>::new(), "{fitting:?}");
     }
 }

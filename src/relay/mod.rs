@@ -210,20 +210,21 @@ impl Relay {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => local_url(listeners.first().ok_or(io::ErrorKind::InvalidInput)?.local_addr()?),
         };
-        let hosts = OwnHosts::of(&url);
+        let hosts = OwnHosts::new(config.tunnel_host.as_ref(), &url);
+        let hosts = hosts.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let config = Arc::new(config);
         let lifetime = config.token_ttl + config.grace();
         let tokens = Arc::new(Tokens::new(store, &budgets, lifetime));
         let tunnels = Tunnels::new(Arc::clone(&tokens), budgets.clone(), end_limits(&config));
         let public_url = PublicUrl::new(config.public_url.as_deref());
-        let host = TunnelHost::new(Arc::clone(&tunnels), public_url.clone(), &url, hosts);
+        let host = TunnelHost::new(Arc::clone(&tunnels), public_url.clone(), &url, hosts.clone());
         let socket_io = SocketIo::new(host, socket_io_settings(&config));
         let router = Router {
             engine: Engine::new(socket_io, engine_io_settings(&config), session_limits(&config, &budgets)),
             exchanges: Exchanges::new(
                 (Arc::clone(&tunnels), Arc::clone(&tokens)),
                 budgets.clone(),
-                (public_url.clone(), hosts),
+                (public_url.clone(), hosts.clone()),
                 Arc::clone(&config),
             ),
             tokens: Arc::clone(&tokens),
@@ -232,7 +233,7 @@ impl Relay {
                 tunnels: Arc::clone(&tunnels),
                 config: Arc::clone(&config),
                 public_url,
-                hosts,
+                hosts: hosts.clone(),
                 memory: Arc::clone(&budgets.bytes),
             },
             throttle: Throttle::new(&config, Arc::clone(&budgets.hits)),

@@ -61,7 +61,7 @@ impl Route {
     /// With [`Failure::NotFound`] for a path that the relay does not have, [`Failure::Challenge`] for one of a tunnel's host that
     /// the relay keeps, and [`Failure::MethodNotAllowed`] for a method
     /// that the path does not have.
-    pub(super) fn parse(head: &Parts, hosts: OwnHosts) -> Result<Self, Failure> {
+    pub(super) fn parse(head: &Parts, hosts: &OwnHosts) -> Result<Self, Failure> {
         let path = head.uri.path();
         if let Some(label) = hosts.asked(&head.headers) {
             return Target::on_own_host(label, path).map(Self::Go);
@@ -74,7 +74,7 @@ impl Route {
             "/new" => Self::New,
             _ => {
                 if let Some(rest) = path.strip_prefix("/go/") {
-                    return Ok(Self::Go(Target::parse(path, rest)));
+                    return Ok(Self::Go(Target::parse(path, rest, hosts.origin_of_paths())));
                 }
                 if let Some(rest) = path.strip_prefix("/tunnel/") {
                     return Self::tunnel(&head.method, rest);
@@ -125,9 +125,9 @@ impl Route {
 
 impl Target {
     /// `rest` is the end of `path` that starts with the token.
-    fn parse(path: &str, rest: &str) -> Self {
+    fn parse(path: &str, rest: &str, origin: Origin) -> Self {
         let token = rest.find('/').map_or(rest, |end| &rest[..end]);
-        Self { token: Token::parse(token), path_at: path.len() - rest.len() + token.len(), origin: Origin::Shared }
+        Self { token: Token::parse(token), path_at: path.len() - rest.len() + token.len(), origin }
     }
 
     /// Reads the target of a request at the host of this label.
@@ -198,7 +198,7 @@ mod tests {
     const TOKEN: &str = "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw";
 
     fn hosts() -> OwnHosts {
-        OwnHosts::of("http://localhost")
+        OwnHosts::new(None, "http://localhost").unwrap()
     }
 
     fn head(method: &str, path: &str) -> Parts {
@@ -222,10 +222,10 @@ mod tests {
             ("/refresh/", Route::Refresh(None)),
             (&format!("/refresh/{TOKEN}/"), Route::Refresh(None)),
         ] {
-            assert_eq!(Route::parse(&head("GET", path), hosts()).ok(), Some(expected), "{path}");
+            assert_eq!(Route::parse(&head("GET", path), &hosts()).ok(), Some(expected), "{path}");
         }
         for path in ["/New", "/new/", "/go", "/refresh", "/metrics", "//", "/socket.io/x", "/tunnel", "/tunnel/x/y"] {
-            assert!(matches!(Route::parse(&head("GET", path), hosts()), Err(Failure::NotFound)), "{path}");
+            assert!(matches!(Route::parse(&head("GET", path), &hosts()), Err(Failure::NotFound)), "{path}");
         }
         for (method, path, expected) in [
             ("POST", "/new", Route::Make),
@@ -235,7 +235,7 @@ mod tests {
             ("POST", "/tunnel/mine/key", Route::Tunnel(Call::Rekey, Token::parse("mine"))),
             ("OPTIONS", "/tunnel/mine/key", Route::Preflight("POST, OPTIONS")),
         ] {
-            assert_eq!(Route::parse(&head(method, path), hosts()).ok(), Some(expected), "{method} {path}");
+            assert_eq!(Route::parse(&head(method, path), &hosts()).ok(), Some(expected), "{method} {path}");
         }
         for (method, path) in [
             ("POST", "/"),
@@ -245,7 +245,7 @@ mod tests {
             ("GET", "/tunnel/mine/key"),
         ] {
             assert!(
-                matches!(Route::parse(&head(method, path), hosts()), Err(Failure::MethodNotAllowed(_))),
+                matches!(Route::parse(&head(method, path), &hosts()), Err(Failure::MethodNotAllowed(_))),
                 "{method} {path}"
             );
         }
@@ -255,13 +255,13 @@ mod tests {
     fn what_is_behind_the_token_is_the_apps_path() {
         for (rest, expected) in [("", ""), ("/", "/"), ("/a//b/%2e%2e?q=/", "/a//b/%2e%2e"), ("/go/x", "/go/x")] {
             let head = head("PATCH", &format!("/go/{TOKEN}{rest}"));
-            let Ok(Route::Go(target)) = Route::parse(&head, hosts()) else { panic!("{rest}") };
+            let Ok(Route::Go(target)) = Route::parse(&head, &hosts()) else { panic!("{rest}") };
             assert_eq!((target.token, target.path(&head)), (Token::parse(TOKEN), expected), "{rest}");
             assert_eq!(target.origin, Origin::Shared);
         }
         for path in ["/go/", "/go/x", "/go//new", "/go/x/y"] {
             assert!(
-                matches!(Route::parse(&head("GET", path), hosts()), Ok(Route::Go(Target { token: None, .. }))),
+                matches!(Route::parse(&head("GET", path), &hosts()), Ok(Route::Go(Target { token: None, .. }))),
                 "{path}"
             );
         }
@@ -272,7 +272,7 @@ mod tests {
         let on_host = |host: &'static str, path: &str| {
             let mut head = head("GET", path);
             head.headers.insert(header::HOST, HeaderValue::from_static(host));
-            (Route::parse(&head, hosts()), head)
+            (Route::parse(&head, &hosts()), head)
         };
         for path in ["/", "/new", "/socket.io/?EIO=4", "/healthz", "/go/x", "/.well-known/acme-challenge", "//"] {
             let (Ok(Route::Go(target)), head) = on_host("My-App.localhost.:3000", path) else { panic!("{path}") };

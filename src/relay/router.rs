@@ -81,7 +81,7 @@ impl Router {
         arrival: &Arrival<'_>,
     ) -> Result<Reply, Failure> {
         self.warn_of_proxy(arrival);
-        let route = Route::parse(head, self.hosts);
+        let route = Route::parse(head, &self.hosts);
         if route.as_ref().map_or(true, Route::is_rate_limited) {
             match self.throttle.count(arrival.client) {
                 Verdict::Pass => (),

@@ -119,6 +119,9 @@ pub const WIDER_THAN_ORIGIN: [&str; 17] = [
 pub enum Origin {
     /// All tunnels': the visitor has asked for `/go/TOKEN`.
     Shared,
+    /// All tunnels', as [`Self::Shared`], of a server whose tunnels have hosts as well. These may be below the server's own, so that a
+    /// cookie with a `Domain` would reach them.
+    SharedBesideHosts,
     /// The tunnel's: the visitor has asked for a host that is the tunnel's own.
     Own,
 }
@@ -136,7 +139,7 @@ pub fn is_relays_own(name: &str) -> bool {
 #[must_use]
 pub fn end_may_set(name: &HeaderName, origin: Origin) -> bool {
     let refused = match origin {
-        Origin::Shared => &ORIGIN_WIDE[..],
+        Origin::Shared | Origin::SharedBesideHosts => &ORIGIN_WIDE[..],
         Origin::Own => &WIDER_THAN_ORIGIN[..],
     };
     refused.binary_search(&name.as_str()).is_err() && !is_relays_own(name.as_str())

@@ -5,12 +5,13 @@
 //! - [`request`]: the event `request`
 //! - [`response`]: an ack as an HTTP response
 //! - [`end`]: the same two, as the end reads and writes them
-//! - [`headers`]: which headers pass
+//! - [`headers`]: which headers pass; [`cookie`]: what of a cookie does
 //! - [`stream`]: what is too large or too long for an event and its ack
 //! - [`id`]: the id of an exchange
 //! - [`query`]: query strings and forms, as the npm package qs reads them
 
 pub mod body;
+pub mod cookie;
 pub mod end;
 pub mod headers;
 pub mod id;

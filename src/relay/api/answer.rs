@@ -20,7 +20,7 @@ use crate::store::{Ends, Found, Life, Repeat, Settings};
 pub(super) struct Shown<'s> {
     /// The URL of the server.
     pub(super) base: &'s str,
-    pub(super) hosts: OwnHosts,
+    pub(super) hosts: &'s OwnHosts,
     pub(super) token: Token,
     pub(super) found: &'s Found,
     /// The tunnel, if it has or had an end here.

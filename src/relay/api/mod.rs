@@ -209,8 +209,8 @@ impl Api {
         fields::parse(&body::read(body, limits).await?.bytes)
     }
 
-    fn shown<'s>(&self, base: &'s str, token: Token, found: &'s Found) -> Shown<'s> {
-        Shown { base, hosts: self.hosts, token, found, tunnel: self.tunnels.find(&token) }
+    fn shown<'s>(&'s self, base: &'s str, token: Token, found: &'s Found) -> Shown<'s> {
+        Shown { base, hosts: &self.hosts, token, found, tunnel: self.tunnels.find(&token) }
     }
 
     /// Returns the URL of this server, as the one who asks reaches it.

@@ -28,7 +28,7 @@ pub(super) struct EndRequest<'h> {
     pub(super) body_length: Option<u64>,
     pub(super) arrival: &'h Arrival<'h>,
     pub(super) public_url: &'h PublicUrl,
-    pub(super) hosts: OwnHosts,
+    pub(super) hosts: &'h OwnHosts,
     pub(super) token: &'h Token,
     /// The tunnel's if the visitor asked for a host of its own.
     pub(super) origin: Origin,
@@ -47,7 +47,7 @@ impl EndRequest<'_> {
     /// Returns the host at which `--public-url` shows the tunnel to visitors.
     fn public_host(&self) -> Option<Cow<'_, str>> {
         match self.origin {
-            Origin::Shared => self.public_url.host().map(Cow::Borrowed),
+            Origin::Shared | Origin::SharedBesideHosts => self.public_url.host().map(Cow::Borrowed),
             Origin::Own => self.hosts.host(self.public_url.url()?, self.token).map(Cow::Owned),
         }
     }
@@ -74,7 +74,7 @@ impl EndRequest<'_> {
             peer: arrival.peer.text(),
             forwarded_proto: &scheme,
             forwarded_host: host.as_deref(),
-            tunnels_at: (self.origin == Origin::Shared).then(|| public_url.tunnels_at()),
+            tunnels_at: (self.origin != Origin::Own).then(|| public_url.tunnels_at()),
             token: self.token.as_str(),
             has_trusted_request_id: arrival.is_proxied(),
             id: self.id,

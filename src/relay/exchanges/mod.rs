@@ -213,7 +213,7 @@ impl Exchanges {
             body_length: None,
             arrival,
             public_url: &self.relaying.public_url,
-            hosts: self.relaying.hosts,
+            hosts: &self.relaying.hosts,
             token,
             origin: target.origin,
             path: target.path(head),

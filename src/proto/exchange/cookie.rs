@@ -1,0 +1,56 @@
+//! What of a cookie passes the relay (PROTOCOL.md, "The shared origin"; RFC 6265).
+
+use http::header::HeaderValue;
+
+/// Returns a value of `Set-Cookie` without its `Domain`, so that its cookie belongs to the host that sets it and to none below or
+/// beside that. `None` if it has none.
+#[must_use]
+pub fn without_domain(cookie: &HeaderValue) -> Option<HeaderValue> {
+    let bytes = cookie.as_bytes();
+    // What a browser splits at, whatever stands in quotes (RFC 6265, section 5.2).
+    let mut parts = bytes.split(|&byte| byte == b';');
+    let is_domain = |part: &&[u8]| {
+        let name = part.split(|&byte| byte == b'=').next().unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(b"domain")
+    };
+    // The first is the cookie itself.
+    let mut kept = parts.next()?.to_vec();
+    let length = bytes.len();
+    for part in parts.filter(|part| !is_domain(part)) {
+        kept.push(b';');
+        kept.extend_from_slice(part);
+    }
+    if kept.len() == length {
+        return None;
+    }
+    // Parts of a value between its semicolons are values.
+    HeaderValue::from_bytes(&kept).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_loses_its_domain_and_nothing_else() {
+        for (cookie, expected) in [
+            ("a=1; Domain=example.com", Some("a=1")),
+            ("a=1; Domain=example.com; Path=/; Secure", Some("a=1; Path=/; Secure")),
+            ("a=1;DOMAIN=.example.com;HttpOnly", Some("a=1;HttpOnly")),
+            ("a=1; \tdomain\t = example.com", Some("a=1")),
+            ("a=1; domain; path=/", Some("a=1; path=/")),
+            ("a=1; Domain=; Domain=b; c", Some("a=1; c")),
+            ("a=\"1; Domain=b\"; c", Some("a=\"1; c")),
+            ("; Domain=b", Some("")),
+            ("domain=example.com; Path=/", None),
+            ("a=1; Path=/; Domains=x; xdomain=y", None),
+            ("a=1", None),
+            ("", None),
+        ] {
+            let read = without_domain(&HeaderValue::from_str(cookie).unwrap());
+            assert_eq!(read, expected.map(HeaderValue::from_static), "{cookie:?}");
+        }
+        let cookie = HeaderValue::from_bytes(b"a=\xff; domain=\xfe; b=\xfd").unwrap();
+        assert_eq!(without_domain(&cookie).unwrap().as_bytes(), b"a=\xff; b=\xfd");
+    }
+}
