@@ -15,6 +15,7 @@ mod leaving;
 mod limits;
 mod named_hosts;
 mod notices;
+mod path_html;
 mod request;
 mod restless;
 mod routes;

@@ -138,6 +138,17 @@ pub enum ErrorStatus {
     Standard,
 }
 
+/// What becomes of documents that ends answer with at the paths of their tunnels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PathHtml {
+    /// They pass as they are
+    Allow,
+    /// They run in an origin of their own each time, without storage, and cookies are kept to the tunnel's path
+    Sandbox,
+    /// 403
+    Refuse,
+}
+
 /// The settings of `socket2me serve`.
 #[derive(Debug, Clone, Args)]
 // An optional field has no default that clap could show, so its help tells it in words.
@@ -220,6 +231,9 @@ pub struct ServeConfig {
     /// Statuses of the relay's own errors
     #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_ERROR_STATUS", value_enum, default_value_t = ErrorStatus::Original)]
     pub error_status: ErrorStatus,
+    /// Documents (HTML, SVG, XML, without a type) at /go/TOKEN, which to a browser is one origin for all tunnels
+    #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_PATH_HTML", value_enum, default_value_t = PathHtml::Allow)]
+    pub path_html: PathHtml,
     /// Body of a visitor's request. Beyond: 413
     #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_MAX_BODY", default_value = size_text(defaults::MAX_BODY), value_parser = size_from(1), value_name = "SIZE")]
     pub max_body: usize,

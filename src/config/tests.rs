@@ -117,7 +117,7 @@ fn an_empty_flag_is_refused() {
 #[test]
 fn every_setting_has_a_heading_a_variable_and_a_unit() {
     const UNITS: &str = "COUNT SIZE TIME MS ADDR:PORT PORT URL STATUS CIDR REVISIONS ORIGIN FILTER ERROR_STATUS LOG_FORMAT ACCESS_LOG \
-                         FILE PLACE *.DOMAIN";
+                         FILE PLACE *.DOMAIN PATH_HTML";
     for (long, _, arg) in settings() {
         assert!(arg.get_help_heading().is_some() && arg.get_env().is_some(), "{long}");
         // A flag that is on or off has no value.

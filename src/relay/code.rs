@@ -30,6 +30,7 @@ pub(super) enum Code {
     Store,
     Stopping,
     ServiceWorker,
+    Document,
     KeyRequired,
     KeysRequired,
     CreateSecret,
@@ -44,7 +45,7 @@ pub(super) enum Code {
 
 impl Code {
     /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 35] = [
+    pub(super) const ALL: [Self; 36] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -70,6 +71,7 @@ impl Code {
         Self::Store,
         Self::Stopping,
         Self::ServiceWorker,
+        Self::Document,
         Self::KeyRequired,
         Self::KeysRequired,
         Self::CreateSecret,
@@ -140,6 +142,10 @@ impl Code {
             | Self::InvalidBody
             | Self::UnsupportedCharset
             | Self::ServiceWorker => "The request does not reach the app as it is. The line above says why.",
+            Self::Document => {
+                "A tunnel at a host of its own has no such limit. If the server is yours, --tunnel-host gives tunnels hosts, and \
+                 --path-html allows pages at their paths."
+            }
             Self::KeyRequired
             | Self::KeysRequired
             | Self::CreateSecret
@@ -188,6 +194,7 @@ impl Code {
             Self::Store => "store-unavailable",
             Self::Stopping => "stopping",
             Self::ServiceWorker => "service-worker-refused",
+            Self::Document => "html-refused",
             Self::KeyRequired => "key-required",
             Self::KeysRequired => "keys-required",
             Self::CreateSecret => "create-secret-required",

@@ -49,6 +49,8 @@ pub(super) enum Failure {
     InvalidBody(InvalidBody),
     /// A script above all tunnels that a page wants to run as its service worker.
     ServiceWorker,
+    /// A document on the shared origin, where the operator wants none.
+    Document,
     /// Too many requests from this address.
     Throttled,
     /// Too many bodies from this address are still arriving.
@@ -121,6 +123,7 @@ impl Failure {
             Self::InvalidBody(InvalidBody::Charset(_)) => Code::UnsupportedCharset,
             Self::InvalidBody(InvalidBody::TooManyFields(_)) => Code::BodyTooLarge,
             Self::ServiceWorker => Code::ServiceWorker,
+            Self::Document => Code::Document,
             Self::Throttled => Code::Throttled,
             Self::TooManyUploads => Code::TooManyUploads,
             Self::TooManyTunnels(_) => Code::TooManyTunnels,
@@ -183,7 +186,7 @@ impl Failure {
             | Self::MarkerInHeaders(_)
             | Self::InvalidRequest(_)
             | Self::InvalidBody(InvalidBody::NotJson(_)) => StatusCode::BAD_REQUEST,
-            Self::ServiceWorker | Self::KeysRequired | Self::CreateSecret => StatusCode::FORBIDDEN,
+            Self::ServiceWorker | Self::Document | Self::KeysRequired | Self::CreateSecret => StatusCode::FORBIDDEN,
             Self::KeyRequired => StatusCode::UNAUTHORIZED,
             Self::NameTaken => StatusCode::CONFLICT,
             Self::NoSuchTunnel => StatusCode::NOT_FOUND,
@@ -250,6 +253,7 @@ impl Failure {
             | Self::TooManyTunnels(_)
             | Self::InvalidBody(_)
             | Self::ServiceWorker
+            | Self::Document
             | Self::KeysRequired
             | Self::CreateSecret
             | Self::NameTaken
@@ -288,6 +292,9 @@ impl fmt::Display for Failure {
             Self::ServiceWorker => f.write_str(
                 "a service worker at this path would control the pages of all tunnels: register a script behind \
                  /go/TOKEN/, such as /go/TOKEN/sw.js",
+            ),
+            Self::Document => f.write_str(
+                "the app has answered with a page, which this server does not show at /go/TOKEN, an origin that all tunnels share",
             ),
             Self::Throttled => f.write_str("too many requests from this address, slow down"),
             Self::TooManyUploads => f.write_str(

@@ -9,7 +9,10 @@ use http::{Method, StatusCode};
 
 use super::failure::Failure;
 use super::route::Target;
+use crate::config::PathHtml;
 use crate::net::reply::{self, Reply};
+use crate::proto::exchange::cookie::within_folder;
+use crate::proto::exchange::{Response, is_without_content};
 use crate::proto::headers::accepts_by_name;
 
 const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");
@@ -35,6 +38,54 @@ pub(super) fn guard(head: &Parts, target: &Target) -> Result<Option<Reply>, Fail
         // Nothing but a token is repeated, so no path leads to another host.
         Some(token) if is_navigation(head) => Ok(Some(redirect(token.as_str(), head.uri.query()))),
         Some(_) | None => Ok(None),
+    }
+}
+
+/// What a document may do that is shut off from the origin it comes from: no storage, no cookies by script, no other page of it.
+const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox allow-scripts allow-forms");
+
+/// Keeps what an end answers at the path of its tunnel, which visitors know as this folder, from what the tunnels share.
+///
+/// # Errors
+/// With [`Failure::Document`] for a document where the operator wants none.
+pub(super) fn keep_apart(rule: PathHtml, response: &mut Response, has_body: bool, folder: &str) -> Result<(), Failure> {
+    let is_document = has_body && !is_without_content(response.status) && is_document(&response.headers);
+    let headers = &mut response.headers;
+    match rule {
+        PathHtml::Allow => (),
+        PathHtml::Refuse if is_document => return Err(Failure::Document),
+        PathHtml::Refuse => (),
+        PathHtml::Sandbox => {
+            if is_document {
+                // Beside a policy of the end's: a browser applies both.
+                headers.append(header::CONTENT_SECURITY_POLICY, SANDBOX);
+            }
+            if let header::Entry::Occupied(mut cookies) = headers.entry(header::SET_COOKIE) {
+                for cookie in cookies.iter_mut() {
+                    if let Some(within) = within_folder(cookie, folder) {
+                        *cookie = within;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether a browser may show a response as a document that runs scripts. Of one without a type, or with one that says nothing,
+/// it looks at the bytes (MIME Sniffing, section 7).
+fn is_document(headers: &HeaderMap) -> bool {
+    let types = headers.get_all(header::CONTENT_TYPE);
+    types.iter().next().is_none() || types.iter().any(|value| value.as_bytes().split(|&byte| byte == b',').any(shows))
+}
+
+/// Tells whether a browser may show something of this type, perhaps with parameters, as a document that runs scripts.
+fn shows(media_type: &[u8]) -> bool {
+    let essence = media_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+    match &*essence {
+        b"text/html" | b"text/xml" | b"application/xml" | b"text/xsl" | b"multipart/x-mixed-replace" => true,
+        b"unknown/unknown" | b"application/unknown" | b"*/*" => true,
+        other => !other.contains(&b'/') || other.ends_with(b"+xml"),
     }
 }
 
@@ -81,4 +132,37 @@ fn redirect(token: &str, query: Option<&str>) -> Reply {
     headers.extend(HeaderValue::try_from(place).map(|place| (header::LOCATION, place)));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_what_browsers_show_as_pages() {
+        for (media_type, expected) in [
+            (None, true),
+            (Some("text/html"), true),
+            (Some(" Text/HTML ; charset=utf-8"), true),
+            (Some("application/xhtml+xml"), true),
+            (Some("image/svg+xml"), true),
+            (Some("application/atom+xml"), true),
+            (Some("text/xml"), true),
+            (Some("application/xml;x"), true),
+            (Some("multipart/x-mixed-replace; boundary=x"), true),
+            (Some("text/plain, text/html"), true),
+            (Some("*/*"), true),
+            (Some("nonsense"), true),
+            (Some(""), true),
+            (Some("text/plain"), false),
+            (Some("application/json; charset=utf-8"), false),
+            (Some("image/png"), false),
+            (Some("text/css"), false),
+            (Some("text/event-stream"), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.extend(media_type.map(|value| (header::CONTENT_TYPE, HeaderValue::from_static(value))));
+            assert_eq!(is_document(&headers), expected, "{media_type:?}");
+        }
+    }
 }

@@ -27,6 +27,25 @@ pub fn without_domain(cookie: &HeaderValue) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&kept).ok()
 }
 
+/// Returns a value of `Set-Cookie` whose `Path` is this folder, which ends with a slash, or below it. `None` if it is already.
+#[must_use]
+pub fn within_folder(cookie: &HeaderValue, folder: &str) -> Option<HeaderValue> {
+    let path = |part: &[u8]| {
+        let equals = part.iter().position(|&byte| byte == b'=').unwrap_or(part.len());
+        let (name, value) = part.split_at(equals);
+        // The last counts, and one that does not begin with a slash is none (RFC 6265, section 5.2.4).
+        name.trim_ascii()
+            .eq_ignore_ascii_case(b"path")
+            .then(|| value.get(1..).unwrap_or_default().trim_ascii().to_vec())
+    };
+    let last = cookie.as_bytes().split(|&byte| byte == b';').skip(1).filter_map(path).last();
+    // A browser compares without looking at dots, so there is no way out of the folder.
+    if last.is_some_and(|last| last.starts_with(folder.as_bytes())) {
+        return None;
+    }
+    HeaderValue::from_bytes(&[cookie.as_bytes(), b"; Path=", folder.as_bytes()].concat()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +71,24 @@ mod tests {
         }
         let cookie = HeaderValue::from_bytes(b"a=\xff; domain=\xfe; b=\xfd").unwrap();
         assert_eq!(without_domain(&cookie).unwrap().as_bytes(), b"a=\xff; b=\xfd");
+    }
+
+    #[test]
+    fn a_cookie_is_kept_to_a_folder() {
+        for (cookie, is_within) in [
+            ("a=1; Path=/go/t/", true),
+            ("a=1; Path=/; path = /go/t/x ; Secure", true),
+            ("a=1", false),
+            ("a=1; Path", false),
+            ("a=1; Path=/", false),
+            ("a=1; Path=/go/t", false),
+            ("a=1; Path=/go/t/; Path=/", false),
+            ("a=1; Path=/go/t/; Path=x", false),
+            ("Path=/go/t/", false),
+        ] {
+            let read = within_folder(&HeaderValue::from_str(cookie).unwrap(), "/go/t/");
+            let expected = (!is_within).then(|| HeaderValue::try_from(format!("{cookie}; Path=/go/t/")).unwrap());
+            assert_eq!(read, expected, "{cookie}");
+        }
     }
 }

@@ -45,10 +45,11 @@ use super::own_hosts::OwnHosts;
 use super::page;
 use super::public_url::PublicUrl;
 use super::route::Target;
+use super::shared_origin;
 use super::streams::First;
 use super::tokens::Tokens;
 use super::tunnels::{Tunnel, Tunnels};
-use crate::config::{ErrorStatus, ServeConfig};
+use crate::config::{ErrorStatus, PathHtml, ServeConfig};
 use crate::net::arrival::Arrival;
 use crate::net::body::RequestBody;
 use crate::net::listener::release_head;
@@ -57,6 +58,7 @@ use crate::net::websocket;
 use crate::proto::exchange::headers::Origin;
 use crate::proto::exchange::{ExchangeId, Response, is_without_content};
 use crate::proto::headers::list_contains;
+use crate::proto::token::Token;
 
 const PROVIDED_BY: HeaderName = HeaderName::from_static("x-provided-by");
 const PROVIDER: HeaderValue = HeaderValue::from_static("Socket2Me");
@@ -128,6 +130,7 @@ impl Exchanges {
             }
             Err((failure, statuses)) => (Err(failure), statuses),
         };
+        let told = told.and_then(|came| self.keep_apart(came, target));
         let (mut reply, ending) = match told {
             Ok(Came::Stream(streaming)) => {
                 let mut reply = streaming.reply(exchange, head);
@@ -152,6 +155,31 @@ impl Exchanges {
         };
         reply.headers_mut().insert(REQUEST_ID, id_value);
         exchange.answer(reply, ending, is_head)
+    }
+
+    /// Keeps what an end answers from what tunnels share, unless it is at the tunnel's own host.
+    fn keep_apart(&self, mut came: Came, target: &Target) -> Result<Came, Failure> {
+        let rule = self.relaying.config.path_html;
+        if rule == PathHtml::Allow || target.origin == Origin::Own {
+            return Ok(came);
+        }
+        let (response, has_body) = match &mut came {
+            Came::Told(Told::Answer(response)) => {
+                let has_body = !response.body.is_empty();
+                (response, has_body)
+            }
+            Came::Stream(streaming) => {
+                let response = streaming.response_mut();
+                let has_body = response.declared_length != Some(0);
+                (response, has_body)
+            }
+            // The relay's own.
+            Came::Told(Told::Ok) | Came::NoHandshake(_) => return Ok(came),
+        };
+        let token = target.token.as_ref().map_or("", Token::as_str);
+        let folder = format!("{}{token}/", self.relaying.public_url.tunnels_at());
+        shared_origin::keep_apart(rule, response, has_body, &folder)?;
+        Ok(came)
     }
 
     fn failed(&self, exchange: &mut Exchange, failure: &Failure) {

@@ -27,7 +27,7 @@ use crate::net::reply::{self, Reply, ReplyBody};
 use crate::net::websocket::Handshake;
 use crate::proto::exchange::stream::server::Begin;
 use crate::proto::exchange::stream::{AbortCode, BytesAs, MAX_INLINE, Terms, WebSocketAs};
-use crate::proto::exchange::{Body, ExchangeId, InvalidAnswer, Streamed};
+use crate::proto::exchange::{Body, ExchangeId, InvalidAnswer, Response, Streamed};
 use crate::proto::limit::Limit;
 use crate::proto::socket_io::connection::AckError;
 use crate::relay::failure::Failure;
@@ -314,6 +314,11 @@ async fn first_of(first: oneshot::Receiver<First>, stream: &Stream, timeout: Dur
 }
 
 impl Streaming {
+    /// The response without its body.
+    pub(super) fn response_mut(&mut self) -> &mut Response {
+        &mut self.head.response
+    }
+
     /// Makes the response, whose body comes by and by. The exchange is over when that is.
     pub(super) fn reply(self, mut exchange: Exchange, request: &mut Parts) -> Reply {
         let Self { head: Head { response, trailer }, lease, seat, handshake } = self;
