@@ -13,6 +13,7 @@
 //!   `storage`: where they are kept
 //! - `streams`: bodies of any size, event streams and WebSockets, between exchanges and the sessions of their ends
 //! - `notices`: what ends are told of that goes wrong
+//! - `rules`: what owners demand of visitors' requests
 //! - `budgets` and `throttle`: what peers share, and the rate limit of an address
 //! - `figures`: what an operator can watch
 
@@ -29,6 +30,8 @@ mod page;
 mod public_url;
 mod route;
 mod router;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing of the relay checks signatures yet"))]
+mod rules;
 mod shared_origin;
 mod storage;
 mod streams;
