@@ -26,14 +26,18 @@ export function chromium() {
   });
 }
 
-/** Starts a browser with a profile of its own, which ends with the test. Returns a tab, whose `another` opens one beside it. */
-export async function openTab(t, binary) {
+/**
+ * Starts a browser with a profile of its own and perhaps more flags, which ends with the test. Returns a tab, whose `another` opens
+ * one beside it.
+ */
+export async function openTab(t, binary, more = []) {
   const profile = mkdtempSync(path.join(tmpdir(), 'socket2me-chromium-'));
   const flags = [
     '--headless=new', '--remote-debugging-port=0', `--user-data-dir=${profile}`, '--no-first-run', '--disable-gpu',
     '--disable-dev-shm-usage', '--disable-breakpad', '--disable-background-networking', '--disable-component-update', '--no-proxy-server',
     // Chromium's sandbox does not start as root, as in a container. It opens pages of this test alone.
     ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
+    ...more,
     'about:blank',
   ];
   // In a group of its own: its processes may outlive the first of them, and write into the profile. What it leaves in its folder for

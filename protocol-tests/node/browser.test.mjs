@@ -14,9 +14,12 @@ const HTML = { 'content-type': 'text/html' };
 const SCRIPT = { 'content-type': 'text/javascript' };
 const HIJACK = "addEventListener('fetch', (event) => event.respondWith(new Response('hijacked')));";
 
-/** A server with a tab and two tunnels, `a` and `b`. `asked` is what their ends were asked. */
-async function tunnels(t, answer) {
-  const server = await serve(t);
+/**
+ * A server with a tab and two tunnels, `a` and `b`, whose hosts are below a domain. `asked` is what their ends were asked. To the
+ * browser, that domain is this machine, and its pages come as if by TLS: only such may have a service worker.
+ */
+async function tunnels(t, answer, { flags = [], domain = 'localhost' } = {}) {
+  const server = await serve(t, flags);
   const tunnel = async (name) => {
     const token = await server.token();
     const asked = [];
@@ -24,10 +27,15 @@ async function tunnels(t, answer) {
       asked.push(request);
       respond(...answer(name, request));
     });
-    const host = `http://${Buffer.from(token, 'base64')}.localhost:${server.port}`;
+    const host = `http://${Buffer.from(token, 'base64')}.${domain}:${server.port}`;
     return { url: `${server.url}/go/${token}`, path: `/go/${token}`, host, asked };
   };
-  return { a: await tunnel('a'), b: await tunnel('b'), tab: await openTab(t, binary) };
+  const [a, b] = [await tunnel('a'), await tunnel('b')];
+  const browser = domain === 'localhost' ? [] : [
+    `--host-resolver-rules=MAP *.${domain} 127.0.0.1,MAP ${domain} 127.0.0.1`,
+    `--unsafely-treat-insecure-origin-as-secure=${a.host},${b.host}`,
+  ];
+  return { a, b, tab: await openTab(t, binary, browser), port: server.port };
 }
 
 const page = (name, headers = {}) => [200, `<title>${name}</title><a href="next">${name}</a>`, { ...HTML, ...headers }];
@@ -127,7 +135,7 @@ test('a tunnel\'s own host is an origin of its own', options, async (t) => {
   await tab.run("document.cookie = 'script=1; Domain=localhost'; localStorage.setItem('a', '1')");
   // Only what is the origin's own is kept.
   await tab.open(`${a.host}/`);
-  assert.strictEqual(last(a).headers.cookie, 'own=1');
+  assert.deepStrictEqual(last(a).headers.cookie.split('; ').toSorted(), ['all2=1', 'all=1', 'own=1']);
   assert.ok(last(a).headers['device-memory']);
   for (const url of [`${b.host}/`, `${b.url.replace('127.0.0.1', 'localhost')}/`]) {
     await tab.open(url);
@@ -142,4 +150,69 @@ test('a tunnel\'s own host is an origin of its own', options, async (t) => {
   assert.strictEqual(await tab.run('document.body.innerText'), 'hijacked');
   await tab.open(`${b.host}/`);
   assert.strictEqual(await tab.run('document.title'), 'b');
+});
+
+test('hosts below a domain of the operator\'s share no storage, worker or frame', options, async (t) => {
+  const domain = 't.example.com';
+  const wide = { 'set-cookie': [`a=1; Domain=${domain}`, 'b=1; Domain=.example.com; Path=/'], 'service-worker-allowed': '/' };
+  const { a, b, tab, port } = await tunnels(t, (name, request) => request.url.endsWith('.js')
+    ? [200, HIJACK, { ...SCRIPT, 'service-worker-allowed': '/' }]
+    : page(name, name === 'a' ? wide : {}), { flags: ['--tunnel-host', `*.${domain}`], domain });
+  await tab.open(`${a.host}/`);
+  await tab.run("localStorage.setItem('a', '1')");
+  await tab.open(`${a.host}/next`);
+  assert.deepStrictEqual(last(a).headers.cookie.split('; ').toSorted(), ['a=1', 'b=1']);
+  const scope = await tab.run(`navigator.serviceWorker.register('/deep/sw.js', { scope: '/' })
+    .then(async ({ scope }) => { await navigator.serviceWorker.ready; return scope; })`);
+  assert.strictEqual(scope, `${a.host}/`);
+  // The domain is the server's own host, where the tunnels have their paths.
+  for (const url of [`${b.host}/`, `http://${domain}:${port}${b.path}/`]) {
+    await tab.open(url);
+    assert.strictEqual(await tab.run("document.title + localStorage.getItem('a')"), 'bnull', url);
+    assert.strictEqual(last(b).headers.cookie, undefined, url);
+  }
+  // A page shows another's, and reads nothing of it.
+  await tab.open(`${b.host}/`);
+  const framed = await tab.run(`new Promise((resolve) => {
+    const frame = document.createElement('iframe');
+    frame.onload = () => resolve(frame);
+    frame.src = ${JSON.stringify(`${a.host}/framed`)};
+    document.body.append(frame);
+  }).then((frame) => [frame.contentDocument === null, frame.contentWindow.localStorage])`);
+  assert.match(framed, /^threw SecurityError/);
+  // What SECURITY.md names: a cookie that a script sets for the whole domain.
+  await tab.run(`document.cookie = 'script=1; Domain=${domain}'`);
+  await tab.open(`http://${domain}:${port}${a.path}/`);
+  assert.strictEqual(last(a).headers.cookie, 'script=1');
+});
+
+test('in a sandbox, pages at the paths of tunnels share nothing', options, async (t) => {
+  const cookies = { 'set-cookie': ['everywhere=1; Path=/', 'plain=1'] };
+  const flags = ['--path-html', 'sandbox'];
+  const { a, b, tab } = await tunnels(t, (name, request) => request.url.endsWith('.js')
+    ? [200, HIJACK, SCRIPT]
+    : page(name, name === 'a' ? cookies : {}), { flags });
+  await tab.open(`${a.url}/`);
+  assert.strictEqual(await tab.run('self.origin'), 'null');
+  for (const shared of [
+    "localStorage.setItem('a', '1')",
+    "document.cookie = 'script=1; Path=/'",
+    `navigator.serviceWorker.register('${a.path}/sw.js')`,
+    "caches.open('x')",
+    "new Promise((resolve, reject) => Object.assign(indexedDB.open('x'), { onsuccess: resolve, onerror: reject }))",
+  ]) {
+    assert.match(await tab.run(shared), /^threw /, shared);
+  }
+  const framed = await tab.run(`new Promise((resolve) => {
+    const frame = document.createElement('iframe');
+    frame.onload = () => resolve(frame);
+    frame.src = ${JSON.stringify(`${b.url}/framed`)};
+    document.body.append(frame);
+  }).then((frame) => frame.contentWindow.document.title)`);
+  assert.match(framed, /^threw SecurityError/);
+  await tab.open(`${a.url}/next`);
+  assert.deepStrictEqual(last(a).headers.cookie.split('; ').toSorted(), ['everywhere=1', 'plain=1']);
+  await tab.open(`${b.url}/`);
+  assert.strictEqual(await tab.run('document.title'), 'b');
+  assert.strictEqual(last(b).headers.cookie, undefined);
 });
