@@ -8,11 +8,12 @@ use super::figures::watched;
 use super::{ack, go, id_of, ms, serves};
 
 /// Flags that set no limit which a peer could hit.
-const NO_LIMITS: [&str; 31] = [
+const NO_LIMITS: [&str; 34] = [
     // Where the server is, and what it shows.
     "listen",
     "port",
     "public-url",
+    "tunnel-host",
     "trust-proxy",
     "metrics-listen",
     "config",
@@ -37,6 +38,8 @@ const NO_LIMITS: [&str; 31] = [
     "error-status",
     "engine-io",
     "allow-origin",
+    "path-html",
+    "allow-robots",
     // The pace of what the server does. `ping-timeout` and `throttle-interval-max` are the limits.
     "ping-interval",
     "throttle-interval-ms",

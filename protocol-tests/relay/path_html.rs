@@ -57,6 +57,19 @@ async fn documents_are_refused_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn search_engines_list_nothing_unless_somebody_lets_them() {
+    for (allow_robots, args, expected) in [
+        (false, HTML, Some("noindex, nofollow")),
+        (false, r#"[200,"",{"x-robots-tag":"all"}]"#, Some("all")),
+        (true, HTML, None),
+    ] {
+        let mut tunnel = Named::open(ServeConfig { allow_robots, ..patient() }).await;
+        let (_, answer) = tunnel.exchange(&get("my-app.localhost", "/"), args).await;
+        assert_eq!(answer.header("x-robots-tag"), expected, "{args}");
+    }
+}
+
+#[tokio::test]
 async fn by_default_documents_pass() {
     let mut tunnel = Named::open(patient()).await;
     let (_, page) = tunnel.exchange(&get("localhost", &tunnel.tunnel.at("/")), HTML).await;

@@ -234,6 +234,9 @@ pub struct ServeConfig {
     /// Documents (HTML, SVG, XML, without a type) at /go/TOKEN, which to a browser is one origin for all tunnels
     #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_PATH_HTML", value_enum, default_value_t = PathHtml::Allow)]
     pub path_html: PathHtml,
+    /// Let search engines list what is behind tunnels: without X-Robots-Tag: noindex, nofollow, which an end may set otherwise
+    #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_ALLOW_ROBOTS")]
+    pub allow_robots: bool,
     /// Body of a visitor's request. Beyond: 413
     #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_MAX_BODY", default_value = size_text(defaults::MAX_BODY), value_parser = size_from(1), value_name = "SIZE")]
     pub max_body: usize,

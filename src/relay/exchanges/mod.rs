@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use tokio_util::task::TaskTracker;
@@ -62,6 +62,9 @@ use crate::proto::token::Token;
 
 const PROVIDED_BY: HeaderName = HeaderName::from_static("x-provided-by");
 const PROVIDER: HeaderValue = HeaderValue::from_static("Socket2Me");
+const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
+/// Keeps pages out of search engines: they are there for a while, and under the operator's name.
+const NOT_LISTED: HeaderValue = HeaderValue::from_static("noindex, nofollow");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Serves visitors' requests.
@@ -134,19 +137,24 @@ impl Exchanges {
         let (mut reply, ending) = match told {
             Ok(Came::Stream(streaming)) => {
                 let mut reply = streaming.reply(exchange, head);
-                let headers = reply.headers_mut();
-                headers.insert(PROVIDED_BY, PROVIDER);
-                headers.insert(REQUEST_ID, id_value);
+                self.mark(reply.headers_mut());
+                reply.headers_mut().insert(REQUEST_ID, id_value);
                 return reply;
             }
             Ok(Came::NoHandshake(mut reply)) => {
                 reply.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(Code::InvalidHead.as_str()));
                 (*reply, Ending::Failed(Code::InvalidHead))
             }
-            Ok(Came::Told(Told::Answer(response))) => (visitor_reply(response, is_head), Ending::Answered),
+            Ok(Came::Told(Told::Answer(response))) => {
+                let mut reply = visitor_reply(response, is_head);
+                self.mark(reply.headers_mut());
+                (reply, Ending::Answered)
+            }
             Ok(Came::Told(Told::Ok)) => {
                 self.failed(&mut exchange, &Failure::TimedOut(StatusCode::OK));
-                (timeout_reply(is_head), Ending::Silent)
+                let mut reply = timeout_reply(is_head);
+                self.mark(reply.headers_mut());
+                (reply, Ending::Silent)
             }
             Err(failure) => {
                 self.failed(&mut exchange, &failure);
@@ -155,6 +163,14 @@ impl Exchanges {
         };
         reply.headers_mut().insert(REQUEST_ID, id_value);
         exchange.answer(reply, ending, is_head)
+    }
+
+    /// Sets the relay's own headers of what passes for an answer of an end. Whether search engines may list it is the end's to say.
+    fn mark(&self, headers: &mut HeaderMap) {
+        headers.insert(PROVIDED_BY, PROVIDER);
+        if !self.relaying.config.allow_robots {
+            headers.entry(ROBOTS).or_insert(NOT_LISTED);
+        }
     }
 
     /// Keeps what an end answers from what tunnels share, unless it is at the tunnel's own host.
@@ -325,10 +341,8 @@ fn visitor_reply(response: Response, is_head: bool) -> Reply {
     let mut reply = Reply::new(body.into());
     *reply.status_mut() = status;
     *reply.headers_mut() = headers;
-    let headers = reply.headers_mut();
-    headers.insert(PROVIDED_BY, PROVIDER);
     if let Some(length) = length {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        reply.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     reply
 }
