@@ -58,7 +58,7 @@ impl Started {
         Self::of(program(BINARY, variables, arguments)).await
     }
 
-    async fn of(mut command: Command) -> Self {
+    pub(crate) async fn of(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();

@@ -53,5 +53,7 @@ pub mod proto;
 #[cfg(feature = "server")]
 pub mod relay;
 #[cfg(feature = "server")]
+pub mod service;
+#[cfg(feature = "server")]
 pub mod store;
 mod tables;

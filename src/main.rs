@@ -1,6 +1,7 @@
 //! `socket2me`: reads the command line, runs the command, and turns its outcome into an exit code.
 
 use std::io::{self, Write as _};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,6 +10,7 @@ use socket2me::client::report::Exit;
 use socket2me::config::{self, Cli, Command, LogFormat, ServeConfig, StoreAction, StoreConfig, StorePlace};
 use socket2me::process::{self, StopRequests};
 use socket2me::proto::json;
+use socket2me::service::{self, State};
 use socket2me::{client, log, relay, store};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +36,11 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Exit, String> {
+    // Before there is a second thread: the log's is the first.
+    let inherited = match cli.command {
+        Command::Serve(_) => service::listeners()?,
+        _ => Vec::new(),
+    };
     // Dropped last, so that the log is whole.
     let _log = log::start(&cli.log, cli.log_format == LogFormat::Json, client::terminal::Stderr)?;
     for variable in config::unknown_variables() {
@@ -42,7 +49,7 @@ fn run(cli: Cli) -> Result<Exit, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
     match cli.command {
-        Command::Serve(config) => runtime.block_on(serve(*config, cli.log_format)).map(|()| Exit::Done),
+        Command::Serve(config) => runtime.block_on(serve(*config, inherited, cli.log_format)).map(|()| Exit::Done),
         Command::Forward(config) => {
             runtime.block_on(stopped(cli.log_format, async |stop| client::run::forward(&config, stop).await))
         }
@@ -58,7 +65,20 @@ fn run(cli: Cli) -> Result<Exit, String> {
         Command::Url(config) => Ok(client::run::url(&config)),
         Command::Doctor(config) => Ok(runtime.block_on(client::doctor::run(&config))),
         Command::Store(config) => runtime.block_on(move_tunnels(&config)).map(|()| Exit::Done),
+        Command::Healthcheck(config) => {
+            let found = runtime.block_on(client::healthcheck::run(&config))?;
+            write(format!("{found}\n").as_bytes())
+        }
+        Command::Completions(config) => write(&config::completions(&config)),
+        Command::Man(config) => write(&config::page(&config).unwrap_or_else(|error| error.exit())),
     }
+}
+
+/// Writes what a command has made to standard output.
+fn write(made: &[u8]) -> Result<Exit, String> {
+    let mut out = io::stdout();
+    out.write_all(made).and_then(|()| out.flush()).map_err(|error| format!("cannot write: {error}"))?;
+    Ok(Exit::Done)
 }
 
 /// Runs a command that goes on until it is stopped by a signal.
@@ -73,9 +93,11 @@ async fn stopped(format: LogFormat, command: impl AsyncFnOnce(&CancellationToken
     Ok(command(&stop).await)
 }
 
-async fn serve(mut config: ServeConfig, format: LogFormat) -> Result<(), String> {
+async fn serve(mut config: ServeConfig, inherited: Vec<TcpListener>, format: LogFormat) -> Result<(), String> {
+    let inherited = service::adopt(inherited).map_err(|error| error.to_string())?;
     if config.store_place().is_none() {
-        config.default_store = default_store(&config);
+        let address = inherited.first().and_then(|listener| listener.local_addr().ok());
+        config.default_store = default_store(address.map_or(config.address().port(), |address| address.port()));
     }
     if let Some(file) = &config.config_file {
         tracing::info!("settings are read from {} too", file.display());
@@ -84,8 +106,17 @@ async fn serve(mut config: ServeConfig, format: LogFormat) -> Result<(), String>
         tracing::warn!("{warning}");
     }
     process::raise_open_files(config.limits.max_connections);
-    let listeners = relay::bind(config.address()).await.map_err(|error| error.to_string())?;
+    let listeners = if inherited.is_empty() {
+        relay::bind(config.address()).await.map_err(|error| error.to_string())?
+    } else {
+        tracing::info!("the service manager has bound the sockets: --listen and --port are not used");
+        inherited
+    };
     let shutdown = shutdown(format).map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let shutdown = async {
+        shutdown.await;
+        service::tell(State::Stopping);
+    };
     for listener in &listeners {
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
@@ -101,13 +132,13 @@ async fn serve(mut config: ServeConfig, format: LogFormat) -> Result<(), String>
         };
         // A server goes on whether or not somebody reads this.
         let _ = writeln!(io::stdout(), "{line}");
+        service::tell(State::Ready);
     };
     relay::run(listeners, config, ready, shutdown).await.map_err(|error| error.to_string())
 }
 
-/// Returns the file in which tunnels are kept if no setting says where.
-fn default_store(config: &ServeConfig) -> Option<PathBuf> {
-    let port = config.address().port();
+/// Returns the file in which a server on this port keeps tunnels if no setting says where.
+fn default_store(port: u16) -> Option<PathBuf> {
     let file = config::default_store_file(port);
     if file.is_none() && port != 0 {
         tracing::warn!(

@@ -17,7 +17,7 @@ fn verdicts(out: &str) -> Vec<&str> {
 }
 
 /// Answers each request with these bytes, whatever it is.
-async fn answering(answer: &'static [u8]) -> SocketAddr {
+pub(super) async fn answering(answer: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

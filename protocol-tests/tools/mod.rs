@@ -1,10 +1,13 @@
-//! The commands that serve a tunnel without an app, and those that look at one, as their users start them.
+//! The commands that serve a tunnel without an app, those that look at one, and those for operators, as their users start them;
+//! and the server under a service manager.
 
 mod doctor;
 mod dump;
 mod folder;
+mod operating;
 mod respond;
 mod scripts;
+mod service;
 mod up;
 
 use std::net::SocketAddr;

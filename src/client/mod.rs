@@ -12,7 +12,7 @@
 //! - [`forward`]: requests forwarded to an app on this machine, or served without one
 //! - `opening`: a tunnel before it is open, by its settings
 //! - [`run`]: the commands; [`up`]: several tunnels in one process; [`output`]: reports as text; [`terminal`]: reports on a terminal, with a status line and keys;
-//!   [`doctor`]: what is wrong between this machine and a server
+//!   [`doctor`]: what is wrong between this machine and a server; [`healthcheck`]: whether the server on this machine takes requests
 
 pub mod api;
 mod backoff;
@@ -20,6 +20,7 @@ pub mod dial;
 pub mod doctor;
 pub mod exchanges;
 pub mod forward;
+pub mod healthcheck;
 mod opening;
 pub mod output;
 mod polling;

@@ -1,8 +1,10 @@
 //! Where a server listens.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+
+use crate::defaults;
 
 /// Where a server listens: `192.0.2.1:3000`, `localhost:3000`, `3000`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +18,24 @@ pub enum Listen {
 }
 
 impl Listen {
+    /// Returns what `--listen` says, else `--port` on all interfaces, else the default, both loopback addresses.
+    pub(super) fn chosen(listen: Option<Self>, port: Option<u16>) -> Self {
+        listen.or(port.map(Self::Everywhere)).unwrap_or(Self::Loopback(defaults::LOOPBACK_PORT))
+    }
+
+    /// Returns the addresses at which a program on this machine may reach a server that listens here, in the order in which they
+    /// are tried.
+    #[must_use]
+    pub fn seen_from_here(self) -> Vec<SocketAddr> {
+        let (ipv4, ipv6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
+        let hosts = match self {
+            Self::Address(address) if address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) => vec![ipv4],
+            Self::Address(address) if address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED) => return vec![address],
+            Self::Address(_) | Self::Loopback(_) | Self::Everywhere(_) => vec![ipv4, ipv6],
+        };
+        hosts.into_iter().map(|host| SocketAddr::new(host, self.port())).collect()
+    }
+
     /// Returns the port; 0 is one that the system chooses.
     #[must_use]
     pub fn port(self) -> u16 {
@@ -69,6 +89,22 @@ impl fmt::Display for Listen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_asked_where_it_listens() {
+        for (listen, expected) in [
+            ("192.0.2.1:80", &["192.0.2.1:80"][..]),
+            ("[2001:db8::1]:80", &["[2001:db8::1]:80"]),
+            ("0.0.0.0:80", &["127.0.0.1:80"]),
+            ("[::]:80", &["127.0.0.1:80", "[::1]:80"]),
+            ("localhost:80", &["127.0.0.1:80", "[::1]:80"]),
+            ("80", &["127.0.0.1:80", "[::1]:80"]),
+        ] {
+            let listen: Listen = listen.parse().unwrap();
+            let asked: Vec<_> = listen.seen_from_here().iter().map(ToString::to_string).collect();
+            assert_eq!(asked, expected, "{listen}");
+        }
+    }
 
     #[test]
     fn an_address_may_be_a_port_alone_or_localhost() {

@@ -1,6 +1,7 @@
 //! Every setting, as a flag of the command line, as an environment variable and, of most, as a key of the configuration file.
 //! Each of these comes before the next, and before the default in [`crate::defaults`].
 
+mod described;
 mod environment;
 mod file;
 mod folders;
@@ -9,6 +10,7 @@ mod help;
 mod limits;
 mod listen;
 mod nearby;
+mod operating;
 mod redis_url;
 mod secret;
 mod settings;
@@ -29,12 +31,14 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use http::StatusCode;
 use ipnet::IpNet;
 
+pub use self::described::{completions, page};
 pub use self::environment::unknown_variables;
 pub use self::folders::state_folder;
 pub use self::forward::{ForwardConfig, HostHeader, Output};
 use self::help::{per_address, when_unset};
 pub use self::limits::LimitConfig;
 pub use self::listen::Listen;
+pub use self::operating::{CompletionsConfig, HealthcheckConfig, ManConfig};
 pub use self::redis_url::RedisUrl;
 pub use self::secret::Secret;
 use self::secret::secret_file;
@@ -105,6 +109,15 @@ pub enum Command {
     /// Move tunnels from one store to another, or list them. The server must not run meanwhile
     #[command(after_help = MOVING)]
     Store(StoreConfig),
+    /// Tell whether the server on this machine takes requests
+    #[command(after_help = operating::HEALTHCHECK_EXAMPLES)]
+    Healthcheck(HealthcheckConfig),
+    /// Print a script by which a shell completes commands and flags
+    #[command(after_help = operating::COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsConfig),
+    /// Print a page of the manual
+    #[command(after_help = operating::MAN_EXAMPLES)]
+    Man(ManConfig),
 }
 
 impl Command {
@@ -115,7 +128,12 @@ impl Command {
             Self::Respond(config) => Some(&mut config.tunnel.at),
             Self::Dump(config) => Some(&mut config.tunnel.at),
             Self::Url(UrlConfig { at, .. }) | Self::Doctor(DoctorConfig { at, .. }) => Some(at),
-            Self::Serve(_) | Self::Up(_) | Self::Store(_) => None,
+            Self::Serve(_)
+            | Self::Up(_)
+            | Self::Store(_)
+            | Self::Healthcheck(_)
+            | Self::Completions(_)
+            | Self::Man(_) => None,
         }
     }
 }
@@ -340,7 +358,7 @@ impl ServeConfig {
     /// Returns where to listen: `--listen`, else `--port` on all interfaces, else the default, both loopback addresses.
     #[must_use]
     pub fn address(&self) -> Listen {
-        self.listen.or(self.port.map(Listen::Everywhere)).unwrap_or(Listen::Loopback(defaults::LOOPBACK_PORT))
+        Listen::chosen(self.listen, self.port)
     }
 
     /// Returns where the settings say that tunnels are kept. `None` if they do not.

@@ -12,7 +12,7 @@ use super::environment::absent_if_empty;
 use super::file::{ConfigFile, FORWARD, SERVER};
 use super::nearby::{FileTunnel, Nearby, Places};
 use super::settings::{Owner, Setting, Settings};
-use super::{Cli, NamedBy, ServeConfig, StorePlace, UpConfig, UpTunnel};
+use super::{Cli, Listen, NamedBy, ServeConfig, StorePlace, UpConfig, UpTunnel};
 
 impl Cli {
     /// Reads the command line, the environment and the configuration files. A variable that is empty is absent.
@@ -33,7 +33,11 @@ impl Cli {
         let (mut cli, matches, mut sources) = parse(command.clone(), given, settings)?;
         let Some((_, matches)) = matches.subcommand() else { return Ok(cli) };
         match (&mut cli.command, &files) {
-            (super::Command::Serve(config), _) => sources.choose(config, matches)?,
+            (super::Command::Serve(config), _) => {
+                sources.choose_address(&mut config.listen, matches)?;
+                sources.choose_store(config, matches)?;
+            }
+            (super::Command::Healthcheck(config), _) => sources.choose_address(&mut config.listen, matches)?,
             (super::Command::Up(config), Files::Nearby(nearby)) => {
                 config.tunnels = tunnels(&command, nearby, config, matches)?;
             }
@@ -50,7 +54,7 @@ impl Cli {
 
 /// The files that a command line asks for.
 enum Files {
-    /// The file of `serve`, if one is named.
+    /// The file of the server, if one is named.
     Named(Option<ConfigFile>),
     /// Those of commands of this machine.
     Nearby(Nearby),
@@ -67,12 +71,12 @@ impl Files {
         let as_texts = command.clone().mut_args(as_text).mut_subcommands(|command| command.mut_args(as_text));
         let Ok(matches) = as_texts.try_get_matches_from(given) else { return Ok(Self::Named(None)) };
         match matches.subcommand() {
-            Some(("serve", matches)) => {
+            Some(("serve" | "healthcheck", matches)) => {
                 let path = matches.get_one::<OsString>("config_file").map(Path::new);
                 let file = path.map(|path| ConfigFile::read(path, Owner::Person, command));
                 file.transpose().map(Self::Named)
             }
-            Some(("store", _)) | None => Ok(Self::Named(None)),
+            Some(("store" | "completions" | "man", _)) | None => Ok(Self::Named(None)),
             Some(_) => Nearby::read(places, command).map(Self::Nearby),
         }
     }
@@ -153,10 +157,10 @@ struct Sources {
 }
 
 impl Sources {
-    /// Drops the setting of a pair that is from a lower source than the other.
-    fn choose(&mut self, config: &mut ServeConfig, matches: &ArgMatches) -> Result<(), Error> {
+    /// Drops what `--listen` says if `--port` is from a higher source.
+    fn choose_address(&mut self, address: &mut Option<Listen>, matches: &ArgMatches) -> Result<(), Error> {
         let source = |id| matches.value_source(id);
-        // None of the four has a default of its own: a default is the file's.
+        // Neither has a default of its own: a default is the file's.
         let (listen, port) = (source("listen"), source("port"));
         if listen == port && matches!(listen, Some(ValueSource::CommandLine | ValueSource::DefaultValue)) {
             let (listen, port) = (self.name("--listen"), self.name("--port"));
@@ -164,9 +168,15 @@ impl Sources {
             return Err(self.command.error(ErrorKind::ArgumentConflict, message));
         }
         if port > listen {
-            config.listen = None;
+            *address = None;
         }
-        if source("redis_url") > source("store") {
+        Ok(())
+    }
+
+    /// Drops what `--store` says if `--redis-url` is from a higher source.
+    fn choose_store(&mut self, config: &mut ServeConfig, matches: &ArgMatches) -> Result<(), Error> {
+        // Neither has a default of its own: a default is the file's.
+        if matches.value_source("redis_url") > matches.value_source("store") {
             config.store = None;
         }
         // The message of a value that clap's reader refuses would show it, and a password in it.

@@ -160,7 +160,7 @@ fn a_port_alone_listens_everywhere() {
 
 #[test]
 fn every_flag_of_a_command_has_a_heading_a_help_and_a_variable() {
-    for name in ["forward", "respond", "dump", "url", "doctor"] {
+    for name in ["forward", "respond", "dump", "url", "doctor", "healthcheck"] {
         let command = Cli::command().find_subcommand(name).unwrap().clone();
         for arg in command.get_arguments().filter(|arg| arg.get_long().is_some_and(|long| long != "help")) {
             let is_told = arg.get_help_heading().is_some() && arg.get_help().is_some() && arg.get_env().is_some();
