@@ -1,5 +1,8 @@
 //! Responses that come by and by: the head, data, their acks, the end.
 
+use socket2me::config::{PathHtml, ServeConfig};
+
+use super::super::tunnel::patient;
 use super::super::visitor::request;
 use super::Streaming;
 use crate::support::transfer::Transfer;
@@ -62,7 +65,7 @@ async fn many_data_without_a_pause_arrive_in_order_and_each_is_acknowledged_once
 
 #[tokio::test]
 async fn bytes_in_base64_are_bytes_too() {
-    let mut tunnel = Streaming::open(super::patient(), r#"{"bytes":"base64"}"#).await;
+    let mut tunnel = Streaming::open(patient(), r#"{"bytes":"base64"}"#).await;
     assert_eq!(tunnel.end.ready["bytes"], "base64");
     let (visitor, asked) = tunnel.respond("{}").await;
     let ack = tunnel.end.ask(&format!(r#"["data","{}","aGVsbG8=",0]"#, asked.id)).await;
@@ -203,4 +206,29 @@ async fn a_connection_that_stays_open_serves_the_next_request_after_a_streamed_r
         visitor.reads("ok").await;
         visitor.is_between().await;
     }
+}
+
+#[tokio::test]
+async fn a_document_that_comes_by_and_by_runs_in_a_sandbox_or_is_refused() {
+    const HTML: &str = r#"{"content-type":"text/html","set-cookie":"a=1"}"#;
+    let mut tunnel = Streaming::open(ServeConfig { path_html: PathHtml::Sandbox, ..patient() }, "1").await;
+    let (mut visitor, asked) = tunnel.get().await;
+    tunnel.end.respond(&asked, 200, HTML).await;
+    let head = visitor.head().await;
+    assert_eq!(head.header("content-security-policy"), Some("sandbox allow-scripts allow-forms"));
+    assert_eq!(head.header("set-cookie"), Some(&*format!("a=1; Path={}", tunnel.at("/"))));
+    tunnel.end.finish(&asked, 0).await;
+    visitor.rest().await.is("");
+
+    let mut tunnel = Streaming::open(ServeConfig { path_html: PathHtml::Refuse, ..patient() }, "1").await;
+    let (mut visitor, asked) = tunnel.get().await;
+    tunnel.end.respond(&asked, 200, HTML).await;
+    let head = visitor.head().await;
+    assert_eq!((head.status, head.code(), head.header("set-cookie")), (403, Some("html-refused"), None));
+    // Nobody reads the rest.
+    tunnel.end.aborted(&asked, "visitor-gone").await;
+    let (visitor, asked) = tunnel.respond(r#"{"content-type":"application/json"}"#).await;
+    tunnel.end.send_data(&asked.id, b"{}", 0).await;
+    tunnel.end.finish(&asked, 2).await;
+    visitor.rest().await.is("{}");
 }
