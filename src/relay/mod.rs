@@ -13,7 +13,7 @@
 //!   `storage`: where they are kept
 //! - `streams`: bodies of any size, event streams and WebSockets, between exchanges and the sessions of their ends
 //! - `notices`: what ends are told of that goes wrong
-//! - `rules`: what owners demand of visitors' requests
+//! - `rules`: what owners demand of visitors' requests. Nothing asks for them yet
 //! - `budgets` and `throttle`: what peers share, and the rate limit of an address
 //! - `figures`: what an operator can watch
 

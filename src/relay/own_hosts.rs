@@ -41,14 +41,15 @@ impl OwnHosts {
         };
         let suffix = Some(format!(".{}", named.domain()).into());
         let hosts = Self { suffix, are_named: true, port: named.port() };
-        match Authority::of(server).host {
-            host if hosts.label(host.as_bytes()).is_some() => Err(format!(
-                "--public-url has the host {host}, which --tunnel-host {named} makes a tunnel's: the server needs a host that is not \
-                 below {}",
-                named.domain()
-            )),
-            _ => Ok(hosts),
+        let host = Authority::of(server).host;
+        if hosts.label(host.as_bytes()).is_none() {
+            return Ok(hosts);
         }
+        Err(format!(
+            "--public-url has the host {host}, which --tunnel-host {named} makes a tunnel's: the server needs a host that is not \
+             below {}",
+            named.domain()
+        ))
     }
 
     /// Returns whose the origin of the server's own host is, at which all tunnels have their paths.

@@ -11,8 +11,7 @@ use super::failure::Failure;
 use super::route::Target;
 use crate::config::PathHtml;
 use crate::net::reply::{self, Reply};
-use crate::proto::exchange::cookie::within_folder;
-use crate::proto::exchange::{Response, is_without_content};
+use crate::proto::exchange::{Response, cookie, is_without_content};
 use crate::proto::headers::accepts_by_name;
 
 const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");
@@ -60,13 +59,7 @@ pub(super) fn keep_apart(rule: PathHtml, response: &mut Response, has_body: bool
                 // Beside a policy of the end's: a browser applies both.
                 headers.append(header::CONTENT_SECURITY_POLICY, SANDBOX);
             }
-            if let header::Entry::Occupied(mut cookies) = headers.entry(header::SET_COOKIE) {
-                for cookie in cookies.iter_mut() {
-                    if let Some(within) = within_folder(cookie, folder) {
-                        *cookie = within;
-                    }
-                }
-            }
+            cookie::change(headers, |set| cookie::within_folder(set, folder));
         }
     }
     Ok(())

@@ -103,7 +103,7 @@ async fn a_client_that_leaves_in_the_middle_of_a_response_is_noticed() {
         assert!((&mut gone).now_or_never().is_none());
         let _client = leave(client, Leave::CloseSendingHalf).await;
         within("the end", gone).await;
-        assert!(!sending.0.is_closed(), "whoever has asked decides what follows");
+        assert!(!sending.0.is_closed(), "that a client leaves closes no response by itself");
         drop(body);
     }
 }

@@ -1,6 +1,17 @@
 //! What of a cookie passes the relay (PROTOCOL.md, "The shared origin"; RFC 6265).
 
-use http::header::HeaderValue;
+use http::header::{self, HeaderMap, HeaderValue};
+
+/// Changes the cookies that a response sets; `None` leaves one as it is.
+pub fn change(headers: &mut HeaderMap, change: impl Fn(&HeaderValue) -> Option<HeaderValue>) {
+    if let header::Entry::Occupied(mut cookies) = headers.entry(header::SET_COOKIE) {
+        for cookie in cookies.iter_mut() {
+            if let Some(changed) = change(cookie) {
+                *cookie = changed;
+            }
+        }
+    }
+}
 
 /// Returns a value of `Set-Cookie` without its `Domain`, so that its cookie belongs to the host that sets it and to none below or
 /// beside that. `None` if it has none.

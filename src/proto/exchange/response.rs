@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::cookie::without_domain;
+use super::cookie;
 use super::headers::{HopByHop, Origin, end_may_set};
 use crate::defaults;
 use crate::proto::headers::text_to_value;
@@ -181,14 +181,8 @@ impl Response {
             given.remove(name);
         }
         // Where no tunnel has a host, cookies are as in the original.
-        if origin != Origin::Shared
-            && let header::Entry::Occupied(mut cookies) = given.entry(header::SET_COOKIE)
-        {
-            for cookie in cookies.iter_mut() {
-                if let Some(narrower) = without_domain(cookie) {
-                    *cookie = narrower;
-                }
-            }
+        if origin != Origin::Shared {
+            cookie::change(given, cookie::without_domain);
         }
     }
 }
