@@ -74,8 +74,9 @@ pub const MAX_HELD_PER_ADDRESS: usize = MAX_HELD / 20;
 /// Ends of one tunnel that share its visitors; beyond, the oldest leaves once it has answered.
 pub const MAX_ENDS_PER_TUNNEL: usize = 64;
 
-/// Body of a request of the owner of a keyed tunnel, in bytes; beyond, 413. Several times what all fields take.
-pub const MAX_API_BODY: usize = 16 << 10;
+/// Body of a request of the owner of a keyed tunnel, in bytes; beyond, 413. More than rules with two lists
+/// of 256 networks take.
+pub const MAX_API_BODY: usize = 64 << 10;
 
 /// Tokens in memory; beyond, `GET /new` is 503. About 400 bytes each, and 950 once it has had an end, so 400 to 950 MB for all.
 /// Reached when 46 tokens are asked for each second of [`TOKEN_TTL`].

@@ -9,7 +9,8 @@ use rand::{Rng as _, SeedableRng as _};
 use socket2me::proto::key::{Key, KeyHash};
 use socket2me::proto::token::Token;
 use socket2me::store::{
-    By, CLAIM, Change, Ends, Found, Keyed, Life, Patch, Record, Repeat, Settings, Store, StoreError,
+    By, CLAIM, Change, Ends, Found, Keyed, Life, Patch, Record, Repeat, RulesChange, RulesText, Settings, Store,
+    StoreError,
 };
 
 use super::{Redis, until};
@@ -43,6 +44,7 @@ fn keyed(key: u8) -> Record {
     let keyed = Keyed {
         key: hash(key),
         settings: Settings { ttl: 10 * HOUR, timeout: Duration::from_millis(1500), ..Settings::default() },
+        rules: None,
         was_joined: false,
     };
     Record { made_by: Some("2001:db8::".parse().unwrap()), keyed: Some(Box::new(keyed)), ..original() }
@@ -64,7 +66,9 @@ fn assert_same(one: &Option<Found>, other: &Option<Found>, step: &str) {
 fn any_change(random: &mut StdRng) -> Change {
     let mut time = || Duration::from_secs(random.random_range(1..9) * 600);
     let (one, other, third) = (time(), time(), time());
-    match random.random_range(0..9) {
+    let mut rules = || random.random::<bool>().then(|| RulesText::from(r#"{"methods":["POST"]}"#.to_owned()));
+    let (was, now) = (rules(), rules());
+    match random.random_range(0..11) {
         0 => Change::Refresh(one),
         1 | 2 => Change::Renew,
         3 => Change::Set(Patch { ttl: Some(one), ends: Some(Ends::Spread), ..Patch::default() }),
@@ -72,9 +76,10 @@ fn any_change(random: &mut StdRng) -> Change {
         5 => Change::Set(Patch { ttl: Some(one), timeout: Some(other), hold: Some(third), ..Patch::default() }),
         6 => Change::Rekey(hash(random.random_range(1..3))),
         7 => Change::Delete,
+        8 | 9 => Change::Set(Patch { hold: Some(one), rules: Some(RulesChange { was, now }), ..Patch::default() }),
         _ => {
             let settings = Settings { ttl: one, timeout: other, ..Settings::default() };
-            Change::Revive { settings, unjoined: third }
+            Change::Revive { settings, rules: now, unjoined: third }
         }
     }
 }
@@ -110,8 +115,8 @@ async fn thousands_of_calls_have_the_results_that_they_have_in_memory() {
             _ => any_change(&mut random),
         };
         let by = if random.random() { By::Key(hash(random.random_range(1..3))) } else { By::Anybody };
-        let one = memory.change(&token, by, step).await.unwrap();
-        let other = stored.change(&token, by, step).await.unwrap();
+        let one = memory.change(&token, by, &step).await.unwrap();
+        let other = stored.change(&token, by, &step).await.unwrap();
         assert_same(&one, &other, &format!("{number}: {token:?} {by:?} {step:?}"));
         changed += usize::from(one.is_some());
     }
@@ -129,9 +134,9 @@ async fn a_name_is_claimed_when_its_tunnel_has_expired_and_a_token_is_not() {
     for token in [token, name, unjoined] {
         store.create(token, keyed(1), HOUR, ()).await.unwrap();
         if token != unjoined {
-            store.change(&token, By::Anybody, Change::Renew).await.unwrap().unwrap();
+            store.change(&token, By::Anybody, &Change::Renew).await.unwrap().unwrap();
         }
-        store.change(&token, By::Key(hash(1)), ttl).await.unwrap().unwrap();
+        store.change(&token, By::Key(hash(1)), &ttl).await.unwrap().unwrap();
     }
     for token in [token, unjoined] {
         until("a token to expire", async || store.find(&token).await.unwrap().is_none().then_some(())).await;
@@ -143,9 +148,9 @@ async fn a_name_is_claimed_when_its_tunnel_has_expired_and_a_token_is_not() {
     });
     assert!(claimed.await.abs_diff(CLAIM) < TOLERANCE);
     assert_eq!(store.create(name, keyed(2), HOUR, ()).await, Err(StoreError::Taken));
-    let revive = Change::Revive { settings: Settings::default(), unjoined: HOUR };
-    assert_eq!(store.change(&name, By::Key(hash(2)), revive).await, Ok(None));
-    assert!(store.change(&name, By::Key(hash(1)), revive).await.unwrap().is_some());
+    let revive = Change::Revive { settings: Settings::default(), rules: None, unjoined: HOUR };
+    assert_eq!(store.change(&name, By::Key(hash(2)), &revive).await, Ok(None));
+    assert!(store.change(&name, By::Key(hash(1)), &revive).await.unwrap().is_some());
     let left: i64 = redis.ask(&["PTTL", "s2m:t:mine"]);
     assert!(left > 24 * 3600 * 1000, "the key outlives the tunnel by the claim: {left}");
 }
@@ -163,7 +168,7 @@ async fn what_is_held_for_a_tunnel_is_given_back_when_it_is_deleted_or_expires()
     store.create(uuid(2), keyed(1), Duration::from_millis(100), Arc::clone(&held)).await.unwrap();
     let full = store.create(uuid(3), keyed(1), HOUR, Arc::clone(&held)).await;
     assert!(full == Err(StoreError::Full { capacity: 2 }) || store.count() == 1, "{full:?}");
-    store.change(&uuid(1), By::Key(hash(1)), Change::Delete).await.unwrap().unwrap();
+    store.change(&uuid(1), By::Key(hash(1)), &Change::Delete).await.unwrap().unwrap();
     until("both to be forgotten", async || {
         store.purge();
         (Arc::strong_count(&held) <= 1 + usize::from(full.is_ok())).then_some(())

@@ -40,16 +40,17 @@ pub use self::limits::LimitConfig;
 pub use self::listen::Listen;
 pub use self::operating::{CompletionsConfig, HealthcheckConfig, ManConfig};
 pub use self::redis_url::RedisUrl;
-pub use self::secret::Secret;
-use self::secret::secret_file;
+pub use self::secret::{Secret, SecretsKeys};
+use self::secret::{keys_file, secret_file};
 use self::store::MOVING;
 pub use self::store::{StoreAction, StoreConfig, StorePlace, default_store_file};
 pub use self::tools::{DoctorConfig, DumpConfig, DumpOutput, RespondConfig, UrlConfig};
 pub use self::tunnel::{Ends, NamedBy, Repeat, ServerConfig, TunnelConfig, UrlModeWord};
 pub use self::tunnel_host::TunnelHosts;
+pub use self::units::network;
 use self::units::{
-    duration, duration_text, log_filter, milliseconds, network, on_off, origin, public_url, revision, revisions_text,
-    size_from, size_text, some_time, time_from, timeout_status,
+    duration, duration_text, log_filter, milliseconds, on_off, origin, public_url, revision, revisions_text, size_from,
+    size_text, some_time, time_from, timeout_status,
 };
 pub use self::up::{UpConfig, UpTunnel};
 use crate::defaults;
@@ -232,6 +233,10 @@ pub struct ServeConfig {
     /// may]
     #[arg(help_heading = "Keyed tunnels", long = "create-secret-file", env = "SOCKET2ME_CREATE_SECRET_FILE", value_parser = secret_file, value_name = "FILE")]
     pub create_secret: Option<Secret>,
+    /// File with keys, one a line, under which the secrets of tunnels' rules are kept: the first seals, any opens [default: they are
+    /// kept as they are]
+    #[arg(help_heading = "Keyed tunnels", long = "secrets-key-file", env = "SOCKET2ME_SECRETS_KEY_FILE", value_parser = keys_file, value_name = "FILE")]
+    pub secrets_keys: Option<SecretsKeys>,
     /// Make no tunnels without a key: GET /new is 403. Those that exist live on
     #[arg(help_heading = "Keyed tunnels", long, env = "SOCKET2ME_REQUIRE_KEYS")]
     pub require_keys: bool,

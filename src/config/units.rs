@@ -138,7 +138,7 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
 }
 
 /// Reads a network or a single address: `10.0.0.0/8`, `192.0.2.1`.
-pub(super) fn network(text: &str) -> Result<IpNet, String> {
+pub fn network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     let network = text.parse().or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address)));
     network.map(canonical).map_err(|_| format!("`{text}` is not a network: write 10.0.0.0/8 or 192.0.2.1"))

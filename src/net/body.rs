@@ -22,18 +22,58 @@ use super::turn::Turn;
 #[derive(Debug)]
 pub struct RequestBody {
     /// `None` once it was taken.
-    incoming: Option<Incoming>,
+    left: Option<Left>,
     turn: Arc<Turn>,
+}
+
+/// What is left of a body.
+#[derive(Debug)]
+struct Left {
+    /// What was read and is to be read again, with its memory. It comes first.
+    put_back: Kept,
+    incoming: Incoming,
+}
+
+impl Body for Left {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        // Whoever reads it counts its memory.
+        match mem::take(&mut self.put_back).bytes {
+            bytes if bytes.is_empty() => Pin::new(&mut self.incoming).poll_frame(cx),
+            bytes => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.put_back.bytes.is_empty() && self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.put_back.bytes.len() {
+            0 => self.incoming.size_hint(),
+            // All of it was read.
+            length => SizeHint::with_exact(length as u64),
+        }
+    }
 }
 
 impl RequestBody {
     pub(super) fn new(incoming: Incoming, turn: Arc<Turn>) -> Self {
-        Self { incoming: Some(incoming), turn }
+        Self { left: Some(Left { put_back: Kept::default(), incoming }), turn }
     }
 
     /// Returns whose turn it is to write on the connection.
     pub(super) fn turn(&self) -> &Arc<Turn> {
         &self.turn
+    }
+
+    /// Puts a body back that was read whole, to be read once more. Its trailers are lost.
+    pub fn put_back(&mut self, body: Kept) {
+        if let Some(left) = &mut self.left {
+            left.put_back = body;
+        }
     }
 
     /// Drops the body.
@@ -46,8 +86,8 @@ impl RequestBody {
     ///
     /// The connection serves no other request before the taken body was read to its end or dropped. See [`TakenBody`].
     pub fn take(&mut self) -> Option<TakenBody> {
-        let incoming = self.incoming.take()?;
-        Some(TakenBody { incoming, request: self.turn.take_body(), turn: Arc::clone(&self.turn), is_over: false })
+        let left = self.left.take()?;
+        Some(TakenBody { left, request: self.turn.take_body(), turn: Arc::clone(&self.turn), is_over: false })
     }
 }
 
@@ -56,18 +96,18 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        match &mut self.incoming {
-            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+        match &mut self.left {
+            Some(left) => Pin::new(left).poll_frame(cx),
             None => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        self.left.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.left.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
@@ -78,7 +118,7 @@ impl Body for RequestBody {
 /// the connection can stay open.
 #[derive(Debug)]
 pub struct TakenBody {
-    incoming: Incoming,
+    left: Left,
     turn: Arc<Turn>,
     /// The number of its request on the connection.
     request: u32,
@@ -93,17 +133,17 @@ impl Body for TakenBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         // If the response was written before, hyper tells of the end only when the next request comes. A body with trailers has
         // no other sign of its end.
-        let frame = if self.is_end_stream() { None } else { ready!(Pin::new(&mut self.incoming).poll_frame(cx)) };
+        let frame = if self.is_end_stream() { None } else { ready!(Pin::new(&mut self.left).poll_frame(cx)) };
         self.is_over = !matches!(frame, Some(Ok(_)));
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.left.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.left.size_hint()
     }
 }
 

@@ -35,17 +35,28 @@ pub(super) enum Code {
     KeysRequired,
     CreateSecret,
     NameTaken,
+    Conflict,
     InvalidRequest,
     NotJson,
     Aborted,
     UpgradeUnsupported,
     Loop,
+    AddressRefused,
+    MethodRefused,
+    AuthRequired,
+    AuthThrottled,
+    SignatureMissing,
+    SignatureWrong,
+    SignatureExpired,
+    SignatureReplayed,
+    TunnelRate,
+    RulesUnreadable,
     Bug,
 }
 
 impl Code {
     /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 36] = [
+    pub(super) const ALL: [Self; 47] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -76,11 +87,22 @@ impl Code {
         Self::KeysRequired,
         Self::CreateSecret,
         Self::NameTaken,
+        Self::Conflict,
         Self::InvalidRequest,
         Self::NotJson,
         Self::Aborted,
         Self::UpgradeUnsupported,
         Self::Loop,
+        Self::AddressRefused,
+        Self::MethodRefused,
+        Self::AuthRequired,
+        Self::AuthThrottled,
+        Self::SignatureMissing,
+        Self::SignatureWrong,
+        Self::SignatureExpired,
+        Self::SignatureReplayed,
+        Self::TunnelRate,
+        Self::RulesUnreadable,
         Self::Bug,
     ];
 
@@ -98,6 +120,7 @@ impl Code {
                 | Self::KeysRequired
                 | Self::CreateSecret
                 | Self::NameTaken
+                | Self::Conflict
                 | Self::InvalidRequest
                 | Self::NotJson
         )
@@ -123,6 +146,8 @@ impl Code {
                  says what to mend."
             }
             Self::Throttled
+            | Self::AuthThrottled
+            | Self::TunnelRate
             | Self::TooManyUploads
             | Self::TooManyTunnels
             | Self::TooManyHeld
@@ -150,6 +175,7 @@ impl Code {
             | Self::KeysRequired
             | Self::CreateSecret
             | Self::NameTaken
+            | Self::Conflict
             | Self::InvalidRequest
             | Self::NotJson => "This address is for programs. The line above says what is wrong.",
             Self::Aborted => {
@@ -161,6 +187,20 @@ impl Code {
             }
             Self::Loop => {
                 "The app behind this address passes requests on to this address. If the app is yours, see where it forwards to."
+            }
+            Self::AddressRefused | Self::MethodRefused => {
+                "The owner of this address lets only some requests pass, and this is none of them. If that is you, change the \
+                 tunnel's rules."
+            }
+            Self::AuthRequired => {
+                "The owner of this address lets only those in who know a name and a password. Ask where you got the address."
+            }
+            Self::SignatureMissing | Self::SignatureWrong | Self::SignatureExpired | Self::SignatureReplayed => {
+                "This address is for a program that signs its requests. The line above says what is wrong."
+            }
+            Self::RulesUnreadable => {
+                "What the owner of this address demands of its visitors cannot be read, so nobody gets in. The server's \
+                 operator finds more in the log."
             }
             Self::Bug => "This is a fault of the server. Its operator finds more in the log.",
         }
@@ -199,11 +239,22 @@ impl Code {
             Self::KeysRequired => "keys-required",
             Self::CreateSecret => "create-secret-required",
             Self::NameTaken => "name-taken",
+            Self::Conflict => "conflict",
             Self::InvalidRequest => "invalid-request",
             Self::NotJson => "unsupported-media-type",
             Self::Aborted => "client-aborted",
             Self::UpgradeUnsupported => "upgrade-unsupported",
             Self::Loop => "loop",
+            Self::AddressRefused => "address-refused",
+            Self::MethodRefused => "method-refused",
+            Self::AuthRequired => "auth-required",
+            Self::AuthThrottled => "auth-throttled",
+            Self::SignatureMissing => "signature-missing",
+            Self::SignatureWrong => "signature-wrong",
+            Self::SignatureExpired => "signature-expired",
+            Self::SignatureReplayed => "signature-replayed",
+            Self::TunnelRate => "tunnel-rate",
+            Self::RulesUnreadable => "rules-unreadable",
             Self::Bug => "internal-error",
         }
     }

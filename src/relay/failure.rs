@@ -12,6 +12,7 @@ use http::header::{self, HeaderName, HeaderValue};
 
 use super::code::Code;
 use super::page;
+use super::rules::Refusal;
 use crate::config::ErrorStatus;
 use crate::net::body::BodyError;
 use crate::net::reply::{self, Reply};
@@ -49,6 +50,8 @@ pub(super) enum Failure {
     InvalidBody(InvalidBody),
     /// A script above all tunnels that a page wants to run as its service worker.
     ServiceWorker,
+    /// The tunnel's rules have something against the request.
+    Refused(Refusal),
     /// A document on the shared origin, where the operator wants none.
     Document,
     /// Too many requests from this address.
@@ -66,6 +69,8 @@ pub(super) enum Failure {
     CreateSecret,
     /// The name belongs to another tunnel.
     NameTaken,
+    /// Somebody else has set rules at the same time.
+    RulesChanged,
     /// What was asked for is not possible, for this reason.
     InvalidRequest(String),
     /// What was asked for is not said in JSON.
@@ -124,6 +129,7 @@ impl Failure {
             Self::InvalidBody(InvalidBody::TooManyFields(_)) => Code::BodyTooLarge,
             Self::ServiceWorker => Code::ServiceWorker,
             Self::Document => Code::Document,
+            Self::Refused(refusal) => refusal.code(),
             Self::Throttled => Code::Throttled,
             Self::TooManyUploads => Code::TooManyUploads,
             Self::TooManyTunnels(_) => Code::TooManyTunnels,
@@ -131,6 +137,7 @@ impl Failure {
             Self::KeysRequired => Code::KeysRequired,
             Self::CreateSecret => Code::CreateSecret,
             Self::NameTaken => Code::NameTaken,
+            Self::RulesChanged => Code::Conflict,
             Self::InvalidRequest(_) => Code::InvalidRequest,
             Self::NotJson => Code::NotJson,
             Self::TokenNotFound | Self::NoSuchTunnel => Code::TokenNotFound,
@@ -187,8 +194,9 @@ impl Failure {
             | Self::InvalidRequest(_)
             | Self::InvalidBody(InvalidBody::NotJson(_)) => StatusCode::BAD_REQUEST,
             Self::ServiceWorker | Self::Document | Self::KeysRequired | Self::CreateSecret => StatusCode::FORBIDDEN,
+            Self::Refused(refusal) => refusal.status(),
             Self::KeyRequired => StatusCode::UNAUTHORIZED,
-            Self::NameTaken => StatusCode::CONFLICT,
+            Self::NameTaken | Self::RulesChanged => StatusCode::CONFLICT,
             Self::NoSuchTunnel => StatusCode::NOT_FOUND,
             Self::Throttled | Self::TooManyUploads | Self::TooManyTunnels(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TokenNotFound => standard(StatusCode::NOT_FOUND),
@@ -243,6 +251,7 @@ impl Failure {
             Self::KeyRequired => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
+            Self::Refused(refusal) => refusal.set_headers(headers),
             Self::MethodNotAllowed(methods) => {
                 headers.insert(header::ALLOW, HeaderValue::from_static(methods));
             }
@@ -257,6 +266,7 @@ impl Failure {
             | Self::KeysRequired
             | Self::CreateSecret
             | Self::NameTaken
+            | Self::RulesChanged
             | Self::InvalidRequest(_)
             | Self::NotJson
             | Self::NoSuchTunnel
@@ -296,6 +306,7 @@ impl fmt::Display for Failure {
             Self::Document => f.write_str(
                 "the app has answered with a page, which this server does not show at /go/TOKEN, an origin that all tunnels share",
             ),
+            Self::Refused(refusal) => refusal.fmt(f),
             Self::Throttled => f.write_str("too many requests from this address, slow down"),
             Self::TooManyUploads => f.write_str(
                 "too many request bodies from this address are still arriving, try again when one has arrived",
@@ -314,6 +325,7 @@ impl fmt::Display for Failure {
                  X-Socket2Me-Create: SECRET",
             ),
             Self::NameTaken => f.write_str("the name is taken: choose another, or send the key of its tunnel"),
+            Self::RulesChanged => f.write_str("somebody else has set rules of this tunnel at the same time: send it again"),
             Self::InvalidRequest(what) => f.write_str(what),
             Self::NotJson => f.write_str("send JSON with Content-Type: application/json, such as {}"),
             Self::TokenNotFound | Self::NoSuchTunnel => f.write_str("token not found"),
@@ -342,6 +354,12 @@ impl fmt::Display for Failure {
             Self::Stopping => f.write_str("the server is stopping"),
             Self::Bug => f.write_str("the server has a fault: please report it to its operator"),
         }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 

@@ -13,7 +13,7 @@
 //!   `storage`: where they are kept
 //! - `streams`: bodies of any size, event streams and WebSockets, between exchanges and the sessions of their ends
 //! - `notices`: what ends are told of that goes wrong
-//! - `rules`: what owners demand of visitors' requests. Nothing asks for them yet
+//! - `rules`: what owners demand of visitors' requests
 //! - `budgets` and `throttle`: what peers share, and the rate limit of an address
 //! - `figures`: what an operator can watch
 
@@ -30,7 +30,6 @@ mod page;
 mod public_url;
 mod route;
 mod router;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing of the relay checks signatures yet"))]
 mod rules;
 mod shared_origin;
 mod storage;
@@ -62,10 +61,11 @@ use self::figures::{FailedRequests, Figures};
 use self::own_hosts::OwnHosts;
 use self::public_url::PublicUrl;
 use self::router::Router;
+use self::rules::Rulebook;
 use self::throttle::Throttle;
 use self::tokens::Tokens;
 use self::tunnels::{EndLimits, TunnelHost, Tunnels};
-use crate::config::ServeConfig;
+use crate::config::{Secret, ServeConfig};
 use crate::defaults;
 use crate::engine::{self, CLOSE_TIMEOUT, Engine, SocketIo};
 use crate::net::arrival::Arrival;
@@ -76,7 +76,7 @@ use crate::net::reply::Reply;
 use crate::net::{linger, listener};
 use crate::proto::exchange::HeadLimits;
 use crate::proto::{engine_io, socket_io};
-use crate::store::Store;
+use crate::store::{Seal, Store};
 
 /// The listeners of one server: one or more, at addresses that mean the same server.
 #[derive(Debug)]
@@ -218,7 +218,8 @@ impl Relay {
         let config = Arc::new(config);
         let lifetime = config.token_ttl + config.grace();
         let tokens = Arc::new(Tokens::new(store, &budgets, lifetime));
-        let tunnels = Tunnels::new(Arc::clone(&tokens), budgets.clone(), end_limits(&config));
+        let rulebook = Arc::new(Rulebook::new(seal(&config)));
+        let tunnels = Tunnels::new(Arc::clone(&tokens), Arc::clone(&rulebook), budgets.clone(), end_limits(&config));
         let public_url = PublicUrl::new(config.public_url.as_deref());
         let host = TunnelHost::new(Arc::clone(&tunnels), public_url.clone(), &url, hosts.clone());
         let socket_io = SocketIo::new(host, socket_io_settings(&config));
@@ -228,6 +229,7 @@ impl Relay {
                 (Arc::clone(&tunnels), Arc::clone(&tokens)),
                 budgets.clone(),
                 (public_url.clone(), hosts.clone()),
+                Arc::clone(&rulebook),
                 Arc::clone(&config),
             ),
             tokens: Arc::clone(&tokens),
@@ -237,6 +239,7 @@ impl Relay {
                 config: Arc::clone(&config),
                 public_url,
                 hosts: hosts.clone(),
+                rulebook,
                 memory: Arc::clone(&budgets.bytes),
             },
             throttle: Throttle::new(&config, Arc::clone(&budgets.hits)),
@@ -310,6 +313,11 @@ impl Relay {
             trusted_proxies: self.config.trust_proxy.clone().into(),
         }
     }
+}
+
+/// Returns the seal of secrets in the store.
+fn seal(config: &ServeConfig) -> Seal {
+    Seal::new(config.secrets_keys.iter().flat_map(|keys| keys.all()).map(Secret::as_bytes))
 }
 
 fn end_limits(config: &ServeConfig) -> EndLimits {

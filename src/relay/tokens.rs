@@ -15,7 +15,7 @@ use crate::net::hits::Hits;
 use crate::proto::key::{Key, KeyHash};
 use crate::proto::limit::Limit;
 use crate::proto::token::Token;
-use crate::store::{By, Change, Found, Keyed, Life, Patch, Record, Settings, Store, StoreError};
+use crate::store::{By, Change, Found, Keyed, Life, Patch, Record, RulesText, Settings, Store, StoreError};
 
 /// The tokens of this server.
 #[derive(Debug)]
@@ -32,11 +32,17 @@ pub(super) struct Tokens {
 }
 
 /// What the maker of a keyed tunnel has asked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Wanted {
-    /// The name; without one the token is that of a UUID.
-    pub(super) name: Option<Token>,
+    /// The name, or a [new](new_token) token.
+    pub(super) token: Token,
     pub(super) settings: Settings,
+    pub(super) rules: Option<RulesText>,
+}
+
+/// Returns a token at random.
+pub(super) fn new_token() -> Token {
+    Token::from_uuid(uuid::Uuid::new_v4())
 }
 
 /// A tunnel of somebody who asked for one.
@@ -64,7 +70,7 @@ impl Tokens {
     /// # Errors
     /// When the client's address has as many tunnels as it may have, and when the store is full or fails.
     pub(super) async fn create(&self, client: Client) -> Result<Token, Failure> {
-        let token = Token::from_uuid(uuid::Uuid::new_v4());
+        let token = new_token();
         self.add(token, client, None, self.lifetime).await?;
         tracing::info!(?token, "token made");
         Ok(token)
@@ -76,15 +82,15 @@ impl Tokens {
     /// # Errors
     /// With [`Failure::NameTaken`] when the name is somebody else's; as [`Self::create`] otherwise.
     pub(super) async fn make(&self, client: Client, wanted: Wanted, key: Option<Key>) -> Result<Made, Failure> {
-        let Wanted { name, settings } = wanted;
-        if let (Some(token), Some(key)) = (name, &key)
-            && let Some(made) = self.claim(token, wanted, key).await?
+        let token = wanted.token;
+        if let Some(key) = key.as_ref().filter(|_| token.is_name())
+            && let Some(made) = self.claim(&wanted, key).await?
         {
             return Ok(made);
         }
-        let token = name.unwrap_or_else(|| Token::from_uuid(uuid::Uuid::new_v4()));
+        let Wanted { settings, rules, .. } = wanted;
         let key = key.unwrap_or_else(|| Key::from_random(rand::random()));
-        let keyed = Keyed { key: key.hash(), settings, was_joined: false };
+        let keyed = Keyed { key: key.hash(), settings, rules, was_joined: false };
         let life = defaults::UNJOINED_TTL.min(settings.ttl);
         let record = self.add(token, client, Some(Box::new(keyed)), life).await?;
         tracing::info!(?token, "tunnel made");
@@ -92,7 +98,8 @@ impl Tokens {
     }
 
     /// Returns the tunnel of a name to the owner of its key. `None` if there is no tunnel of that name.
-    async fn claim(&self, token: Token, wanted: Wanted, key: &Key) -> Result<Option<Made>, Failure> {
+    async fn claim(&self, wanted: &Wanted, key: &Key) -> Result<Option<Made>, Failure> {
+        let Wanted { token, settings, ref rules } = *wanted;
         let Some(found) = self.find_any(&token).await? else { return Ok(None) };
         let hash = key.hash();
         if found.record.keyed.as_ref().is_none_or(|keyed| keyed.key != hash) {
@@ -101,10 +108,10 @@ impl Tokens {
         if let Life::Alive(_) = found.life {
             return Ok(Some(Made { token, key: None, found }));
         }
-        let Wanted { settings, .. } = wanted;
-        let revive = Change::Revive { settings, unjoined: defaults::UNJOINED_TTL.min(settings.ttl) };
+        let revive =
+            Change::Revive { settings, rules: rules.clone(), unjoined: defaults::UNJOINED_TTL.min(settings.ttl) };
         // Somebody else may have done it meanwhile; the next attempt finds that.
-        let found = self.change_by(&token, By::Key(hash), revive).await?.ok_or(Failure::NameTaken)?;
+        let found = self.change_by(&token, By::Key(hash), &revive).await?.ok_or(Failure::NameTaken)?;
         tracing::info!(?token, "tunnel revived");
         Ok(Some(Made { token, key: Some(key.clone()), found }))
     }
@@ -136,7 +143,7 @@ impl Tokens {
         self.calls.counted(StoreCall::Find, self.store.find(token).await)
     }
 
-    async fn change_by(&self, token: &Token, by: By, change: Change) -> Result<Option<Found>, StoreError> {
+    async fn change_by(&self, token: &Token, by: By, change: &Change) -> Result<Option<Found>, StoreError> {
         self.calls.counted(StoreCall::Change, self.store.change(token, by, change).await)
     }
 
@@ -181,7 +188,7 @@ impl Tokens {
             }
         };
         let refused = if by == By::Anybody { Failure::TokenNotFound } else { Failure::NoSuchTunnel };
-        self.change_by(token, by, change).await?.ok_or(refused)?;
+        self.change_by(token, by, &change).await?.ok_or(refused)?;
         tracing::info!(?token, "token refreshed");
         Ok(())
     }
@@ -190,7 +197,7 @@ impl Tokens {
     ///
     /// # Errors
     /// With [`Failure::NoSuchTunnel`] for an unknown token, an original one, and another key; and when the store fails.
-    pub(super) async fn change(&self, token: &Token, key: KeyHash, change: Change) -> Result<Found, Failure> {
+    pub(super) async fn change(&self, token: &Token, key: KeyHash, change: &Change) -> Result<Found, Failure> {
         self.change_by(token, By::Key(key), change).await?.ok_or(Failure::NoSuchTunnel)
     }
 
@@ -199,7 +206,7 @@ impl Tokens {
     /// # Errors
     /// With [`Failure::TokenNotFound`] for an unknown token, and when the store fails.
     pub(super) async fn renew(&self, token: &Token) -> Result<(Record, Duration), Failure> {
-        alive(self.change_by(token, By::Anybody, Change::Renew).await?)
+        alive(self.change_by(token, By::Anybody, &Change::Renew).await?)
     }
 
     /// Does what the store needs a task for. Never completes.

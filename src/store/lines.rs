@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::record::{Kept, Keyed, Record};
-use super::settings::{Ends, Repeat, Settings};
+use super::settings::{Ends, Repeat, RulesText, Settings};
 use crate::proto::key::KeyHash;
 use crate::proto::token::Token;
 
@@ -43,9 +43,13 @@ struct KeyedLine {
     #[serde(default)]
     repeat: Repeat,
     was_joined: bool,
+    /// What its owner demands of visitors, as the relay has written it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rules: Option<String>,
 }
 
-/// Writes tunnels, one JSON object a line. Who has these lines knows the URLs of all tunnels, but no key.
+/// Writes tunnels, one JSON object a line. Who has these lines knows the URLs of all tunnels and, unless the
+/// operator has them sealed, the secrets of their rules, but no key.
 ///
 /// # Errors
 /// When the output fails.
@@ -59,6 +63,7 @@ pub fn write_lines(tunnels: &[Kept], out: &mut impl Write) -> io::Result<()> {
             ends: keyed.settings.ends,
             repeat: keyed.settings.repeat,
             was_joined: keyed.was_joined,
+            rules: keyed.rules.as_ref().map(|rules| rules.as_str().to_owned()),
         });
         let token = token.to_string();
         let line = Line { token, made_at: record.made_at, made_by: record.made_by, expires_ms: *expires, keyed };
@@ -88,11 +93,11 @@ fn read_line(line: &str) -> Result<Kept, String> {
         serde_json::from_str(line).map_err(|error| error.to_string())?;
     let token = Token::parse(&token).ok_or_else(|| format!("`{token}` is neither a token nor a name"))?;
     let keyed = match keyed {
-        Some(KeyedLine { key_sha256, ttl_ms, timeout_ms, hold_ms, ends, repeat, was_joined }) => {
+        Some(KeyedLine { key_sha256, ttl_ms, timeout_ms, hold_ms, ends, repeat, was_joined, rules }) => {
             let key = hash(&key_sha256).ok_or("key_sha256 is not 64 hexadecimal digits")?;
             let [ttl, timeout, hold] = [ttl_ms, timeout_ms, hold_ms].map(Duration::from_millis);
             let settings = Settings { ttl, timeout, hold, ends, repeat };
-            Some(Box::new(Keyed { key, settings, was_joined }))
+            Some(Box::new(Keyed { key, settings, rules: rules.map(RulesText::from), was_joined }))
         }
         None if token.is_name() => return Err(format!("`{token}` is a name, and has no key")),
         None => None,
@@ -152,7 +157,7 @@ mod tests {
     const NOW: u64 = 1_795_000_000_000;
 
     fn tunnels() -> Vec<Kept> {
-        let keyed = |was_joined| {
+        let keyed = |was_joined: bool| {
             let settings = Settings {
                 ttl: Duration::from_secs(86_400),
                 timeout: Duration::from_millis(1_500),
@@ -160,7 +165,8 @@ mod tests {
                 ends: Ends::Spread,
                 repeat: Repeat::Idempotent,
             };
-            Some(Box::new(Keyed { key: Key::from_random([7; 32]).hash(), settings, was_joined }))
+            let rules = was_joined.then(|| RulesText::from(r#"{"methods":["POST"]}"#.to_owned()));
+            Some(Box::new(Keyed { key: Key::from_random([7; 32]).hash(), settings, rules, was_joined }))
         };
         let made_by = Some("2001:db8::".parse().unwrap());
         let of = |token, keyed, expires| Kept { token, record: Record { made_at: 12, made_by, keyed }, expires };

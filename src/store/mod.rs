@@ -9,6 +9,7 @@
 //! - [`RedisStore`]: tunnels in Redis
 //! - `file`: tunnels in a file, with a table before it
 //! - `lines`: tunnels as lines of JSON, by which they move from one store to another, and as a list for people
+//! - [`Seal`]: secrets at rest
 //! - [`StoreError`]: why a store fails
 
 mod error;
@@ -16,6 +17,7 @@ mod file;
 mod lines;
 mod record;
 mod redis;
+mod seal;
 mod settings;
 mod table;
 
@@ -29,7 +31,8 @@ pub use self::file::{AddError, Added, FileError, FileStore, add_to_file, read_fi
 pub use self::lines::{list, read_lines, write_lines};
 pub use self::record::{By, CLAIM, Change, Found, Kept, Keyed, Life, Record};
 pub use self::redis::{RedisStore, add_to_redis, read_redis};
-pub use self::settings::{Ends, Patch, Repeat, Settings};
+pub use self::seal::{Seal, SealError};
+pub use self::settings::{Ends, Patch, Repeat, RulesChange, RulesText, Settings};
 use self::table::Table;
 use crate::proto::token::Token;
 
@@ -166,10 +169,10 @@ impl<H: Send + Sync + 'static> Store<H> {
     ///
     /// # Errors
     /// - [`StoreError::Unavailable`] if the store cannot be used now
-    pub async fn change(&self, token: &Token, by: By, change: Change) -> Result<Option<Found>, StoreError> {
+    pub async fn change(&self, token: &Token, by: By, change: &Change) -> Result<Option<Found>, StoreError> {
         match self {
             Self::Memory(table) => Ok(table.change(token, by, change)),
-            Self::Redis(store) => store.change(token, by, &change).await,
+            Self::Redis(store) => store.change(token, by, change).await,
             Self::File(store) => store.change(token, by, change).await,
         }
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::settings::{Patch, Settings};
+use super::settings::{Patch, RulesText, Settings};
 use crate::proto::key::KeyHash;
 use crate::proto::token::Token;
 
@@ -22,12 +22,14 @@ pub struct Record {
 }
 
 /// What a keyed tunnel has beside its token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keyed {
     /// The hash of the key of its owner.
     pub key: KeyHash,
     /// What its owner has set.
     pub settings: Settings,
+    /// What its owner demands of visitors.
+    pub rules: Option<RulesText>,
     /// An end has joined it. A name that no end ever joined is free at once when the tunnel expires.
     pub was_joined: bool,
 }
@@ -71,7 +73,7 @@ pub enum Life {
 }
 
 /// A change of a tunnel that exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// Lets it live for this time from now.
     Refresh(Duration),
@@ -88,6 +90,8 @@ pub enum Change {
     Revive {
         /// Its settings.
         settings: Settings,
+        /// Its rules.
+        rules: Option<RulesText>,
         /// How long it lives if no end joins.
         unjoined: Duration,
     },
@@ -124,27 +128,32 @@ impl Record {
     /// Makes a change that [`Self::admits`] to a tunnel that lives for `left` more, or, if `left` is `None`, to one whose name
     /// is claimed. Returns how long the tunnel lives from now on, or `None` if there is no such change for it.
     #[must_use]
-    pub fn apply(&mut self, change: Change, left: Option<Duration>) -> Option<Duration> {
+    pub fn apply(&mut self, change: &Change, left: Option<Duration>) -> Option<Duration> {
         match (change, left, &mut self.keyed) {
-            (Change::Refresh(life), Some(_), None) => Some(life),
+            (Change::Refresh(life), Some(_), None) => Some(*life),
             (Change::Renew, Some(_), Some(keyed)) => {
                 keyed.was_joined = true;
                 Some(keyed.settings.ttl)
             }
             (Change::Renew, Some(left), None) => Some(left),
+            (Change::Set(Patch { rules: Some(rules), .. }), Some(_), Some(keyed)) if rules.was != keyed.rules => None,
             (Change::Set(patch), Some(left), Some(keyed)) => {
                 keyed.settings = keyed.settings.patched(patch);
+                if let Some(rules) = &patch.rules {
+                    keyed.rules.clone_from(&rules.now);
+                }
                 // One that no end has joined lives no longer for it.
                 Some(patch.ttl.filter(|&ttl| keyed.was_joined || ttl < left).unwrap_or(left))
             }
             (Change::Rekey(key), Some(left), Some(keyed)) => {
-                keyed.key = key;
+                keyed.key = *key;
                 Some(left)
             }
             (Change::Delete, Some(_), Some(_)) => Some(Duration::ZERO),
-            (Change::Revive { settings, unjoined }, None, Some(keyed)) => {
-                keyed.settings = settings;
-                Some(unjoined)
+            (Change::Revive { settings, rules, unjoined }, None, Some(keyed)) => {
+                keyed.settings = *settings;
+                keyed.rules.clone_from(rules);
+                Some(*unjoined)
             }
             (Change::Refresh(_), _, Some(_))
             | (Change::Set(_) | Change::Rekey(_) | Change::Delete, _, None)

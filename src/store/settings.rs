@@ -1,5 +1,7 @@
 //! What the owner of a keyed tunnel sets.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -43,8 +45,22 @@ pub enum Repeat {
     Idempotent,
 }
 
+/// What the owner of a keyed tunnel demands of visitors, as the relay has written it. To a store it is a text. `Debug` shows nothing
+/// of it: it has secrets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RulesText(Arc<str>);
+
+/// A change of the rules, for a tunnel that has those from which it was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RulesChange {
+    /// The rules before.
+    pub was: Option<RulesText>,
+    /// The rules after.
+    pub now: Option<RulesText>,
+}
+
 /// A change of settings: what is given is set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Patch {
     /// See [`Settings::ttl`].
     pub ttl: Option<Duration>,
@@ -56,6 +72,28 @@ pub struct Patch {
     pub ends: Option<Ends>,
     /// See [`Settings::repeat`].
     pub repeat: Option<Repeat>,
+    /// The rules. With others than those before, nothing is changed.
+    pub rules: Option<RulesChange>,
+}
+
+impl RulesText {
+    /// Returns the text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for RulesText {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for RulesText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RulesText")
+    }
 }
 
 impl Default for Settings {
@@ -71,9 +109,9 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Returns the settings with what `patch` gives.
+    /// Returns the settings with what `patch` gives of them.
     #[must_use]
-    pub fn patched(self, patch: Patch) -> Self {
+    pub fn patched(self, patch: &Patch) -> Self {
         Self {
             ttl: patch.ttl.unwrap_or(self.ttl),
             timeout: patch.timeout.unwrap_or(self.timeout),

@@ -130,11 +130,11 @@ impl<H> Table<H> {
 
     /// Changes a tunnel, and returns it as it is then. `None` if there is no such tunnel, or not for `by`, or no such change
     /// for it.
-    pub(super) fn change(&self, token: &Token, by: By, change: Change) -> Option<Found> {
+    pub(super) fn change(&self, token: &Token, by: By, change: &Change) -> Option<Found> {
         let mut tunnels = self.lock();
         let now = Instant::now();
         let forgotten = tunnels.entries.expiry(token)?;
-        let entry = tunnels.entries.get_mut(token).filter(|entry| entry.record.admits(by, &change))?;
+        let entry = tunnels.entries.get_mut(token).filter(|entry| entry.record.admits(by, change))?;
         let left = match entry.life(token, forgotten, now) {
             Life::Alive(left) => Some(left),
             Life::Claimed(_) => None,
@@ -203,7 +203,7 @@ mod tests {
 
     fn keyed() -> Record {
         let settings = Settings { ttl: 10 * HOUR, ..Settings::default() };
-        let keyed = Keyed { key: hash(1), settings, was_joined: false };
+        let keyed = Keyed { key: hash(1), settings, rules: None, was_joined: false };
         Record { keyed: Some(Box::new(keyed)), ..original() }
     }
 
@@ -215,7 +215,7 @@ mod tests {
     async fn a_token_lives_for_its_time_after_each_refresh() {
         let table = Table::new(2);
         let ttl = Duration::from_secs(10);
-        let refresh = |token| table.change(&token, By::Anybody, Change::Refresh(ttl)).is_some();
+        let refresh = |token| table.change(&token, By::Anybody, &Change::Refresh(ttl)).is_some();
         table.create(token(1), original(), ttl, ()).unwrap();
         assert_eq!((life(&table, &token(1)), life(&table, &token(2))), (Some(Life::Alive(ttl)), None));
         tokio::time::advance(Duration::from_secs(9)).await;
@@ -234,7 +234,7 @@ mod tests {
         table.create(token(1), original(), ttl, Arc::clone(&held)).unwrap();
         assert!(table.create(token(2), original(), ttl, Arc::clone(&held)).is_err());
         tokio::time::advance(Duration::from_secs(9)).await;
-        assert!(table.change(&token(1), By::Anybody, Change::Refresh(ttl)).is_some());
+        assert!(table.change(&token(1), By::Anybody, &Change::Refresh(ttl)).is_some());
         tokio::time::advance(Duration::from_secs(9)).await;
         table.purge();
         assert_eq!(Arc::strong_count(&held), 2, "the token lives, and nothing is held for one that was not made");
@@ -260,26 +260,26 @@ mod tests {
         let table = Table::new(2);
         table.create(token(1), original(), HOUR, ()).unwrap();
         table.create(token(2), keyed(), HOUR, ()).unwrap();
-        let set = Change::Set(Patch { ttl: Some(2 * HOUR), ..Patch::default() });
-        let refresh = Change::Refresh(2 * HOUR);
+        let set = || Change::Set(Patch { ttl: Some(2 * HOUR), ..Patch::default() });
+        let refresh = || Change::Refresh(2 * HOUR);
         for (token, by, change, expected) in [
-            (token(1), By::Anybody, refresh, true),
-            (token(1), By::Key(hash(1)), refresh, false),
+            (token(1), By::Anybody, refresh(), true),
+            (token(1), By::Key(hash(1)), refresh(), false),
             (token(1), By::Key(hash(1)), Change::Delete, false),
             (token(1), By::Anybody, Change::Delete, false),
-            (token(2), By::Anybody, refresh, false),
-            (token(2), By::Key(hash(1)), refresh, false),
-            (token(2), By::Key(hash(2)), set, false),
-            (token(2), By::Anybody, set, false),
+            (token(2), By::Anybody, refresh(), false),
+            (token(2), By::Key(hash(1)), refresh(), false),
+            (token(2), By::Key(hash(2)), set(), false),
+            (token(2), By::Anybody, set(), false),
             (token(2), By::Anybody, Change::Rekey(hash(2)), false),
             (token(2), By::Anybody, Change::Delete, false),
             (token(2), By::Anybody, Change::Renew, true),
-            (token(2), By::Key(hash(1)), set, true),
+            (token(2), By::Key(hash(1)), set(), true),
             (token(2), By::Key(hash(1)), Change::Rekey(hash(2)), true),
             (token(2), By::Key(hash(1)), Change::Delete, false),
             (token(2), By::Key(hash(2)), Change::Delete, true),
         ] {
-            assert_eq!(table.change(&token, by, change).is_some(), expected, "{token:?} {by:?} {change:?}");
+            assert_eq!(table.change(&token, by, &change).is_some(), expected, "{token:?} {by:?} {change:?}");
         }
         assert_eq!(life(&table, &token(2)), None, "a token has no claim");
     }
@@ -288,24 +288,25 @@ mod tests {
     async fn a_name_stays_claimed_for_its_key_once_an_end_had_joined() {
         let table = Table::new(2);
         let name = Token::from_name("mine").unwrap();
-        let revive = Change::Revive { settings: Settings { ttl: HOUR, ..Settings::default() }, unjoined: HOUR };
+        let revive =
+            Change::Revive { settings: Settings { ttl: HOUR, ..Settings::default() }, rules: None, unjoined: HOUR };
         table.create(name, keyed(), HOUR, ()).unwrap();
         assert_eq!(table.create(name, keyed(), HOUR, ()), Err(StoreError::Taken));
-        assert_eq!(table.change(&name, By::Key(hash(1)), revive), None, "it lives");
-        let joined = table.change(&name, By::Anybody, Change::Renew).unwrap();
+        assert_eq!(table.change(&name, By::Key(hash(1)), &revive), None, "it lives");
+        let joined = table.change(&name, By::Anybody, &Change::Renew).unwrap();
         assert_eq!(joined.life, Life::Alive(10 * HOUR));
         tokio::time::advance(10 * HOUR).await;
         assert_eq!(life(&table, &name), Some(Life::Claimed(CLAIM)));
         assert_eq!(table.create(name, keyed(), HOUR, ()), Err(StoreError::Taken));
-        assert_eq!(table.change(&name, By::Key(hash(2)), revive), None);
-        assert_eq!(table.change(&name, By::Key(hash(1)), Change::Renew), None, "it must be revived");
-        let revived = table.change(&name, By::Key(hash(1)), revive).unwrap();
+        assert_eq!(table.change(&name, By::Key(hash(2)), &revive), None);
+        assert_eq!(table.change(&name, By::Key(hash(1)), &Change::Renew), None, "it must be revived");
+        let revived = table.change(&name, By::Key(hash(1)), &revive).unwrap();
         assert_eq!((revived.life, revived.record.keyed.unwrap().settings.ttl), (Life::Alive(HOUR), HOUR));
-        let deleted = table.change(&name, By::Key(hash(1)), Change::Delete).unwrap();
+        let deleted = table.change(&name, By::Key(hash(1)), &Change::Delete).unwrap();
         assert_eq!(deleted.life, Life::Claimed(CLAIM));
         tokio::time::advance(CLAIM).await;
         table.create(name, keyed(), HOUR, ()).unwrap();
-        table.change(&name, By::Key(hash(1)), Change::Delete).unwrap();
+        table.change(&name, By::Key(hash(1)), &Change::Delete).unwrap();
         table.create(name, keyed(), HOUR, ()).unwrap();
         assert_eq!(table.count(), 1, "no end had joined the one before");
     }
@@ -316,10 +317,10 @@ mod tests {
         table.create(token(1), keyed(), HOUR, ()).unwrap();
         let set = |ttl| {
             let change = Change::Set(Patch { ttl: Some(ttl), ..Patch::default() });
-            table.change(&token(1), By::Key(hash(1)), change).unwrap().life
+            table.change(&token(1), By::Key(hash(1)), &change).unwrap().life
         };
         assert_eq!((set(5 * HOUR), set(HOUR / 2)), (Life::Alive(HOUR), Life::Alive(HOUR / 2)));
-        table.change(&token(1), By::Anybody, Change::Renew).unwrap();
+        table.change(&token(1), By::Anybody, &Change::Renew).unwrap();
         assert_eq!(set(5 * HOUR), Life::Alive(5 * HOUR));
     }
 }

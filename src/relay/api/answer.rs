@@ -13,6 +13,7 @@ use crate::net::reply::{self, Reply};
 use crate::proto::key::Key;
 use crate::proto::token::Token;
 use crate::relay::own_hosts::OwnHosts;
+use crate::relay::rules::Rules;
 use crate::relay::tunnels::{Tunnel, TunnelFigures};
 use crate::store::{Ends, Found, Life, Repeat, Settings};
 
@@ -23,6 +24,8 @@ pub(super) struct Shown<'s> {
     pub(super) hosts: &'s OwnHosts,
     pub(super) token: Token,
     pub(super) found: &'s Found,
+    /// Its rules, or why they cannot be read.
+    pub(super) rules: Option<Result<Rules, String>>,
     /// The tunnel, if it has or had an end here.
     pub(super) tunnel: Option<Arc<Tunnel>>,
 }
@@ -40,7 +43,7 @@ pub(super) struct Made {
 
 /// What the owner of a tunnel may see.
 #[derive(Serialize)]
-pub(super) struct InFull {
+pub(super) struct InFull<'s, R> {
     token: String,
     url: String,
     path_url: String,
@@ -49,6 +52,10 @@ pub(super) struct InFull {
     hold: u64,
     ends: Ends,
     repeat: Repeat,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<R>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules_error: Option<&'s str>,
     expires: Option<String>,
     connected: bool,
     figures: TunnelFigures,
@@ -65,7 +72,7 @@ impl Shown<'_> {
         }
     }
 
-    pub(super) fn in_full(&self) -> InFull {
+    pub(super) fn in_full(&self) -> InFull<'_, impl Serialize + '_> {
         let seconds = |time: Duration| time.as_secs();
         // Nobody has the key of an original tunnel, so none is shown.
         let Settings { ttl, timeout, hold, ends, repeat } =
@@ -80,6 +87,8 @@ impl Shown<'_> {
             hold: seconds(hold),
             ends,
             repeat,
+            rules: self.rules.as_ref().and_then(|rules| rules.as_ref().ok()).map(Rules::shown),
+            rules_error: self.rules.as_ref().and_then(|rules| rules.as_ref().err()).map(String::as_str),
             expires: self.expires(),
             connected: figures.ends > 0,
             figures,

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::relay::failure::Failure;
+use crate::relay::rules::{RulesPatch, given};
 use crate::store::{Ends, Repeat};
 
 /// `POST /new`, and `PATCH /tunnel/TOKEN`, which takes no name. Times are in seconds.
@@ -17,6 +18,9 @@ pub(super) struct Fields {
     pub(super) hold: Option<u64>,
     pub(super) ends: Option<Ends>,
     pub(super) repeat: Option<Repeat>,
+    /// `null` removes all of them.
+    #[serde(default, deserialize_with = "given")]
+    pub(super) rules: Option<Option<RulesPatch>>,
 }
 
 /// `POST /tunnel/TOKEN/key`.

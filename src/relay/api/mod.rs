@@ -22,8 +22,9 @@ use self::fields::{Fields, Rekeying};
 use super::failure::Failure;
 use super::own_hosts::OwnHosts;
 use super::public_url::PublicUrl;
+use super::rules::{Rulebook, Rules, RulesPatch, Unhashed};
 use super::streams::Closing;
-use super::tokens::{Tokens, Wanted};
+use super::tokens::{Tokens, Wanted, new_token};
 use super::tunnels::Tunnels;
 use crate::config::ServeConfig;
 use crate::defaults;
@@ -31,9 +32,9 @@ use crate::net::arrival::Arrival;
 use crate::net::body::{self, BodyLimits, RequestBody};
 use crate::net::budget::Budget;
 use crate::net::reply::{self, Reply};
-use crate::proto::key::Key;
+use crate::proto::key::{Key, KeyHash};
 use crate::proto::token::Token;
-use crate::store::{Change, Found, Patch, Settings};
+use crate::store::{Change, Found, Patch, RulesChange, Settings};
 
 /// The header in which somebody shows the operator's secret.
 const CREATE_SECRET: HeaderName = HeaderName::from_static("x-socket2me-create");
@@ -51,6 +52,7 @@ pub(super) struct Api {
     pub(super) config: Arc<ServeConfig>,
     pub(super) public_url: PublicUrl,
     pub(super) hosts: OwnHosts,
+    pub(super) rulebook: Arc<Rulebook>,
     /// Memory for bodies of requests.
     pub(super) memory: Arc<Budget>,
 }
@@ -86,12 +88,15 @@ impl Api {
     ) -> Result<Reply, Failure> {
         self.check_secret(&head.headers)?;
         let fields: Fields = self.read(head, body).await?;
-        let wanted = Wanted {
-            name: fields.name.as_deref().map(name_of).transpose()?,
-            settings: self.defaults().patched(self.patch(&fields)?),
-        };
+        let token = fields.name.as_deref().map(name_of).transpose()?.unwrap_or_else(new_token);
         // Without a name there is nothing that a key could be of.
-        let key = if wanted.name.is_some() { own_key(&head.headers)? } else { None };
+        let key = if token.is_name() { own_key(&head.headers)? } else { None };
+        let settings = self.defaults().patched(&self.patch(&fields)?);
+        let rules = match fields.rules.flatten() {
+            Some(patch) => self.rulebook.write(&token, &self.patched(Rules::default(), patch).await?),
+            None => None,
+        };
+        let wanted = Wanted { token, settings, rules };
         let made = self.tokens.make(arrival.client, wanted, key).await?;
         let status = if made.key.is_some() { StatusCode::CREATED } else { StatusCode::OK };
         let base = self.base(head, arrival);
@@ -133,11 +138,43 @@ impl Api {
             return Err(Failure::InvalidRequest("a tunnel keeps its name: make another one".to_owned()));
         }
         let patch = self.patch(&fields)?;
-        let found = self.tokens.change(token, key.hash(), Change::Set(patch)).await?;
+        let found = match fields.rules {
+            None => self.tokens.change(token, key.hash(), &Change::Set(patch)).await?,
+            Some(rules) => self.set_rules(token, key.hash(), patch, rules).await?,
+        };
         if let Some(keyed) = &found.record.keyed {
             self.tunnels.set(token, keyed);
         }
         Ok(found)
+    }
+
+    /// Sets rules from those that there are: somebody else who has the key may do so at the same time.
+    async fn set_rules(
+        &self,
+        token: &Token,
+        key: KeyHash,
+        mut patch: Patch,
+        rules: Option<RulesPatch>,
+    ) -> Result<Found, Failure> {
+        let found = self.tokens.find_of(token, key).await?;
+        let was = found.record.keyed.and_then(|keyed| keyed.rules);
+        let now = match rules {
+            None => None,
+            Some(rules) => {
+                let before = was.as_ref().map(|was| self.rulebook.read(token, was)).transpose()?;
+                self.rulebook.write(token, &self.patched(before.unwrap_or_default(), rules).await?)
+            }
+        };
+        patch.rules = Some(RulesChange { was, now });
+        match self.tokens.change(token, key, &Change::Set(patch)).await {
+            Err(Failure::NoSuchTunnel) if self.tokens.find_of(token, key).await.is_ok() => Err(Failure::RulesChanged),
+            changed => changed,
+        }
+    }
+
+    /// Returns rules as they are after a change.
+    async fn patched(&self, rules: Rules, patch: RulesPatch) -> Result<Rules, Failure> {
+        self.rulebook.patched(rules, patch).await.map_err(|Unhashed| Failure::Busy)
     }
 
     async fn delete(&self, token: &Token, key: &Key) -> Result<(), Failure> {
@@ -146,7 +183,7 @@ impl Api {
         if self.tunnels.find(token).is_some() {
             self.tokens.renew(token).await?;
         }
-        self.tokens.change(token, key.hash(), Change::Delete).await?;
+        self.tokens.change(token, key.hash(), &Change::Delete).await?;
         self.tunnels.remove(token, Closing::Deleted);
         Ok(())
     }
@@ -161,7 +198,7 @@ impl Api {
         if !disconnect && self.tokens.find_of(token, key.hash()).await.is_ok() {
             self.tunnels.let_ends_stay(token);
         }
-        let found = match self.tokens.change(token, key.hash(), Change::Rekey(new)).await {
+        let found = match self.tokens.change(token, key.hash(), &Change::Rekey(new)).await {
             Err(Failure::NoSuchTunnel) => self.tokens.find_of(token, new).await?,
             found => found?,
         };
@@ -195,6 +232,7 @@ impl Api {
             hold: within("hold", fields.hold, Duration::ZERO..=max_hold, "--max-hold")?,
             ends: fields.ends,
             repeat: fields.repeat,
+            rules: None,
         })
     }
 
@@ -210,7 +248,9 @@ impl Api {
     }
 
     fn shown<'s>(&'s self, base: &'s str, token: Token, found: &'s Found) -> Shown<'s> {
-        Shown { base, hosts: &self.hosts, token, found, tunnel: self.tunnels.find(&token) }
+        let rules = found.record.keyed.as_ref().and_then(|keyed| keyed.rules.as_ref());
+        let rules = rules.map(|rules| self.rulebook.read(&token, rules).map_err(|unreadable| unreadable.to_string()));
+        Shown { base, hosts: &self.hosts, token, found, rules, tunnel: self.tunnels.find(&token) }
     }
 
     /// Returns the URL of this server, as the one who asks reaches it.

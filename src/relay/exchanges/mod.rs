@@ -1,6 +1,6 @@
 //! Exchanges: a visitor's request goes to the end as an event, and the end's ack comes back as the response.
 //!
-//! [`Exchanges::serve`] is the whole way, from top to bottom; `exchange` is the value that lives as long as one of them, and
+//! [`Exchanges::serve`] is the whole way, from top to bottom; `admission` is what comes first for a tunnel with rules; `exchange` is the value that lives as long as one of them, and
 //! `access` has what its line in the log says, `event` makes what the end gets. `hold` lets visitors wait while their tunnel has no
 //! end. `plain` asks an end that answers with its ack; `relaying` is what both ways share.
 //!
@@ -12,6 +12,7 @@
 //! answer, a timeout or an end that left, into what the visitor gets.
 
 mod access;
+mod admission;
 mod download;
 mod event;
 mod exchange;
@@ -31,6 +32,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use tokio_util::task::TaskTracker;
 
+use self::admission::VERIFIED;
 use self::event::EndRequest;
 use self::exchange::Exchange;
 use self::hold::{Hold, held};
@@ -45,6 +47,7 @@ use super::own_hosts::OwnHosts;
 use super::page;
 use super::public_url::PublicUrl;
 use super::route::Target;
+use super::rules::Rulebook;
 use super::shared_origin;
 use super::streams::First;
 use super::tokens::Tokens;
@@ -71,6 +74,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) struct Exchanges {
     relaying: Relaying,
     tokens: Arc<Tokens>,
+    rulebook: Arc<Rulebook>,
     counters: Arc<ExchangeCounters>,
     /// Exchanges that are not over, so that a stopping server can wait for them.
     in_flight: TaskTracker,
@@ -84,12 +88,14 @@ impl Exchanges {
         (tunnels, tokens): (Arc<Tunnels>, Arc<Tokens>),
         budgets: Budgets,
         (public_url, hosts): (PublicUrl, OwnHosts),
+        rulebook: Arc<Rulebook>,
         config: Arc<ServeConfig>,
     ) -> Self {
         let measures = config.metrics_listen.is_some();
         let process: u32 = rand::random();
         let via = format!("socket2me-{process:x}");
         Self {
+            rulebook,
             relaying: Relaying { tunnels, budgets, config, public_url, hosts, via },
             tokens,
             counters: Arc::new(ExchangeCounters::new(measures)),
@@ -128,7 +134,7 @@ impl Exchanges {
         let (told, statuses) = match self.find(target).await {
             Ok(tunnel) => {
                 let name = id_value.to_str().unwrap_or_default();
-                let told = self.run(&mut exchange, &tunnel, head, body, arrival, target, (id, name)).await;
+                let told = self.visit(&mut exchange, &tunnel, head, body, arrival, target, (id, name)).await;
                 (told, self.statuses(tunnel.is_keyed()))
             }
             Err((failure, statuses)) => (Err(failure), statuses),
@@ -230,6 +236,35 @@ impl Exchanges {
     /// Returns the statuses of a tunnel's failures: the operator chooses those of original tunnels.
     fn statuses(&self, is_keyed: bool) -> ErrorStatus {
         if is_keyed { ErrorStatus::Standard } else { self.relaying.config.error_status }
+    }
+
+    /// Lets a request pass to the end of its tunnel if the rules of that have nothing against it.
+    #[allow(clippy::too_many_arguments, reason = "they are one request, in the pieces in which hyper lends it")]
+    async fn visit(
+        &self,
+        exchange: &mut Exchange,
+        tunnel: &Arc<Tunnel>,
+        head: &mut Parts,
+        body: &mut RequestBody,
+        arrival: &Arrival<'_>,
+        target: &Target,
+        id: (ExchangeId, &str),
+    ) -> Result<Came, Failure> {
+        if tunnel.is_keyed() {
+            head.headers.remove(VERIFIED);
+        }
+        let delivery = match tunnel.guard() {
+            // In a box: its future would be part of every request's.
+            Some(guard) => Box::pin(self.admit(&guard, tunnel, head, body, arrival, target)).await?,
+            None => None,
+        };
+        let came = self.run(exchange, tunnel, head, body, arrival, target, id).await?;
+        if let Some(delivery) = delivery
+            && came.status().is_some_and(|status| status.is_success())
+        {
+            delivery.succeeded();
+        }
+        Ok(came)
     }
 
     #[allow(clippy::too_many_arguments, reason = "they are one request, in the pieces in which hyper lends it")]

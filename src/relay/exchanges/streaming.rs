@@ -44,6 +44,17 @@ pub(super) enum Came {
     NoHandshake(Box<Reply>),
 }
 
+impl Came {
+    /// Returns the status that the end has answered with; `None` if it has not.
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Told(Told::Answer(response)) => Some(response.status),
+            Self::Stream(streaming) => Some(streaming.head.response.status),
+            Self::Told(Told::Ok) | Self::NoHandshake(_) => None,
+        }
+    }
+}
+
 /// A response whose head has come.
 pub(super) struct Streaming {
     head: Head,

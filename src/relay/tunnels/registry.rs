@@ -22,6 +22,7 @@ use crate::proto::token::Token;
 use crate::relay::budgets::Budgets;
 use crate::relay::failure::Failure;
 use crate::relay::notices::{About, Notice, NoticeCounters};
+use crate::relay::rules::Rulebook;
 use crate::relay::streams::{Closing, Message, Waiter};
 use crate::relay::tokens::Tokens;
 use crate::store::{Ends, Keyed, Record};
@@ -66,6 +67,7 @@ pub(in crate::relay) struct EndLimits {
 #[derive(Debug)]
 pub(in crate::relay) struct Tunnels<H: Host> {
     pub(super) tokens: Arc<Tokens>,
+    rulebook: Arc<Rulebook>,
     /// Each expires when its token should have, or, if it is keyed, when its token is to be renewed.
     table: RwLock<Expiring<Token, Arc<Tunnel<H>>>>,
     /// How many ends are connected.
@@ -87,9 +89,15 @@ pub(in crate::relay) struct Tunnels<H: Host> {
 }
 
 impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
-    pub(in crate::relay) fn new(tokens: Arc<Tokens>, budgets: Budgets, limits: EndLimits) -> Arc<Self> {
+    pub(in crate::relay) fn new(
+        tokens: Arc<Tokens>,
+        rulebook: Arc<Rulebook>,
+        budgets: Budgets,
+        limits: EndLimits,
+    ) -> Arc<Self> {
         Arc::new(Self {
             tokens,
+            rulebook,
             limits,
             table: RwLock::default(),
             ends: AtomicUsize::new(0),
@@ -142,7 +150,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         if let Some(tunnel) = table.get(token) {
             return Some(Arc::clone(tunnel));
         }
-        let tunnel = Arc::clone(table.get_or_insert(*token, expiry, || self.tunnel(record, Some(self.started))));
+        let tunnel = Arc::clone(table.get_or_insert(*token, expiry, || self.tunnel(token, record, Some(self.started))));
         drop(table);
         self.sooner.notify_one();
         Some(tunnel)
@@ -180,8 +188,8 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         let end = Arc::new(End::new(number, options, key, socket, &self.notices, self.limits.max_payload));
         let mut table = self.write();
         let is_sooner = table.first().is_none_or(|(first, _)| expiry < first);
-        let tunnel = Arc::clone(table.get_or_insert(token, expiry, || self.tunnel(&record, None)));
-        let surplus = record.keyed.as_ref().and_then(|keyed| tunnel.set(keyed, self.budgets.ends_per_tunnel));
+        let tunnel = Arc::clone(table.get_or_insert(token, expiry, || self.tunnel(&token, &record, None)));
+        let surplus = record.keyed.as_ref().and_then(|keyed| self.set_in(&token, &tunnel, keyed));
         // While the table is locked: a tunnel that was just swept out of it must get no end.
         let turnover = tunnel.join(Arc::clone(&end), self.budgets.ends_per_tunnel);
         drop(table);
@@ -200,9 +208,11 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
     }
 
     /// Makes a tunnel without an end.
-    fn tunnel(&self, record: &Record, vacant_since: Option<Instant>) -> Arc<Tunnel<H>> {
+    fn tunnel(&self, token: &Token, record: &Record, vacant_since: Option<Instant>) -> Arc<Tunnel<H>> {
+        let rules = record.keyed.as_ref().and_then(|keyed| keyed.rules.as_ref());
+        let guard = rules.map(|rules| self.rulebook.guard(token, rules, None));
         let (memory, exchanges) = (self.budgets.bytes_per_tunnel.part(), self.budgets.exchanges_per_tunnel.part());
-        Arc::new(Tunnel::new(record, vacant_since, self.tokens.can_be_lost(), memory, exchanges))
+        Arc::new(Tunnel::new(record, guard, vacant_since, self.tokens.can_be_lost(), memory, exchanges))
     }
 
     /// An end has left its tunnel, or gets nothing new from now on because it is about to. Returns false if it was not the
@@ -253,11 +263,17 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
     /// Takes up what the owner of a tunnel has set.
     pub(in crate::relay) fn set(&self, token: &Token, keyed: &Keyed) {
         let Some(tunnel) = self.find(token) else { return };
-        self.retire(tunnel.set(keyed, self.budgets.ends_per_tunnel));
+        self.retire(self.set_in(token, &tunnel, keyed));
         tunnel.outdate();
         // A shorter life is renewed sooner.
         self.write().set_expiry(*token, Instant::now());
         self.sooner.notify_one();
+    }
+
+    /// Takes up in a tunnel what its owner has set. Returns the ends that are too many by it.
+    pub(super) fn set_in(&self, token: &Token, tunnel: &Tunnel<H>, keyed: &Keyed) -> Option<Turnover<H>> {
+        let guard = |rules: &_, before: Option<&_>| self.rulebook.guard(token, rules, before);
+        tunnel.set(keyed, guard, self.budgets.ends_per_tunnel)
     }
 
     /// The tunnel has another key. With `disconnect`, an end that joined with the one before leaves at once; else it stays.

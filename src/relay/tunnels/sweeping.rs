@@ -73,7 +73,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         let due = match answer {
             Ok(Found { record, left, is_checked }) => {
                 if let Some(keyed) = &record.keyed {
-                    self.retire(tunnel.set(keyed, self.budgets.ends_per_tunnel));
+                    self.retire(self.set_in(token, tunnel, keyed));
                     if is_checked {
                         self.drop_ends_of_another_key(token, tunnel, &keyed.key, true);
                     }
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::proto::exchange::EndOptions;
     use crate::proto::key::Key;
-    use crate::relay::tokens::Wanted;
+    use crate::relay::tokens::{Wanted, new_token};
     use crate::store::{Change, Keyed, Patch, Settings};
 
     /// A token of these tunnels lives for a minute, and its ends hear of its end a quarter of a minute before.
@@ -173,7 +173,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_an_owner_sets_while_the_store_is_asked_counts() {
         let (tokens, tunnels) = swept_tunnels();
-        let wanted = Wanted { name: None, settings: Settings::default() };
+        let wanted = Wanted { token: new_token(), settings: Settings::default(), rules: None };
         let made = tokens.make(IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
         let (token, key) = (made.token, made.key.unwrap().hash());
         let (record, remaining) = tokens.renew(&token).await.unwrap();
@@ -181,7 +181,7 @@ mod tests {
         let answer = tunnels.ask_store(&token, &tunnel).await;
         let hold = Duration::from_secs(9);
         let change = Change::Set(Patch { hold: Some(hold), ..Patch::default() });
-        let changed = tokens.change(&token, key, change).await.unwrap();
+        let changed = tokens.change(&token, key, &change).await.unwrap();
         tunnels.set(&token, &changed.record.keyed.unwrap());
         tunnels.take_up(&token, &tunnel, answer, Instant::now());
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -194,7 +194,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let is_expected = |tunnels: &Tunnels<_>, was_joined, hold| {
             let settings = Settings { hold, ..Settings::default() };
-            let keyed = Keyed { key: Key::from_random([7; 32]).hash(), settings, was_joined };
+            let keyed = Keyed { key: Key::from_random([7; 32]).hash(), settings, rules: None, was_joined };
             let record = Record { made_at: 0, made_by: None, keyed: Some(Box::new(keyed)) };
             tunnels.expect(&Token::from_name("mine").unwrap(), &record, 600 * second).is_some()
         };
@@ -212,8 +212,8 @@ mod tests {
     async fn an_end_that_may_stay_is_not_disconnected_when_its_key_is_compared_with_the_next() {
         let socket = socket().await;
         let (tokens, tunnels) = swept_tunnels();
-        let wanted = Wanted { name: None, settings: Settings::default() };
         for stays in [true, false] {
+            let wanted = Wanted { token: new_token(), settings: Settings::default(), rules: None };
             let made = tokens.make(IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
             let (token, key) = (made.token, made.key.unwrap().hash());
             let (record, remaining) = tokens.find(&token).await.unwrap();
@@ -221,7 +221,7 @@ mod tests {
             if stays {
                 tunnels.let_ends_stay(&token);
             }
-            tokens.change(&token, key, Change::Rekey(Key::from_random([7; 32]).hash())).await.unwrap();
+            tokens.change(&token, key, &Change::Rekey(Key::from_random([7; 32]).hash())).await.unwrap();
             let (record, left) = tokens.find(&token).await.unwrap();
             let keyed = record.keyed.clone().unwrap();
             tunnels.take_up(&token, &joined.tunnel, Ok(Found { record, left, is_checked: true }), Instant::now());

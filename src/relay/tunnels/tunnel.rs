@@ -16,8 +16,9 @@ use crate::proto::key::KeyHash;
 use crate::proto::socket_io::AckId;
 use crate::proto::socket_io::connection::{AckError, Answer, Awaited};
 use crate::proto::socket_io::packet::{Encoded, MAX_ACK_ID};
+use crate::relay::rules::Guard;
 use crate::relay::streams::{Beginning, First, Message, Waiter};
-use crate::store::{Ends, Keyed, Record, Settings};
+use crate::store::{Ends, Keyed, Record, RulesText, Settings};
 
 /// What becomes of an event: the end's ack, or why none will come.
 pub(in crate::relay) type Outcome = Result<Answer, AckError>;
@@ -29,7 +30,7 @@ pub(in crate::relay) type Outcome = Result<Answer, AckError>;
 #[derive(Debug)]
 pub(in crate::relay) struct Tunnel<H: Host> {
     /// What the owner of a keyed tunnel has set; `None` for an original one.
-    settings: Option<Box<Mutex<Settings>>>,
+    set: Option<Box<Mutex<Set>>>,
     /// What the store keeps of it, for a store that can lose it.
     kept: Option<Box<Mutex<Record>>>,
     /// An end of a keyed tunnel has joined, and the store does not know yet. Whether its key is still the tunnel's is asked
@@ -45,6 +46,14 @@ pub(in crate::relay) struct Tunnel<H: Host> {
     occupancy: Mutex<Occupancy<H>>,
     /// An end that streams has joined.
     may_stream: AtomicBool,
+}
+
+/// What the owner of a keyed tunnel has set.
+#[derive(Debug)]
+struct Set {
+    settings: Settings,
+    /// What visitors' requests must be like.
+    guard: Option<Arc<Guard>>,
 }
 
 /// Why a place for one more exchange is refused.
@@ -92,13 +101,14 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
     /// to a store that has lost it. `vacant_since` is when its last end left, as far as that is known.
     pub(super) fn new(
         record: &Record,
+        guard: Option<Arc<Guard>>,
         vacant_since: Option<Instant>,
         keeps_record: bool,
         memory: Arc<Budget>,
         exchanges: Arc<Budget>,
     ) -> Self {
         Self {
-            settings: record.keyed.as_ref().map(|keyed| Box::new(Mutex::new(keyed.settings))),
+            set: record.keyed.as_ref().map(|keyed| Box::new(Mutex::new(Set { settings: keyed.settings, guard }))),
             kept: keeps_record.then(|| Box::new(Mutex::new(record.clone()))),
             is_unchecked: AtomicBool::new(false),
             is_unrenewed: AtomicBool::new(false),
@@ -113,22 +123,34 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
 
     /// Tells whether the tunnel has a key.
     pub(in crate::relay) fn is_keyed(&self) -> bool {
-        self.settings.is_some()
+        self.set.is_some()
     }
 
     /// Returns what the owner of a keyed tunnel has set; `None` for an original one.
     pub(in crate::relay) fn settings(&self) -> Option<Settings> {
-        self.settings.as_ref().map(|settings| *lock(settings))
+        self.set.as_ref().map(|set| lock(set).settings)
     }
 
-    /// Takes up what the owner of a keyed tunnel has set. Returns the ends that are too many by it.
-    pub(super) fn set(&self, keyed: &Keyed, max_ends: usize) -> Option<Turnover<H>> {
+    /// Returns what visitors' requests must be like; `None` if they may be like anything.
+    pub(in crate::relay) fn guard(&self) -> Option<Arc<Guard>> {
+        self.set.as_ref().and_then(|set| lock(set).guard.clone())
+    }
+
+    /// Takes up what the owner of a keyed tunnel has set. `guard` makes the guard of rules from the one before. Returns the ends that
+    /// are too many by it.
+    pub(super) fn set(
+        &self,
+        keyed: &Keyed,
+        guard: impl FnOnce(&RulesText, Option<&Arc<Guard>>) -> Arc<Guard>,
+        max_ends: usize,
+    ) -> Option<Turnover<H>> {
         if let Some(kept) = &self.kept {
-            lock(kept).keyed = Some(Box::new(*keyed));
+            lock(kept).keyed = Some(Box::new(keyed.clone()));
         }
-        let mut settings = lock(self.settings.as_ref()?);
-        let was = std::mem::replace(&mut *settings, keyed.settings);
-        drop(settings);
+        let mut set = lock(self.set.as_ref()?);
+        let was = std::mem::replace(&mut set.settings, keyed.settings);
+        set.guard = keyed.rules.as_ref().map(|rules| guard(rules, set.guard.as_ref()));
+        drop(set);
         (was.ends != keyed.settings.ends).then(|| self.occupancy().keep_newest(self.most_ends(max_ends)))
     }
 
@@ -294,7 +316,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
     }
 
     fn which_end(&self) -> Ends {
-        self.settings.as_ref().map_or(Ends::Newest, |settings| lock(settings).ends)
+        self.settings().map_or(Ends::Newest, |settings| settings.ends)
     }
 
     fn most_ends(&self, max_ends: usize) -> usize {

@@ -4,8 +4,11 @@
 //! A version (1 byte), when it was made in seconds and when it expires in milliseconds since 1970 (8 bytes each), the length of
 //! the address that made it (1 byte: 0, 4 or 16) and the address, whether it is keyed (1 byte: 0 or 1); if it is, the hash of
 //! its key (32 bytes), `ttl` and `timeout` in milliseconds (8 bytes each), whether an end has joined (1 byte), `hold` in
-//! milliseconds (8 bytes), `ends` and `repeat` (1 byte each). Last 8 bytes of checksum. Numbers begin with their lowest byte.
-//! Version 1, which is read too, has no `hold`, `ends` and `repeat`.
+//! milliseconds (8 bytes), `ends` and `repeat` (1 byte each), the length of its rules (4 bytes) and their text. Last 8 bytes of
+//! checksum. Numbers begin with their lowest byte.
+//!
+//! A tunnel without rules is written as version 2, which has none, so that a server before rules reads it. Version 1, which is read
+//! too, has no `hold`, `ends` and `repeat`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,17 +18,21 @@ use sha2::{Digest as _, Sha256};
 use crate::proto::key::KeyHash;
 use crate::proto::token::Token;
 use crate::store::record::{Keyed, Record};
-use crate::store::settings::{Ends, Repeat, Settings};
+use crate::store::settings::{Ends, Repeat, RulesText, Settings};
 
-/// The version of this form. A file with a later one is refused.
-const VERSION: u8 = 2;
+/// The latest version of this form. A file with a later one is refused.
+const VERSION: u8 = 3;
+
+/// The version of a tunnel without rules.
+const WITHOUT_RULES: u8 = 2;
 
 /// The bytes of a checksum: the first of the SHA-256 of the token and the content.
 const CHECKSUM: usize = 8;
 
 /// Writes a tunnel that expires at a time in milliseconds since 1970.
 pub(super) fn encode(token: &Token, record: &Record, expires: u64) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
+    let rules = record.keyed.as_ref().and_then(|keyed| keyed.rules.as_ref());
+    let mut bytes = vec![if rules.is_some() { VERSION } else { WITHOUT_RULES }];
     bytes.extend(record.made_at.to_le_bytes());
     bytes.extend(expires.to_le_bytes());
     match record.made_by {
@@ -48,6 +55,11 @@ pub(super) fn encode(token: &Token, record: &Record, expires: u64) -> Vec<u8> {
         bytes.push(u8::from(keyed.was_joined));
         bytes.extend(milliseconds(hold).to_le_bytes());
         bytes.extend([ends as u8, repeat as u8]);
+        if let Some(rules) = rules {
+            let length = u32::try_from(rules.as_str().len()).expect("rules come in a request of kilobytes");
+            bytes.extend(length.to_le_bytes());
+            bytes.extend(rules.as_str().as_bytes());
+        }
     }
     bytes.extend(checksum(token, &bytes));
     bytes
@@ -82,13 +94,21 @@ fn decode_keyed(version: u8, rest: &mut &[u8]) -> Option<Keyed> {
     let (ttl, timeout) = (time(take(rest)?), time(take(rest)?));
     let was_joined = truth(take(rest)?)?;
     let mut settings = Settings { ttl, timeout, ..Settings::default() };
-    if version > 1 {
+    if version >= WITHOUT_RULES {
         settings.hold = time(take(rest)?);
         let [ends, repeat] = take(rest)?;
         settings.ends = *Ends::ALL.get(usize::from(ends))?;
         settings.repeat = *Repeat::ALL.get(usize::from(repeat))?;
     }
-    Some(Keyed { key, settings, was_joined })
+    let rules = if version > WITHOUT_RULES { Some(decode_rules(rest)?) } else { None };
+    Some(Keyed { key, settings, rules, was_joined })
+}
+
+fn decode_rules(rest: &mut &[u8]) -> Option<RulesText> {
+    let length = usize::try_from(u32::from_le_bytes(take(rest)?)).ok()?;
+    let (text, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some(RulesText::from(String::from_utf8(text.to_vec()).ok()?))
 }
 
 fn time(milliseconds: [u8; 8]) -> Duration {
@@ -147,8 +167,10 @@ pub(super) mod tests {
 
     /// Any tunnel.
     pub(in crate::store::file) fn any_record() -> impl Strategy<Value = Record> {
-        let keyed = (any::<[u8; 32]>(), any_settings(), any::<bool>()).prop_map(|(number, settings, was_joined)| {
-            Box::new(Keyed { key: Key::from_random(number).hash(), settings, was_joined })
+        let rules = prop::option::of(any::<String>().prop_map(RulesText::from));
+        let keyed = (any::<[u8; 32]>(), any_settings(), rules, any::<bool>());
+        let keyed = keyed.prop_map(|(number, settings, rules, was_joined)| {
+            Box::new(Keyed { key: Key::from_random(number).hash(), settings, rules, was_joined })
         });
         (any::<u64>(), any::<Option<IpAddr>>(), prop::option::of(keyed)).prop_map(|(made_at, made_by, keyed)| Record {
             made_at,
@@ -164,7 +186,7 @@ pub(super) mod tests {
         let key = Key::from_random([7; 32]).hash();
         let (ttl, timeout) = (Duration::from_secs(600), Duration::from_secs(9));
         let settings = Settings { ttl, timeout, ..Settings::default() };
-        let keyed = Some(Box::new(Keyed { key, settings, was_joined: true }));
+        let keyed = Some(Box::new(Keyed { key, settings, rules: None, was_joined: true }));
         let record = Record { made_at: 5, made_by: None, keyed };
         let mut bytes = encode(&token, &record, 7);
         bytes.truncate(bytes.len() - CHECKSUM - 10);

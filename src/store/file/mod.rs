@@ -154,8 +154,8 @@ impl<H: Send + Sync + 'static> FileStore<H> {
 
     /// As [`super::Store::change`]. Once this returns, the change is durable, but for the end of the tunnel's life. That an end
     /// has joined is written at once, and nobody waits for it.
-    pub(super) async fn change(&self, token: &Token, by: By, change: Change) -> Result<Option<Found>, StoreError> {
-        let is_first_join = change == Change::Renew && self.table.is_unjoined(token);
+    pub(super) async fn change(&self, token: &Token, by: By, change: &Change) -> Result<Option<Found>, StoreError> {
+        let is_first_join = *change == Change::Renew && self.table.is_unjoined(token);
         let Some(found) = self.table.change(token, by, change) else { return Ok(None) };
         match change {
             Change::Refresh(_) => (),

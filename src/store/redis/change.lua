@@ -2,6 +2,8 @@
 --
 -- ARGV[3]: the hash of the key that was shown, or empty
 -- ARGV[4]: the change; ARGV[5] and those after it: what it sets, empty if it does not
+-- For `set`, ARGV[10]: the rules from which the change was made, and ARGV[11]: the rules after; absent if it does not set them
+-- For `revive`, ARGV[10]: the rules, and ARGV[11]: its life
 
 local function set(tunnel, ttl)
   tunnel.ttl, tunnel.timeout = ttl or tunnel.ttl, tonumber(ARGV[6]) or tunnel.timeout
@@ -37,6 +39,10 @@ if lives == (change == 'revive') then return {'refused'} end
 if change == 'renew' then
   tunnel.joined, tunnel.left = '1', tunnel.ttl
 elseif change == 'set' then
+  if ARGV[11] then
+    if ARGV[10] ~= tunnel.rules then return {'refused'} end
+    tunnel.rules = ARGV[11]
+  end
   local ttl = tonumber(ARGV[5])
   if ttl and (tunnel.joined == '1' or ttl < tunnel.left) then tunnel.left = ttl end
   set(tunnel, ttl)
@@ -46,7 +52,7 @@ elseif change == 'delete' then
   tunnel.left = 0
 elseif change == 'revive' then
   set(tunnel, tonumber(ARGV[5]))
-  tunnel.left = tonumber(ARGV[10])
+  tunnel.rules, tunnel.left = ARGV[10], tonumber(ARGV[11])
 else
   return {'refused'}
 end

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::proto::key::KeyHash;
 use crate::store::record::{Found, Keyed, Life, Record};
-use crate::store::settings::{Ends, Repeat, Settings};
+use crate::store::settings::{Ends, Repeat, RulesText, Settings};
 
 /// How long an original tunnel is taken to live that has no expiry in Redis: it is looked at again then.
 const WITHOUT_EXPIRY: Duration = Duration::from_secs(3600);
@@ -42,9 +42,10 @@ impl Reply {
             ("taken", []) => Self::Taken,
             ("absent", [marker]) => Self::Absent(marker.clone()),
             ("original", [left, made, by]) => Self::Found(original(left, made, by)?),
-            ("keyed", [left, claimed, made, by, key, ttl, timeout, joined, hold, ends, repeat]) => {
+            ("keyed", [left, claimed, made, by, key, ttl, timeout, joined, hold, ends, repeat, rules]) => {
                 let settings = settings([ttl, timeout, hold], ends, repeat)?;
-                let keyed = Keyed { key: from_hex(key)?, settings, was_joined: joined == "1" };
+                let rules = (!rules.is_empty()).then(|| RulesText::from(rules.clone()));
+                let keyed = Keyed { key: from_hex(key)?, settings, rules, was_joined: joined == "1" };
                 let life = match left.parse().ok()? {
                     ..=0 => Life::Claimed(milliseconds(claimed)?),
                     left => Life::Alive(Duration::from_millis(i64::cast_unsigned(left))),
@@ -184,7 +185,7 @@ mod tests {
     fn a_keyed_tunnel_lives_or_its_name_is_claimed() {
         let key = hex(&Key::from_random([7; 32]).hash());
         let life = |left| match parse(&[
-            "keyed", left, "9000", "1", "", &key, "600000", "1000", "1", "0", "spread", "never",
+            "keyed", left, "9000", "1", "", &key, "600000", "1000", "1", "0", "spread", "never", "",
         ]) {
             Some(Reply::Found(Found { life, .. })) => life,
             other => panic!("{other:?}"),
@@ -196,7 +197,7 @@ mod tests {
         );
         for wrong in [
             &["keyed"][..],
-            &["keyed", "1", "1", "1", "", "", "1", "1", "1", "1", "newest", "never"],
+            &["keyed", "1", "1", "1", "", "", "1", "1", "1", "1", "newest", "never", ""],
             &["absent"],
             &["OK"],
             &[],

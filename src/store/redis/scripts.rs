@@ -7,7 +7,7 @@ use redis::{Script, ScriptInvocation};
 use super::reply;
 use crate::proto::token::Token;
 use crate::store::record::{By, CLAIM, Change, Record};
-use crate::store::settings::{Ends, Patch, Repeat, Settings};
+use crate::store::settings::{Ends, Patch, Repeat, RulesText, Settings};
 
 /// The key whose value tells one set of data from another.
 pub(super) const MARKER: &str = "s2m:marker";
@@ -77,7 +77,7 @@ impl Scripts {
         script.arg(marker);
         if let Some(keyed) = record.keyed.as_deref() {
             let Settings { hold, ends, repeat, .. } = keyed.settings;
-            script.arg(milliseconds(hold)).arg(ends.as_str()).arg(repeat.as_str());
+            script.arg(milliseconds(hold)).arg(ends.as_str()).arg(repeat.as_str()).arg(text(keyed.rules.as_ref()));
         }
         script
     }
@@ -90,26 +90,33 @@ impl Scripts {
             By::Key(key) => script.arg(reply::hex(&key)),
         };
         let optional = |time: Option<Duration>| time.map(|time| milliseconds(time).to_string()).unwrap_or_default();
-        match *change {
-            Change::Refresh(life) => script.arg("refresh").arg(milliseconds(life)),
+        match change {
+            Change::Refresh(life) => script.arg("refresh").arg(milliseconds(*life)),
             Change::Renew => script.arg("renew"),
-            Change::Set(Patch { ttl, timeout, hold, ends, repeat }) => script
-                .arg("set")
-                .arg(optional(ttl))
-                .arg(optional(timeout))
-                .arg(optional(hold))
-                .arg(ends.map_or("", Ends::as_str))
-                .arg(repeat.map_or("", Repeat::as_str)),
-            Change::Rekey(key) => script.arg("rekey").arg(reply::hex(&key)),
+            Change::Set(Patch { ttl, timeout, hold, ends, repeat, rules }) => {
+                script
+                    .arg("set")
+                    .arg(optional(*ttl))
+                    .arg(optional(*timeout))
+                    .arg(optional(*hold))
+                    .arg(ends.map_or("", Ends::as_str))
+                    .arg(repeat.map_or("", Repeat::as_str));
+                match rules {
+                    Some(rules) => script.arg(text(rules.was.as_ref())).arg(text(rules.now.as_ref())),
+                    None => &mut script,
+                }
+            }
+            Change::Rekey(key) => script.arg("rekey").arg(reply::hex(key)),
             Change::Delete => script.arg("delete"),
-            Change::Revive { settings: Settings { ttl, timeout, hold, ends, repeat }, unjoined } => script
+            Change::Revive { settings: Settings { ttl, timeout, hold, ends, repeat }, rules, unjoined } => script
                 .arg("revive")
-                .arg(milliseconds(ttl))
-                .arg(milliseconds(timeout))
-                .arg(milliseconds(hold))
+                .arg(milliseconds(*ttl))
+                .arg(milliseconds(*timeout))
+                .arg(milliseconds(*hold))
                 .arg(ends.as_str())
                 .arg(repeat.as_str())
-                .arg(milliseconds(unjoined)),
+                .arg(text(rules.as_ref()))
+                .arg(milliseconds(*unjoined)),
         };
         script
     }
@@ -125,6 +132,11 @@ fn about<'s>(script: &'s Script, token: &Token, until: u64) -> ScriptInvocation<
     }
     script.arg(if token.is_name() { milliseconds(CLAIM) } else { 0 }).arg(until);
     script
+}
+
+/// Returns the text of rules, empty if there are none.
+fn text(rules: Option<&RulesText>) -> &str {
+    rules.map_or("", RulesText::as_str)
 }
 
 /// Returns a time in milliseconds, rounded up.

@@ -28,13 +28,13 @@ end
 -- Returns the keyed tunnel, or nil if there is none and no claim of its name.
 local function keyed()
   local fields = redis.call('HMGET', KEYS[1], 'made', 'by', 'key', 'ttl', 'timeout', 'joined', 'expires',
-    'hold', 'ends', 'repeat')
+    'hold', 'ends', 'repeat', 'rules')
   if not fields[7] then return nil end
   local tunnel = {
     made = fields[1], by = fields[2], key = fields[3], ttl = tonumber(fields[4]), timeout = tonumber(fields[5]),
     joined = fields[6], left = tonumber(fields[7]) - now(),
-    -- A server that knows none of these three has written none.
-    hold = tonumber(fields[8] or ''), ends = fields[9] or '', ['repeat'] = fields[10] or '',
+    -- A server that knows none of these four has written none.
+    hold = tonumber(fields[8] or ''), ends = fields[9] or '', ['repeat'] = fields[10] or '', rules = fields[11] or '',
   }
   if tunnel.left + claim(tunnel) <= 0 then return nil end
   return tunnel
@@ -46,14 +46,15 @@ local function write(tunnel)
   if tunnel.left + claim(tunnel) <= 0 then return redis.call('DEL', KEYS[1]) end
   redis.call('HSET', KEYS[1], 'made', tunnel.made, 'by', tunnel.by, 'key', tunnel.key, 'ttl', whole(tunnel.ttl),
     'timeout', whole(tunnel.timeout), 'joined', tunnel.joined, 'expires', whole(expires),
-    'hold', tunnel.hold and whole(tunnel.hold) or '', 'ends', tunnel.ends, 'repeat', tunnel['repeat'])
+    'hold', tunnel.hold and whole(tunnel.hold) or '', 'ends', tunnel.ends, 'repeat', tunnel['repeat'],
+    'rules', tunnel.rules)
   redis.call('PEXPIREAT', KEYS[1], whole(expires + claim(tunnel)))
 end
 
 local function shown(tunnel)
   return {'keyed', whole(tunnel.left), whole(tunnel.left + claim(tunnel)), tunnel.made, tunnel.by, tunnel.key,
     whole(tunnel.ttl), whole(tunnel.timeout), tunnel.joined, tunnel.hold and whole(tunnel.hold) or '', tunnel.ends,
-    tunnel['repeat']}
+    tunnel['repeat'], tunnel.rules}
 end
 
 -- Tells whether there is an original tunnel: a hash under the token's own name, as the original server made it.

@@ -116,6 +116,12 @@ impl Digest {
 }
 
 impl ReplayKey {
+    /// Returns the key of a delivery with this id.
+    #[cfg(test)]
+    pub(in crate::relay) fn of(id: &[u8]) -> Self {
+        Self(Sha256::digest(id).into())
+    }
+
     /// Returns the bytes of the SHA-256.
     pub(in crate::relay) const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

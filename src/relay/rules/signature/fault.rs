@@ -41,17 +41,6 @@ pub(in crate::relay) enum Wrong {
     TooManyFields(usize),
 }
 
-impl Fault {
-    /// Returns the fault's name for programs.
-    pub(in crate::relay) const fn code(&self) -> &'static str {
-        match self {
-            Self::Missing(_) => "signature-missing",
-            Self::Wrong(..) => "signature-wrong",
-            Self::Expired { .. } => "signature-expired",
-        }
-    }
-}
-
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

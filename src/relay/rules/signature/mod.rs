@@ -33,4 +33,4 @@ pub(in crate::relay) use self::claim::ReplayKey;
 pub(in crate::relay) use self::fault::Fault;
 pub(in crate::relay) use self::preset::Preset;
 pub(in crate::relay) use self::request::Signed;
-pub(in crate::relay) use self::verify::{Mode, Verified, Verify};
+pub(in crate::relay) use self::verify::{Mode, Verify};

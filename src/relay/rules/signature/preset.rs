@@ -28,6 +28,7 @@ pub(in crate::relay) enum Preset {
 
 impl Preset {
     /// All presets.
+    #[cfg(test)]
     pub(in crate::relay) const ALL: [Self; 8] =
         [Self::Github, Self::Stripe, Self::Slack, Self::Shopify, Self::Standard, Self::Twilio, Self::Token, Self::Hmac];
 

@@ -109,7 +109,7 @@ impl Verify {
         Written {
             preset: self.preset,
             secrets,
-            tolerance: self.scheme.has_time().then_some(self.tolerance.as_secs()),
+            tolerance: self.signed_time().map(|tolerance| tolerance.as_secs()),
             replay: self.replay,
             mode: self.mode,
             max: self.max_bytes,
@@ -222,7 +222,7 @@ impl Fields {
 
 impl Scheme {
     /// Tells whether the signature covers a time.
-    fn has_time(&self) -> bool {
+    pub(super) fn has_time(&self) -> bool {
         match self {
             Self::Recipe(recipe) => recipe.template.timestamp().is_some(),
             Self::Stripe | Self::Standard => true,

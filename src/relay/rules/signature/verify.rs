@@ -65,6 +65,11 @@ pub(in crate::relay) struct Verified {
 }
 
 impl Verify {
+    /// Returns how far a signed time may be from the server's. `None` if the signature covers none.
+    pub(in crate::relay) fn signed_time(&self) -> Option<Duration> {
+        self.scheme.has_time().then_some(self.tolerance)
+    }
+
     /// Checks the signature of a request. `now` is in seconds since 1970.
     ///
     /// # Errors

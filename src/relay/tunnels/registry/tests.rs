@@ -15,7 +15,7 @@ use crate::engine::{
 };
 use crate::proto::key::Key;
 use crate::relay::streams;
-use crate::relay::tokens::{Made, Wanted};
+use crate::relay::tokens::{Made, Wanted, new_token};
 use crate::store::{Change, Settings, Store};
 
 /// A host that hands out the sockets of its clients.
@@ -75,7 +75,7 @@ async fn first_ends_that_join_at_once_are_ends_of_one_tunnel() {
     let socket = socket().await;
     let budgets = Budgets::new(&ServeConfig::defaults());
     let tokens = Arc::new(Tokens::new(Store::in_memory(1), &budgets, Duration::from_secs(60)));
-    let tunnels = Tunnels::<TestHost>::new(tokens, budgets, LIMITS);
+    let tunnels = Tunnels::<TestHost>::new(tokens, Arc::default(), budgets, LIMITS);
     for round in 0..2_000 {
         let token = Token::from_uuid(uuid::Uuid::from_u128(round));
         let ready = AtomicUsize::new(0);
@@ -104,7 +104,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// A keyed tunnel with a `ttl` of two hours, and what lets an end join it.
 async fn made_to_join(tokens: &Tokens) -> (Made, Admission) {
-    let wanted = Wanted { name: None, settings: Settings { ttl: 2 * HOUR, ..Settings::default() } };
+    let wanted =
+        Wanted { token: new_token(), settings: Settings { ttl: 2 * HOUR, ..Settings::default() }, rules: None };
     let made = tokens.make(std::net::IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
     let (record, remaining) = tokens.renew(&made.token).await.unwrap();
     let admission = admission(made.token, record, remaining);
@@ -115,7 +116,7 @@ async fn made_to_join(tokens: &Tokens) -> (Made, Admission) {
 pub(in crate::relay::tunnels) fn swept_tunnels() -> (Arc<Tokens>, Arc<Tunnels<TestHost>>) {
     let budgets = Budgets::new(&ServeConfig::defaults());
     let tokens = Arc::new(Tokens::new(Store::in_memory(9), &budgets, Duration::from_secs(60)));
-    let tunnels = Tunnels::<TestHost>::new(Arc::clone(&tokens), budgets, LIMITS);
+    let tunnels = Tunnels::<TestHost>::new(Arc::clone(&tokens), Arc::default(), budgets, LIMITS);
     tokio::spawn(Arc::clone(&tunnels).sweep());
     (tokens, tunnels)
 }
@@ -149,7 +150,7 @@ async fn a_keyed_tunnel_lives_for_its_ttl_after_another_key_has_disconnected_its
     tunnels.join(admission, socket);
     tokio::time::sleep(HOUR / 2).await;
     let (old, new) = (made.key.unwrap().hash(), Key::from_random([7; 32]).hash());
-    let changed = tokens.change(&token, old, Change::Rekey(new)).await.unwrap();
+    let changed = tokens.change(&token, old, &Change::Rekey(new)).await.unwrap();
     tunnels.rekeyed(&token, &changed.record.keyed.unwrap(), true);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let left = tokens.find(&token).await.unwrap().1;
@@ -161,11 +162,11 @@ async fn a_keyed_tunnel_lives_for_its_ttl_after_another_key_has_disconnected_its
 async fn an_end_whose_key_was_changed_while_it_joined_is_disconnected() {
     let socket = socket().await;
     let (tokens, tunnels) = swept_tunnels();
-    let wanted = Wanted { name: None, settings: Settings::default() };
+    let wanted = Wanted { token: new_token(), settings: Settings::default(), rules: None };
     let made = tokens.make(std::net::IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
     let (record, remaining) = tokens.find(&made.token).await.unwrap();
     let (old, new) = (made.key.unwrap().hash(), Key::from_random([7; 32]).hash());
-    tokens.change(&made.token, old, Change::Rekey(new)).await.unwrap();
+    tokens.change(&made.token, old, &Change::Rekey(new)).await.unwrap();
     let admission = admission(made.token, record, remaining);
     let joined = tunnels.join(admission, socket);
     while joined.tunnel.has_end() {
@@ -179,7 +180,7 @@ async fn each_end_counts_until_it_leaves_and_a_tunnel_until_its_last_end_leaves(
     let socket = socket().await;
     for (ends, expected) in [(Ends::Newest, [1, 1, 1, 0]), (Ends::Spread, [2, 3, 2, 0])] {
         let (tokens, tunnels) = swept_tunnels();
-        let wanted = Wanted { name: None, settings: Settings { ends, ..Settings::default() } };
+        let wanted = Wanted { token: new_token(), settings: Settings { ends, ..Settings::default() }, rules: None };
         let made = tokens.make(std::net::IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
         let token = made.token;
         let admission = async || {

@@ -23,11 +23,11 @@ async fn old_store() -> (Vec<u8>, Vec<u8>, HashSet<(Token, String)>) {
     for number in 0..20_u32 {
         let set = Change::Set(Patch { timeout: Some(Duration::from_secs(number.into())), ..Patch::default() });
         let number = u128::from(number);
-        let found = store.change(&token(number), By::Key(hash(1)), set).await.unwrap().unwrap();
+        let found = store.change(&token(number), By::Key(hash(1)), &set).await.unwrap().unwrap();
         note(token(number), &found.record);
     }
     for number in 40..60 {
-        store.change(&token(number), By::Key(hash(1)), Change::Delete).await.unwrap().unwrap();
+        store.change(&token(number), By::Key(hash(1)), &Change::Delete).await.unwrap().unwrap();
     }
     let killed = disk.bytes();
     store.close().await;

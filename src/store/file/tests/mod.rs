@@ -155,6 +155,6 @@ fn original() -> Record {
 
 fn keyed() -> Record {
     let settings = Settings { ttl: 10 * HOUR, ..Settings::default() };
-    let keyed = Keyed { key: hash(1), settings, was_joined: false };
+    let keyed = Keyed { key: hash(1), settings, rules: None, was_joined: false };
     Record { keyed: Some(Box::new(keyed)), ..original() }
 }

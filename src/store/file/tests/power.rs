@@ -34,11 +34,11 @@ async fn day(disk: &Arc<TestDisk>) -> Vec<Answered> {
                 tunnels.extend(made.into_iter().map(|(token, record)| (token, Some(record))));
             } else {
                 let token = made[0].0;
-                let found = store.change(&token, By::Key(hash(1)), change).await.unwrap();
+                let found = store.change(&token, By::Key(hash(1)), &change).await.unwrap();
                 let found = match found {
                     Some(found) => found,
                     // It has another key since.
-                    None => store.change(&token, By::Key(hash(9)), change).await.unwrap().unwrap(),
+                    None => store.change(&token, By::Key(hash(9)), &change).await.unwrap().unwrap(),
                 };
                 tunnels.insert(token, Some(found.record).filter(|_| change != Change::Delete));
             }

@@ -30,10 +30,10 @@ async fn what_was_made_and_changed_is_there_when_the_file_is_opened_again() {
     store.create(name, keyed(), HOUR, ()).await.unwrap();
     store.create(token(2), keyed(), HOUR, ()).await.unwrap();
     let set = Change::Set(Patch { timeout: Some(HOUR), ..Patch::default() });
-    store.change(&name, By::Key(hash(1)), set).await.unwrap().unwrap();
-    store.change(&name, By::Key(hash(1)), Change::Rekey(hash(2))).await.unwrap().unwrap();
-    assert_eq!(store.change(&name, By::Key(hash(1)), Change::Delete).await.unwrap(), None, "the key is another");
-    store.change(&token(2), By::Key(hash(1)), Change::Delete).await.unwrap().unwrap();
+    store.change(&name, By::Key(hash(1)), &set).await.unwrap().unwrap();
+    store.change(&name, By::Key(hash(1)), &Change::Rekey(hash(2))).await.unwrap().unwrap();
+    assert_eq!(store.change(&name, By::Key(hash(1)), &Change::Delete).await.unwrap(), None, "the key is another");
+    store.change(&token(2), By::Key(hash(1)), &Change::Delete).await.unwrap().unwrap();
     // Nobody has closed the file.
     let again = TestDisk::with(disk.bytes()).store();
     assert_eq!(again.table().count(), 2);
@@ -63,15 +63,15 @@ async fn a_name_stays_claimed_over_a_restart() {
     let store = disk.store();
     let name = Token::from_name("mine").unwrap();
     store.create(name, keyed(), HOUR, ()).await.unwrap();
-    store.change(&name, By::Anybody, Change::Renew).await.unwrap().unwrap();
-    store.change(&name, By::Key(hash(1)), Change::Delete).await.unwrap().unwrap();
+    store.change(&name, By::Anybody, &Change::Renew).await.unwrap().unwrap();
+    store.change(&name, By::Key(hash(1)), &Change::Delete).await.unwrap().unwrap();
     store.close().await;
     let again = TestDisk::with(disk.bytes()).store();
     let Life::Claimed(left) = again.table().find(&name).unwrap().life else { panic!("it was deleted") };
     assert!(left <= CLAIM && left > CLAIM - Duration::from_secs(30), "{left:?}");
     assert_eq!(again.create(name, keyed(), HOUR, ()).await, Err(StoreError::Taken));
-    let revive = Change::Revive { settings: Settings::default(), unjoined: HOUR };
-    again.change(&name, By::Key(hash(1)), revive).await.unwrap().unwrap();
+    let revive = Change::Revive { settings: Settings::default(), rules: None, unjoined: HOUR };
+    again.change(&name, By::Key(hash(1)), &revive).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn a_refresh_and_an_expiry_are_in_the_file_within_half_a_minute() {
     store.create(token(1), original(), HOUR, ()).await.unwrap();
     store.create(token(2), original(), Duration::from_secs(9), ()).await.unwrap();
     let syncs = disk.syncs();
-    store.change(&token(1), By::Anybody, Change::Refresh(5 * HOUR)).await.unwrap().unwrap();
+    store.change(&token(1), By::Anybody, &Change::Refresh(5 * HOUR)).await.unwrap().unwrap();
     assert_eq!(disk.syncs(), syncs, "nobody waits for it");
     tokio::time::sleep(LAG + Duration::from_secs(1)).await;
     let tunnels = content(disk.bytes()).unwrap().tunnels;
@@ -118,9 +118,9 @@ async fn a_disk_that_fails_gives_no_tunnel_away_and_is_written_once_it_is_well()
         assert_eq!(store.table().find(&token(2)), None);
         tokio::time::sleep(RETRY).await;
     }
-    let deleted = store.change(&token(1), By::Key(hash(1)), Change::Delete).await;
+    let deleted = store.change(&token(1), By::Key(hash(1)), &Change::Delete).await;
     assert!(matches!(deleted, Err(StoreError::Unavailable(_))), "{deleted:?}");
-    store.change(&token(1), By::Anybody, Change::Renew).await.unwrap();
+    store.change(&token(1), By::Anybody, &Change::Renew).await.unwrap();
     assert_eq!(store.failures(), 3);
     disk.is_full.store(false, Ordering::SeqCst);
     tokio::time::sleep(2 * RETRY).await;
@@ -155,7 +155,7 @@ async fn a_store_that_is_closed_makes_nothing_durable_and_goes_on_in_memory() {
     let bytes = disk.bytes();
     let refused = store.create(token(2), original(), HOUR, ()).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-    assert!(store.change(&token(1), By::Anybody, Change::Refresh(2 * HOUR)).await.unwrap().is_some());
+    assert!(store.change(&token(1), By::Anybody, &Change::Refresh(2 * HOUR)).await.unwrap().is_some());
     assert_eq!((store.table().count(), disk.bytes() == bytes), (1, true));
     store.close().await;
 }

@@ -1,0 +1,72 @@
+//! What a tunnel's rules let pass, before a visitor waits for an end and before that sees a byte.
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+
+use super::Exchanges;
+use crate::net::arrival::Arrival;
+use crate::net::body::{self, BodyLimits, Kept, RequestBody};
+use crate::proto::exchange::headers::Origin;
+use crate::relay::failure::Failure;
+use crate::relay::route::Target;
+use crate::relay::rules::{Delivery, Guard, Signed};
+use crate::relay::tunnels::Tunnel;
+
+/// Tells an end which signature the relay has found to be right. No visitor can set it.
+pub(super) const VERIFIED: HeaderName = HeaderName::from_static("x-socket2me-verified");
+
+impl Exchanges {
+    /// Checks a request by the rules of its tunnel, in the order in which PROTOCOL.md has them. Returns what is to be told once the end
+    /// has taken it.
+    ///
+    /// # Errors
+    /// With what the rules have against it, and when the body that was signed cannot be read.
+    pub(super) async fn admit(
+        &self,
+        guard: &Guard,
+        tunnel: &Tunnel,
+        head: &mut Parts,
+        body: &mut RequestBody,
+        arrival: &Arrival<'_>,
+        target: &Target,
+    ) -> Result<Option<Delivery>, Failure> {
+        guard.check_head(arrival.client, &head.method)?;
+        if let Some(basic) = guard.basic() {
+            let shown = head.headers.remove(header::AUTHORIZATION);
+            self.rulebook.passwords.check(basic, shown.as_ref(), arrival.client).await?;
+        }
+        let mut delivery = None;
+        if let Some(verify) = guard.verify() {
+            let limits = BodyLimits {
+                max_bytes: verify.max_bytes.min(self.relaying.config.max_body),
+                stall_timeout: self.relaying.config.limits.stall_timeout,
+                memory: tunnel.memory(),
+            };
+            let kept: Kept = body::read_admitted(body, limits, || self.relaying.upload_place(arrival.client)).await?;
+            let url = self.signed_url(head, arrival, target);
+            let signed = Signed { method: &head.method, url: &url, headers: &head.headers, body: &kept.bytes };
+            let looked = guard.look(verify, &signed)?;
+            body.put_back(kept);
+            let verified = looked.verified.map_or("false", |preset| preset.as_str());
+            head.headers.insert(VERIFIED, HeaderValue::from_static(verified));
+            delivery = looked.delivery;
+        }
+        guard.count(arrival.client)?;
+        Ok(delivery)
+    }
+
+    /// Returns the URL for which a sender has signed: the one at which the tunnel is shown to it.
+    fn signed_url(&self, head: &Parts, arrival: &Arrival<'_>, target: &Target) -> String {
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let scheme = arrival.scheme(&head.headers);
+        let asked = || format!("{scheme}://{}", arrival.host(&head.headers).unwrap_or_default());
+        let base = match target.origin {
+            Origin::Shared | Origin::SharedBesideHosts => self.relaying.public_url.base(asked),
+            Origin::Own => {
+                let public = self.relaying.public_url.url().zip(target.token.as_ref());
+                public.and_then(|(url, token)| self.relaying.hosts.url(url, token)).unwrap_or_else(asked)
+            }
+        };
+        base + path
+    }
+}
