@@ -19,6 +19,7 @@ mod path_html;
 mod request;
 mod restless;
 mod routes;
+mod rules;
 mod several;
 mod shared_origin;
 mod streaming;

@@ -204,6 +204,7 @@ fn check_marker(query: &str) {
         tunnels_at: Some("/go/"),
         token: "TOKEN",
         has_trusted_request_id: false,
+        verified: None,
         id: "",
         body: &VisitBody::Bytes(Bytes::new()),
         body_length: None,

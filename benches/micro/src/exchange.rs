@@ -90,6 +90,7 @@ impl Visitor {
             tunnels_at: Some("/go/"),
             token: "MDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAw",
             has_trusted_request_id: false,
+            verified: None,
             id: "0123456789abcdef-1f",
             body: &self.body,
             body_length: self.body_length,

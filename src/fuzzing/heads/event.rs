@@ -71,6 +71,7 @@ pub(super) fn encode(head: &Head, arrival: &Arrival<'_>, body: &Body) -> Result<
         tunnels_at: Some("/below/go/"),
         token: "TOKEN",
         has_trusted_request_id: arrival.is_proxied(),
+        verified: None,
         id: "id",
         body,
         body_length: Some(head.body.len() as u64),

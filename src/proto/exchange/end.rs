@@ -307,6 +307,7 @@ mod tests {
                 tunnels_at: Some("/go/"),
                 token: "T0KEN",
                 has_trusted_request_id: false,
+                verified: None,
                 id: "7-42",
                 body: if is_stream && begin.is_streamed { &Body::Absent } else { &body },
                 body_length: None,

@@ -31,6 +31,9 @@ const MARKER: &str = "_placeholder";
 /// The name of a request's id. Only a trusted proxy may give one.
 const REQUEST_ID: &str = "x-request-id";
 
+/// The name of what the relay says of a request's signature.
+const VERIFIED: &str = "x-socket2me-verified";
+
 /// A visitor's header has the name of a marker that only the relay may write beside an attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MarkerInHeaders;
@@ -76,6 +79,8 @@ pub struct Visit<'a> {
     pub token: &'a str,
     /// The end gets `X-Request-Id` as it came: a proxy set it that the operator trusts.
     pub has_trusted_request_id: bool,
+    /// What the relay has found of the request's signature, as the value of `x-socket2me-verified`; `None` if it was not looked at.
+    pub verified: Option<&'static str>,
     /// The exchange's id.
     pub id: &'a str,
     /// The body.
@@ -255,6 +260,11 @@ impl Visit<'_> {
             let before = self.headers.get_all(header::VIA).iter().map(value_to_text);
             let way = before.map(Cow::into_owned).chain([[self.http_version, " ", via].concat()]);
             write_string(&way.collect::<Vec<_>>().join(", "), out);
+            out.push_str(form.end);
+        }
+        if let Some(verified) = self.verified {
+            form.begin(VERIFIED, out);
+            write_string(verified, out);
             out.push_str(form.end);
         }
         form.begin("x-forwarded-for", out);

@@ -2,10 +2,10 @@
 
 use http::header::{self, HeaderMap};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
 
 use crate::relay::failure::Failure;
-use crate::relay::rules::{RulesPatch, given};
+use crate::relay::rules::RulesPatch;
 use crate::store::{Ends, Repeat};
 
 /// `POST /new`, and `PATCH /tunnel/TOKEN`, which takes no name. Times are in seconds.
@@ -19,7 +19,7 @@ pub(super) struct Fields {
     pub(super) ends: Option<Ends>,
     pub(super) repeat: Option<Repeat>,
     /// `null` removes all of them.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "object")]
     pub(super) rules: Option<Option<RulesPatch>>,
 }
 
@@ -30,6 +30,12 @@ pub(super) struct Rekeying {
     pub(super) key: String,
     #[serde(default = "yes")]
     pub(super) disconnect: bool,
+}
+
+/// Reads an object, or `null`, which is not the same as its absence. A list would be read as the members of a struct.
+fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    let members = Option::<serde_json::Map<_, _>>::deserialize(deserializer)?;
+    members.map(|members| serde_json::from_value(members.into()).map_err(D::Error::custom)).transpose().map(Some)
 }
 
 fn yes() -> bool {

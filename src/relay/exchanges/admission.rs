@@ -1,6 +1,6 @@
 //! What a tunnel's rules let pass, before a visitor waits for an end and before that sees a byte.
 
-use http::header::{self, HeaderName, HeaderValue};
+use http::header;
 use http::request::Parts;
 
 use super::Exchanges;
@@ -12,12 +12,17 @@ use crate::relay::route::Target;
 use crate::relay::rules::{Delivery, Guard, Signed};
 use crate::relay::tunnels::Tunnel;
 
-/// Tells an end which signature the relay has found to be right. No visitor can set it.
-pub(super) const VERIFIED: HeaderName = HeaderName::from_static("x-socket2me-verified");
+/// What rules say of a request that they let pass.
+#[derive(Debug, Default)]
+pub(super) struct Admitted {
+    /// What was found of its signature, for the end; `None` if it was not looked at.
+    pub(super) verified: Option<&'static str>,
+    /// What is to be told once the end has taken it.
+    pub(super) delivery: Option<Delivery>,
+}
 
 impl Exchanges {
-    /// Checks a request by the rules of its tunnel, in the order in which PROTOCOL.md has them. Returns what is to be told once the end
-    /// has taken it.
+    /// Checks a request by the rules of its tunnel, in the order in which PROTOCOL.md has them.
     ///
     /// # Errors
     /// With what the rules have against it, and when the body that was signed cannot be read.
@@ -29,13 +34,13 @@ impl Exchanges {
         body: &mut RequestBody,
         arrival: &Arrival<'_>,
         target: &Target,
-    ) -> Result<Option<Delivery>, Failure> {
+    ) -> Result<Admitted, Failure> {
         guard.check_head(arrival.client, &head.method)?;
         if let Some(basic) = guard.basic() {
             let shown = head.headers.remove(header::AUTHORIZATION);
             self.rulebook.passwords.check(basic, shown.as_ref(), arrival.client).await?;
         }
-        let mut delivery = None;
+        let mut admitted = Admitted::default();
         if let Some(verify) = guard.verify() {
             let limits = BodyLimits {
                 max_bytes: verify.max_bytes.min(self.relaying.config.max_body),
@@ -48,11 +53,10 @@ impl Exchanges {
             let looked = guard.look(verify, &signed)?;
             body.put_back(kept);
             let verified = looked.verified.map_or("false", |preset| preset.as_str());
-            head.headers.insert(VERIFIED, HeaderValue::from_static(verified));
-            delivery = looked.delivery;
+            admitted = Admitted { verified: Some(verified), delivery: looked.delivery };
         }
         guard.count(arrival.client)?;
-        Ok(delivery)
+        Ok(admitted)
     }
 
     /// Returns the URL for which a sender has signed: the one at which the tunnel is shown to it.

@@ -33,6 +33,8 @@ pub(super) struct EndRequest<'h> {
     /// The tunnel's if the visitor asked for a host of its own.
     pub(super) origin: Origin,
     pub(super) path: &'h str,
+    /// What was found of its signature; `None` if it was not looked at.
+    pub(super) verified: Option<&'static str>,
     pub(super) id: &'h str,
 }
 
@@ -77,6 +79,7 @@ impl EndRequest<'_> {
             tunnels_at: (self.origin != Origin::Own).then(|| public_url.tunnels_at()),
             token: self.token.as_str(),
             has_trusted_request_id: arrival.is_proxied(),
+            verified: self.verified,
             id: self.id,
             body,
             body_length: self.body_length,

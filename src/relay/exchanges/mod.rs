@@ -32,7 +32,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use tokio_util::task::TaskTracker;
 
-use self::admission::VERIFIED;
+use self::admission::Admitted;
 use self::event::EndRequest;
 use self::exchange::Exchange;
 use self::hold::{Hold, held};
@@ -250,15 +250,12 @@ impl Exchanges {
         target: &Target,
         id: (ExchangeId, &str),
     ) -> Result<Came, Failure> {
-        if tunnel.is_keyed() {
-            head.headers.remove(VERIFIED);
-        }
-        let delivery = match tunnel.guard() {
+        let Admitted { verified, delivery } = match tunnel.guard() {
             // In a box: its future would be part of every request's.
             Some(guard) => Box::pin(self.admit(&guard, tunnel, head, body, arrival, target)).await?,
-            None => None,
+            None => Admitted::default(),
         };
-        let came = self.run(exchange, tunnel, head, body, arrival, target, id).await?;
+        let came = self.run(exchange, tunnel, head, body, arrival, target, (id.0, id.1, verified)).await?;
         if let Some(delivery) = delivery
             && came.status().is_some_and(|status| status.is_success())
         {
@@ -276,7 +273,7 @@ impl Exchanges {
         body: &mut RequestBody,
         arrival: &Arrival<'_>,
         target: &Target,
-        (id, name): (ExchangeId, &str),
+        (id, name, verified): (ExchangeId, &str, Option<&'static str>),
     ) -> Result<Came, Failure> {
         let token = target.token.as_ref().ok_or(Failure::TokenNotFound)?;
         let (tunnels, budgets, visitor) = (&*self.relaying.tunnels, &self.relaying.budgets, arrival.client);
@@ -296,6 +293,7 @@ impl Exchanges {
             token,
             origin: target.origin,
             path: target.path(head),
+            verified,
             id: name,
         };
         let is_upgrade = asks_for_websocket(head);

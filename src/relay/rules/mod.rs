@@ -23,5 +23,5 @@ pub(in crate::relay) use self::guard::Guard;
 pub(in crate::relay) use self::refusal::Refusal;
 pub(in crate::relay) use self::replays::Delivery;
 pub(in crate::relay) use self::rulebook::Rulebook;
-pub(in crate::relay) use self::settings::{Rules, RulesPatch, given};
+pub(in crate::relay) use self::settings::{Rules, RulesPatch};
 pub(in crate::relay) use self::signature::Signed;

@@ -33,6 +33,7 @@ fn visit<'a>(headers: &'a HeaderMap, body: &'a Body) -> Visit<'a> {
         tunnels_at: Some("/go/"),
         token: "TOKEN",
         has_trusted_request_id: false,
+        verified: None,
         id: "k-1",
         body,
         body_length: None,
