@@ -65,7 +65,7 @@ use self::rules::Rulebook;
 use self::throttle::Throttle;
 use self::tokens::Tokens;
 use self::tunnels::{EndLimits, TunnelHost, Tunnels};
-use crate::config::{Secret, ServeConfig};
+use crate::config::{Secret, SecretsKeys, ServeConfig};
 use crate::defaults;
 use crate::engine::{self, CLOSE_TIMEOUT, Engine, SocketIo};
 use crate::net::arrival::Arrival;
@@ -317,7 +317,7 @@ impl Relay {
 
 /// Returns the seal of secrets in the store.
 fn seal(config: &ServeConfig) -> Seal {
-    Seal::new(config.secrets_keys.iter().flat_map(|keys| keys.all()).map(Secret::as_bytes))
+    Seal::new(config.secrets_keys.iter().flat_map(SecretsKeys::all).map(Secret::as_bytes))
 }
 
 fn end_limits(config: &ServeConfig) -> EndLimits {

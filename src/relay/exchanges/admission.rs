@@ -3,7 +3,7 @@
 use http::header;
 use http::request::Parts;
 
-use super::Exchanges;
+use super::relaying::Relaying;
 use crate::net::arrival::Arrival;
 use crate::net::body::{self, BodyLimits, Kept, RequestBody};
 use crate::proto::exchange::headers::Origin;
@@ -21,7 +21,7 @@ pub(super) struct Admitted {
     pub(super) delivery: Option<Delivery>,
 }
 
-impl Exchanges {
+impl Relaying {
     /// Checks a request by the rules of its tunnel, in the order in which PROTOCOL.md has them.
     ///
     /// # Errors
@@ -43,11 +43,11 @@ impl Exchanges {
         let mut admitted = Admitted::default();
         if let Some(verify) = guard.verify() {
             let limits = BodyLimits {
-                max_bytes: verify.max_bytes.min(self.relaying.config.max_body),
-                stall_timeout: self.relaying.config.limits.stall_timeout,
+                max_bytes: verify.max_bytes.min(self.config.max_body),
+                stall_timeout: self.config.limits.stall_timeout,
                 memory: tunnel.memory(),
             };
-            let kept: Kept = body::read_admitted(body, limits, || self.relaying.upload_place(arrival.client)).await?;
+            let kept: Kept = body::read_admitted(body, limits, || self.upload_place(arrival.client)).await?;
             let url = self.signed_url(head, arrival, target);
             let signed = Signed { method: &head.method, url: &url, headers: &head.headers, body: &kept.bytes };
             let looked = guard.look(verify, &signed)?;
@@ -65,10 +65,10 @@ impl Exchanges {
         let scheme = arrival.scheme(&head.headers);
         let asked = || format!("{scheme}://{}", arrival.host(&head.headers).unwrap_or_default());
         let base = match target.origin {
-            Origin::Shared | Origin::SharedBesideHosts => self.relaying.public_url.base(asked),
+            Origin::Shared | Origin::SharedBesideHosts => self.public_url.base(asked),
             Origin::Own => {
-                let public = self.relaying.public_url.url().zip(target.token.as_ref());
-                public.and_then(|(url, token)| self.relaying.hosts.url(url, token)).unwrap_or_else(asked)
+                let public = self.public_url.url().zip(target.token.as_ref());
+                public.and_then(|(url, token)| self.hosts.url(url, token)).unwrap_or_else(asked)
             }
         };
         base + path

@@ -74,7 +74,6 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) struct Exchanges {
     relaying: Relaying,
     tokens: Arc<Tokens>,
-    rulebook: Arc<Rulebook>,
     counters: Arc<ExchangeCounters>,
     /// Exchanges that are not over, so that a stopping server can wait for them.
     in_flight: TaskTracker,
@@ -95,8 +94,7 @@ impl Exchanges {
         let process: u32 = rand::random();
         let via = format!("socket2me-{process:x}");
         Self {
-            rulebook,
-            relaying: Relaying { tunnels, budgets, config, public_url, hosts, via },
+            relaying: Relaying { tunnels, rulebook, budgets, config, public_url, hosts, via },
             tokens,
             counters: Arc::new(ExchangeCounters::new(measures)),
             in_flight: TaskTracker::new(),
@@ -252,7 +250,7 @@ impl Exchanges {
     ) -> Result<Came, Failure> {
         let Admitted { verified, delivery } = match tunnel.guard() {
             // In a box: its future would be part of every request's.
-            Some(guard) => Box::pin(self.admit(&guard, tunnel, head, body, arrival, target)).await?,
+            Some(guard) => Box::pin(self.relaying.admit(&guard, tunnel, head, body, arrival, target)).await?,
             None => Admitted::default(),
         };
         let came = self.run(exchange, tunnel, head, body, arrival, target, (id.0, id.1, verified)).await?;

@@ -21,12 +21,14 @@ use crate::relay::failure::Failure;
 use crate::relay::notices::{About, Notice};
 use crate::relay::own_hosts::OwnHosts;
 use crate::relay::public_url::PublicUrl;
+use crate::relay::rules::Rulebook;
 use crate::relay::tunnels::{Outcome, Seat, Tunnel, Tunnels};
 use crate::store::Repeat;
 
 /// What the exchanges of a server share.
 pub(super) struct Relaying {
     pub(super) tunnels: Arc<Tunnels>,
+    pub(super) rulebook: Arc<Rulebook>,
     pub(super) budgets: Budgets,
     pub(super) config: Arc<ServeConfig>,
     pub(super) public_url: PublicUrl,

@@ -121,7 +121,7 @@ fn given_methods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ve
 }
 
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
-    list(deserializer, MAX_NETWORKS, "networks", |text| network(text))
+    list(deserializer, MAX_NETWORKS, "networks", network)
 }
 
 fn methods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Method>, D::Error> {

@@ -15,11 +15,15 @@ use crate::expiring::Expiring;
 use crate::net::budget::{Budget, Client, network_of};
 use crate::relay::rules::Refusal;
 
-/// How many hashes are computed at once. Each takes 9 MiB and a processor for tens of milliseconds.
-const AT_ONCE: usize = 2;
+/// How many passwords of visitors are checked at once. Each takes 9 MiB and a processor for tens of milliseconds.
+const CHECKED: usize = 2;
 
 /// How many more may wait for that; beyond, visitors get 503. It takes about two seconds to be the last of them.
 const WAITING: usize = 64;
+
+/// How many rules may wait until the one before is hashed; beyond, their owners get 503. Visitors do not wait for owners: where
+/// strangers may make tunnels, anybody is one.
+const OWNERS_WAITING: usize = 8;
 
 /// How long it is known whether a name and a password are right, and within which wrong ones are counted.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -36,13 +40,21 @@ const MAX_ADDRESSES: usize = 10_000;
 /// Hashes and checks passwords for all tunnels.
 #[derive(Debug)]
 pub(in crate::relay) struct Passwords {
-    workers: Arc<Semaphore>,
-    waiting: Arc<Budget>,
+    checks: Workers,
+    hashes: Workers,
     /// A number of this process, so that nobody can tell what [`Self::known`] has from its keys.
     salt: [u8; 32],
     /// Whether a name and a password are right for a hash, by the SHA-256 of all three.
     known: Mutex<Expiring<[u8; 32], bool>>,
     wrong: Mutex<Expiring<IpAddr, u32>>,
+}
+
+/// Threads that do nothing else for a while.
+#[derive(Debug)]
+struct Workers {
+    at_once: Arc<Semaphore>,
+    /// Those that work, and those that wait for it.
+    places: Arc<Budget>,
 }
 
 /// Too many hashes are waited for.
@@ -52,8 +64,8 @@ pub(in crate::relay) struct Unhashed;
 impl Default for Passwords {
     fn default() -> Self {
         Self {
-            workers: Arc::new(Semaphore::new(AT_ONCE)),
-            waiting: Budget::new(AT_ONCE + WAITING),
+            checks: Workers::new(CHECKED, WAITING),
+            hashes: Workers::new(1, OWNERS_WAITING),
             salt: rand::random(),
             known: Mutex::default(),
             wrong: Mutex::default(),
@@ -69,7 +81,7 @@ impl Passwords {
     pub(in crate::relay) async fn hash(&self, wish: BasicWish) -> Result<Basic, Unhashed> {
         let BasicWish { realm, users } = wish;
         let hash = move || users.into_iter().map(|(name, password)| (name, password.hash())).collect();
-        Ok(Basic { realm, users: self.work(hash).await? })
+        Ok(Basic { realm, users: self.hashes.work(hash).await? })
     }
 
     /// Checks what a visitor shows in `Authorization`.
@@ -99,7 +111,7 @@ impl Passwords {
         let is_right = match known {
             Some(is_right) => is_right,
             None => {
-                let is_right = self.work(move || hash.is_of(&shown.password) && name_is_one).await;
+                let is_right = self.checks.work(move || hash.is_of(&shown.password) && name_is_one).await;
                 let is_right = is_right.map_err(|Unhashed| Refusal::Busy)?;
                 put(&mut lock(&self.known), key, is_right, MAX_KNOWN);
                 is_right
@@ -110,18 +122,6 @@ impl Passwords {
         }
         self.count_wrong(client);
         Err(required())
-    }
-
-    /// Does something on a thread that serves nothing else.
-    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Unhashed> {
-        let place = self.waiting.hold(1).ok_or(Unhashed)?;
-        let permit = Arc::clone(&self.workers).acquire_owned().await.map_err(|_| Unhashed)?;
-        // The places are given back when the work is done, even if nobody waits for it any more.
-        let work = move || {
-            let _places = (place, permit);
-            work()
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|_| Unhashed)
     }
 
     fn key(&self, hash: &PasswordHash, name_is_one: bool, authorization: Option<&HeaderValue>) -> [u8; 32] {
@@ -151,6 +151,24 @@ impl Passwords {
             Some(count) => *count += 1,
             None => put(&mut wrong, address, 1, MAX_ADDRESSES),
         }
+    }
+}
+
+impl Workers {
+    fn new(at_once: usize, waiting: usize) -> Self {
+        Self { at_once: Arc::new(Semaphore::new(at_once)), places: Budget::new(at_once + waiting) }
+    }
+
+    /// Does something on a thread that serves nothing else.
+    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Unhashed> {
+        let place = self.places.hold(1).ok_or(Unhashed)?;
+        let permit = Arc::clone(&self.at_once).acquire_owned().await.map_err(|_| Unhashed)?;
+        // The places are given back when the work is done, even if nobody waits for it any more.
+        let work = move || {
+            let _places = (place, permit);
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| Unhashed)
     }
 }
 
