@@ -8,7 +8,7 @@ use super::figures::watched;
 use super::{ack, go, id_of, ms, serves};
 
 /// Flags that set no limit which a peer could hit.
-const NO_LIMITS: [&str; 34] = [
+const NO_LIMITS: [&str; 35] = [
     // Where the server is, and what it shows.
     "listen",
     "port",
@@ -27,6 +27,7 @@ const NO_LIMITS: [&str; 34] = [
     "token-ttl",
     "token-grace",
     "create-secret-file",
+    "secrets-key-file",
     "require-keys",
     "allow-original",
     // Limits of what an owner may ask for: beyond, `socket2me_failed_requests_total` counts an `invalid-request`.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::requests::{RequestError, Requests};
+use crate::config::Rule;
 use crate::proto::key::Key;
 
 /// The largest answer, in bytes: one tunnel.
@@ -35,6 +36,13 @@ pub struct Settings {
     /// Which requests are sent again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeat: Option<&'static str>,
+    /// What visitors' requests must be like.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_json")]
+    pub rules: Option<Rule>,
+}
+
+fn as_json<S: Serializer>(rules: &Option<Rule>, serializer: S) -> Result<S::Ok, S::Error> {
+    rules.as_ref().map(Rule::json).serialize(serializer)
 }
 
 /// A tunnel that is made, or that there was.

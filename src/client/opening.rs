@@ -92,7 +92,7 @@ impl<'c> Opening<'c> {
         let wanted = Wanted {
             server,
             name: config.name.clone(),
-            settings: settings(config),
+            settings: settings(config)?,
             url_mode: url_mode(config).await,
             target: subject.shown.clone(),
             place,
@@ -113,15 +113,16 @@ fn stranger<'c>(named_by: &'c NamedBy, server: &ServerUrl) -> Option<&'c str> {
     }
 }
 
-fn settings(config: &TunnelConfig) -> Settings {
+fn settings(config: &TunnelConfig) -> Result<Settings, Failure> {
     let seconds = |time: Option<Duration>| time.map(|time| time.as_secs().max(u64::from(!time.is_zero())));
-    Settings {
+    Ok(Settings {
         ttl: seconds(config.ttl),
         timeout: seconds(config.timeout),
         hold: seconds(config.hold),
         ends: config.ends.map(config::Ends::as_str),
         repeat: config.repeat.map(config::Repeat::as_str),
-    }
+        rules: config.rules.rules().map_err(Failure::usage)?,
+    })
 }
 
 /// Takes the place of the tunnel among those that are kept.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::rules::RulesConfig;
 use super::secret::{Secret, secret_file};
 use super::units::{duration, some_time};
 
@@ -80,6 +81,10 @@ pub struct TunnelConfig {
     /// Which requests are sent again when this program leaves without an answer [default: never]
     #[arg(help_heading = "Tunnel", long, env = "SOCKET2ME_REPEAT", value_enum)]
     pub repeat: Option<Repeat>,
+
+    /// What visitors' requests must be like.
+    #[command(flatten)]
+    pub rules: RulesConfig,
 
     /// Which URL is printed: of the tunnel's own host, or of its path on the server's [default: host, where the server has
     /// hosts; of NAME.localhost only on a terminal, or where this machine finds such names]
