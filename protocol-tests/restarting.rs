@@ -58,7 +58,11 @@ async fn token(server: &Started) -> String {
 
 /// Makes a keyed tunnel, and returns its key.
 async fn named(server: &Started, name: &str) -> String {
-    let body = format!(r#"{{"name":"{name}"}}"#);
+    made(server, &format!(r#"{{"name":"{name}"}}"#)).await
+}
+
+/// Makes a keyed tunnel with these fields, and returns its key.
+async fn made(server: &Started, body: &str) -> String {
     let head = "POST /new HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: application/json\r\n";
     let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
     let answer = answers(address(server), &request).await;
@@ -273,4 +277,46 @@ async fn a_name_that_is_kept_for_its_key_is_kept_over_a_restart() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{answer}");
     }
     visit(&server, "mine", &format!(r#"{{"key":"{key}"}}"#)).await;
+}
+
+/// Rules are kept in the file, and with a key of the operator's no byte of their secrets.
+#[tokio::test]
+async fn rules_outlive_a_restart_and_are_sealed() {
+    let folder = Folder::new("sealed");
+    let (file, keys) = (folder.at("tunnels.redb"), folder.at("keys"));
+    let [old, new] = ["old", "new"].map(|word| word.repeat(20));
+    let with_keys = async |content: &str| {
+        fs::write(&keys, content).unwrap();
+        let flags = [format!("--store=file:{file}"), format!("--secrets-key-file={keys}")];
+        Started::new(&[], &["serve", "--listen=127.0.0.1:0", &flags[0], &flags[1]]).await
+    };
+    let code = async |server: &Started| {
+        let answer = server.ask("/go/mine/", "").await.to_ascii_lowercase();
+        let code = answer.lines().find_map(|line| line.strip_prefix("x-socket2me-error: ")).map(str::to_owned);
+        code.unwrap_or(answer)
+    };
+    let server = with_keys(&old).await;
+    let rules = r#"{"name":"mine","rules":{"verify":{"preset":"github","secrets":["tell-nobody-4c1d"]}}}"#;
+    let key = made(&server, rules).await;
+    let auth = format!(r#"{{"key":"{key}"}}"#);
+    let mut end = End::open(address(&server)).await;
+    end.join("mine", &auth).await.unwrap();
+    assert_eq!(code(&server).await, "signature-missing");
+    assert_eq!(server.stop("-TERM").await.0, Some(0));
+    let bytes = fs::read(&file).unwrap();
+    let has = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(has("sealed1:") && !has("tell-nobody") && !has("github"));
+
+    for (content, expected) in [(format!("{new}\n{old}\n"), "signature-missing"), (new.clone(), "rules-unreadable")] {
+        let server = with_keys(&content).await;
+        let mut end = End::open(address(&server)).await;
+        end.join("mine", &auth).await.unwrap();
+        assert_eq!(code(&server).await, expected);
+        assert_eq!(server.stop("-TERM").await.0, Some(0));
+    }
+    // Not even one without any key lets somebody pass.
+    let server = serving(&file).await;
+    let mut end = End::open(address(&server)).await;
+    end.join("mine", &auth).await.unwrap();
+    assert_eq!(code(&server).await, "rules-unreadable");
 }

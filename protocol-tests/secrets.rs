@@ -1,5 +1,6 @@
 //! What must not be in the log of the program at any level, nor in its figures: keys, the operator's secret, whole tokens.
 
+use base64::Engine as _;
 use futures::{SinkExt as _, StreamExt as _};
 use socket2me::proto::key::Key;
 use tokio_tungstenite::connect_async;
@@ -114,6 +115,36 @@ async fn call_everything(server: &mut Watched, token: &str, key: &str) -> String
     next
 }
 
+/// What an owner demands of visitors, and what these show.
+async fn rule(server: &mut Watched, token: &str, key: &str) {
+    const RULES: [&str; 3] = ["open-sesame-7d2", "sign-with-this-5b1", "close-sesame-9e3"];
+    server.secrets.extend(RULES.map(str::to_owned));
+    let [password, secret, wrong] = RULES;
+    let [right, wrong] = [password, wrong].map(|password| {
+        let shown = base64::engine::general_purpose::STANDARD.encode(format!("alice:{password}"));
+        server.secrets.push(shown.clone());
+        format!("Basic {shown}")
+    });
+    let rules = format!(
+        r#"{{"rules":{{"basic":{{"users":{{"alice":"{password}"}}}},"verify":{{"preset":"github","secrets":["{secret}"]}}}}}}"#
+    );
+    let at = format!("/tunnel/{token}");
+    assert_eq!(server.call("PATCH", &at, key, &rules).await, 200);
+    assert_eq!(server.call("PATCH", &at, key, &rules.replace("basic", "basics")).await, 400);
+    assert_eq!(server.call("PATCH", &at, key, &rules.replace("github", "gothub")).await, 400);
+    assert_eq!(server.call("GET", &at, key, "").await, 200);
+    let address = format!("127.0.0.1:{}", server.port).parse().unwrap();
+    let _end = {
+        let mut end = End::open(address).await;
+        end.join(token, &format!(r#"{{"key":"{key}"}}"#)).await.unwrap();
+        end
+    };
+    for authorization in [&wrong, &right] {
+        let headers = [("Authorization", &**authorization), ("X-Hub-Signature-256", "sha256=00")];
+        assert_eq!(server.ask("POST", &format!("/go/{token}/"), &headers, "x").await.0, 401);
+    }
+}
+
 /// What ends show when they join: the key, another one, none, and what is no packet.
 async fn join_in_every_way(server: &mut Watched, token: &str, key: &str) {
     let others = server.key();
@@ -162,6 +193,7 @@ async fn no_log_and_no_figure_has_a_key_a_secret_or_a_whole_token() {
         join_in_every_way(&mut server, &token, &key).await;
         assert_eq!(server.ask("GET", &format!("/go/{token}/"), &[], "").await.0, 502);
         let next = call_everything(&mut server, &token, &key).await;
+        rule(&mut server, &token, &next).await;
         join_in_every_way(&mut server, &token, &next).await;
         assert_eq!(server.call("DELETE", &format!("/tunnel/{token}"), &next, "").await, 204);
         let headers = [("Authorization", &*format!("Bearer {next}")), ("X-Socket2Me-Create", SECRETS[0])];

@@ -3,10 +3,11 @@
 use serde_json::Value;
 use socket2me::config::ServeConfig;
 
-use super::super::tunnel::patient;
+use super::super::tunnel::{Server, patient};
 use super::super::visitor::request;
 use super::Streaming;
-use super::raw_end::Request;
+use super::raw_end::{RawEnd, Request};
+use crate::support::keyed::Keyed;
 use crate::support::pattern::{self, Check};
 use crate::support::transfer::Transfer;
 
@@ -271,5 +272,39 @@ async fn a_body_over_the_limit_of_the_operator_is_refused_at_once_or_cut() {
             assert_eq!((head.status, head.code()), (413, Some("body-too-large")));
         }
         tunnel.end.hears_nothing().await;
+    }
+}
+
+/// The relay reads the body to check its signature, and then the end gets it as it gets any other.
+#[tokio::test]
+async fn a_body_that_was_signed_reaches_the_end_like_any_other() {
+    use base64::Engine as _;
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+
+    let server = Server::start(patient()).await;
+    let verify = r#"{"timeout":120,"rules":{"verify":{"preset":"shopify","secrets":["hush"]}}}"#;
+    let Keyed { token, key } = Keyed::make(server.address, verify).await;
+    let end = RawEnd::join(server.address, &token, &format!(r#"{{"stream":1,"key":"{key}"}}"#)).await;
+    let mut tunnel = Streaming { address: server.address, token, end, server: Some(server) };
+    for (length, is_chunked) in [(0, false), (1000, false), (1000, true), (INLINE + 1, false), (1 << 20, true)] {
+        let body = pattern::bytes(0, length);
+        let signature = Hmac::<sha2::Sha256>::new_from_slice(b"hush").unwrap().chain_update(&body).finalize();
+        let signature = base64::engine::general_purpose::STANDARD.encode(signature.into_bytes());
+        let framing = match is_chunked {
+            true => "Transfer-Encoding: chunked".to_owned(),
+            false => format!("Content-Length: {length}"),
+        };
+        let head = post(&tunnel.at("/up"), &format!("X-Shopify-Hmac-SHA256: {signature}\r\n{framing}"));
+        let (start, end) = if is_chunked { (format!("{length:x}\r\n"), "\r\n0\r\n\r\n") } else { (String::new(), "") };
+        let (visitor, asked) = tunnel.ask(&[&head, start.as_bytes(), &body[..], end.as_bytes()].concat()).await;
+        assert_eq!(asked.header("x-socket2me-verified"), Some("shopify"));
+        assert_eq!(asked.is_streamed(), length > INLINE, "{length}");
+        if asked.is_streamed() {
+            take(&mut tunnel, visitor, &asked, length).await;
+        } else {
+            assert!(asked.attachment.as_ref().is_some_and(|attached| attached == &body), "{length}");
+            tunnel.end.ack(asked.ack, r#"["taken"]"#).await;
+            answered(visitor, "taken").await;
+        }
     }
 }
