@@ -8,7 +8,7 @@ use super::figures::watched;
 use super::{ack, go, id_of, ms, serves};
 
 /// Flags that set no limit which a peer could hit.
-const NO_LIMITS: [&str; 35] = [
+const NO_LIMITS: [&str; 36] = [
     // Where the server is, and what it shows.
     "listen",
     "port",
@@ -41,6 +41,7 @@ const NO_LIMITS: [&str; 35] = [
     "allow-origin",
     "path-html",
     "allow-robots",
+    "interstitial",
     // The pace of what the server does. `ping-timeout` and `throttle-interval-max` are the limits.
     "ping-interval",
     "throttle-interval-ms",

@@ -4,7 +4,7 @@ use socket2me::config::{PathHtml, ServeConfig};
 
 use super::hosts::{Named, get};
 use super::tunnel::patient;
-use super::visitor::Answer;
+use super::visitor::{Answer, visit};
 
 const HTML: &str = r#"[200,"<p>",{"content-type":"text/html","content-security-policy":"default-src 'self'"}]"#;
 const JSON: &str =
@@ -74,4 +74,22 @@ async fn by_default_documents_pass() {
     let mut tunnel = Named::open(patient()).await;
     let (_, page) = tunnel.exchange(&get("localhost", &tunnel.tunnel.at("/")), HTML).await;
     assert_eq!((page.status, all(&page, "content-security-policy")), (200, vec!["default-src 'self'"]));
+}
+
+#[tokio::test]
+async fn a_person_sees_whose_app_it_is_before_the_first_page_and_a_program_does_not() {
+    let mut tunnel = Named::open(ServeConfig { interstitial: true, ..patient() }).await;
+    let at = tunnel.tunnel.at("/x?a=1");
+    let ask = |headers: &str| {
+        format!("GET {at} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n").into_bytes()
+    };
+    let page = visit(tunnel.server.address, &ask("Accept: text/html\r\n")).await;
+    assert_eq!((page.status, page.code(), page.header("x-frame-options")), (403, Some("interstitial"), Some("DENY")));
+    assert!(page.text().contains(r#"<a href="">"#), "{}", page.text());
+    let cookie = page.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let seen = format!("Accept: text/html\r\nCookie: a=1; {cookie}\r\n");
+    for headers in ["Accept: */*\r\n", &seen, "Accept: text/html\r\nSec-Fetch-Mode: cors\r\n"] {
+        let (_, answer) = tunnel.exchange(&ask(headers), HTML).await;
+        assert_eq!((answer.status, answer.text()), (200, "<p>".to_owned()), "{headers}");
+    }
 }

@@ -259,6 +259,9 @@ pub struct ServeConfig {
     /// Documents (HTML, SVG, XML, without a type) at /go/TOKEN, which to a browser is one origin for all tunnels
     #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_PATH_HTML", value_enum, default_value_t = PathHtml::Allow)]
     pub path_html: PathHtml,
+    /// Show a person who opens a tunnel's page for the first time a page that says whose it is; never a program, a script or a webhook
+    #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_INTERSTITIAL")]
+    pub interstitial: bool,
     /// Let search engines list what is behind tunnels: without X-Robots-Tag: noindex, nofollow, which an end may set otherwise
     #[arg(help_heading = "Exchanges", long, env = "SOCKET2ME_ALLOW_ROBOTS")]
     pub allow_robots: bool,

@@ -51,12 +51,13 @@ pub(super) enum Code {
     SignatureReplayed,
     TunnelRate,
     RulesUnreadable,
+    Interstitial,
     Bug,
 }
 
 impl Code {
     /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 47] = [
+    pub(super) const ALL: [Self; 48] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -103,6 +104,7 @@ impl Code {
         Self::SignatureReplayed,
         Self::TunnelRate,
         Self::RulesUnreadable,
+        Self::Interstitial,
         Self::Bug,
     ];
 
@@ -202,6 +204,10 @@ impl Code {
                 "What the owner of this address demands of its visitors cannot be read, so nobody gets in. The server's \
                  operator finds more in the log."
             }
+            Self::Interstitial => {
+                "Do not type a password here that is for something else. If somebody has sent you this address whom you do not trust, go \
+                 no further."
+            }
             Self::Bug => "This is a fault of the server. Its operator finds more in the log.",
         }
     }
@@ -255,6 +261,7 @@ impl Code {
             Self::SignatureReplayed => "signature-replayed",
             Self::TunnelRate => "tunnel-rate",
             Self::RulesUnreadable => "rules-unreadable",
+            Self::Interstitial => "interstitial",
             Self::Bug => "internal-error",
         }
     }

@@ -52,6 +52,8 @@ pub(super) enum Failure {
     ServiceWorker,
     /// The tunnel's rules have something against the request.
     Refused(Refusal),
+    /// A person opens the tunnel for the first time. This cookie says next time that it is not the first.
+    Interstitial(HeaderValue),
     /// A document on the shared origin, where the operator wants none.
     Document,
     /// Too many requests from this address.
@@ -129,6 +131,7 @@ impl Failure {
             Self::InvalidBody(InvalidBody::TooManyFields(_)) => Code::BodyTooLarge,
             Self::ServiceWorker => Code::ServiceWorker,
             Self::Document => Code::Document,
+            Self::Interstitial(_) => Code::Interstitial,
             Self::Refused(refusal) => refusal.code(),
             Self::Throttled => Code::Throttled,
             Self::TooManyUploads => Code::TooManyUploads,
@@ -193,7 +196,9 @@ impl Failure {
             | Self::MarkerInHeaders(_)
             | Self::InvalidRequest(_)
             | Self::InvalidBody(InvalidBody::NotJson(_)) => StatusCode::BAD_REQUEST,
-            Self::ServiceWorker | Self::Document | Self::KeysRequired | Self::CreateSecret => StatusCode::FORBIDDEN,
+            Self::Interstitial(_) | Self::ServiceWorker | Self::Document | Self::KeysRequired | Self::CreateSecret => {
+                StatusCode::FORBIDDEN
+            }
             Self::Refused(refusal) => refusal.status(),
             Self::KeyRequired => StatusCode::UNAUTHORIZED,
             Self::NameTaken | Self::RulesChanged => StatusCode::CONFLICT,
@@ -251,6 +256,11 @@ impl Failure {
             Self::KeyRequired => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
+            Self::Interstitial(cookie) => {
+                headers.insert(header::SET_COOKIE, cookie.clone());
+                // In a frame, a page could show it where nobody sees it.
+                headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+            }
             Self::Refused(refusal) => refusal.set_headers(headers),
             Self::MethodNotAllowed(methods) => {
                 headers.insert(header::ALLOW, HeaderValue::from_static(methods));
@@ -305,6 +315,9 @@ impl fmt::Display for Failure {
             ),
             Self::Document => f.write_str(
                 "the app has answered with a page, which this server does not show at /go/TOKEN, an origin that all tunnels share",
+            ),
+            Self::Interstitial(_) => f.write_str(
+                "this address leads to somebody's app: its owner, and not the operator of this server, says what it shows",
             ),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Throttled => f.write_str("too many requests from this address, slow down"),

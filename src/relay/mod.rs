@@ -5,8 +5,8 @@
 //! - [`bind`]: where it listens
 //! - [`run`]: the relay on its listeners, until it is told to stop. At the end of this file, the settings of
 //!   [`crate::config`] become those of the other rooms
-//! - `route` and `router`: which request goes where, and `own_hosts` which hosts are tunnels'; `page`, `failure` and `code` make the responses of the relay's own, and
-//!   `shared_origin` those that keep tunnels apart in a browser
+//! - `route` and `router`: which request goes where, and `own_hosts` which hosts are tunnels'; `page`, `failure` and `code` make the responses of the relay's own,
+//!   `interstitial` says who sees a page before a tunnel's, and `shared_origin` changes those that keep tunnels apart in a browser
 //! - `api`: what the owners of keyed tunnels ask for
 //! - `exchanges`: one visitor's request and its response, from the event to the ack
 //! - `tunnels`: which end holds which token, and what happens when another end takes over; `tokens`: which tokens exist;
@@ -24,6 +24,7 @@ mod code;
 mod exchanges;
 mod failure;
 mod figures;
+mod interstitial;
 mod notices;
 mod own_hosts;
 mod page;

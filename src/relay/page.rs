@@ -3,6 +3,7 @@
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName};
 
+use super::code::Code;
 use crate::net::reply::{self, Reply};
 use crate::proto::headers::accepts_by_name;
 
@@ -73,8 +74,10 @@ const AGAIN: &str = "<meta http-equiv=\"refresh\" content=\"5\">\n";
 pub(super) fn error(status: StatusCode, code: &str, message: &str, advice: &str) -> String {
     let number = status.as_u16();
     let again = if matches!(number, 502 | 503) { AGAIN } else { "" };
+    // To the address of this very page.
+    let onward = if code == Code::Interstitial.as_str() { "<p><a href=\"\">Go on to the app</a></p>\n" } else { "" };
     let body = format!(
-        "{again}<h1>{}</h1>\n<p>{}</p>\n<p><small>{number} <code>{code}</code>, from Socket2Me</small></p>",
+        "{again}<h1>{}</h1>\n<p>{}</p>\n{onward}<p><small>{number} <code>{code}</code>, from Socket2Me</small></p>",
         escaped(message),
         escaped(advice)
     );

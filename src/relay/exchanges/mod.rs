@@ -43,6 +43,7 @@ use super::budgets::Budgets;
 use super::code::Code;
 use super::failure::{ERROR_HEADER, Failure};
 use super::figures::{Ending, ExchangeCounters};
+use super::interstitial::Interstitial;
 use super::own_hosts::OwnHosts;
 use super::page;
 use super::public_url::PublicUrl;
@@ -74,6 +75,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) struct Exchanges {
     relaying: Relaying,
     tokens: Arc<Tokens>,
+    /// `None` if the operator wants no page before tunnels'.
+    interstitial: Option<Interstitial>,
     counters: Arc<ExchangeCounters>,
     /// Exchanges that are not over, so that a stopping server can wait for them.
     in_flight: TaskTracker,
@@ -90,12 +93,14 @@ impl Exchanges {
         rulebook: Arc<Rulebook>,
         config: Arc<ServeConfig>,
     ) -> Self {
+        let interstitial = config.interstitial.then(Interstitial::new);
         let measures = config.metrics_listen.is_some();
         let process: u32 = rand::random();
         let via = format!("socket2me-{process:x}");
         Self {
             relaying: Relaying { tunnels, rulebook, budgets, config, public_url, hosts, via },
             tokens,
+            interstitial,
             counters: Arc::new(ExchangeCounters::new(measures)),
             in_flight: TaskTracker::new(),
             process,
@@ -196,10 +201,17 @@ impl Exchanges {
             // The relay's own.
             Came::Told(Told::Ok) | Came::NoHandshake(_) => return Ok(came),
         };
-        let token = target.token.as_ref().map_or("", Token::as_str);
-        let folder = format!("{}{token}/", self.relaying.public_url.tunnels_at());
-        shared_origin::keep_apart(rule, response, has_body, &folder)?;
+        shared_origin::keep_apart(rule, response, has_body, &self.folder(target))?;
         Ok(came)
+    }
+
+    /// Returns the path below which a tunnel has its pages.
+    fn folder(&self, target: &Target) -> String {
+        let token = target.token.as_ref().map_or("", Token::as_str);
+        match target.origin {
+            Origin::Own => "/".to_owned(),
+            Origin::Shared | Origin::SharedBesideHosts => format!("{}{token}/", self.relaying.public_url.tunnels_at()),
+        }
     }
 
     fn failed(&self, exchange: &mut Exchange, failure: &Failure) {
@@ -248,6 +260,12 @@ impl Exchanges {
         target: &Target,
         id: (ExchangeId, &str),
     ) -> Result<Came, Failure> {
+        if let Some((interstitial, token)) = self.interstitial.as_ref().zip(target.token.as_ref()) {
+            let is_tls = arrival.scheme(&head.headers).eq_ignore_ascii_case("https");
+            if let Some(cookie) = interstitial.instead_of(head, token, &self.folder(target), is_tls) {
+                return Err(Failure::Interstitial(cookie));
+            }
+        }
         let Admitted { verified, delivery } = match tunnel.guard() {
             // In a box: its future would be part of every request's.
             Some(guard) => Box::pin(self.relaying.admit(&guard, tunnel, head, body, arrival, target)).await?,
