@@ -15,7 +15,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
 use super::budget::{Budget, Memory, UNCOUNTED_BYTES};
-use super::connection::min_bytes_in;
+use super::socket::min_bytes_in;
 use super::turn::Turn;
 
 /// The body of a request, as its handler gets it. What the handler leaves of it is dropped, unless it was [taken](Self::take).
@@ -184,7 +184,7 @@ pub struct Kept {
 pub struct BodyLimits<'l> {
     /// The largest body, in bytes. A larger one fails with [`BodyError::TooLarge`].
     pub max_bytes: usize,
-    /// How long the peer may send less than [`MIN_BYTES_PER_SECOND`](super::connection::MIN_BYTES_PER_SECOND). A slower
+    /// How long the peer may send less than [`MIN_BYTES_PER_SECOND`](super::socket::MIN_BYTES_PER_SECOND). A slower
     /// body fails with [`BodyError::TooSlow`].
     pub stall_timeout: Duration,
     /// The memory it is counted against. A body without room fails with [`BodyError::NoMemory`].

@@ -25,12 +25,13 @@ use tokio::sync::watch;
 use super::arrival::{Arrival, Peer};
 use super::body::{RequestBody, drop_arrived};
 use super::budget::{Budget, Exempt, PerAddress};
-use super::connection::{Connection, Place};
+use super::connection::Connection;
 use super::hits::Hits;
 use super::http_connection::HttpConnection;
 use super::linger;
 use super::reply::{self, Reply};
 use super::seldom::Seldom;
+use super::socket::Place;
 use super::turn::{Outgoing, Turn};
 use crate::defaults;
 
@@ -61,7 +62,7 @@ pub struct Limits {
     pub max_head: usize,
     /// The most headers of a request. One with more is answered 431.
     pub max_headers: usize,
-    /// How long a peer may read less than [`MIN_BYTES_PER_SECOND`](super::connection::MIN_BYTES_PER_SECOND) of what it is
+    /// How long a peer may read less than [`MIN_BYTES_PER_SECOND`](super::socket::MIN_BYTES_PER_SECOND) of what it is
     /// sent. Beyond it the connection is closed.
     pub stall_timeout: Duration,
     /// Networks of the proxies whose `X-Forwarded-*` headers are believed.
@@ -147,7 +148,7 @@ pub async fn serve(listener: TcpListener, handler: Arc<impl Handler>, limits: Li
                     }
                     match place(&limits, peer) {
                         Some(place) => {
-                            let stream = Connection::new(stream, limits.stall_timeout, place);
+                            let stream = Connection::plain(stream, limits.stall_timeout, place);
                             let stream = HttpConnection::new(stream, Arc::clone(&limits.head_memory), limits.head_timeout);
                             drop(tokio::spawn(connection(stream, peer, Arc::clone(&handler), limits.clone(), stopped.clone())));
                         }

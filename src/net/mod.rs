@@ -3,7 +3,7 @@
 //! In reading order:
 //!
 //! - [`listener`]: accepts connections, hands requests to a handler, and stops in order
-//! - [`connection`]: one accepted connection, given up when its peer does not read
+//! - [`connection`]: one accepted connection; [`socket`]: what is below it, given up when its peer does not read
 //! - `http_connection`: a connection while it speaks HTTP, with the memory of the head that arrives; `turn`: whether a reply is
 //!   owed, or hyper writes by itself
 //! - [`linger`]: the close of a connection whose client is still sending
@@ -30,6 +30,7 @@ pub mod linger;
 pub mod listener;
 pub mod reply;
 pub(crate) mod seldom;
+pub mod socket;
 pub mod streaming;
 #[cfg(test)]
 mod tests;

@@ -362,7 +362,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn the_system_keeps_little_that_a_heartbeat_would_wait_for() {
-        assert_eq!(crate::net::connection::tests::unsent_limit(&unread().await.0.socket), 128 << 10);
+        assert_eq!(crate::net::socket::tests::unsent_limit(&unread().await.0.socket), 128 << 10);
     }
 
     #[tokio::test]
