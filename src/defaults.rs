@@ -21,6 +21,9 @@ pub const LOG: &str = "info";
 /// (Docker) to 30 s (Kubernetes).
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often the files of a certificate are looked at. Those who renew certificates do so weeks before the end.
+pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
+
 // Tokens.
 
 /// Time before an original tunnel expires at which its ends hear of it, if they ask for notices, and if a quarter of its life is

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use socket2me::client::report::Exit;
@@ -84,7 +85,8 @@ fn write(made: &[u8]) -> Result<Exit, String> {
 /// Runs a command that goes on until it is stopped by a signal.
 async fn stopped(format: LogFormat, command: impl AsyncFnOnce(&CancellationToken) -> Exit) -> Result<Exit, String> {
     let stop = CancellationToken::new();
-    let shutdown = shutdown(format).map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let stops = StopRequests::listen().map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let shutdown = shutdown(stops, format);
     let told = stop.clone();
     tokio::spawn(async move {
         shutdown.await;
@@ -112,7 +114,15 @@ async fn serve(mut config: ServeConfig, inherited: Vec<TcpListener>, format: Log
         tracing::info!("the service manager has bound the sockets: --listen and --port are not used");
         inherited
     };
-    let shutdown = shutdown(format).map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let signals = |error| format!("cannot wait for signals: {error}");
+    let stops = if config.tls.is_on() {
+        let reload = Arc::clone(&config.tls.reload);
+        process::reload_requests(move || reload.notify_one()).map_err(signals)?;
+        StopRequests::listen_without_hangup()
+    } else {
+        StopRequests::listen()
+    };
+    let shutdown = shutdown(stops.map_err(signals)?, format);
     let shutdown = async {
         shutdown.await;
         service::tell(State::Stopping);
@@ -188,21 +198,18 @@ async fn add(place: &StorePlace, tunnels: Vec<store::Kept>) -> Result<store::Add
     }
 }
 
-/// Returns a future that completes at the first request to stop. The second ends the process at once.
-fn shutdown(format: LogFormat) -> io::Result<impl Future<Output = ()>> {
-    let mut stops = StopRequests::listen()?;
-    Ok(async move {
+/// Completes at the first request to stop. The second ends the process at once.
+async fn shutdown(mut stops: StopRequests, format: LogFormat) {
+    stops.next().await;
+    tokio::spawn(async move {
         stops.next().await;
-        tokio::spawn(async move {
-            stops.next().await;
-            client::terminal::leave();
-            log::last_words(match format {
-                LogFormat::Human => "socket2me: stopped at once".to_owned(),
-                LogFormat::Json => json_line(&[("level", "WARN"), ("message", "stopped at once")]),
-            });
-            std::process::exit(1);
+        client::terminal::leave();
+        log::last_words(match format {
+            LogFormat::Human => "socket2me: stopped at once".to_owned(),
+            LogFormat::Json => json_line(&[("level", "WARN"), ("message", "stopped at once")]),
         });
-    })
+        std::process::exit(1);
+    });
 }
 
 /// Returns an object with these members, all of them text, as one line of JSON.

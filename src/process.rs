@@ -20,13 +20,13 @@ pub fn raise_open_files(connections: usize) {
     }
 }
 
-/// Ctrl-C, SIGTERM as service managers and containers send it, and SIGHUP when the terminal is closed.
+/// Ctrl-C, SIGTERM as service managers and containers send it, and SIGHUP when the terminal is closed, if it means nothing else.
 #[cfg(unix)]
 #[derive(Debug)]
 pub struct StopRequests {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
-    /// `None` where SIGHUP was ignored when this process started, as `nohup` does, or where that is not known.
+    /// `None` where SIGHUP means something else, was ignored when this process started, as `nohup` does, or where that is not known.
     hangup: Option<tokio::signal::unix::Signal>,
 }
 
@@ -37,8 +37,20 @@ impl StopRequests {
     /// # Errors
     /// When the system has no place for a handler.
     pub fn listen() -> io::Result<Self> {
+        Self::listen_to(may_handle_hangup())
+    }
+
+    /// Listens for signals from now on. SIGHUP is none of them: [`reload_requests`] has it.
+    ///
+    /// # Errors
+    /// As [`Self::listen`].
+    pub fn listen_without_hangup() -> io::Result<Self> {
+        Self::listen_to(false)
+    }
+
+    fn listen_to(hangup: bool) -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let hangup = if may_handle_hangup() { Some(signal(SignalKind::hangup())?) } else { None };
+        let hangup = if hangup { Some(signal(SignalKind::hangup())?) } else { None };
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, hangup })
     }
 
@@ -56,6 +68,31 @@ impl StopRequests {
             () = hangup => (),
         }
     }
+}
+
+/// Calls `reload` at each SIGHUP, by which operators and service managers tell a server to read its files again.
+///
+/// # Errors
+/// When the system has no place for a handler.
+#[cfg(unix)]
+pub fn reload_requests(reload: impl Fn() + Send + 'static) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            reload();
+        }
+    });
+    Ok(())
+}
+
+/// Does nothing: there is no SIGHUP here.
+///
+/// # Errors
+/// Never here.
+#[cfg(not(unix))]
+pub fn reload_requests(_: impl Fn() + Send + 'static) -> io::Result<()> {
+    Ok(())
 }
 
 /// Returns whether SIGHUP is known not to be ignored. Only Linux says so to a program without `unsafe`; elsewhere the signal
@@ -84,6 +121,14 @@ impl StopRequests {
     /// # Errors
     /// Never here.
     pub fn listen() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    /// Listens for Ctrl-C.
+    ///
+    /// # Errors
+    /// Never here.
+    pub fn listen_without_hangup() -> io::Result<Self> {
         Ok(Self)
     }
 

@@ -17,6 +17,8 @@ const NO_LIMITS: [&str; 36] = [
     "trust-proxy",
     "metrics-listen",
     "config",
+    "tls-cert",
+    "tls-key",
     "access-log",
     "log-query",
     "log",

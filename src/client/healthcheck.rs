@@ -1,5 +1,6 @@
 //! Whether the server on this machine takes requests, for what restarts it or sends visitors to it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,9 +8,12 @@ use http::{Request, StatusCode, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::dial::{Dialer, words};
+use super::forward::unverified;
 use super::server_url::ServerUrl;
 use super::stream::Stream;
 use crate::config::HealthcheckConfig;
@@ -28,7 +32,7 @@ pub async fn run(config: &HealthcheckConfig) -> Result<String, String> {
     let (url, status) = match &config.url {
         Some(url) => {
             let url = ServerUrl::parse(url)?;
-            let status = ask(&url).await;
+            let status = ask(&url, Certificate::Verified).await;
             (url, status)
         }
         None => ask_here(config).await?,
@@ -50,8 +54,9 @@ async fn ask_here(config: &HealthcheckConfig) -> Result<(ServerUrl, Result<Statu
     }
     let mut first = None;
     for address in listen.seen_from_here() {
-        let url = ServerUrl::parse(&format!("http://{address}"))?;
-        let status = ask(&url).await;
+        let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
+        let url = ServerUrl::parse(&format!("{scheme}://{address}"))?;
+        let status = ask(&url, Certificate::Any).await;
         if status.is_ok() {
             return Ok((url, status));
         }
@@ -60,17 +65,27 @@ async fn ask_here(config: &HealthcheckConfig) -> Result<(ServerUrl, Result<Statu
     first.ok_or_else(|| format!("no address is known for {listen}"))
 }
 
+/// Which certificates a server may show.
+#[derive(Clone, Copy)]
+enum Certificate {
+    /// One for its host that this machine trusts.
+    Verified,
+    /// Any: the server is on this machine, and asked by an address that its certificate does not name.
+    Any,
+}
+
 /// Asks one server.
-async fn ask(url: &ServerUrl) -> Result<StatusCode, String> {
-    match tokio::time::timeout(PATIENCE, ask_patiently(url)).await {
+async fn ask(url: &ServerUrl, certificate: Certificate) -> Result<StatusCode, String> {
+    match tokio::time::timeout(PATIENCE, ask_patiently(url, certificate)).await {
         Ok(answered) => answered,
         Err(_) => Err(format!("{url}{PATH} does not answer within {} s", PATIENCE.as_secs())),
     }
 }
 
-async fn ask_patiently(url: &ServerUrl) -> Result<StatusCode, String> {
+async fn ask_patiently(url: &ServerUrl, certificate: Certificate) -> Result<StatusCode, String> {
     let unanswered = |error: hyper::Error| format!("{url}{PATH} is not answered in HTTP: {}", words(&error));
-    let (mut sender, connection) = http1::handshake(TokioIo::new(connect(url).await?)).await.map_err(unanswered)?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(connect(url, certificate).await?)).await.map_err(unanswered)?;
     tokio::spawn(async move {
         // The sender hears of a failure.
         let _ = connection.await;
@@ -81,13 +96,19 @@ async fn ask_patiently(url: &ServerUrl) -> Result<StatusCode, String> {
 }
 
 /// Opens a connection. Without TLS it needs no roots of certificates, which a container may not have.
-async fn connect(url: &ServerUrl) -> Result<Stream, String> {
-    if url.is_tls() {
+async fn connect(url: &ServerUrl, certificate: Certificate) -> Result<Stream, String> {
+    if url.is_tls() && matches!(certificate, Certificate::Verified) {
         return Dialer::new(None)?.dial(url).await.map_err(|error| error.to_string());
     }
     let host = url.host().trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, url.port())).await;
-    stream.map(Stream::Tcp).map_err(|error| {
+    let unreached = |error: std::io::Error| {
         format!("{url} is not reached: {error} (is the server running, and does it listen where this command asks?)")
-    })
+    };
+    let stream = TcpStream::connect((host, url.port())).await.map_err(unreached)?;
+    if !url.is_tls() {
+        return Ok(Stream::Tcp(stream));
+    }
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+    let stream = TlsConnector::from(Arc::new(unverified())).connect(name, stream).await.map_err(unreached)?;
+    Ok(Stream::Tls(Box::new(stream)))
 }

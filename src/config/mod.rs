@@ -19,6 +19,7 @@ mod sources;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tools;
 mod tunnel;
 mod tunnel_host;
@@ -46,6 +47,7 @@ pub use self::secret::{Secret, SecretsKeys};
 use self::secret::{keys_file, secret_file};
 use self::store::MOVING;
 pub use self::store::{StoreAction, StoreConfig, StorePlace, default_store_file};
+pub use self::tls::TlsConfig;
 pub use self::tools::{DoctorConfig, DumpConfig, DumpOutput, RespondConfig, UrlConfig};
 pub use self::tunnel::{Ends, NamedBy, Repeat, ServerConfig, TunnelConfig, UrlModeWord};
 pub use self::tunnel_host::TunnelHosts;
@@ -199,6 +201,9 @@ pub struct ServeConfig {
     /// *.localhost if the server's URL is a loopback host, else none]
     #[arg(help_heading = "Server", long, env = "SOCKET2ME_TUNNEL_HOST", value_name = "*.DOMAIN")]
     pub tunnel_host: Option<TunnelHosts>,
+    /// TLS.
+    #[command(flatten)]
+    pub tls: TlsConfig,
     /// Where tunnels are kept: memory, which a restart loses, file:PATH, which one server has at a time, or
     /// redis://HOST:PORT/DATABASE, or rediss:// for TLS, which several servers may share [default: REDIS_URL, or else the file
     /// tunnels-PORT.redb in $STATE_DIRECTORY, or else in the folder socket2me of $XDG_STATE_HOME, of ~/.local/state or, on

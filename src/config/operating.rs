@@ -36,7 +36,7 @@ Examples:
 /// The settings of `socket2me healthcheck`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    mut_arg("url", when_unset("http:// and where --listen or --port says")),
+    mut_arg("url", when_unset("https:// with --tls-cert, else http://, and where --listen or --port says")),
     mut_arg("listen", when_unset(format!("as of serve: --port, else {}", Listen::Loopback(defaults::LOOPBACK_PORT))))
 )]
 pub struct HealthcheckConfig {
@@ -49,6 +49,9 @@ pub struct HealthcheckConfig {
     /// Address and port on which the server listens
     #[arg(help_heading = "Server", long, env = "SOCKET2ME_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<Listen>,
+    /// File with the certificate of a server that speaks TLS itself. It is not compared: the server is on this machine
+    #[arg(help_heading = "Server", long, env = "SOCKET2ME_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
     /// Port on which the server listens, on all interfaces
     #[arg(help_heading = "Server", long, env = "PORT")]
     pub port: Option<u16>,

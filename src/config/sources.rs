@@ -12,7 +12,7 @@ use super::environment::absent_if_empty;
 use super::file::{ConfigFile, FORWARD, SERVER};
 use super::nearby::{FileTunnel, Nearby, Places};
 use super::settings::{Owner, Setting, Settings};
-use super::{Cli, Listen, NamedBy, ServeConfig, StorePlace, UpConfig, UpTunnel};
+use super::{Cli, Listen, NamedBy, ServeConfig, StorePlace, TlsConfig, UpConfig, UpTunnel};
 
 impl Cli {
     /// Reads the command line, the environment and the configuration files. A variable that is empty is absent.
@@ -36,6 +36,7 @@ impl Cli {
             (super::Command::Serve(config), _) => {
                 sources.choose_address(&mut config.listen, matches)?;
                 sources.choose_store(config, matches)?;
+                sources.check_tls(&config.tls)?;
             }
             (super::Command::Healthcheck(config), _) => sources.choose_address(&mut config.listen, matches)?,
             (super::Command::Up(config), Files::Nearby(nearby)) => {
@@ -187,6 +188,17 @@ impl Sources {
             return Err(self.command.error(ErrorKind::ValueValidation, format!("{name}: {message}")));
         }
         Ok(())
+    }
+
+    /// Refuses a certificate without a key, and a key without a certificate.
+    fn check_tls(&mut self, config: &TlsConfig) -> Result<(), Error> {
+        let (given, missing) = match (&config.tls_cert, &config.tls_key) {
+            (Some(_), None) => ("--tls-cert", "--tls-key"),
+            (None, Some(_)) => ("--tls-key", "--tls-cert"),
+            (Some(_), Some(_)) | (None, None) => return Ok(()),
+        };
+        let message = format!("{} needs {missing}: a certificate and its key go together", self.name(given));
+        Err(self.command.error(ErrorKind::MissingRequiredArgument, message))
     }
 
     /// Makes an error about a wrong value say where the value is, unless a flag has it, and show no value that is a secret.

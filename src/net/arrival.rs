@@ -26,6 +26,8 @@ pub struct Peer {
     text: Box<str>,
     /// Knows when the peer of a connection that is open has left.
     turn: Option<Arc<Turn>>,
+    /// The scheme of URLs that lead to the connection.
+    scheme: &'static str,
 }
 
 impl Peer {
@@ -34,12 +36,17 @@ impl Peer {
     pub fn new(address: SocketAddr) -> Self {
         // A socket for both families shows IPv4 peers as IPv6 addresses.
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { address, text: address.ip().to_string().into(), turn: None }
+        Self { address, text: address.ip().to_string().into(), turn: None, scheme: "http" }
     }
 
     /// Makes this the peer of the connection with this turn.
     pub(super) fn on(self, turn: &Arc<Turn>) -> Self {
         Self { turn: Some(Arc::clone(turn)), ..self }
+    }
+
+    /// Makes this the peer of a connection that is TLS, or is not.
+    pub(super) fn by_tls(self, is_tls: bool) -> Self {
+        Self { scheme: if is_tls { "https" } else { "http" }, ..self }
     }
 
     /// Returns the address without its port, as text.
@@ -153,10 +160,11 @@ impl<'p> Arrival<'p> {
         joined(headers.get_all(FORWARDED_FOR).iter().map(value_to_text))
     }
 
-    /// Returns the scheme that the client used, `http` or what a trusted proxy says.
+    /// Returns the scheme that the client used: what a trusted proxy says, else `https` where the connection is TLS and `http` where
+    /// it is not.
     #[must_use]
     pub fn scheme<'h>(&self, headers: &'h HeaderMap) -> Cow<'h, str> {
-        self.believed(headers, &FORWARDED_PROTO, |(scheme, _)| scheme).unwrap_or(Cow::Borrowed("http"))
+        self.believed(headers, &FORWARDED_PROTO, |(scheme, _)| scheme).unwrap_or(Cow::Borrowed(self.peer.scheme))
     }
 
     /// Returns the host that the client asked for: what a trusted proxy says, else the request's `Host`.

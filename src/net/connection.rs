@@ -3,15 +3,17 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+#[cfg(feature = "tls")]
+use tokio_rustls::server::TlsStream;
 
-use super::socket::{Place, Socket};
+use super::socket::Socket;
 use crate::proto::limit::Limit;
 
 /// A connection that this process accepted.
+///
+/// Over TLS, what was written may wait to leave until the connection is flushed. A plain one has nothing to flush.
 ///
 /// A write fails with [`io::ErrorKind::TimedOut`] once the peer has read less than
 /// [`MIN_BYTES_PER_SECOND`](super::socket::MIN_BYTES_PER_SECOND) for the stall timeout.
@@ -22,18 +24,39 @@ pub struct Connection(Transport);
 #[derive(Debug)]
 enum Transport {
     Plain(Socket),
+    /// In a box: it is larger than all else of a connection.
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Connection {
     /// Wraps an accepted connection.
     #[must_use]
-    pub fn plain(stream: TcpStream, stall_timeout: Duration, place: Place) -> Self {
-        Self(Transport::Plain(Socket::new(stream, stall_timeout, place)))
+    pub(super) fn plain(socket: Socket) -> Self {
+        Self(Transport::Plain(socket))
     }
 
+    /// Wraps an accepted connection after its handshake.
+    #[cfg(feature = "tls")]
+    pub(super) fn tls(stream: Box<TlsStream<Socket>>) -> Self {
+        Self(Transport::Tls(stream))
+    }
+
+    /// Returns the socket that sends and receives the connection's bytes.
     pub(super) fn socket(&self) -> &Socket {
         match &self.0 {
             Transport::Plain(socket) => socket,
+            #[cfg(feature = "tls")]
+            Transport::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Returns whether nobody on the way can read the connection's bytes.
+    pub(super) fn is_tls(&self) -> bool {
+        match &self.0 {
+            Transport::Plain(_) => false,
+            #[cfg(feature = "tls")]
+            Transport::Tls(_) => true,
         }
     }
 
@@ -59,6 +82,8 @@ impl Connection {
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
             Transport::Plain(socket) => socket.poll_gone(cx),
+            #[cfg(feature = "tls")]
+            Transport::Tls(stream) => stream.get_mut().0.poll_gone(cx),
         }
     }
 }
@@ -67,6 +92,8 @@ impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Transport::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
+            #[cfg(feature = "tls")]
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -75,6 +102,8 @@ impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.0 {
             Transport::Plain(socket) => Pin::new(socket).poll_write(cx, buffer),
+            #[cfg(feature = "tls")]
+            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buffer),
         }
     }
 
@@ -85,24 +114,32 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         match &mut self.0 {
             Transport::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, buffers),
+            #[cfg(feature = "tls")]
+            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.0 {
             Transport::Plain(socket) => socket.is_write_vectored(),
+            #[cfg(feature = "tls")]
+            Transport::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Transport::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            #[cfg(feature = "tls")]
+            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Transport::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            #[cfg(feature = "tls")]
+            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
@@ -110,10 +147,12 @@ impl AsyncWrite for Connection {
 #[cfg(test)]
 pub(super) mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::super::budget::{Budget, Exempt, PerAddress};
+    use super::super::socket::Place;
     use super::*;
 
     /// A connection and its peer.
@@ -126,6 +165,6 @@ pub(super) mod tests {
             of_address: PerAddress::new(1, Exempt::default()).hold(address.ip()).unwrap(),
             hits: Arc::default(),
         };
-        (Connection::plain(stream, Duration::from_secs(30), place), peer)
+        (Connection::plain(Socket::new(stream, Duration::from_secs(30), place)), peer)
     }
 }

@@ -67,6 +67,11 @@ impl HttpConnection {
         self.connection
     }
 
+    /// Returns whether nobody on the way can read the connection's bytes.
+    pub(super) fn is_tls(&self) -> bool {
+        self.connection.is_tls()
+    }
+
     /// Returns the status of the answer to a head that was not read to its end: hyper's, 503 where there was no memory for the
     /// head, or 400 where hyper wrote nothing. `None` where a reply is owed or not all written.
     pub(super) fn withheld(&self) -> Option<StatusCode> {
@@ -240,14 +245,15 @@ impl AsyncWrite for HttpConnection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes when its own buffer is empty.
-        if self.turn.flushed() {
+        let flushed = Pin::new(&mut self.connection).poll_flush(cx);
+        // hyper flushes when its own buffer is empty, and TLS may have one, too.
+        if flushed.is_ready() && self.turn.flushed(cx) {
             self.head = 0;
             self.memory.clear();
             self.due.restart(cx);
         }
         self.look_for_peer(cx);
-        Pin::new(&mut self.connection).poll_flush(cx)
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

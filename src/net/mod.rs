@@ -2,8 +2,10 @@
 //!
 //! In reading order:
 //!
-//! - [`listener`]: accepts connections, hands requests to a handler, and stops in order
+//! - [`listener`]: accepts connections and stops in order; `serving`: the limits of connections, and the handler of requests
+//! - `http1`: a connection that speaks HTTP/1
 //! - [`connection`]: one accepted connection; [`socket`]: what is below it, given up when its peer does not read
+//! - [`tls`], with the feature `tls`: the handshake of a connection, and the certificates that it shows
 //! - `http_connection`: a connection while it speaks HTTP, with the memory of the head that arrives; `turn`: whether a reply is
 //!   owed, or hyper writes by itself
 //! - [`linger`]: the close of a connection whose client is still sending
@@ -25,15 +27,19 @@ pub(crate) mod clock;
 pub mod connection;
 mod forwarded;
 pub mod hits;
+mod http1;
 mod http_connection;
 pub mod linger;
 pub mod listener;
 pub mod reply;
 pub(crate) mod seldom;
+mod serving;
 pub mod socket;
 pub mod streaming;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub(crate) mod turn;
 pub mod upgrade;
 pub mod websocket;

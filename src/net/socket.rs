@@ -95,6 +95,14 @@ impl Socket {
         }
     }
 
+    /// Returns the first byte that the peer sends, which is read again with the others. `None` if it sends nothing and leaves.
+    #[cfg(feature = "tls")]
+    pub(super) async fn first_byte(&self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        let peeked = self.stream.peek(&mut byte).await?;
+        Ok((peeked > 0).then_some(byte[0]))
+    }
+
     /// Reads from the socket although the runtime believes that there is nothing. `None` if that is so.
     fn read_unread(&self, buffer: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
         let read = (&*SockRef::from(&self.stream)).read(buffer.initialize_unfilled());

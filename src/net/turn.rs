@@ -138,9 +138,12 @@ impl Turn {
         self.upgrade.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// hyper has nothing left to write. Returns whether a whole reply was.
-    pub(super) fn flushed(&self) -> bool {
-        self.advance(BREAKING, BROKEN);
+    /// Nothing is left to write. Returns whether a whole reply was.
+    pub(super) fn flushed(&self, cx: &mut Context<'_>) -> bool {
+        if self.advance(BREAKING, BROKEN) {
+            // hyper has perhaps asked for the reply's failure already, and would not ask again.
+            cx.waker().wake_by_ref();
+        }
         self.advance(HANDED_OVER, NOTHING_OWED)
     }
 

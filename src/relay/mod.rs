@@ -14,6 +14,7 @@
 //! - `streams`: bodies of any size, event streams and WebSockets, between exchanges and the sessions of their ends
 //! - `notices`: what ends are told of that goes wrong
 //! - `rules`: what owners demand of visitors' requests
+//! - `tls`: the server's certificate
 //! - `budgets` and `throttle`: what peers share, and the rate limit of an address
 //! - `figures`: what an operator can watch
 
@@ -36,6 +37,7 @@ mod shared_origin;
 mod storage;
 mod streams;
 mod throttle;
+mod tls;
 mod tokens;
 mod tunnels;
 
@@ -64,6 +66,7 @@ use self::public_url::PublicUrl;
 use self::router::Router;
 use self::rules::Rulebook;
 use self::throttle::Throttle;
+use self::tls::Secured;
 use self::tokens::Tokens;
 use self::tunnels::{EndLimits, TunnelHost, Tunnels};
 use crate::config::{Secret, SecretsKeys, ServeConfig};
@@ -74,6 +77,7 @@ use crate::net::body::RequestBody;
 use crate::net::budget::AddressSlot;
 use crate::net::listener::{Handler, UnreadHeads};
 use crate::net::reply::Reply;
+use crate::net::tls::Tls;
 use crate::net::{linger, listener};
 use crate::proto::exchange::HeadLimits;
 use crate::proto::{engine_io, socket_io};
@@ -100,7 +104,7 @@ impl From<Vec<TcpListener>> for Listeners {
 /// server is reached.
 ///
 /// # Errors
-/// When the store that the settings ask for cannot be used, when the listener does not know its own address, when figures cannot
+/// When the certificate or the store that the settings ask for cannot be used, when the listener does not know its own address, when figures cannot
 /// be served where they should be, and when a task that the whole server needs ends by itself.
 pub async fn run(
     listeners: impl Into<Listeners>,
@@ -109,6 +113,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let metrics_listen = config.metrics_listen;
+    let secured = Secured::open(&config.tls)?;
     let Listeners(listeners) = listeners.into();
     let budgets = Budgets::new(&config);
     tokio::pin!(shutdown);
@@ -119,13 +124,17 @@ pub async fn run(
         store = storage::open(&config, &budgets.tunnels_per_address) => store?,
         () = &mut shutdown => return Ok(()),
     };
-    let relay = Arc::new(Relay::new(config, &listeners, budgets, store)?);
+    let tls = secured.as_ref().map(|secured| secured.tls.clone());
+    let relay = Arc::new(Relay::new(config, &listeners, budgets, store, tls)?);
     // Tasks without which the server must not go on. None of them ever completes.
     let mut vital = JoinSet::new();
     if let Some(address) = metrics_listen {
         for listener in figures::endpoint::listeners(address).await? {
             vital.spawn(figures::endpoint::serve(listener, Arc::clone(&relay)));
         }
+    }
+    if let Some(Secured { certificates, files, .. }) = secured {
+        vital.spawn(files.keep(certificates, Arc::clone(&relay.config.tls.reload)));
     }
     vital.spawn(Arc::clone(&relay.tunnels).sweep());
     vital.spawn(Arc::clone(&relay.tunnels).restore());
@@ -198,6 +207,7 @@ struct Relay {
     config: Arc<ServeConfig>,
     budgets: Budgets,
     unread_heads: Arc<UnreadHeads>,
+    tls: Option<Tls>,
     tunnels: Arc<Tunnels>,
     tokens: Arc<Tokens>,
     router: Router,
@@ -209,10 +219,11 @@ impl Relay {
         listeners: &[TcpListener],
         budgets: Budgets,
         store: Store<AddressSlot>,
+        tls: Option<Tls>,
     ) -> io::Result<Self> {
         let url = match &config.public_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => local_url(listeners.first().ok_or(io::ErrorKind::InvalidInput)?.local_addr()?),
+            None => local_url(&tls, listeners.first().ok_or(io::ErrorKind::InvalidInput)?.local_addr()?),
         };
         let hosts = OwnHosts::new(config.tunnel_host.as_ref(), &url);
         let hosts = hosts.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
@@ -250,7 +261,7 @@ impl Relay {
             has_warned_of_proxy: AtomicBool::new(false),
             url,
         };
-        Ok(Self { config, budgets, unread_heads: Arc::default(), tunnels, tokens, router })
+        Ok(Self { config, budgets, unread_heads: Arc::default(), tls, tunnels, tokens, router })
     }
 
     /// Stops in order. Ends on long-polling need requests of their own to answer, so the listener stays open until the
@@ -282,6 +293,7 @@ impl Relay {
             failed_requests: &self.router.failed_requests,
             budgets: &self.budgets,
             unread_heads: &self.unread_heads,
+            handshakes: self.tls.as_ref().map(|tls| &*tls.handshakes),
             sessions: self.router.engine.open().collect(),
             sessions_ended: self.router.engine.ended().collect(),
             tunnels: self.tunnels.occupied(),
@@ -312,6 +324,7 @@ impl Relay {
             max_headers: limits.max_headers,
             stall_timeout: limits.stall_timeout,
             trusted_proxies: self.config.trust_proxy.clone().into(),
+            tls: self.tls.clone(),
         }
     }
 }
@@ -371,11 +384,12 @@ fn session_limits(config: &ServeConfig, budgets: &Budgets) -> engine::Limits {
 }
 
 /// Returns the URL by which a server is reached from its own machine.
-fn local_url(address: SocketAddr) -> String {
+fn local_url(tls: &Option<Tls>, address: SocketAddr) -> String {
+    let scheme = if tls.is_some() { "https" } else { "http" };
     if address.ip().is_unspecified() {
-        format!("http://localhost:{}", address.port())
+        format!("{scheme}://localhost:{}", address.port())
     } else {
-        format!("http://{address}")
+        format!("{scheme}://{address}")
     }
 }
 

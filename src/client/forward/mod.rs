@@ -31,6 +31,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use self::app::Forwarder;
+pub(super) use self::connect::unverified;
 use self::dump::Dump;
 use self::fixed::Fixed;
 use self::folder::Folder;

@@ -2,6 +2,8 @@
 
 mod leaving;
 mod streaming;
+#[cfg(feature = "tls")]
+mod tls;
 mod upgrades;
 mod uploads;
 

@@ -84,7 +84,7 @@ impl Outgoing {
         }
     }
 
-    /// Writes all that waits.
+    /// Writes all that waits, and flushes.
     pub(super) fn poll_write<W: AsyncWrite + Unpin>(
         &mut self,
         to: &mut W,
@@ -111,7 +111,7 @@ impl Outgoing {
         self.tail = Buffer::default();
         // A queue that has grown gives its memory back.
         self.pieces = VecDeque::new();
-        Poll::Ready(Ok(()))
+        Pin::new(to).poll_flush(cx)
     }
 
     fn poll_write_some<W: AsyncWrite + Unpin>(&mut self, to: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {

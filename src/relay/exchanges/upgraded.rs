@@ -143,6 +143,7 @@ async fn write_raw(mut writer: WriteHalf<Connection>, upgraded: &mut Upgraded) -
             Down::Data(bytes) => {
                 upgraded.exchange.streamed(bytes.len());
                 writer.write_all(&bytes).await.map_err(|_| Cut::Gone)?;
+                writer.flush().await.map_err(|_| Cut::Gone)?;
             }
             Down::End(_) => return writer.shutdown().await.map_err(|_| Cut::Gone),
             Down::Broken(code) => return Err(Cut::Broken(code)),

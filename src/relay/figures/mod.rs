@@ -27,6 +27,7 @@ use self::families::Families;
 use super::budgets::Budgets;
 use crate::net::budget::{Budget, PerAddress};
 use crate::net::listener::UnreadHeads;
+use crate::net::tls::Handshakes;
 use crate::proto::engine_io::{CloseReason, Revision, Transport};
 use crate::proto::limit::Limit;
 
@@ -36,6 +37,8 @@ pub(super) struct Figures<'f> {
     pub(super) failed_requests: &'f FailedRequests,
     pub(super) budgets: &'f Budgets,
     pub(super) unread_heads: &'f UnreadHeads,
+    /// `None` without TLS.
+    pub(super) handshakes: Option<&'f Handshakes>,
     /// Sessions that are open.
     pub(super) sessions: Vec<((Transport, Revision), usize)>,
     /// Sessions that have ended, by the reason.
@@ -58,6 +61,7 @@ impl Figures<'_> {
         self.exchanges.write(out)?;
         self.failed_requests.write(out)?;
         self.write_sessions(out)?;
+        self.write_handshakes(out)?;
         self.write_budgets(out)?;
         let help = "How often a limit was hit, by the flag that sets it";
         out.counters("socket2me_limit_hits", help, "limit", self.limit_hits())?;
@@ -95,6 +99,15 @@ impl Figures<'_> {
             "body",
             heads,
         )
+    }
+
+    fn write_handshakes(&self, out: &mut Families<'_>) -> fmt::Result {
+        let none = Handshakes::default();
+        let Handshakes { done, failed, late, plain, challenges } = self.handshakes.unwrap_or(&none);
+        let ends =
+            [("done", done), ("failed", failed), ("late", late), ("plain-http", plain), ("challenge", challenges)];
+        let ends = ends.map(|(result, count)| (result, count.load(Ordering::Relaxed)));
+        out.counters("socket2me_tls_handshakes", "TLS handshakes of connections, by their result", "result", ends)
     }
 
     fn write_budgets(&self, out: &mut Families<'_>) -> fmt::Result {

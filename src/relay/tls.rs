@@ -1,0 +1,130 @@
+//! The server's certificate: read from its files at the start, and again when they change.
+
+use std::convert::Infallible;
+use std::fs::Metadata;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::sign::CertifiedKey;
+use tokio::sync::Notify;
+
+use crate::config::TlsConfig;
+use crate::defaults;
+use crate::net::tls::{Certificates, PemError, Tls, certified};
+
+/// TLS as the settings ask for it.
+pub(super) struct Secured {
+    /// What the listener does.
+    pub(super) tls: Tls,
+    /// What visitors are shown. Whoever has another certificate sets it here.
+    pub(super) certificates: Arc<Certificates>,
+    /// Where the default certificate comes from.
+    pub(super) files: CertificateFiles,
+}
+
+impl Secured {
+    /// Reads the certificate. `None` if the settings ask for no TLS.
+    ///
+    /// # Errors
+    /// With a sentence for the operator when the files are no certificate with its key.
+    pub(super) fn open(config: &TlsConfig) -> io::Result<Option<Self>> {
+        let Some((chain, key)) = config.files() else { return Ok(None) };
+        let certificates = Certificates::new();
+        let mut files = CertificateFiles { chain, key, seen: None };
+        certificates.set_default(files.read().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?);
+        let tls = Tls::new(Arc::clone(&certificates)).map_err(io::Error::other)?;
+        Ok(Some(Self { tls, certificates, files }))
+    }
+}
+
+/// The two files of a certificate.
+#[derive(Debug, Clone)]
+pub(super) struct CertificateFiles {
+    chain: PathBuf,
+    key: PathBuf,
+    /// What the files were when they were read the last time.
+    seen: Option<[Stamp; 2]>,
+}
+
+/// What changes when a file is written or replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    length: u64,
+    modified: Option<SystemTime>,
+    /// The file, if another may have its name.
+    number: u64,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self { length: metadata.len(), modified: metadata.modified().ok(), number: number(&metadata) })
+    }
+}
+
+#[cfg(unix)]
+fn number(metadata: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn number(_: &Metadata) -> u64 {
+    0
+}
+
+impl CertificateFiles {
+    /// Returns what the files are now. `None` while one of them is not there, as when both are about to be replaced.
+    fn stamps(&self) -> Option<[Stamp; 2]> {
+        Some([Stamp::of(&self.chain)?, Stamp::of(&self.key)?])
+    }
+
+    /// Reads both files.
+    fn read(&mut self) -> Result<Arc<CertifiedKey>, String> {
+        self.seen = self.stamps();
+        let (chain, key) = (self.chain.display(), self.key.display());
+        let content =
+            |path: &Path| std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()));
+        certified(&content(&self.chain)?, &content(&self.key)?).map_err(|error| match error {
+            PemError::Chain(what) => format!("--tls-cert: `{chain}` {what}"),
+            PemError::Key(what) => format!("--tls-key: `{key}` {what}"),
+            PemError::Mismatch => format!(
+                "the key in `{key}` (--tls-key) is not that of the first certificate in `{chain}` (--tls-cert): the server's own \
+                 certificate comes first, and those that it is signed by follow"
+            ),
+        })
+    }
+
+    /// Shows the certificate in the files to new connections, from now on: whenever the files change, and when `reload` asks for it.
+    /// While they hold no pair, for example between the writing of one and of the other, the certificate before stays.
+    pub(super) async fn keep(mut self, certificates: Arc<Certificates>, reload: Arc<Notify>) -> Infallible {
+        let mut is_asked = false;
+        loop {
+            // Disks may be slow, and workers have no time.
+            let looked = tokio::task::spawn_blocking(move || {
+                let is_changed = self.stamps() != self.seen;
+                let read = (is_changed || is_asked).then(|| self.read());
+                (self, read)
+            });
+            let Ok((files, read)) = looked.await else { return std::future::pending().await };
+            self = files;
+            match read {
+                Some(Ok(certificate)) => {
+                    certificates.set_default(certificate);
+                    tracing::info!(file = %self.chain.display(), "new connections get the certificate that was read");
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(
+                        "{error}. The certificate before is used still: the files are read again when they change"
+                    );
+                }
+                None => (),
+            }
+            is_asked = tokio::select! {
+                () = reload.notified() => true,
+                () = tokio::time::sleep(defaults::CERTIFICATE_LOOK) => false,
+            };
+        }
+    }
+}
