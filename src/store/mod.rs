@@ -8,6 +8,7 @@
 //! - `table`: tunnels in this process
 //! - [`RedisStore`]: tunnels in Redis
 //! - `file`: tunnels in a file, with a table before it
+//! - [`Values`]: texts of the server's own that outlive a restart, and leases; `value_table`: those in memory
 //! - `lines`: tunnels as lines of JSON, by which they move from one store to another, and as a list for people
 //! - [`Seal`]: secrets at rest
 //! - [`StoreError`]: why a store fails
@@ -20,6 +21,8 @@ mod redis;
 mod seal;
 mod settings;
 mod table;
+mod value_table;
+mod values;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -34,6 +37,7 @@ pub use self::redis::{RedisStore, add_to_redis, read_redis};
 pub use self::seal::{Seal, SealError};
 pub use self::settings::{Ends, Patch, Repeat, RulesChange, RulesText, Settings};
 use self::table::Table;
+pub use self::values::Values;
 use crate::proto::token::Token;
 
 /// A store of tunnels. `H` is what this process holds for each, and is dropped once the tunnel is forgotten.
@@ -67,6 +71,16 @@ impl<H: Send + Sync + 'static> Store<H> {
         match self {
             Self::Memory(_) | Self::File(_) => std::future::pending().await,
             Self::Redis(store) => store.keep().await,
+        }
+    }
+
+    /// Returns the texts that this store keeps beside the tunnels.
+    #[must_use]
+    pub fn values(&self) -> Values {
+        match self {
+            Self::Memory(table) => Values::in_memory(table.values()),
+            Self::Redis(store) => Values::in_redis(store.values()),
+            Self::File(store) => Values::in_file(store.values()),
         }
     }
 

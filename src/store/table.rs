@@ -1,13 +1,14 @@
 //! Tunnels in memory. Each call first removes those that have expired, so no task is needed and nothing grows.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::error::StoreError;
 use super::record::{By, Change, Found, Life, Record};
+use super::value_table::ValueTable;
 use crate::expiring::Expiring;
 use crate::proto::token::Token;
 
@@ -16,6 +17,7 @@ use crate::proto::token::Token;
 pub struct Table<H> {
     tunnels: Mutex<Tunnels<H>>,
     capacity: usize,
+    values: Arc<ValueTable>,
 }
 
 #[derive(Debug)]
@@ -50,12 +52,22 @@ impl<H> Entry<H> {
 impl<H> Table<H> {
     /// Makes an empty table.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { tunnels: Mutex::new(Tunnels { entries: Expiring::default(), changed: None }), capacity }
+        Self::with(None, capacity)
     }
 
     /// Makes an empty table that remembers which tunnels change.
     pub(super) fn remembering_changes(capacity: usize) -> Self {
-        Self { tunnels: Mutex::new(Tunnels { entries: Expiring::default(), changed: Some(HashSet::new()) }), capacity }
+        Self::with(Some(HashSet::new()), capacity)
+    }
+
+    fn with(changed: Option<HashSet<Token>>, capacity: usize) -> Self {
+        let tunnels = Mutex::new(Tunnels { entries: Expiring::default(), changed });
+        Self { tunnels, capacity, values: Arc::default() }
+    }
+
+    /// Returns the values that are kept beside the tunnels.
+    pub(super) fn values(&self) -> &Arc<ValueTable> {
+        &self.values
     }
 
     /// Forgets the tunnels that have expired. Each other call does so first.
@@ -180,8 +192,6 @@ impl<H> Tunnels<H> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::super::record::{CLAIM, Keyed};
     use super::super::settings::{Patch, Settings};
     use super::*;

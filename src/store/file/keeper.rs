@@ -3,10 +3,12 @@
 //! redb panics at some of what it finds in a damaged file. So each of its calls here is one whose panic is caught.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
 
 use redb::{
-    Database, MultimapTableHandle as _, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _,
+    Database, MultimapTableHandle as _, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError,
+    TableHandle as _,
 };
 
 use super::disk::Disk;
@@ -27,6 +29,9 @@ const ABOUT_WRITTEN: &str = "written_at_ms";
 /// The tunnels by their tokens.
 const TUNNELS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tunnels");
 
+/// The values by their names. A file of an older server has no such table.
+const VALUES: TableDefinition<'_, &str, &str> = TableDefinition::new("values");
+
 /// The most memory that redb takes for pages. All that is read later comes from memory of our own.
 const CACHE: usize = 4 << 20;
 
@@ -34,24 +39,17 @@ const CACHE: usize = 4 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Content {
     pub(super) tunnels: Vec<Kept>,
+    pub(super) values: BTreeMap<String, String>,
     /// When it was written last, in milliseconds since 1970; `None` if it is new.
     pub(super) written: Option<u64>,
 }
 
-/// A tunnel to be written, or to be taken out of the file.
+/// A tunnel or a value to be written, or a tunnel to be taken out of the file.
 #[derive(Debug)]
 pub(super) enum Entry {
     Put(Kept),
     Remove(Token),
-}
-
-impl Entry {
-    /// Returns the token of the tunnel.
-    pub(super) fn token(&self) -> Token {
-        match self {
-            Self::Put(Kept { token, .. }) | Self::Remove(token) => *token,
-        }
-    }
+    Value(String, String),
 }
 
 /// The database of a file.
@@ -153,7 +151,15 @@ fn read_from(database: &Database) -> Result<Content, Why> {
         let (record, expires) = format::decode(&token, value.value()).ok_or_else(damaged)?;
         tunnels.push(Kept { token, record, expires });
     }
-    Ok(Content { tunnels, written: number(ABOUT_WRITTEN)?.filter(|&written| written > 0) })
+    let values = match transaction.open_table(VALUES) {
+        Ok(values) => values
+            .iter()?
+            .map(|entry| entry.map(|(name, text)| (name.value().to_owned(), text.value().to_owned())))
+            .collect::<Result<_, _>>()?,
+        Err(TableError::TableDoesNotExist(_)) => BTreeMap::new(),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Content { tunnels, values, written: number(ABOUT_WRITTEN)?.filter(|&written| written > 0) })
 }
 
 /// Writes in one transaction, which is durable once this returns: that is what a transaction of redb does unless it is told
@@ -165,6 +171,7 @@ fn write_to(database: &Database, entries: &[Entry], now: u64) -> Result<(), Why>
         about.insert(ABOUT_FORMAT, FORMAT)?;
         about.insert(ABOUT_WRITTEN, now)?;
         let mut tunnels = transaction.open_table(TUNNELS)?;
+        let mut values = transaction.open_table(VALUES)?;
         for entry in entries {
             match entry {
                 Entry::Put(Kept { token, record, expires }) => {
@@ -172,6 +179,9 @@ fn write_to(database: &Database, entries: &[Entry], now: u64) -> Result<(), Why>
                 }
                 Entry::Remove(token) => {
                     tunnels.remove(token.as_str())?;
+                }
+                Entry::Value(name, text) => {
+                    values.insert(name.as_str(), text.as_str())?;
                 }
             }
         }

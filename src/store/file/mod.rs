@@ -40,6 +40,7 @@ pub use self::offline::{AddError, Added, add_to_file, read_file};
 use super::error::StoreError;
 use super::record::{By, Change, Found, Kept, Record};
 use super::table::Table;
+use super::value_table::ValueTable;
 use crate::proto::token::Token;
 
 /// How long a change may be in memory alone that nobody waits for.
@@ -59,7 +60,20 @@ const MAX_WAITING: usize = 4_096;
 #[derive(Debug)]
 pub struct FileStore<H> {
     table: Arc<Table<H>>,
-    orders: mpsc::Sender<Order>,
+    orders: Arc<Orders>,
+}
+
+/// The values of a file.
+#[derive(Debug, Clone)]
+pub(super) struct FileValues {
+    table: Arc<ValueTable>,
+    orders: Arc<Orders>,
+}
+
+/// The way to the task that writes.
+#[derive(Debug)]
+struct Orders {
+    sender: mpsc::Sender<Order>,
     /// Calls that failed because the file could not be written.
     failures: AtomicU64,
 }
@@ -101,7 +115,7 @@ impl<H: Send + Sync + 'static> FileStore<H> {
 
     /// Takes up what is in a file, and starts to write it.
     fn start(keeper: Keeper, content: Content, capacity: usize, hold: impl Fn(Option<IpAddr>) -> H) -> Self {
-        let (clock, Content { tunnels, written }) = (Clock::now(), content);
+        let (clock, Content { tunnels, values, written }) = (Clock::now(), content);
         let behind = clock::behind(clock.wall, written);
         if let Some(behind) = behind {
             tracing::warn!(
@@ -125,11 +139,12 @@ impl<H: Send + Sync + 'static> FileStore<H> {
             }
         }
         table.note_changed(changed);
+        table.values().restore(values);
         let table = Arc::new(table);
-        let (orders, received) = mpsc::channel(MAX_WAITING);
+        let (sender, received) = mpsc::channel(MAX_WAITING);
         let writer = Writer { table: Arc::clone(&table), orders: received, due: Instant::now() + LAG, failed: None };
         tokio::spawn(writer.run(keeper));
-        Self { table, orders, failures: AtomicU64::new(0) }
+        Self { table, orders: Arc::new(Orders { sender, failures: AtomicU64::new(0) }) }
     }
 
     /// Returns the tunnels in memory.
@@ -139,13 +154,13 @@ impl<H: Send + Sync + 'static> FileStore<H> {
 
     /// Returns how many calls have failed because the file could not be written.
     pub(super) fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+        self.orders.failures.load(Ordering::Relaxed)
     }
 
     /// As [`super::Store::create`]. Once this returns, the tunnel is durable, or it does not exist.
     pub(super) async fn create(&self, token: Token, record: Record, life: Duration, held: H) -> Result<(), StoreError> {
         self.table.create(token, record, life, held)?;
-        let written = self.written().await;
+        let written = self.orders.written().await;
         if written.is_err() {
             self.table.remove(&token);
         }
@@ -160,9 +175,9 @@ impl<H: Send + Sync + 'static> FileStore<H> {
         match change {
             Change::Refresh(_) => (),
             // A full queue writes it too, with the next order.
-            Change::Renew if is_first_join => drop(self.orders.try_send(Order::Write(oneshot::channel().0))),
+            Change::Renew if is_first_join => drop(self.orders.sender.try_send(Order::Write(oneshot::channel().0))),
             Change::Renew => (),
-            Change::Set(_) | Change::Rekey(_) | Change::Delete | Change::Revive { .. } => self.written().await?,
+            Change::Set(_) | Change::Rekey(_) | Change::Delete | Change::Revive { .. } => self.orders.written().await?,
         }
         Ok(Some(found))
     }
@@ -171,17 +186,35 @@ impl<H: Send + Sync + 'static> FileStore<H> {
     /// all else happens in memory.
     pub(super) async fn close(&self) {
         let (tell, told) = oneshot::channel();
-        if self.orders.send(Order::Close(tell)).await.is_ok() {
+        if self.orders.sender.send(Order::Close(tell)).await.is_ok() {
             // The task tells, or has ended, which closes the file too.
             let _ = told.await;
         }
     }
 
+    pub(super) fn values(&self) -> FileValues {
+        FileValues { table: Arc::clone(self.table.values()), orders: Arc::clone(&self.orders) }
+    }
+}
+
+impl FileValues {
+    /// Returns the values in memory.
+    pub(super) fn table(&self) -> &ValueTable {
+        &self.table
+    }
+
+    /// As of [`Orders`].
+    pub(super) async fn written(&self) -> Result<(), StoreError> {
+        self.orders.written().await
+    }
+}
+
+impl Orders {
     /// Completes once all changes until now are durable.
     async fn written(&self) -> Result<(), StoreError> {
         let (tell, told) = oneshot::channel();
         let closed = || StoreError::Unavailable("the server is stopping and has closed the file of tunnels".to_owned());
-        let written = match self.orders.send(Order::Write(tell)).await {
+        let written = match self.sender.send(Order::Write(tell)).await {
             Ok(()) => told.await.unwrap_or_else(|_| Err(closed())),
             Err(_) => Err(closed()),
         };
@@ -243,12 +276,13 @@ impl<H: Send + Sync + 'static> Writer<H> {
         {
             return (keeper, Err(why.clone()));
         }
-        let (clock, changed) = (Clock::now(), self.table.take_changed());
+        let (clock, changed, values) = (Clock::now(), self.table.take_changed(), self.table.values().take_changed());
         self.due = now + LAG;
-        if changed.is_empty() && !is_last {
+        if changed.is_empty() && values.is_empty() && !is_last {
             return (keeper, Ok(()));
         }
-        let entries: Vec<_> = changed.into_iter().map(|(token, left)| entry(&clock, token, left)).collect();
+        let tunnels = changed.into_iter().map(|(token, left)| entry(&clock, token, left));
+        let entries: Vec<_> = tunnels.chain(values.into_iter().map(|(name, text)| Entry::Value(name, text))).collect();
         let (keeper, entries, outcome) = blocking(move || {
             let outcome = keeper.write(&entries, clock.wall);
             (keeper, entries, outcome)
@@ -270,7 +304,12 @@ impl<H: Send + Sync + 'static> Writer<H> {
                 if self.failed.is_none() {
                     tracing::error!(%why, "cannot write the file of tunnels: no tunnel can be made or changed until this is mended");
                 }
-                self.table.note_changed(entries.iter().map(Entry::token));
+                for entry in entries {
+                    match entry {
+                        Entry::Put(Kept { token, .. }) | Entry::Remove(token) => self.table.note_changed([*token]),
+                        Entry::Value(name, _) => self.table.values().note_changed(name),
+                    }
+                }
                 let now = Instant::now();
                 let error = StoreError::Unavailable(format!("cannot write the file of tunnels: {why}"));
                 self.due = now + RETRY;

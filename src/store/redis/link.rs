@@ -132,6 +132,22 @@ impl Link {
     /// # Errors
     /// With [`StoreError::Unavailable`] while Redis is away, when it does not answer in time, and when it refuses.
     pub(super) async fn call(&self, script: &ScriptInvocation<'_>) -> Result<Reply, StoreError> {
+        match Reply::parse(&self.texts(script).await?) {
+            Some(Reply::Late) => {
+                // Or its clock was set forward.
+                self.look();
+                Err(self.fail(&format!("Redis runs a call later than {CALL_TIMEOUT:?}")))
+            }
+            Some(reply) => Ok(reply),
+            None => Err(self.fail("a tunnel in Redis has fields that no server of ours writes")),
+        }
+    }
+
+    /// Runs a script, and returns what it returns.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub(super) async fn texts(&self, script: &ScriptInvocation<'_>) -> Result<Vec<String>, StoreError> {
         let begun = Instant::now();
         let result = match self.connection(begun).await {
             Ok((connection, number)) => self.ask(script, connection, number, begun + CALL_TIMEOUT).await,
@@ -186,29 +202,20 @@ impl Link {
         mut connection: MultiplexedConnection,
         number: u64,
         deadline: Instant,
-    ) -> Result<Reply, String> {
+    ) -> Result<Vec<String>, String> {
         let Ok(result) = tokio::time::timeout_at(deadline, script.invoke_async(&mut connection)).await else {
             self.timed_out(number);
             return Err(format!("Redis does not answer within {CALL_TIMEOUT:?}"));
         };
         self.timeouts.store(0, Ordering::Relaxed);
-        let texts: Vec<String> = result.map_err(|error| {
+        result.map_err(|error| {
             if must_rebuild(&error) {
                 self.condemn(number);
             } else {
                 self.complain(&error);
             }
             error.to_string()
-        })?;
-        match Reply::parse(&texts) {
-            Some(Reply::Late) => {
-                // Or its clock was set forward.
-                self.look();
-                Err(format!("Redis runs a call later than {CALL_TIMEOUT:?}"))
-            }
-            Some(reply) => Ok(reply),
-            None => Err("a tunnel in Redis has fields that no server of ours writes".to_owned()),
-        }
+        })
     }
 
     fn timed_out(&self, number: u64) -> bool {

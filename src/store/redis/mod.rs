@@ -3,6 +3,7 @@
 //! - this file: each call, and what this process holds for the tunnels that it has made
 //! - `link`: the connection, which one task keeps; `marker`: whether Redis still has what was written to it
 //! - `offline`: all tunnels at once, for `socket2me store`
+//! - `values`: what is kept beside the tunnels
 //! - `scripts`: what is asked of Redis, in Lua; `reply`: what Redis says
 //!
 //! An original tunnel is kept as the original server keeps it: a hash under its token, without a prefix, that has an expiry in
@@ -14,9 +15,10 @@ mod marker;
 mod offline;
 mod reply;
 mod scripts;
+mod values;
 
 use std::convert::Infallible;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::{ConnectionInfo, RedisError};
@@ -26,6 +28,7 @@ use self::link::Link;
 use self::marker::Absence;
 pub use self::offline::{add_to_redis, read_redis};
 use self::reply::Reply;
+pub(super) use self::values::RedisValues;
 use super::error::StoreError;
 use super::record::{By, Change, Found, Life, Record};
 use crate::expiring::Expiring;
@@ -35,7 +38,7 @@ use crate::proto::token::Token;
 /// each server.
 #[derive(Debug)]
 pub struct RedisStore<H> {
-    link: Link,
+    link: Arc<Link>,
     /// What is held for the tunnels that were made here, until they should be forgotten. A tunnel that another server renews
     /// or deletes is forgotten here when it would have been without that.
     held: Mutex<Expiring<Token, H>>,
@@ -48,12 +51,16 @@ impl<H> RedisStore<H> {
     /// # Errors
     /// When no connection of this kind is possible.
     pub(super) fn new(info: ConnectionInfo, capacity: usize) -> Result<Self, RedisError> {
-        Ok(Self { link: Link::new(info)?, held: Mutex::default(), capacity })
+        Ok(Self { link: Arc::new(Link::new(info)?), held: Mutex::default(), capacity })
     }
 
     /// Keeps the connection. Never completes; without it, each call fails.
     pub(super) async fn keep(&self) -> Infallible {
         self.link.keep().await
+    }
+
+    pub(super) fn values(&self) -> RedisValues {
+        RedisValues::new(&self.link)
     }
 
     pub(super) fn failures(&self) -> u64 {

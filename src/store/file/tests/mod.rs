@@ -25,7 +25,7 @@ use super::keeper::{Content, Entry, Keeper};
 use super::{FileStore, LAG, RETRY};
 use crate::proto::key::{Key, KeyHash};
 use crate::proto::token::Token;
-use crate::store::{By, CLAIM, Change, Kept, Keyed, Life, Patch, Record, Settings, StoreError};
+use crate::store::{By, CLAIM, Change, Kept, Keyed, Life, Patch, Record, Settings, Store, StoreError};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

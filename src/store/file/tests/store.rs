@@ -214,3 +214,26 @@ async fn tunnels_move_from_one_file_to_another_all_or_none() {
     assert_eq!((taken, read_file(&path).unwrap().len()), (vec![token(2)], 2));
     assert!(read_file(&folder.0.join("none.redb")).is_err() && !folder.0.join("none.redb").exists());
 }
+
+#[tokio::test]
+async fn a_value_is_there_when_the_file_is_opened_again_and_a_full_disk_is_told() {
+    let disk = TestDisk::empty();
+    let store = Store::File(disk.store());
+    let values = store.values();
+    values.put("acme/account", "one").await.unwrap();
+    values.put("acme/account", "two").await.unwrap();
+    let again = Store::File(TestDisk::with(disk.bytes()).store()).values();
+    assert_eq!(again.get("acme/account").await.unwrap().as_deref(), Some("two"));
+    assert_eq!(again.get("acme/other").await, Ok(None));
+    disk.is_full.store(true, Ordering::Relaxed);
+    assert!(values.put("acme/account", "three").await.is_err());
+    disk.is_full.store(false, Ordering::Relaxed);
+    store.close().await;
+    let again = Store::File(TestDisk::with(disk.bytes()).store()).values();
+    assert_eq!(
+        again.get("acme/account").await.unwrap().as_deref(),
+        Some("three"),
+        "it is written once the disk is well"
+    );
+    assert!(again.put(&"a".repeat(400), "").await.is_err() && again.put("a", &"a".repeat(70_000)).await.is_err());
+}
