@@ -6,6 +6,8 @@
 #[cfg(target_os = "linux")]
 mod access_log;
 #[cfg(target_os = "linux")]
+mod acme;
+#[cfg(target_os = "linux")]
 mod configuring;
 mod endings;
 mod engine_io;

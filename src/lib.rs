@@ -8,6 +8,7 @@
 //! - [`config`]: the settings of `socket2me serve`, as flags and environment variables; [`defaults`] has their defaults
 //! - [`proto`]: Engine.IO, Socket.IO and the exchange as plain values and state machines, without I/O
 //! - [`net`]: sockets: connections, bodies, WebSockets, and budgets for what peers share
+//! - [`acme`]: certificates from a directory, ordered and renewed
 //! - [`engine`]: an Engine.IO and Socket.IO server for any host
 //! - [`relay`]: the product: tokens, tunnels, exchanges
 //! - [`store`]: which tokens exist
@@ -34,6 +35,8 @@
 // really dead and links that are really broken.
 #![cfg_attr(not(feature = "server"), allow(dead_code, rustdoc::broken_intra_doc_links))]
 
+#[cfg(feature = "server")]
+pub mod acme;
 #[cfg(feature = "server")]
 pub mod client;
 #[cfg(feature = "server")]

@@ -1,6 +1,7 @@
 //! Every setting, as a flag of the command line, as an environment variable and, of most, as a key of the configuration file.
 //! Each of these comes before the next, and before the default in [`crate::defaults`].
 
+mod acme;
 mod described;
 mod environment;
 mod file;
@@ -33,6 +34,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use http::StatusCode;
 use ipnet::IpNet;
 
+pub use self::acme::{AcmeConfig, AcmeName};
 pub use self::described::{completions, page};
 pub use self::environment::unknown_variables;
 pub use self::folders::state_folder;
@@ -204,6 +206,9 @@ pub struct ServeConfig {
     /// TLS.
     #[command(flatten)]
     pub tls: TlsConfig,
+    /// Certificates that the server orders itself.
+    #[command(flatten)]
+    pub acme: AcmeConfig,
     /// Where tunnels are kept: memory, which a restart loses, file:PATH, which one server has at a time, or
     /// redis://HOST:PORT/DATABASE, or rediss:// for TLS, which several servers may share [default: REDIS_URL, or else the file
     /// tunnels-PORT.redb in $STATE_DIRECTORY, or else in the folder socket2me of $XDG_STATE_HOME, of ~/.local/state or, on

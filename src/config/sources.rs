@@ -37,6 +37,9 @@ impl Cli {
                 sources.choose_address(&mut config.listen, matches)?;
                 sources.choose_store(config, matches)?;
                 sources.check_tls(&config.tls)?;
+                if let Some(fault) = config.acme.fault() {
+                    return Err(sources.command.error(ErrorKind::ArgumentConflict, fault));
+                }
             }
             (super::Command::Healthcheck(config), _) => sources.choose_address(&mut config.listen, matches)?,
             (super::Command::Up(config), Files::Nearby(nearby)) => {

@@ -102,7 +102,8 @@ fn zero_is_refused_or_the_help_says_what_it_means() {
         let is_told = [" 0 is no", " 0 is none", " 0 stops at once"].iter().any(|words| help.contains(words));
         // The port 0 is one that the system chooses, and a file may have the name 0.
         let is_accepted = parse(&[&zero]).is_ok()
-            && !["config", "listen", "port", "metrics-listen", "redis-url", "tls-cert", "tls-key"].contains(&&*long);
+            && !["config", "listen", "port", "metrics-listen", "redis-url", "tls-cert", "tls-key", "acme-ca", "acme-dns-hook"]
+                .contains(&&*long);
         assert_eq!(is_accepted, is_told, "{long}: {help}");
     }
 }
@@ -117,7 +118,7 @@ fn an_empty_flag_is_refused() {
 #[test]
 fn every_setting_has_a_heading_a_variable_and_a_unit() {
     const UNITS: &str = "COUNT SIZE TIME MS ADDR:PORT PORT URL STATUS CIDR REVISIONS ORIGIN FILTER ERROR_STATUS LOG_FORMAT ACCESS_LOG \
-                         FILE PLACE *.DOMAIN PATH_HTML";
+                         FILE PLACE *.DOMAIN PATH_HTML DOMAIN EMAIL PROGRAM";
     for (long, _, arg) in settings() {
         assert!(arg.get_help_heading().is_some() && arg.get_env().is_some(), "{long}");
         // A flag that is on or off has no value.

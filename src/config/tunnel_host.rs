@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The longest name in DNS, in bytes, without the dot at its end.
-const LONGEST_NAME: usize = 253;
+pub(super) const LONGEST_NAME: usize = 253;
 
 /// The longest label in DNS, in bytes.
 const LONGEST_LABEL: usize = 63;
@@ -61,7 +61,8 @@ impl fmt::Display for TunnelHosts {
     }
 }
 
-fn is_label(label: &str) -> bool {
+/// Tells whether a text is a label of a name in DNS.
+pub(super) fn is_label(label: &str) -> bool {
     (1..=LONGEST_LABEL).contains(&label.len())
         && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         && !label.starts_with('-')
@@ -69,7 +70,7 @@ fn is_label(label: &str) -> bool {
 }
 
 /// Tells whether a domain ends like an address of IPv4, as which clients read it (WHATWG URL, "ends in a number").
-fn is_number(domain: &str) -> bool {
+pub(super) fn is_number(domain: &str) -> bool {
     domain.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()))
 }
 

@@ -26,14 +26,14 @@ impl RedisValues {
     }
 
     pub(in crate::store) async fn put(&self, name: &str, text: &str) -> Result<(), StoreError> {
-        let texts = self.call("put", format!("s2m:v:{name}"), |script| drop(script.arg(text))).await?;
+        let texts = self.call("put", format!("s2m:v:{name}"), |script| _ = script.arg(text)).await?;
         if is_done(&texts) { Ok(()) } else { Err(self.link.fail(LATE)) }
     }
 
     pub(in crate::store) async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, StoreError> {
         let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let lease = format!("s2m:l:{name}");
-        let texts = self.call("lease", lease, |script| drop(script.arg(holder).arg(milliseconds))).await?;
+        let texts = self.call("lease", lease, |script| _ = script.arg(holder).arg(milliseconds)).await?;
         Ok(is_done(&texts))
     }
 

@@ -1,0 +1,18 @@
+//! Certificates that the server orders itself, from a directory of the tests' own, which checks each signature, nonce and state.
+//!
+//! - `directory`: the directory; `jws`, `state`, `objects`, `validation` and `authority` are its parts
+//! - `server`: a server that orders from it, and can be started again
+//! - `issuing`: the first certificate, by each challenge; `restarting`: servers that end in between
+//! - `renewing`: renewals; `refusing`: what fails
+
+mod authority;
+mod directory;
+mod issuing;
+mod jws;
+mod objects;
+mod refusing;
+mod renewing;
+mod restarting;
+mod server;
+mod state;
+mod validation;

@@ -1,0 +1,183 @@
+//! A server that orders from the directory: the task of the product over a file, and listeners that show what it shows.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use socket2me::acme::{Acme, Ending, Figures, Shown};
+use socket2me::config::AcmeConfig;
+use socket2me::store::{FileStore, Store};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::directory::Directory;
+use crate::support::within;
+
+/// The name that most tests order a certificate for.
+pub(super) const NAME: &str = "relay.test";
+
+/// A server.
+pub(super) struct Server {
+    pub(super) figures: Arc<Figures>,
+    store: Store,
+    tasks: JoinSet<()>,
+    tls: SocketAddr,
+    root: CertificateDer<'static>,
+}
+
+/// The settings that get certificates from a directory.
+pub(super) fn settings(directory: &Directory, names: &[&str]) -> AcmeConfig {
+    AcmeConfig {
+        names: names.iter().map(|name| name.parse().unwrap()).collect(),
+        agree_tos: true,
+        directory: Some(directory.url()),
+        ca: Some(directory.folder().join("root.pem")),
+        ..AcmeConfig::default()
+    }
+}
+
+impl Server {
+    /// Starts a server for [`NAME`], with the file of the one before.
+    pub(super) async fn start(directory: &Directory) -> Self {
+        Self::with(directory, &settings(directory, &[NAME]), true).await
+    }
+
+    /// Starts a server, to whose ports all names lead from then on.
+    pub(super) async fn with(directory: &Directory, config: &AcmeConfig, has_http: bool) -> Self {
+        let store = FileStore::open(&directory.folder().join("tunnels.redb"), 10, |_| ()).await.unwrap();
+        Self::over(directory, config, has_http, Store::File(store)).await
+    }
+
+    pub(super) async fn over(directory: &Directory, config: &AcmeConfig, has_http: bool, store: Store) -> Self {
+        let shown = Arc::new(Shown::default());
+        let acme = Acme::new(config, store.values(), Arc::clone(&shown), has_http).await.unwrap();
+        let figures = Arc::clone(acme.figures());
+        let mut tasks = JoinSet::new();
+        let [http, tls] =
+            [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
+        let (http_port, address) = (http.local_addr().unwrap().port(), tls.local_addr().unwrap());
+        directory.rule(|rules| {
+            rules.tls_port = address.port();
+            if has_http {
+                rules.http_port = http_port;
+            }
+        });
+        tasks.spawn(serve_http(http, Arc::clone(&shown)));
+        tasks.spawn(serve_tls(tls, shown));
+        tasks.spawn(async { match acme.run().await {} });
+        let root = CertificateDer::from_pem_file(directory.folder().join("root.pem")).unwrap();
+        Self { figures, store, tasks, tls: address, root }
+    }
+
+    /// Ends the server at once, as a signal would: only its file is given back.
+    pub(super) async fn kill(mut self) {
+        self.tasks.shutdown().await;
+        self.store.close().await;
+    }
+
+    /// Waits until visitors of a name get a certificate that is not `before`, and returns it.
+    pub(super) async fn certificate(&self, name: &str, before: Option<&[u8]>) -> Vec<u8> {
+        let known = || self.figures.certificates().map(|(_, until)| until).collect::<Vec<_>>();
+        let asking = async {
+            loop {
+                let until = known();
+                match self.served(name).await {
+                    Some(certificate) if before != Some(&certificate) => return certificate,
+                    Some(_) | None => (),
+                }
+                // A handshake is dear.
+                while known() == until {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        within("a certificate", asking).await
+    }
+
+    /// Returns the certificate that visitors of a name get. `None` if they are refused.
+    pub(super) async fn served(&self, name: &str) -> Option<Vec<u8>> {
+        let mut roots = rustls::RootCertStore::empty();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        roots.add(self.root.clone()).unwrap();
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(self.tls).await.unwrap();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()?;
+        Some(stream.get_ref().1.peer_certificates()?.first()?.to_vec())
+    }
+
+    /// Returns how many attempts have ended so.
+    pub(super) fn attempts(&self, ending: Ending) -> u64 {
+        self.figures.attempts().find(|(of, _)| *of == ending).unwrap().1
+    }
+
+    /// Waits until an attempt has ended so.
+    pub(super) async fn has(&self, ending: Ending) {
+        let looking = async {
+            while self.attempts(ending) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("an attempt to end", looking).await;
+    }
+}
+
+/// Answers what a directory asks for on port 80.
+async fn serve_http(listener: TcpListener, shown: Arc<Shown>) {
+    loop {
+        let Ok((mut stream, _)) = listener.accept().await else { return };
+        let mut line = String::new();
+        let mut lines = BufReader::new(&mut stream);
+        let _ = lines.read_line(&mut line).await;
+        let mut header = String::from("-");
+        while !header.trim().is_empty() {
+            header.clear();
+            let _ = lines.read_line(&mut header).await;
+        }
+        let path = line.split(' ').nth(1).unwrap_or_default();
+        let proof = path.strip_prefix("/.well-known/acme-challenge/").and_then(|token| shown.proof(token));
+        let answer = match proof {
+            Some(proof) => format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{proof}", proof.len()),
+            None => "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        };
+        let _ = stream.write_all(answer.as_bytes()).await;
+    }
+}
+
+/// Completes handshakes.
+async fn serve_tls(listener: TcpListener, shown: Arc<Shown>) {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Resolver(shown)));
+    config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { return };
+        if let Ok(mut stream) = acceptor.accept(stream).await {
+            let _ = stream.shutdown().await;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Resolver(Arc<Shown>);
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name()?;
+        let is_challenge = hello.alpn().is_some_and(|mut offered| offered.any(|of| of == b"acme-tls/1"));
+        if is_challenge { self.0.challenge(name) } else { self.0.certificate_of(name) }
+    }
+}

@@ -1,0 +1,177 @@
+//! Requests to a directory: each over a connection of its own, with this program's TLS, within a time and a size.
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{HOST, HeaderValue, RETRY_AFTER};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls_platform_verifier::Verifier;
+use tokio_rustls::TlsConnector;
+use tower_service::Service as _;
+
+/// How long a request may take, with its connection.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The most bytes of an answer: a chain of certificates has some thousands.
+const MAX_ANSWER: usize = 256 << 10;
+
+/// Makes requests. Clones are of one client.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    tcp: HttpConnector,
+    tls: Arc<rustls::ClientConfig>,
+    wait: Arc<AtomicU64>,
+}
+
+/// No answer has come.
+#[derive(Debug)]
+pub(super) struct Unreached(pub(super) String);
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the directory is not reached: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unreached {}
+
+impl Http {
+    /// Makes a client that trusts the roots of this machine, and those in the PEM file `ca`.
+    ///
+    /// # Errors
+    /// When the file has no certificates, and when this machine has no roots.
+    pub(super) fn new(ca: Option<&Path>) -> Result<Self, String> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let extra = ca.map(certificates).transpose()?.unwrap_or_default();
+        let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider))
+            .map_err(|error| format!("cannot read this machine's root certificates: {error}"))?;
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(TIMEOUT / 2));
+        Ok(Self { tcp, tls: Arc::new(tls), wait: Arc::default() })
+    }
+
+    /// Returns for how many seconds the last answer has asked to wait (RFC 8555, section 6.6); 0 if it has not.
+    pub(super) fn wait(&self) -> u64 {
+        self.wait.load(Ordering::Relaxed)
+    }
+
+    async fn send(mut self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, String> {
+        let (mut parts, body) = request.into_parts();
+        let uri = std::mem::take(&mut parts.uri);
+        let (authority, host) = (uri.authority().map(ToString::to_string), uri.host().map(str::to_owned));
+        let (Some(authority), Some(host), Some("https")) = (authority, host, uri.scheme_str()) else {
+            return Err(format!("`{uri}` is not a URL of HTTPS"));
+        };
+        parts.uri = Uri::from(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+        parts.headers.insert(HOST, HeaderValue::try_from(authority).map_err(|error| error.to_string())?);
+        let stream = self.tcp.call(uri).await.map_err(|error| words(&error))?.into_inner();
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|error| error.to_string())?;
+        let stream = TlsConnector::from(self.tls).connect(name, stream).await.map_err(|error| error.to_string())?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| words(&error))?;
+        let Ok(body) = body.collect().await;
+        let request = Request::from_parts(parts, Full::new(body.to_bytes()));
+        let exchange = async {
+            let (parts, body) = sender.send_request(request).await.map_err(|error| words(&error))?.into_parts();
+            let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| error.to_string())?;
+            Ok(Response::from_parts(parts, Full::new(body.to_bytes())))
+        };
+        tokio::pin!(exchange, connection);
+        let answer = tokio::select! {
+            answer = &mut exchange => answer,
+            // The answer may be there still.
+            _ = &mut connection => exchange.await,
+        };
+        answer.map(BytesResponse::from)
+    }
+}
+
+impl HttpClient for Http {
+    fn request(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        let http = self.clone();
+        Box::pin(async move {
+            let wait = Arc::clone(&http.wait);
+            let answer = tokio::time::timeout(TIMEOUT, http.send(request)).await;
+            let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())));
+            let asked = answer.as_ref().map_or(0, |answer| retry_after(&answer.parts.headers, SystemTime::now()));
+            wait.store(asked, Ordering::Relaxed);
+            answer.map_err(|why| Error::Other(Box::new(Unreached(why))))
+        })
+    }
+}
+
+/// Returns for how many seconds an answer asks to wait: it says that in seconds, or as a date (RFC 9110, section 10.2.3).
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> u64 {
+    let Some(text) = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()) else { return 0 };
+    let until = || httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok();
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let date = || until().map_or(0, |until| until.saturating_sub(now).as_secs());
+    text.trim().parse().unwrap_or_else(|_| date())
+}
+
+/// Reads a file of certificates.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let wrong = |why: &str| format!("--acme-ca {}: {why}", path.display());
+    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error.to_string()))?;
+    match read.collect::<Result<Vec<_>, _>>() {
+        Ok(found) if found.is_empty() => Err(wrong("it has no certificate in PEM")),
+        Ok(found) => Ok(found),
+        Err(error) => Err(wrong(&error.to_string())),
+    }
+}
+
+/// Returns an error's words and those of its causes.
+fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_says_how_long_to_wait_in_seconds_or_as_a_date() {
+        let now = httpdate::parse_http_date("Fri, 31 Dec 1999 23:59:00 GMT").unwrap();
+        for (text, seconds) in [
+            ("120", 120),
+            (" 7 ", 7),
+            ("Fri, 31 Dec 1999 23:59:59 GMT", 59),
+            ("Fri, 31 Dec 1999 23:00:00 GMT", 0),
+            ("soon", 0),
+            ("-1", 0),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
+            assert_eq!(retry_after(&headers, now), seconds, "{text}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), 0);
+    }
+}
