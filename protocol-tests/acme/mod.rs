@@ -3,7 +3,7 @@
 //! - `directory`: the directory; `jws`, `state`, `objects`, `validation` and `authority` are its parts
 //! - `server`: a server that orders from it, and can be started again
 //! - `issuing`: the first certificate, by each challenge; `restarting`: servers that end in between
-//! - `renewing`: renewals; `refusing`: what fails
+//! - `renewing`: renewals; `refusing`: what fails; `sharing`: servers over one Redis
 
 mod authority;
 mod directory;
@@ -14,5 +14,6 @@ mod refusing;
 mod renewing;
 mod restarting;
 mod server;
+mod sharing;
 mod state;
 mod validation;

@@ -24,7 +24,7 @@ pub(super) const NAME: &str = "relay.test";
 /// A server.
 pub(super) struct Server {
     pub(super) figures: Arc<Figures>,
-    store: Store,
+    store: Arc<Store>,
     tasks: JoinSet<()>,
     tls: SocketAddr,
     root: CertificateDer<'static>,
@@ -70,6 +70,9 @@ impl Server {
         tasks.spawn(serve_http(http, Arc::clone(&shown)));
         tasks.spawn(serve_tls(tls, shown));
         tasks.spawn(async { match acme.run().await {} });
+        let store = Arc::new(store);
+        let kept = Arc::clone(&store);
+        tasks.spawn(async move { match kept.keep().await {} });
         let root = CertificateDer::from_pem_file(directory.folder().join("root.pem")).unwrap();
         Self { figures, store, tasks, tls: address, root }
     }

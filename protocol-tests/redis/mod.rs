@@ -16,7 +16,7 @@ mod original;
 mod program;
 mod proxy;
 mod semantics;
-mod server;
+pub(crate) mod server;
 
 use socket2me::config::ServeConfig;
 

@@ -10,7 +10,7 @@ use ::redis::{Connection, FromRedisValue};
 use super::until;
 
 /// A process that ends with the test.
-pub(super) struct Redis {
+pub(crate) struct Redis {
     process: Child,
     program: PathBuf,
     folder: PathBuf,
@@ -19,7 +19,7 @@ pub(super) struct Redis {
 
 impl Redis {
     /// Starts a server that keeps all it has answered. `None` where there is none to start, and that may be.
-    pub(super) async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let program = program()?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -36,7 +36,7 @@ impl Redis {
         }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
@@ -59,7 +59,7 @@ impl Redis {
     }
 
     /// Asks it something, over a connection of its own.
-    pub(super) fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
+    pub(crate) fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let mut command = ::redis::cmd(words[0]);
         command
             .arg(&words[1..])

@@ -8,14 +8,15 @@ use super::root;
 
 /// A room is a folder of `src`; beside it, the rooms whose items it may name. `lib.rs` and `main.rs` may enter all. A file beside
 /// them belongs to no room: each room may use it, and it may enter none.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("proto", &[]),
     ("config", &["proto"]),
     ("net", &["proto"]),
     ("engine", &["net", "proto"]),
     ("store", &["proto"]),
     ("client", &["config", "proto"]),
-    ("relay", &["engine", "net", "proto", "store", "config"]),
+    ("acme", &["config", "net", "store"]),
+    ("relay", &["acme", "engine", "net", "proto", "store", "config"]),
     ("fuzzing", &["net", "proto"]),
 ];
 
