@@ -115,7 +115,7 @@ async fn serve(mut config: ServeConfig, inherited: Vec<TcpListener>, format: Log
         inherited
     };
     let signals = |error| format!("cannot wait for signals: {error}");
-    let stops = if config.tls.is_on() {
+    let stops = if config.tls.is_on() || config.acme.is_on() {
         let reload = Arc::clone(&config.tls.reload);
         process::reload_requests(move || reload.notify_one()).map_err(signals)?;
         StopRequests::listen_without_hangup()

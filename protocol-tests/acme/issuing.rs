@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use socket2me::acme::{Acme, Ending, Shown};
 use socket2me::config::AcmeConfig;
+use socket2me::net::tls::Certificates;
 use socket2me::store::Store;
 
 use super::directory::Directory;
@@ -118,7 +119,8 @@ async fn each_name_of_the_settings_has_a_certificate_and_no_other_name_is_ordere
 async fn a_store_that_a_restart_loses_is_refused() {
     let directory = Directory::start().await;
     let store: Store = Store::in_memory(10);
-    let acme = Acme::new(&settings(&directory, &[NAME]), store.values(), Shown::default().into(), true).await;
+    let acme =
+        Acme::new(&settings(&directory, &[NAME]), store.values(), Shown::new(Certificates::new(), true), true).await;
     let said = acme.unwrap_err();
     assert!(said.contains("--store file:") && said.contains("redis://"), "{said}");
     assert_eq!(directory.requests(Place::Directory), 0);

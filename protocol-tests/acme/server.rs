@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
 use socket2me::acme::{Acme, Ending, Figures, Shown};
 use socket2me::config::AcmeConfig;
+use socket2me::net::tls::Certificates;
 use socket2me::store::{FileStore, Store};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -54,8 +53,9 @@ impl Server {
     }
 
     pub(super) async fn over(directory: &Directory, config: &AcmeConfig, has_http: bool, store: Store) -> Self {
-        let shown = Arc::new(Shown::default());
-        let acme = Acme::new(config, store.values(), Arc::clone(&shown), has_http).await.unwrap();
+        let certificates = Certificates::new();
+        let shown = Shown::new(Arc::clone(&certificates), true);
+        let acme = Acme::new(config, store.values(), shown.clone(), has_http).await.unwrap();
         let figures = Arc::clone(acme.figures());
         let mut tasks = JoinSet::new();
         let [http, tls] =
@@ -67,8 +67,8 @@ impl Server {
                 rules.http_port = http_port;
             }
         });
-        tasks.spawn(serve_http(http, Arc::clone(&shown)));
-        tasks.spawn(serve_tls(tls, shown));
+        tasks.spawn(serve_http(http, shown));
+        tasks.spawn(serve_tls(tls, certificates));
         tasks.spawn(async { match acme.run().await {} });
         let store = Arc::new(store);
         let kept = Arc::clone(&store);
@@ -135,7 +135,7 @@ impl Server {
 }
 
 /// Answers what a directory asks for on port 80.
-async fn serve_http(listener: TcpListener, shown: Arc<Shown>) {
+async fn serve_http(listener: TcpListener, shown: Shown) {
     loop {
         let Ok((mut stream, _)) = listener.accept().await else { return };
         let mut line = String::new();
@@ -157,13 +157,13 @@ async fn serve_http(listener: TcpListener, shown: Arc<Shown>) {
 }
 
 /// Completes handshakes.
-async fn serve_tls(listener: TcpListener, shown: Arc<Shown>) {
+async fn serve_tls(listener: TcpListener, certificates: Arc<Certificates>) {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Resolver(shown)));
+        .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
     loop {
@@ -171,16 +171,5 @@ async fn serve_tls(listener: TcpListener, shown: Arc<Shown>) {
         if let Ok(mut stream) = acceptor.accept(stream).await {
             let _ = stream.shutdown().await;
         }
-    }
-}
-
-#[derive(Debug)]
-struct Resolver(Arc<Shown>);
-
-impl ResolvesServerCert for Resolver {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = hello.server_name()?;
-        let is_challenge = hello.alpn().is_some_and(|mut offered| offered.any(|of| of == b"acme-tls/1"));
-        if is_challenge { self.0.challenge(name) } else { self.0.certificate_of(name) }
     }
 }

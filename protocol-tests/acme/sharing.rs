@@ -7,6 +7,7 @@ use socket2me::store::Store;
 use super::directory::Directory;
 use super::server::{NAME, Server, settings};
 use crate::redis::server::Redis;
+use crate::support::within;
 
 /// A store in a Redis, which is connected.
 fn store(redis: &Redis) -> Store {
@@ -29,6 +30,13 @@ async fn of_servers_that_share_a_redis_one_orders_and_both_show_the_certificate(
     }
     // All that was kept is lost, and written again by those who have it.
     redis.ask::<()>(&["FLUSHALL"]);
+    let is_there = |pattern| !redis.ask::<Vec<String>>(&["KEYS", pattern]).is_empty();
+    let written = async {
+        while !is_there("s2m:v:acme/*/name/*") || !is_there("s2m:v:acme/*/account") {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("all to be written again", written).await;
     let third = Server::over(&directory, &config, true, store(&redis)).await;
     assert_eq!(third.certificate(NAME, None).await, certificate);
     assert_eq!(directory.state().orders.len(), 1);

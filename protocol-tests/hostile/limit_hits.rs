@@ -8,7 +8,7 @@ use super::figures::watched;
 use super::{ack, go, id_of, ms, serves};
 
 /// Flags that set no limit which a peer could hit.
-const NO_LIMITS: [&str; 36] = [
+const NO_LIMITS: [&str; 43] = [
     // Where the server is, and what it shows.
     "listen",
     "port",
@@ -19,6 +19,13 @@ const NO_LIMITS: [&str; 36] = [
     "config",
     "tls-cert",
     "tls-key",
+    "acme",
+    "acme-agree-tos",
+    "acme-email",
+    "acme-staging",
+    "acme-directory",
+    "acme-ca",
+    "acme-dns-hook",
     "access-log",
     "log-query",
     "log",

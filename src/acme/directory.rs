@@ -65,6 +65,14 @@ impl Directory {
         Ok(account)
     }
 
+    /// Writes the account again that the store has lost.
+    pub(super) async fn restore(&self) -> Result<(), Trouble> {
+        match &self.account {
+            Some((_, known)) if self.kept.account().await?.is_none() => Ok(self.kept.put_account(known).await?),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Tells the directory where mail is read. That it does not want to know is no reason to have no certificate.
     async fn tell_email(&self, account: &Account, kept: &mut kept::Account) -> Result<(), Trouble> {
         let Some(email) = self.email.as_ref().filter(|email| kept.email.as_ref() != Some(*email)) else {

@@ -68,9 +68,8 @@ async fn first_words(stream: Option<impl AsyncRead + Unpin>) -> String {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
-    #![cfg(unix)]
-
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;

@@ -72,7 +72,7 @@ pub struct Acme {
     holder: String,
     has_lease: bool,
     names: Vec<Tended>,
-    shown: Arc<Shown>,
+    shown: Shown,
     figures: Arc<Figures>,
     has_complained: bool,
 }
@@ -101,7 +101,7 @@ impl Acme {
     ///
     /// # Errors
     /// When the store does not outlive a restart, when keys in it cannot be read, and when `--acme-ca` has no certificates.
-    pub async fn new(config: &AcmeConfig, values: Values, shown: Arc<Shown>, has_http: bool) -> Result<Self, String> {
+    pub async fn new(config: &AcmeConfig, values: Values, shown: Shown, has_http: bool) -> Result<Self, String> {
         if !values.outlive_restarts() {
             return Err(MEMORY.to_owned());
         }
@@ -113,9 +113,12 @@ impl Acme {
             (None, true) => vec![Kind::Http, Kind::TlsAlpn],
             (None, false) => vec![Kind::TlsAlpn],
         };
-        let mut names: Vec<_> = config.names.iter().map(|name| name.as_str().to_owned()).collect();
-        names.sort();
-        names.dedup();
+        let mut names: Vec<String> = Vec::new();
+        for name in config.names.iter().map(|name| name.as_str().to_owned()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
         let mut acme = Self {
             directory,
             hook: config.dns_hook.clone(),
@@ -272,7 +275,10 @@ impl Acme {
         match kept.subject(&tended.name).await? {
             Some(subject) => tended.subject = subject,
             // The store has lost it.
-            None if tended.subject != Subject::default() => kept.put_subject(&tended.name, &tended.subject).await?,
+            None if tended.subject != Subject::default() => {
+                kept.put_subject(&tended.name, &tended.subject).await?;
+                self.directory.restore().await?;
+            }
             None => (),
         }
         if let Some(issued) =
@@ -280,7 +286,7 @@ impl Acme {
         {
             let key = kept.reveal(&issued.key).map_err(Trouble::refused)?;
             let (certified, _) = certificate::read(&tended.name, &issued.chain, key).map_err(Trouble::refused)?;
-            self.shown.certificate(&tended.name, certified);
+            self.shown.certificate(&tended.name, index == 0, certified);
             self.figures.expires(index, issued.until);
             tended.chain = Some(issued.chain.clone());
         }

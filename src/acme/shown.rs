@@ -1,67 +1,65 @@
 //! What this server shows to those who connect: its certificates, and what a directory is to find.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::sign::CertifiedKey;
 
 use super::certificate;
 use super::kept::{Kind, Order};
+use crate::net::tls::Certificates;
 
-/// What this server shows.
-#[derive(Debug, Default)]
+/// What this server shows. Clones show the same.
+#[derive(Debug, Clone)]
 pub struct Shown {
-    certificates: Mutex<BTreeMap<String, Arc<CertifiedKey>>>,
-    http: Mutex<BTreeMap<String, String>>,
-    alpn: Mutex<BTreeMap<String, Arc<CertifiedKey>>>,
+    certificates: Arc<Certificates>,
+    /// Whether the first name's certificate is also for clients that ask for no name, or for another one.
+    has_default: bool,
+    proofs: Arc<RwLock<HashMap<String, String>>>,
 }
 
 impl Shown {
-    pub(super) fn certificate(&self, name: &str, key: Arc<CertifiedKey>) {
-        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), key);
+    /// Shows certificates and challenges with these. `has_default` says whether they have a certificate for clients that ask for no
+    /// name; otherwise they get that of the first name.
+    #[must_use]
+    pub fn new(certificates: Arc<Certificates>, has_default: bool) -> Self {
+        Self { certificates, has_default, proofs: Arc::default() }
     }
 
+    /// Returns what a directory is to find on port 80 under `/.well-known/acme-challenge/` and this token (RFC 8555, section 8.3).
+    #[must_use]
+    pub fn proof(&self, token: &str) -> Option<String> {
+        self.proofs.read().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
+    }
+
+    pub(super) fn certificate(&self, name: &str, is_first: bool, certified: Arc<CertifiedKey>) {
+        self.certificates.set([name], &certified);
+        if is_first && !self.has_default {
+            self.certificates.set_default(certified);
+        }
+    }
+
+    /// Shows the answer to the challenge of an order.
     pub(super) fn show(&self, name: &str, order: &Order) -> Result<(), String> {
         let Some(answer) = &order.answer else { return Ok(()) };
         match order.kind {
             Kind::Http => {
-                self.http
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(answer.token.clone(), answer.text.clone());
+                let mut proofs = self.proofs.write().unwrap_or_else(PoisonError::into_inner);
+                proofs.insert(answer.token.clone(), answer.text.clone());
             }
-            Kind::TlsAlpn => {
-                let certified = certificate::answer(name, &answer.text)?;
-                self.alpn.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), certified);
-            }
+            Kind::TlsAlpn => self.certificates.set_challenge(name, certificate::answer(name, &answer.text)?),
             Kind::Dns => (),
         }
         Ok(())
     }
 
+    /// Shows it no longer.
     pub(super) fn hide(&self, name: &str, order: &Order) {
         let Some(answer) = &order.answer else { return };
         match order.kind {
-            Kind::Http => drop(self.http.lock().unwrap_or_else(PoisonError::into_inner).remove(&answer.token)),
-            Kind::TlsAlpn => drop(self.alpn.lock().unwrap_or_else(PoisonError::into_inner).remove(name)),
+            Kind::Http => drop(self.proofs.write().unwrap_or_else(PoisonError::into_inner).remove(&answer.token)),
+            Kind::TlsAlpn => self.certificates.remove_challenge(name),
             Kind::Dns => (),
         }
-    }
-
-    /// Returns what a directory is to find under a token.
-    pub fn proof(&self, token: &str) -> Option<String> {
-        self.http.lock().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
-    }
-
-    /// Returns what a directory is to find at a name.
-    pub fn challenge(&self, name: &str) -> Option<Arc<CertifiedKey>> {
-        self.alpn.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-
-    /// Returns what visitors get.
-    pub fn certificate_of(&self, name: &str) -> Option<Arc<CertifiedKey>> {
-        let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
-        let wildcard = || name.split_once('.').map(|(_, domain)| format!("*.{domain}"));
-        certificates.get(name).or_else(|| certificates.get(&wildcard()?)).cloned()
     }
 }

@@ -50,6 +50,12 @@ pub struct AcmeConfig {
 pub struct AcmeName(String);
 
 impl AcmeConfig {
+    /// Tells whether the server orders certificates.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.names.is_empty()
+    }
+
     /// Returns the URL of the directory.
     #[must_use]
     pub fn directory_url(&self) -> &str {
@@ -63,7 +69,7 @@ impl AcmeConfig {
     /// Returns what is wrong with these settings together.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        if self.names.is_empty() {
+        if !self.is_on() {
             return None;
         }
         if !self.agree_tos {

@@ -102,8 +102,18 @@ fn zero_is_refused_or_the_help_says_what_it_means() {
         let is_told = [" 0 is no", " 0 is none", " 0 stops at once"].iter().any(|words| help.contains(words));
         // The port 0 is one that the system chooses, and a file may have the name 0.
         let is_accepted = parse(&[&zero]).is_ok()
-            && !["config", "listen", "port", "metrics-listen", "redis-url", "tls-cert", "tls-key", "acme-ca", "acme-dns-hook"]
-                .contains(&&*long);
+            && ![
+                "config",
+                "listen",
+                "port",
+                "metrics-listen",
+                "redis-url",
+                "tls-cert",
+                "tls-key",
+                "acme-ca",
+                "acme-dns-hook",
+            ]
+            .contains(&&*long);
         assert_eq!(is_accepted, is_told, "{long}: {help}");
     }
 }

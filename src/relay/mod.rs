@@ -14,7 +14,7 @@
 //! - `streams`: bodies of any size, event streams and WebSockets, between exchanges and the sessions of their ends
 //! - `notices`: what ends are told of that goes wrong
 //! - `rules`: what owners demand of visitors' requests
-//! - `tls`: the server's certificate
+//! - `tls`: the server's certificate; `ordered`: those that it orders itself
 //! - `budgets` and `throttle`: what peers share, and the rate limit of an address
 //! - `figures`: what an operator can watch
 
@@ -27,6 +27,7 @@ mod failure;
 mod figures;
 mod interstitial;
 mod notices;
+mod ordered;
 mod own_hosts;
 mod page;
 mod public_url;
@@ -69,6 +70,7 @@ use self::throttle::Throttle;
 use self::tls::Secured;
 use self::tokens::Tokens;
 use self::tunnels::{EndLimits, TunnelHost, Tunnels};
+use crate::acme::{self, Shown};
 use crate::config::{Secret, SecretsKeys, ServeConfig};
 use crate::defaults;
 use crate::engine::{self, CLOSE_TIMEOUT, Engine, SocketIo};
@@ -113,7 +115,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let metrics_listen = config.metrics_listen;
-    let secured = Secured::open(&config.tls)?;
+    let secured = Secured::open(&config.tls, config.acme.is_on())?;
     let Listeners(listeners) = listeners.into();
     let budgets = Budgets::new(&config);
     tokio::pin!(shutdown);
@@ -124,8 +126,17 @@ pub async fn run(
         store = storage::open(&config, &budgets.tunnels_per_address) => store?,
         () = &mut shutdown => return Ok(()),
     };
+    let shown = |secured: &Secured| Shown::new(Arc::clone(&secured.certificates), secured.files.is_some());
+    let acme = ordered::open(&config, &store, secured.as_ref().map(shown)).await?;
     let tls = secured.as_ref().map(|secured| secured.tls.clone());
-    let relay = Arc::new(Relay::new(config, &listeners, budgets, store, tls)?);
+    let relay = Arc::new(Relay::new(
+        config,
+        &listeners,
+        budgets,
+        store,
+        tls,
+        acme.as_ref().map(|acme| Arc::clone(acme.figures())),
+    )?);
     // Tasks without which the server must not go on. None of them ever completes.
     let mut vital = JoinSet::new();
     if let Some(address) = metrics_listen {
@@ -133,8 +144,11 @@ pub async fn run(
             vital.spawn(figures::endpoint::serve(listener, Arc::clone(&relay)));
         }
     }
-    if let Some(Secured { certificates, files, .. }) = secured {
+    if let Some(Secured { certificates, files: Some(files), .. }) = secured {
         vital.spawn(files.keep(certificates, Arc::clone(&relay.config.tls.reload)));
+    }
+    if let Some(acme) = acme {
+        vital.spawn(acme.run());
     }
     vital.spawn(Arc::clone(&relay.tunnels).sweep());
     vital.spawn(Arc::clone(&relay.tunnels).restore());
@@ -208,6 +222,8 @@ struct Relay {
     budgets: Budgets,
     unread_heads: Arc<UnreadHeads>,
     tls: Option<Tls>,
+    /// `None` if it orders no certificates.
+    acme: Option<Arc<acme::Figures>>,
     tunnels: Arc<Tunnels>,
     tokens: Arc<Tokens>,
     router: Router,
@@ -220,6 +236,7 @@ impl Relay {
         budgets: Budgets,
         store: Store<AddressSlot>,
         tls: Option<Tls>,
+        acme: Option<Arc<acme::Figures>>,
     ) -> io::Result<Self> {
         let url = match &config.public_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
@@ -261,7 +278,7 @@ impl Relay {
             has_warned_of_proxy: AtomicBool::new(false),
             url,
         };
-        Ok(Self { config, budgets, unread_heads: Arc::default(), tls, tunnels, tokens, router })
+        Ok(Self { config, budgets, unread_heads: Arc::default(), tls, acme, tunnels, tokens, router })
     }
 
     /// Stops in order. Ends on long-polling need requests of their own to answer, so the listener stays open until the
@@ -294,6 +311,7 @@ impl Relay {
             budgets: &self.budgets,
             unread_heads: &self.unread_heads,
             handshakes: self.tls.as_ref().map(|tls| &*tls.handshakes),
+            acme: self.acme.as_deref(),
             sessions: self.router.engine.open().collect(),
             sessions_ended: self.router.engine.ended().collect(),
             tunnels: self.tunnels.occupied(),

@@ -20,20 +20,25 @@ pub(super) struct Secured {
     pub(super) tls: Tls,
     /// What visitors are shown. Whoever has another certificate sets it here.
     pub(super) certificates: Arc<Certificates>,
-    /// Where the default certificate comes from.
-    pub(super) files: CertificateFiles,
+    /// Where the default certificate comes from, if it is in files.
+    pub(super) files: Option<CertificateFiles>,
 }
 
 impl Secured {
-    /// Reads the certificate. `None` if the settings ask for no TLS.
+    /// Reads the certificate. `None` if the settings ask for no TLS. `orders` says whether the server orders certificates itself.
     ///
     /// # Errors
     /// With a sentence for the operator when the files are no certificate with its key.
-    pub(super) fn open(config: &TlsConfig) -> io::Result<Option<Self>> {
-        let Some((chain, key)) = config.files() else { return Ok(None) };
+    pub(super) fn open(config: &TlsConfig, orders: bool) -> io::Result<Option<Self>> {
+        let mut files = config.files().map(|(chain, key)| CertificateFiles { chain, key, seen: None });
+        if files.is_none() && !orders {
+            return Ok(None);
+        }
         let certificates = Certificates::new();
-        let mut files = CertificateFiles { chain, key, seen: None };
-        certificates.set_default(files.read().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?);
+        if let Some(files) = &mut files {
+            let read = files.read().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error));
+            certificates.set_default(read?);
+        }
         let tls = Tls::new(Arc::clone(&certificates)).map_err(io::Error::other)?;
         Ok(Some(Self { tls, certificates, files }))
     }

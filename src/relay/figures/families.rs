@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelValue, MetricEncoder, NoLabelSet,
+};
 use prometheus_client::metrics::MetricType;
 
 use super::histogram::Histogram;
@@ -44,11 +46,11 @@ impl<'e> Families<'e> {
     }
 
     /// Writes a gauge for each set of labels.
-    pub(super) fn gauges<const N: usize>(
+    pub(super) fn gauges<const N: usize, L: EncodeLabelValue, V: EncodeGaugeValue>(
         &mut self,
         name: &str,
         help: &str,
-        values: impl IntoIterator<Item = ([(&'static str, &'static str); N], usize)>,
+        values: impl IntoIterator<Item = ([(&'static str, L); N], V)>,
     ) -> fmt::Result {
         let mut family = self.begin(name, help, MetricType::Gauge)?;
         values.into_iter().try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))

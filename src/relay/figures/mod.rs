@@ -25,6 +25,7 @@ pub(super) use self::calls::{FailedRequests, StoreCall, StoreCalls};
 pub(super) use self::exchanges::{Ending, ExchangeCounters, Took};
 use self::families::Families;
 use super::budgets::Budgets;
+use crate::acme;
 use crate::net::budget::{Budget, PerAddress};
 use crate::net::listener::UnreadHeads;
 use crate::net::tls::Handshakes;
@@ -39,6 +40,8 @@ pub(super) struct Figures<'f> {
     pub(super) unread_heads: &'f UnreadHeads,
     /// `None` without TLS.
     pub(super) handshakes: Option<&'f Handshakes>,
+    /// `None` if no certificates are ordered.
+    pub(super) acme: Option<&'f acme::Figures>,
     /// Sessions that are open.
     pub(super) sessions: Vec<((Transport, Revision), usize)>,
     /// Sessions that have ended, by the reason.
@@ -62,6 +65,7 @@ impl Figures<'_> {
         self.failed_requests.write(out)?;
         self.write_sessions(out)?;
         self.write_handshakes(out)?;
+        self.write_acme(out)?;
         self.write_budgets(out)?;
         let help = "How often a limit was hit, by the flag that sets it";
         out.counters("socket2me_limit_hits", help, "limit", self.limit_hits())?;
@@ -108,6 +112,17 @@ impl Figures<'_> {
             [("done", done), ("failed", failed), ("late", late), ("plain-http", plain), ("challenge", challenges)];
         let ends = ends.map(|(result, count)| (result, count.load(Ordering::Relaxed)));
         out.counters("socket2me_tls_handshakes", "TLS handshakes of connections, by their result", "result", ends)
+    }
+
+    fn write_acme(&self, out: &mut Families<'_>) -> fmt::Result {
+        let none = acme::Figures::default();
+        let figures = self.acme.unwrap_or(&none);
+        let help = "When the certificate of a name expires that is ordered by ACME, in seconds since 1970; 0 while there is none";
+        let certificates = figures.certificates().map(|(name, until)| ([("name", name)], until));
+        out.gauges("socket2me_certificate_expires_seconds", help, certificates)?;
+        let help = "Attempts to get a certificate, by their result";
+        let attempts = figures.attempts().map(|(ending, count)| (ending.as_str(), count));
+        out.counters("socket2me_acme_attempts", help, "result", attempts)
     }
 
     fn write_budgets(&self, out: &mut Families<'_>) -> fmt::Result {
