@@ -8,7 +8,7 @@ use super::figures::watched;
 use super::{ack, go, id_of, ms, serves};
 
 /// Flags that set no limit which a peer could hit.
-const NO_LIMITS: [&str; 43] = [
+const NO_LIMITS: [&str; 45] = [
     // Where the server is, and what it shows.
     "listen",
     "port",
