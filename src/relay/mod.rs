@@ -3,8 +3,8 @@
 //! In reading order:
 //!
 //! - [`bind`]: where it listens
-//! - [`run`]: the relay on its listeners, until it is told to stop. At the end of this file, the settings of
-//!   [`crate::config`] become those of the other rooms
+//! - [`run`]: the relay on its listeners, until it is told to stop; `settings`: the settings of [`crate::config`] become those of the
+//!   other rooms
 //! - `route` and `router`: which request goes where, and `own_hosts` which hosts are tunnels'; `page`, `failure` and `code` make the responses of the relay's own,
 //!   `interstitial` says who sees a page before a tunnel's, and `shared_origin` changes those that keep tunnels apart in a browser
 //! - `api`: what the owners of keyed tunnels ask for
@@ -34,6 +34,7 @@ mod public_url;
 mod route;
 mod router;
 mod rules;
+mod settings;
 mod shared_origin;
 mod storage;
 mod streams;
@@ -66,14 +67,15 @@ use self::own_hosts::OwnHosts;
 use self::public_url::PublicUrl;
 use self::router::Router;
 use self::rules::Rulebook;
+use self::settings::{end_limits, engine_io_settings, seal, session_limits, socket_io_settings};
 use self::throttle::Throttle;
 use self::tls::Secured;
 use self::tokens::Tokens;
-use self::tunnels::{EndLimits, TunnelHost, Tunnels};
+use self::tunnels::{TunnelHost, Tunnels};
 use crate::acme::{self, Shown};
-use crate::config::{Secret, SecretsKeys, ServeConfig};
+use crate::config::ServeConfig;
 use crate::defaults;
-use crate::engine::{self, CLOSE_TIMEOUT, Engine, SocketIo};
+use crate::engine::{CLOSE_TIMEOUT, Engine, SocketIo};
 use crate::net::arrival::Arrival;
 use crate::net::body::RequestBody;
 use crate::net::budget::AddressSlot;
@@ -81,9 +83,8 @@ use crate::net::listener::{Handler, UnreadHeads};
 use crate::net::reply::Reply;
 use crate::net::tls::Tls;
 use crate::net::{linger, listener};
-use crate::proto::exchange::HeadLimits;
-use crate::proto::{engine_io, socket_io};
-use crate::store::{Seal, Store};
+use crate::proto::engine_io;
+use crate::store::Store;
 
 /// The listeners of one server: one or more, at addresses that mean the same server.
 #[derive(Debug)]
@@ -344,60 +345,6 @@ impl Relay {
             trusted_proxies: self.config.trust_proxy.clone().into(),
             tls: self.tls.clone(),
         }
-    }
-}
-
-/// Returns the seal of secrets in the store.
-fn seal(config: &ServeConfig) -> Seal {
-    Seal::new(config.secrets_keys.iter().flat_map(SecretsKeys::all).map(Secret::as_bytes))
-}
-
-fn end_limits(config: &ServeConfig) -> EndLimits {
-    let limits = &config.limits;
-    EndLimits {
-        max_payload: config.payload_limit(),
-        head: HeadLimits { bytes: limits.max_response_head, lines: limits.max_response_headers },
-        // Before the server stops to wait for exchanges, so that their visitors and ends hear why they are broken off.
-        drain: config.drain_timeout / 10 * 9,
-    }
-}
-
-fn engine_io_settings(config: &ServeConfig) -> engine_io::Settings {
-    let max_payload = config.payload_limit();
-    engine_io::Settings {
-        revisions: config.engine_io.clone(),
-        ping_interval: config.ping_interval,
-        ping_timeout: config.ping_timeout,
-        upgrade_timeout: config.upgrade_timeout,
-        max_payload,
-        max_packets: config.limits.max_packets,
-        // Room for several of the largest messages, but not more than a session's share of the memory.
-        max_buffered_bytes: (4 * max_payload).min(config.max_buffered() / 4),
-        ..engine_io::Settings::default()
-    }
-}
-
-fn socket_io_settings(config: &ServeConfig) -> socket_io::connection::Settings {
-    socket_io::connection::Settings {
-        connect_timeout: config.connect_timeout,
-        max_attachments: config.limits.max_attachments,
-        max_namespaces: config.limits.max_namespaces,
-        max_auth_bytes: config.limits.max_auth,
-        max_attachment_bytes: config.payload_limit(),
-        max_depth: config.limits.max_depth,
-        ..socket_io::connection::Settings::default()
-    }
-}
-
-fn session_limits(config: &ServeConfig, budgets: &Budgets) -> engine::Limits {
-    engine::Limits {
-        mailbox: config.max_waiting_commands as usize,
-        sessions: Arc::clone(&budgets.sessions),
-        per_address: Arc::clone(&budgets.sessions_per_address),
-        bytes: Arc::clone(&budgets.bytes),
-        hits: Arc::clone(&budgets.hits),
-        stall_timeout: config.limits.stall_timeout,
-        origins: config.allow_origin.clone(),
     }
 }
 
