@@ -81,6 +81,9 @@ pub const MAX_ENDS_PER_TUNNEL: usize = 64;
 /// of 256 networks take.
 pub const MAX_API_BODY: usize = 64 << 10;
 
+/// The pause after a wrong secret of the operator, and after a connection of the operator that could not be accepted.
+pub const ADMIN_PAUSE: Duration = Duration::from_secs(1);
+
 /// Tokens in memory; beyond, `GET /new` is 503. About 400 bytes each, and 950 once it has had an end, so 400 to 950 MB for all.
 /// Reached when 46 tokens are asked for each second of [`TOKEN_TTL`].
 pub const MAX_TOKENS: usize = 1_000_000;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use socket2me::client::admin::AdminError;
 use socket2me::client::report::Exit;
 use socket2me::config::{self, Cli, Command, LogFormat, ServeConfig, StoreAction, StoreConfig, StorePlace};
 use socket2me::process::{self, StopRequests};
@@ -70,9 +71,21 @@ fn run(cli: Cli) -> Result<Exit, String> {
             let found = runtime.block_on(client::healthcheck::run(&config))?;
             write(format!("{found}\n").as_bytes())
         }
+        Command::Admin(config) => match runtime.block_on(client::admin::run(&config)) {
+            Ok(answer) => write(answer.as_bytes()),
+            Err(AdminError::Failed(why)) => Err(why),
+            Err(AdminError::Usage(why)) => said(&why, Exit::Usage),
+            Err(AdminError::Refused(why)) => said(&why, Exit::Refused),
+        },
         Command::Completions(config) => write(&config::completions(&config)),
         Command::Man(config) => write(&config::page(&config).unwrap_or_else(|error| error.exit())),
     }
+}
+
+/// Says why a command has failed, and with which code it ends.
+fn said(why: &str, exit: Exit) -> Result<Exit, String> {
+    log::last_words(format!("socket2me: {why}"));
+    Ok(exit)
 }
 
 /// Writes what a command has made to standard output.

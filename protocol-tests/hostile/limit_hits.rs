@@ -8,7 +8,7 @@ use super::figures::watched;
 use super::{ack, go, id_of, ms, serves};
 
 /// Flags that set no limit which a peer could hit.
-const NO_LIMITS: [&str; 45] = [
+const NO_LIMITS: [&str; 47] = [
     // Where the server is, and what it shows.
     "listen",
     "port",
@@ -37,6 +37,8 @@ const NO_LIMITS: [&str; 45] = [
     "token-grace",
     "create-secret-file",
     "secrets-key-file",
+    "admin",
+    "admin-secret-file",
     "require-keys",
     "allow-original",
     // Limits of what an owner may ask for: beyond, `socket2me_failed_requests_total` counts an `invalid-request`.

@@ -1,6 +1,8 @@
 //! The commands that serve a tunnel without an app, those that look at one, and those for operators, as their users start them;
 //! and the server under a service manager.
 
+#[cfg(unix)]
+mod admin;
 mod doctor;
 mod dump;
 mod folder;

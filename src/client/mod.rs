@@ -14,6 +14,7 @@
 //! - [`run`]: the commands; [`up`]: several tunnels in one process; [`output`]: reports as text; [`terminal`]: reports on a terminal, with a status line and keys;
 //!   [`doctor`]: what is wrong between this machine and a server; [`healthcheck`]: whether the server on this machine takes requests
 
+pub mod admin;
 pub mod api;
 mod backoff;
 pub mod dial;

@@ -2,6 +2,7 @@
 //! Each of these comes before the next, and before the default in [`crate::defaults`].
 
 mod acme;
+mod admin;
 mod described;
 mod environment;
 mod file;
@@ -26,15 +27,17 @@ mod tunnel;
 mod tunnel_host;
 mod units;
 mod up;
+mod words;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use http::StatusCode;
 use ipnet::IpNet;
 
 pub use self::acme::{AcmeConfig, AcmeName};
+pub use self::admin::{AdminAccess, AdminAction, AdminConfig, AdminPlace};
 pub use self::described::{completions, page};
 pub use self::environment::unknown_variables;
 pub use self::folders::state_folder;
@@ -59,6 +62,7 @@ use self::units::{
     size_text, some_time, time_from, timeout_status,
 };
 pub use self::up::{UpConfig, UpTunnel};
+pub use self::words::{ErrorStatus, LogFormat, PathHtml};
 use crate::defaults;
 use crate::proto::engine_io::Revision;
 
@@ -119,6 +123,9 @@ pub enum Command {
     /// Tell whether the server on this machine takes requests
     #[command(after_help = operating::HEALTHCHECK_EXAMPLES)]
     Healthcheck(HealthcheckConfig),
+    /// Ask a running server for its tunnels, close one, or keep somebody out
+    #[command(after_help = admin::ADMIN_EXAMPLES)]
+    Admin(AdminConfig),
     /// Print a script by which a shell completes commands and flags
     #[command(after_help = operating::COMPLETIONS_EXAMPLES)]
     Completions(CompletionsConfig),
@@ -139,39 +146,11 @@ impl Command {
             | Self::Up(_)
             | Self::Store(_)
             | Self::Healthcheck(_)
+            | Self::Admin(_)
             | Self::Completions(_)
             | Self::Man(_) => None,
         }
     }
-}
-
-/// The format of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
-    Human,
-    /// One JSON object per line.
-    Json,
-}
-
-/// The statuses of the relay's own errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ErrorStatus {
-    /// 500 for an unknown token and for a tunnel without an end, as in the original
-    Original,
-    /// 404 for an unknown token and 502 for a tunnel without an end, as in other relays
-    Standard,
-}
-
-/// What becomes of documents that ends answer with at the paths of their tunnels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PathHtml {
-    /// They pass as they are
-    Allow,
-    /// They run in an origin of their own each time, without storage, and cookies are kept to the tunnel's path
-    Sandbox,
-    /// 403
-    Refuse,
 }
 
 /// The settings of `socket2me serve`.
@@ -245,6 +224,9 @@ pub struct ServeConfig {
     /// may]
     #[arg(help_heading = "Keyed tunnels", long = "create-secret-file", env = "SOCKET2ME_CREATE_SECRET_FILE", value_parser = secret_file, value_name = "FILE")]
     pub create_secret: Option<Secret>,
+    /// Where the operator asks.
+    #[command(flatten)]
+    pub admin: AdminAccess,
     /// File with keys, one a line, under which the secrets of tunnels' rules are kept: the first seals, any opens [default: they are
     /// kept as they are]
     #[arg(help_heading = "Keyed tunnels", long = "secrets-key-file", env = "SOCKET2ME_SECRETS_KEY_FILE", value_parser = keys_file, value_name = "FILE")]

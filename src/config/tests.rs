@@ -107,6 +107,7 @@ fn zero_is_refused_or_the_help_says_what_it_means() {
                 "listen",
                 "port",
                 "metrics-listen",
+                "admin",
                 "redis-url",
                 "tls-cert",
                 "tls-key",

@@ -52,12 +52,13 @@ pub(super) enum Code {
     TunnelRate,
     RulesUnreadable,
     Interstitial,
+    Blocked,
     Bug,
 }
 
 impl Code {
     /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 48] = [
+    pub(super) const ALL: [Self; 49] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -105,6 +106,7 @@ impl Code {
         Self::TunnelRate,
         Self::RulesUnreadable,
         Self::Interstitial,
+        Self::Blocked,
         Self::Bug,
     ];
 
@@ -190,6 +192,7 @@ impl Code {
             Self::Loop => {
                 "The app behind this address passes requests on to this address. If the app is yours, see where it forwards to."
             }
+            Self::Blocked => "Whoever runs this server has decided so. Ask there if you think that it is a mistake.",
             Self::AddressRefused | Self::MethodRefused => {
                 "The owner of this address lets only some requests pass, and this is none of them. If that is you, change the \
                  tunnel's rules."
@@ -262,6 +265,7 @@ impl Code {
             Self::TunnelRate => "tunnel-rate",
             Self::RulesUnreadable => "rules-unreadable",
             Self::Interstitial => "interstitial",
+            Self::Blocked => "blocked",
             Self::Bug => "internal-error",
         }
     }

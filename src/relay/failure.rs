@@ -5,24 +5,19 @@
 
 use std::fmt;
 
-use bytes::Bytes;
 use bytestring::ByteString;
 use http::StatusCode;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 
 use super::code::Code;
-use super::page;
+use super::error_reply::{error, error_page};
 use super::rules::Refusal;
 use crate::config::ErrorStatus;
 use crate::net::body::BodyError;
-use crate::net::reply::{self, Reply};
+use crate::net::reply::Reply;
 use crate::proto::exchange::stream::AbortCode;
 use crate::proto::exchange::{InvalidAnswer, InvalidBody, MarkerInHeaders};
-use crate::proto::json;
 use crate::proto::limit::Limit;
-
-/// Names the failure when the relay, and not the end, made the response.
-pub(super) const ERROR_HEADER: HeaderName = HeaderName::from_static("x-socket2me-error");
 
 /// A failure, by who has to mend it.
 #[derive(Debug)]
@@ -50,6 +45,8 @@ pub(super) enum Failure {
     InvalidBody(InvalidBody),
     /// A script above all tunnels that a page wants to run as its service worker.
     ServiceWorker,
+    /// The operator keeps the address or the tunnel out.
+    Blocked,
     /// The tunnel's rules have something against the request.
     Refused(Refusal),
     /// A person opens the tunnel for the first time. This cookie says next time that it is not the first.
@@ -131,6 +128,7 @@ impl Failure {
             Self::InvalidBody(InvalidBody::TooManyFields(_)) => Code::BodyTooLarge,
             Self::ServiceWorker => Code::ServiceWorker,
             Self::Document => Code::Document,
+            Self::Blocked => Code::Blocked,
             Self::Interstitial(_) => Code::Interstitial,
             Self::Refused(refusal) => refusal.code(),
             Self::Throttled => Code::Throttled,
@@ -196,9 +194,12 @@ impl Failure {
             | Self::MarkerInHeaders(_)
             | Self::InvalidRequest(_)
             | Self::InvalidBody(InvalidBody::NotJson(_)) => StatusCode::BAD_REQUEST,
-            Self::Interstitial(_) | Self::ServiceWorker | Self::Document | Self::KeysRequired | Self::CreateSecret => {
-                StatusCode::FORBIDDEN
-            }
+            Self::Blocked
+            | Self::Interstitial(_)
+            | Self::ServiceWorker
+            | Self::Document
+            | Self::KeysRequired
+            | Self::CreateSecret => StatusCode::FORBIDDEN,
             Self::Refused(refusal) => refusal.status(),
             Self::KeyRequired => StatusCode::UNAUTHORIZED,
             Self::NameTaken | Self::RulesChanged => StatusCode::CONFLICT,
@@ -271,6 +272,7 @@ impl Failure {
             | Self::MarkerInHeaders(_)
             | Self::TooManyTunnels(_)
             | Self::InvalidBody(_)
+            | Self::Blocked
             | Self::ServiceWorker
             | Self::Document
             | Self::KeysRequired
@@ -316,6 +318,7 @@ impl fmt::Display for Failure {
             Self::Document => f.write_str(
                 "the app has answered with a page, which this server does not show at /go/TOKEN, an origin that all tunnels share",
             ),
+            Self::Blocked => f.write_str("the operator of this server keeps this out: ask there"),
             Self::Interstitial(_) => f.write_str(
                 "this address leads to somebody's app: its owner, and not the operator of this server, says what it shows",
             ),
@@ -385,61 +388,6 @@ impl From<BodyError> for Failure {
             BodyError::NoMemory => Self::Busy,
         }
     }
-}
-
-/// Returns the bytes of a response for a connection that is refused before its request is read.
-pub(super) fn connection_refusal() -> Bytes {
-    let body = error_body("too many connections, try again in a while");
-    let head = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n\
-         X-Socket2Me-Error: {}\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-        Code::Busy.as_str(),
-        body.len()
-    );
-    Bytes::from(head + &body)
-}
-
-/// Makes the response to a head that cannot be read, or that is no request of this server's.
-pub(super) fn unread_head(status: StatusCode, message: &str) -> Reply {
-    let code = match status {
-        StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
-        StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Code::HeadTooLarge,
-        StatusCode::SERVICE_UNAVAILABLE => Code::Busy,
-        _ => Code::InvalidHead,
-    };
-    let mut reply = error(status, code, message);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    reply
-}
-
-/// Makes an error of the relay: its message, and its code in a header that no end can set.
-fn error(status: StatusCode, code: Code, message: &str) -> Reply {
-    let mut reply = reply::text(status, "application/json; charset=utf-8", error_body(message));
-    reply.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(code.as_str()));
-    reply
-}
-
-/// Makes the same for people.
-fn error_page(status: StatusCode, code: Code, message: &str) -> Reply {
-    let page = page::error(status, code.as_str(), message, code.advice());
-    let mut reply = reply::text(status, "text/html; charset=utf-8", page);
-    let headers = reply.headers_mut();
-    headers.insert(ERROR_HEADER, HeaderValue::from_static(code.as_str()));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // The message may quote what an end or a visitor sent. It is escaped, and nothing of it would run.
-    let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
-    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    reply
-}
-
-/// Returns `{"Error": message}` as JSON, as in the original.
-fn error_body(message: &str) -> String {
-    let mut body = String::from(r#"{"Error":"#);
-    json::write_string(message, &mut body);
-    body.push('}');
-    body
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 //! - [`bind`]: where it listens
 //! - [`run`]: the relay on its listeners, until it is told to stop; `settings`: the settings of [`crate::config`] become those of the
 //!   other rooms
-//! - `route` and `router`: which request goes where, and `own_hosts` which hosts are tunnels'; `page`, `failure` and `code` make the responses of the relay's own,
+//! - `route` and `router`: which request goes where, and `own_hosts` which hosts are tunnels'; `page`, `failure`, `error_reply` and `code` make the responses of the relay's own,
 //!   `interstitial` says who sees a page before a tunnel's, and `shared_origin` changes those that keep tunnels apart in a browser
-//! - `api`: what the owners of keyed tunnels ask for
+//! - `api`: what the owners of keyed tunnels ask for; `admin`: what the operator asks for; `audit`: who has changed what
 //! - `exchanges`: one visitor's request and its response, from the event to the ack
 //! - `tunnels`: which end holds which token, and what happens when another end takes over; `tokens`: which tokens exist;
 //!   `storage`: where they are kept
@@ -18,10 +18,13 @@
 //! - `budgets` and `throttle`: what peers share, and the rate limit of an address
 //! - `figures`: what an operator can watch
 
+mod admin;
 mod api;
+mod audit;
 mod bind;
 mod budgets;
 mod code;
+mod error_reply;
 mod exchanges;
 mod failure;
 mod figures;
@@ -58,6 +61,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::admin::{Admin, Blocks};
 use self::api::Api;
 pub use self::bind::bind;
 use self::budgets::Budgets;
@@ -130,11 +134,17 @@ pub async fn run(
     let shown = |secured: &Secured| Shown::new(Arc::clone(&secured.certificates), secured.files.is_some());
     let acme = ordered::open(&config, &store, secured.as_ref().map(shown)).await?;
     let tls = secured.as_ref().map(|secured| secured.tls.clone());
+    let blocks = Arc::new(Blocks::open(store.values()).await.map_err(io::Error::other)?);
+    let operator = match &config.admin.admin {
+        Some(place) => Some(admin::listen(place, config.admin.admin_secret.as_ref()).await?),
+        None => None,
+    };
     let relay = Arc::new(Relay::new(
         config,
         &listeners,
         budgets,
         store,
+        Arc::clone(&blocks),
         tls,
         acme.as_ref().map(|acme| Arc::clone(acme.figures())),
     )?);
@@ -150,6 +160,10 @@ pub async fn run(
     }
     if let Some(acme) = acme {
         vital.spawn(acme.run());
+    }
+    vital.spawn(blocks.keep());
+    if let Some(listener) = operator {
+        vital.spawn(admin::serve(listener, Arc::new(relay.admin())));
     }
     vital.spawn(Arc::clone(&relay.tunnels).sweep());
     vital.spawn(Arc::clone(&relay.tunnels).restore());
@@ -236,6 +250,7 @@ impl Relay {
         listeners: &[TcpListener],
         budgets: Budgets,
         store: Store<AddressSlot>,
+        blocks: Arc<Blocks>,
         tls: Option<Tls>,
         acme: Option<Arc<acme::Figures>>,
     ) -> io::Result<Self> {
@@ -247,7 +262,7 @@ impl Relay {
         let hosts = hosts.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let config = Arc::new(config);
         let lifetime = config.token_ttl + config.grace();
-        let tokens = Arc::new(Tokens::new(store, &budgets, lifetime));
+        let tokens = Arc::new(Tokens::new(store, Arc::clone(&blocks), &budgets, lifetime));
         let rulebook = Arc::new(Rulebook::new(seal(&config)));
         let tunnels = Tunnels::new(Arc::clone(&tokens), Arc::clone(&rulebook), budgets.clone(), end_limits(&config));
         let public_url = PublicUrl::new(config.public_url.as_deref());
@@ -263,6 +278,7 @@ impl Relay {
                 Arc::clone(&config),
             ),
             tokens: Arc::clone(&tokens),
+            blocks,
             api: Api {
                 tokens: Arc::clone(&tokens),
                 tunnels: Arc::clone(&tunnels),
@@ -280,6 +296,15 @@ impl Relay {
             url,
         };
         Ok(Self { config, budgets, unread_heads: Arc::default(), tls, acme, tunnels, tokens, router })
+    }
+
+    fn admin(&self) -> Admin {
+        Admin {
+            tokens: Arc::clone(&self.tokens),
+            tunnels: Arc::clone(&self.tunnels),
+            rulebook: Arc::clone(&self.router.api.rulebook),
+            blocks: Arc::clone(&self.router.blocks),
+        }
     }
 
     /// Stops in order. Ends on long-polling need requests of their own to answer, so the listener stays open until the
@@ -328,8 +353,8 @@ impl Relay {
         listener::Limits {
             connections: Arc::clone(&self.budgets.connections),
             per_address: Arc::clone(&self.budgets.connections_per_address),
-            refusal: failure::connection_refusal(),
-            error: failure::unread_head,
+            refusal: error_reply::connection_refusal(),
+            error: error_reply::unread_head,
             unread_heads: Arc::clone(&self.unread_heads),
             hits: Arc::clone(&self.budgets.hits),
             lingering: Arc::new(linger::Limits {

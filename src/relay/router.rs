@@ -8,6 +8,7 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 
+use super::admin::Blocks;
 use super::api::{self, Api};
 use super::exchanges::Exchanges;
 use super::failure::Failure;
@@ -35,6 +36,7 @@ pub(super) struct Router {
     pub(super) engine: Engine<SocketIo<TunnelHost>>,
     pub(super) exchanges: Exchanges,
     pub(super) tokens: Arc<Tokens>,
+    pub(super) blocks: Arc<Blocks>,
     pub(super) api: Api,
     pub(super) throttle: Throttle,
     pub(super) failed_requests: FailedRequests,
@@ -80,6 +82,9 @@ impl Router {
         body: &mut RequestBody,
         arrival: &Arrival<'_>,
     ) -> Result<Reply, Failure> {
+        if self.blocks.has_address(arrival.client.address) {
+            return Err(Failure::Blocked);
+        }
         self.warn_of_proxy(arrival);
         let route = Route::parse(head, &self.hosts);
         if route.as_ref().map_or(true, Route::is_rate_limited) {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::admin::Blocks;
 use super::budgets::Budgets;
 use super::failure::Failure;
 use super::figures::{StoreCall, StoreCalls};
@@ -29,6 +30,8 @@ pub(super) struct Tokens {
     calls: StoreCalls,
     /// Counts the limits that makers of tokens hit.
     hits: Arc<Hits>,
+    /// Which tunnels the operator keeps out.
+    blocks: Arc<Blocks>,
 }
 
 /// What the maker of a keyed tunnel has asked for.
@@ -55,9 +58,9 @@ pub(super) struct Made {
 }
 
 impl Tokens {
-    pub(super) fn new(store: Store<AddressSlot>, budgets: &Budgets, lifetime: Duration) -> Self {
+    pub(super) fn new(store: Store<AddressSlot>, blocks: Arc<Blocks>, budgets: &Budgets, lifetime: Duration) -> Self {
         let (per_address, hits) = (Arc::clone(&budgets.tunnels_per_address), Arc::clone(&budgets.hits));
-        Self { store, per_address, lifetime, calls: StoreCalls::default(), hits }
+        Self { store, per_address, lifetime, calls: StoreCalls::default(), hits, blocks }
     }
 
     /// Returns how long before an original token expires its ends hear of that.
@@ -150,9 +153,21 @@ impl Tokens {
     /// Returns a tunnel that lives.
     ///
     /// # Errors
-    /// With [`Failure::TokenNotFound`] if there is none, and when the store fails.
+    /// With [`Failure::TokenNotFound`] if there is none, with [`Failure::Blocked`] if the operator keeps it out, and when the store
+    /// fails.
     pub(super) async fn find(&self, token: &Token) -> Result<(Record, Duration), Failure> {
+        if self.blocks.has_tunnel(token) {
+            return Err(Failure::Blocked);
+        }
         alive(self.find_any(token).await?)
+    }
+
+    /// Returns what the store keeps of a token, to the operator.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn found(&self, token: &Token) -> Result<Option<Found>, StoreError> {
+        self.find_any(token).await
     }
 
     /// Returns a tunnel that lives, to somebody who showed this key.

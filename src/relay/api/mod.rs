@@ -19,6 +19,7 @@ use subtle::ConstantTimeEq as _;
 
 use self::answer::Shown;
 use self::fields::{Fields, Rekeying};
+use super::audit;
 use super::failure::Failure;
 use super::own_hosts::OwnHosts;
 use super::public_url::PublicUrl;
@@ -98,6 +99,9 @@ impl Api {
         };
         let wanted = Wanted { token, settings, rules };
         let made = self.tokens.make(arrival.client, wanted, key).await?;
+        if made.key.is_some() {
+            audit::line(arrival.client_text(), "make", &made.token);
+        }
         let status = if made.key.is_some() { StatusCode::CREATED } else { StatusCode::OK };
         let base = self.base(head, arrival);
         let shown = self.shown(&base, made.token, &made.found);
@@ -115,15 +119,22 @@ impl Api {
     ) -> Result<Reply, Failure> {
         let key = bearer(&head.headers)?.ok_or(Failure::KeyRequired)?;
         let token = token.ok_or(Failure::NoSuchTunnel)?;
+        let by = arrival.client_text();
         let found = match call {
             Call::Show => self.tokens.find_of(&token, key.hash()).await?,
-            Call::Set => self.set(&token, &key, head, body).await?,
+            Call::Set => {
+                let found = self.set(&token, &key, head, body).await?;
+                audit::line(by, "set", &token);
+                found
+            }
             Call::Delete => {
                 self.delete(&token, &key).await?;
+                audit::line(by, "delete", &token);
                 return Ok(answer::empty());
             }
             Call::Rekey => {
                 self.rekey(&token, &key, head, body).await?;
+                audit::line(by, "rekey", &token);
                 return Ok(answer::empty());
             }
         };
@@ -205,7 +216,6 @@ impl Api {
         if let Some(keyed) = &found.record.keyed {
             self.tunnels.rekeyed(token, keyed, disconnect);
         }
-        tracing::info!(?token, "the tunnel has another key");
         Ok(())
     }
 

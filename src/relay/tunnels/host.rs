@@ -156,6 +156,7 @@ async fn try_to_admit(tunnels: &Tunnels<TunnelHost>, request: &Connect) -> Resul
     }
     let not_found = |failure| match failure {
         Failure::TokenNotFound => NotAdmitted::Refused("token-not-found", TOKEN_NOT_FOUND.to_owned()),
+        Failure::Blocked => NotAdmitted::Refused("blocked", Failure::Blocked.to_string()),
         failure => NotAdmitted::NotNow(failure),
     };
     let (record, remaining) = tunnels.tokens.find(&token).await.map_err(not_found)?;

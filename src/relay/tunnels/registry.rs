@@ -322,6 +322,24 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         }
     }
 
+    /// Disconnects the ends of a tunnel, which may come back.
+    pub(in crate::relay) fn close(&self, token: &Token) {
+        let Some(removed) = self.write().remove(token) else { return };
+        for end in self.count(removed.end()) {
+            tracing::info!(?token, "the operator has closed the tunnel, its end is disconnected");
+            end.disconnect();
+        }
+    }
+
+    /// Shows each tunnel to `see`.
+    pub(in crate::relay) fn each(&self, mut see: impl FnMut(Token, &Tunnel<H>)) {
+        for token in self.all() {
+            if let Some(tunnel) = self.find(&token) {
+                see(token, &tunnel);
+            }
+        }
+    }
+
     // Nothing that is done under the lock can panic half-way, so a poisoned table is whole.
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, Expiring<Token, Arc<Tunnel<H>>>> {

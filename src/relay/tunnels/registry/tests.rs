@@ -14,6 +14,7 @@ use crate::engine::{
     SocketIoSettings,
 };
 use crate::proto::key::Key;
+use crate::relay::admin::Blocks;
 use crate::relay::streams;
 use crate::relay::tokens::{Made, Wanted, new_token};
 use crate::store::{Change, Settings, Store};
@@ -74,7 +75,7 @@ pub(in crate::relay::tunnels) fn admission(token: Token, record: Record, remaini
 async fn first_ends_that_join_at_once_are_ends_of_one_tunnel() {
     let socket = socket().await;
     let budgets = Budgets::new(&ServeConfig::defaults());
-    let tokens = Arc::new(Tokens::new(Store::in_memory(1), &budgets, Duration::from_secs(60)));
+    let tokens = tokens_of(1, &budgets);
     let tunnels = Tunnels::<TestHost>::new(tokens, Arc::default(), budgets, LIMITS);
     for round in 0..2_000 {
         let token = Token::from_uuid(uuid::Uuid::from_u128(round));
@@ -112,10 +113,17 @@ async fn made_to_join(tokens: &Tokens) -> (Made, Admission) {
     (made, admission)
 }
 
+/// Tokens in memory that live for a minute.
+fn tokens_of(capacity: usize, budgets: &Budgets) -> Arc<Tokens> {
+    let store = Store::in_memory(capacity);
+    let blocks = Arc::new(Blocks::new(store.values()));
+    Arc::new(Tokens::new(store, blocks, budgets, Duration::from_secs(60)))
+}
+
 /// The store, and the tunnels over it, whose sweeper runs.
 pub(in crate::relay::tunnels) fn swept_tunnels() -> (Arc<Tokens>, Arc<Tunnels<TestHost>>) {
     let budgets = Budgets::new(&ServeConfig::defaults());
-    let tokens = Arc::new(Tokens::new(Store::in_memory(9), &budgets, Duration::from_secs(60)));
+    let tokens = tokens_of(9, &budgets);
     let tunnels = Tunnels::<TestHost>::new(Arc::clone(&tokens), Arc::default(), budgets, LIMITS);
     tokio::spawn(Arc::clone(&tunnels).sweep());
     (tokens, tunnels)

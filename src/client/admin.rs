@@ -1,0 +1,197 @@
+//! What an operator asks a running server.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::api::printable;
+use super::dial::words;
+use crate::config::{AdminAction, AdminConfig, AdminPlace};
+
+/// How long an answer may take: longer than a server waits for its store.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The largest answer, in bytes: a list of all tunnels.
+const ANSWER: usize = 64 << 20;
+
+/// Why nothing was done.
+#[derive(Debug)]
+pub enum AdminError {
+    /// The command line is wrong.
+    Usage(String),
+    /// The server is not reached, or does not answer.
+    Failed(String),
+    /// The server refuses.
+    Refused(String),
+}
+
+/// Runs `socket2me admin`, and returns what there is to print.
+///
+/// # Errors
+/// See [`AdminError`].
+pub async fn run(config: &AdminConfig) -> Result<String, AdminError> {
+    let (method, path, body) = call(&config.action);
+    let answer = ask(config, method, &path, body).await?;
+    if config.json || answer.is_empty() {
+        return Ok(String::from_utf8_lossy(&answer).into_owned());
+    }
+    let foreign = |error| AdminError::Failed(format!("the answer is none of a Socket2Me: {error}"));
+    match &config.action {
+        AdminAction::List => serde_json::from_slice(&answer).map(table).map_err(foreign),
+        AdminAction::Blocks => serde_json::from_slice(&answer).map(|blocks| lines(&blocks)).map_err(foreign),
+        _ => serde_json::from_slice(&answer).map(|shown| lines(&shown)).map_err(foreign),
+    }
+}
+
+/// Returns the request of an action.
+fn call(action: &AdminAction) -> (Method, String, Option<Value>) {
+    match action {
+        AdminAction::List => (Method::GET, "/tunnels".to_owned(), None),
+        AdminAction::Show { token } => (Method::GET, format!("/tunnels/{token}"), None),
+        AdminAction::Close { token } => (Method::POST, format!("/tunnels/{token}/close"), None),
+        AdminAction::Block { subject, time, note } => {
+            let time = time.map(|time| time.as_secs().max(1));
+            (Method::POST, "/blocks".to_owned(), Some(json!({"subject": subject, "for": time, "note": note})))
+        }
+        AdminAction::Unblock { subject } => (Method::DELETE, format!("/blocks/{subject}"), None),
+        AdminAction::Blocks => (Method::GET, "/blocks".to_owned(), None),
+    }
+}
+
+async fn ask(config: &AdminConfig, method: Method, path: &str, body: Option<Value>) -> Result<Bytes, AdminError> {
+    let place = config.at.admin.as_ref().ok_or_else(|| {
+        AdminError::Usage("it is not said where the server is asked: give --admin, as to the server".to_owned())
+    })?;
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+    if let Some(secret) = &config.at.admin_secret {
+        let mut value = HeaderValue::try_from([b"Bearer ", secret.as_bytes()].concat())
+            .map_err(|error| AdminError::Usage(error.to_string()))?;
+        value.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, value);
+    }
+    let request = request
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|_| AdminError::Usage("this is no token, name or network".to_owned()))?;
+    let unreached = |error: std::io::Error| {
+        AdminError::Failed(format!("{place} is not reached: {error} (does the server run with this --admin?)"))
+    };
+    let asking = async {
+        match place {
+            #[cfg(unix)]
+            AdminPlace::Path(path) => {
+                exchange(tokio::net::UnixStream::connect(path).await.map_err(unreached)?, request).await
+            }
+            #[cfg(not(unix))]
+            AdminPlace::Path(_) => {
+                Err(AdminError::Usage("this system has no sockets at paths: give an address".to_owned()))
+            }
+            AdminPlace::Address(listen) => {
+                exchange(TcpStream::connect(&*listen.seen_from_here()).await.map_err(unreached)?, request).await
+            }
+        }
+    };
+    match tokio::time::timeout(PATIENCE, asking).await {
+        Ok(answer) => answer,
+        Err(_) => Err(AdminError::Failed(format!("{place} does not answer within {} s", PATIENCE.as_secs()))),
+    }
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<Bytes, AdminError> {
+    let unanswered = |error: hyper::Error| AdminError::Failed(format!("no answer in HTTP: {}", words(&error)));
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(unanswered)?;
+    tokio::spawn(async move {
+        // The sender hears of a failure.
+        let _ = connection.await;
+    });
+    let answer = sender.send_request(request).await.map_err(unanswered)?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), ANSWER).collect().await;
+    let body = body.map_err(|error| AdminError::Failed(format!("the answer did not arrive: {error}")))?.to_bytes();
+    if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
+}
+
+/// Reads an answer that is an error.
+fn refused(status: StatusCode, body: &[u8]) -> AdminError {
+    #[derive(Deserialize)]
+    struct Words {
+        #[serde(rename = "Error")]
+        error: String,
+    }
+    let message = match serde_json::from_slice::<Words>(body) {
+        Ok(words) => words.error,
+        Err(_) => format!("{status}, which is none of a Socket2Me"),
+    };
+    AdminError::Refused(format!("the server refuses: {}", printable(&message)))
+}
+
+/// An open tunnel.
+#[derive(Deserialize)]
+struct Listed {
+    token: String,
+    keyed: bool,
+    requests: u64,
+    in_flight: u64,
+    memory: u64,
+    ends: u64,
+}
+
+/// Makes a table for people, the tunnel with the most requests at its top.
+fn table(mut tunnels: Vec<Listed>) -> String {
+    tunnels.sort_by(|one, other| (other.requests, &one.token).cmp(&(one.requests, &other.token)));
+    let width = tunnels.iter().map(|tunnel| tunnel.token.len()).max().unwrap_or_default().max("TOKEN".len());
+    let mut text = format!(
+        "{:width$}  {:8}  {:>4}  {:>10}  {:>9}  {:>12}\n",
+        "TOKEN", "KIND", "ENDS", "REQUESTS", "IN FLIGHT", "MEMORY"
+    );
+    for Listed { token, keyed, requests, in_flight, memory, ends } in tunnels {
+        let (token, kind) = (printable(&token), if keyed { "keyed" } else { "original" });
+        text += &format!("{token:width$}  {kind:8}  {ends:>4}  {requests:>10}  {in_flight:>9}  {memory:>12}\n");
+    }
+    text
+}
+
+/// Makes a line of each member of an object.
+fn lines(object: &serde_json::Map<String, Value>) -> String {
+    let text = |value: &Value| match value {
+        Value::String(text) => printable(text),
+        other => printable(&other.to_string()),
+    };
+    object.iter().map(|(name, value)| format!("{}: {}\n", printable(name), text(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_a_table_for_people() {
+        let json = r#"[{"token":"mine","keyed":true,"requests":3,"in_flight":0,"memory":0,"ends":1},
+                       {"token":"other","keyed":false,"requests":70,"in_flight":2,"memory":4096,"ends":1}]"#;
+        let text = table(serde_json::from_str(json).unwrap());
+        assert_eq!(
+            text,
+            "TOKEN  KIND      ENDS    REQUESTS  IN FLIGHT        MEMORY\n\
+             other  original     1          70          2          4096\n\
+             mine   keyed        1           3          0             0\n"
+        );
+    }
+
+    #[test]
+    fn an_object_is_a_line_for_each_member() {
+        let object = json!({"192.0.2.0/24": {"note": "\u{1b}[2J"}, "left": 5});
+        assert_eq!(lines(object.as_object().unwrap()), "192.0.2.0/24: {\"note\":\"\\u001b[2J\"}\nleft: 5\n");
+    }
+}

@@ -1,0 +1,197 @@
+//! Each call of the operator, from its request to its answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::blocks::{Block, Blocks, NotSet, Subject, now};
+use crate::net::reply::{self, Reply};
+use crate::proto::token::Token;
+use crate::relay::audit;
+use crate::relay::rules::Rulebook;
+use crate::relay::tokens::Tokens;
+use crate::relay::tunnels::{TunnelFigures, Tunnels};
+use crate::store::{Life, StoreError};
+
+/// Serves the operator.
+pub(in crate::relay) struct Admin {
+    pub(in crate::relay) tokens: Arc<Tokens>,
+    pub(in crate::relay) tunnels: Arc<Tunnels>,
+    pub(in crate::relay) rulebook: Arc<Rulebook>,
+    pub(in crate::relay) blocks: Arc<Blocks>,
+}
+
+/// Why a call fails.
+#[derive(Debug)]
+pub(super) struct Failed(pub(super) StatusCode, pub(super) String);
+
+/// An open tunnel in the list.
+#[derive(Serialize)]
+struct Listed {
+    token: String,
+    keyed: bool,
+    #[serde(flatten)]
+    figures: TunnelFigures,
+}
+
+/// `POST /blocks`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Blocking {
+    subject: String,
+    /// In seconds from now; absent is for ever.
+    #[serde(rename = "for")]
+    time: Option<u64>,
+    #[serde(default)]
+    note: String,
+}
+
+impl Admin {
+    /// Answers a call of `by`.
+    pub(super) async fn call(&self, by: &str, method: &Method, path: &str, body: &Bytes) -> Reply {
+        let parts: Vec<_> = path.trim_matches('/').splitn(3, '/').collect();
+        let called = match (method.as_str(), &parts[..]) {
+            ("GET", ["tunnels"]) => Ok(json(&self.list())),
+            ("GET", ["tunnels", token]) => self.show(token).await,
+            ("POST", ["tunnels", token, "close"]) => self.close(by, token),
+            ("GET", ["blocks"]) => Ok(json(&self.blocks.list())),
+            ("POST", ["blocks"]) => self.block(by, body).await,
+            ("DELETE", ["blocks", ..]) => self.unblock(by, &parts[1..].join("/")).await,
+            _ => Err(Failed(
+                StatusCode::NOT_FOUND,
+                "there are GET /tunnels, GET /tunnels/TOKEN, POST /tunnels/TOKEN/close, GET and POST /blocks, and DELETE \
+                 /blocks/SUBJECT"
+                    .to_owned(),
+            )),
+        };
+        called.unwrap_or_else(Failed::reply)
+    }
+
+    fn list(&self) -> Vec<Listed> {
+        let mut listed = Vec::new();
+        self.tunnels.each(|token, tunnel| {
+            listed.push(Listed { token: token.to_string(), keyed: tunnel.is_keyed(), figures: tunnel.figures() });
+        });
+        listed
+    }
+
+    async fn show(&self, token: &str) -> Result<Reply, Failed> {
+        let token = token_of(token)?;
+        let found = self.tokens.found(&token).await?.ok_or_else(no_tunnel)?;
+        let figures = self.tunnels.find(&token).map(|tunnel| tunnel.figures()).unwrap_or_default();
+        let (life, left) = match found.life {
+            Life::Alive(left) => ("alive", left),
+            Life::Claimed(left) => ("claimed", left),
+        };
+        let mut shown = serde_json::json!({
+            "token": token.to_string(),
+            "made_at": found.record.made_at,
+            "made_by": found.record.made_by,
+            "keyed": found.record.keyed.is_some(),
+            "life": life,
+            "left": left.as_secs(),
+            "blocked": self.blocks.has_tunnel(&token),
+            "figures": figures,
+        });
+        if let Some(keyed) = found.record.keyed {
+            let settings = keyed.settings;
+            shown["ttl"] = settings.ttl.as_secs().into();
+            shown["timeout"] = settings.timeout.as_secs().into();
+            shown["hold"] = settings.hold.as_secs().into();
+            shown["ends"] = settings.ends.as_str().into();
+            shown["repeat"] = settings.repeat.as_str().into();
+            if let Some(text) = &keyed.rules {
+                shown["rules"] = match self.rulebook.read(&token, text) {
+                    Ok(rules) => serde_json::to_value(rules.shown()).unwrap_or_default(),
+                    Err(unreadable) => unreadable.to_string().into(),
+                };
+            }
+        }
+        Ok(json(&shown))
+    }
+
+    /// Disconnects the ends of a tunnel. They may come back.
+    fn close(&self, by: &str, token: &str) -> Result<Reply, Failed> {
+        let token = token_of(token)?;
+        let tunnel = self.tunnels.find(&token).ok_or_else(no_tunnel)?;
+        let ends = tunnel.figures().ends;
+        self.tunnels.close(&token);
+        audit::line(by, "close", &token);
+        Ok(json(&serde_json::json!({ "ends": ends })))
+    }
+
+    async fn block(&self, by: &str, body: &Bytes) -> Result<Reply, Failed> {
+        let wrong = |error: String| Failed(StatusCode::BAD_REQUEST, error);
+        let Blocking { subject, time, note } =
+            serde_json::from_slice(body).map_err(|error| wrong(format!("the body is not as it must be: {error}")))?;
+        let subject: Subject = subject.parse().map_err(wrong)?;
+        let until = time.map(|time| now().saturating_add(time));
+        self.blocks.block(subject, Block { until, note }).await?;
+        let token = match subject {
+            Subject::Tunnel(token) => Some(token),
+            Subject::Network(_) => None,
+        };
+        if let Some(token) = token {
+            self.tunnels.close(&token);
+            audit::line(by, "block", &token);
+        } else {
+            audit::line_about(by, "block", subject);
+        }
+        Ok(reply::empty(StatusCode::NO_CONTENT))
+    }
+
+    async fn unblock(&self, by: &str, subject: &str) -> Result<Reply, Failed> {
+        let subject: Subject = subject.parse().map_err(|error| Failed(StatusCode::BAD_REQUEST, error))?;
+        if !self.blocks.unblock(subject).await? {
+            return Err(Failed(StatusCode::NOT_FOUND, "there is no such block".to_owned()));
+        }
+        match subject {
+            Subject::Tunnel(token) => audit::line(by, "unblock", &token),
+            Subject::Network(_) => audit::line_about(by, "unblock", subject),
+        }
+        Ok(reply::empty(StatusCode::NO_CONTENT))
+    }
+}
+
+impl Failed {
+    pub(super) fn reply(self) -> Reply {
+        let Self(status, message) = self;
+        let body = serde_json::json!({ "Error": message }).to_string();
+        reply::text(status, "application/json; charset=utf-8", body)
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, format!("the store cannot be used: {error}"))
+    }
+}
+
+impl From<NotSet> for Failed {
+    fn from(not_set: NotSet) -> Self {
+        match not_set {
+            NotSet::TooMany => {
+                Self(StatusCode::CONFLICT, "there are as many blocks as there may be: remove some".to_owned())
+            }
+            NotSet::WrongNote => {
+                Self(StatusCode::BAD_REQUEST, "the note must be one line of 100 bytes at the most".to_owned())
+            }
+            NotSet::Store(error) => error.into(),
+        }
+    }
+}
+
+fn token_of(text: &str) -> Result<Token, Failed> {
+    Token::parse(text).ok_or_else(no_tunnel)
+}
+
+fn no_tunnel() -> Failed {
+    Failed(StatusCode::NOT_FOUND, "there is no such tunnel here".to_owned())
+}
+
+fn json(body: &impl Serialize) -> Reply {
+    let body = serde_json::to_string(body).expect("structs of texts and numbers are JSON");
+    reply::text(StatusCode::OK, "application/json; charset=utf-8", body)
+}

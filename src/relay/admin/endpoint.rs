@@ -1,0 +1,131 @@
+//! Where the operator asks: a socket of this machine that its owner alone can open, or an address with a secret.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use subtle::ConstantTimeEq as _;
+use tokio::net::TcpListener;
+
+#[cfg(unix)]
+use super::at_path;
+use super::calls::{Admin, Failed};
+use crate::config::{AdminPlace, Secret};
+use crate::defaults;
+use crate::net::arrival::Arrival;
+use crate::net::body::{self, BodyLimits, RequestBody};
+use crate::net::budget::Budget;
+use crate::net::listener::{self, Handler};
+use crate::net::reply::Reply;
+use crate::relay::bind;
+
+/// What listens for the operator.
+#[derive(Debug)]
+pub(in crate::relay) enum AdminListener {
+    /// At addresses, for whoever shows the secret.
+    Addresses(Vec<TcpListener>, Secret),
+    /// At a path of this machine's.
+    #[cfg(unix)]
+    Path(tokio::net::UnixListener),
+}
+
+/// Listens where the settings say.
+///
+/// # Errors
+/// With a sentence for the operator when an address or a path cannot be listened on, or an address has no secret.
+pub(in crate::relay) async fn listen(place: &AdminPlace, secret: Option<&Secret>) -> io::Result<AdminListener> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot serve the operator: {error}"));
+    match place {
+        AdminPlace::Address(listen) => {
+            let secret = secret.ok_or_else(|| {
+                let missing =
+                    "--admin with an address needs --admin-secret-file: whoever reaches it could close tunnels";
+                io::Error::new(io::ErrorKind::InvalidInput, missing)
+            })?;
+            Ok(AdminListener::Addresses(bind(*listen).await.map_err(named)?, secret.clone()))
+        }
+        #[cfg(unix)]
+        AdminPlace::Path(path) => {
+            let named = |error: io::Error| {
+                io::Error::new(error.kind(), format!("cannot serve the operator at {}: {error}", path.display()))
+            };
+            remove_dead(path).await.map_err(named)?;
+            let listener = tokio::net::UnixListener::bind(path).map_err(named)?;
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(path, mode).map_err(named)?;
+            Ok(AdminListener::Path(listener))
+        }
+        #[cfg(not(unix))]
+        AdminPlace::Path(_) => {
+            Err(named(io::Error::new(io::ErrorKind::Unsupported, "this system has no sockets at paths")))
+        }
+    }
+}
+
+/// Removes the socket of a server that has ended without doing so.
+#[cfg(unix)]
+async fn remove_dead(path: &std::path::Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt as _;
+    match std::fs::symlink_metadata(path) {
+        Err(_) => return Ok(()),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something else at this path"));
+        }
+        Ok(_) => (),
+    }
+    match tokio::net::UnixStream::connect(path).await {
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there")),
+        Err(_) => std::fs::remove_file(path),
+    }
+}
+
+/// Serves the operator. Never completes.
+pub(in crate::relay) async fn serve(listener: AdminListener, admin: Arc<Admin>) -> Infallible {
+    match listener {
+        AdminListener::Addresses(listeners, secret) => {
+            let guarded = Arc::new(Guarded { admin, secret });
+            let serving = listeners.into_iter().map(|listener| {
+                let never = std::future::pending::<()>();
+                listener::serve(listener, Arc::clone(&guarded), listener::Limits::default(), never)
+            });
+            futures::future::join_all(serving).await;
+        }
+        #[cfg(unix)]
+        AdminListener::Path(listener) => at_path::serve(&listener, &admin).await,
+    }
+    std::future::pending().await
+}
+
+/// The operator's calls for whoever shows a secret.
+struct Guarded {
+    admin: Arc<Admin>,
+    secret: Secret,
+}
+
+impl Guarded {
+    fn is_shown(&self, authorization: Option<&HeaderValue>) -> bool {
+        let shown = authorization.and_then(|value| value.as_bytes().strip_prefix(b"Bearer ")).unwrap_or_default();
+        bool::from(self.secret.as_bytes().ct_eq(shown))
+    }
+}
+
+impl Handler for Guarded {
+    async fn serve(&self, head: &mut Parts, body: &mut RequestBody, arrival: &Arrival<'_>) -> Reply {
+        if !self.is_shown(head.headers.get(header::AUTHORIZATION)) {
+            tracing::warn!(peer = arrival.peer.text(), "somebody asks for the operator's calls without the secret");
+            // A guess takes a moment.
+            tokio::time::sleep(defaults::ADMIN_PAUSE).await;
+            return Failed(StatusCode::UNAUTHORIZED, "this needs the secret of --admin-secret-file".to_owned()).reply();
+        }
+        let memory = Budget::new(defaults::MAX_API_BODY);
+        let limits =
+            BodyLimits { max_bytes: defaults::MAX_API_BODY, stall_timeout: defaults::STALL_TIMEOUT, memory: &memory };
+        match body::read(body, limits).await {
+            Ok(body) => self.admin.call(arrival.peer.text(), &head.method, head.uri.path(), &body.bytes).await,
+            Err(_) => Failed(StatusCode::BAD_REQUEST, "the body is too large or did not arrive".to_owned()).reply(),
+        }
+    }
+}
