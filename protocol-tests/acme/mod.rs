@@ -4,6 +4,7 @@
 //! - `server`: a server that orders from it, and can be started again
 //! - `issuing`: the first certificate, by each challenge; `restarting`: servers that end in between
 //! - `renewing`: renewals; `refusing`: what fails; `sharing`: servers over one Redis
+//! - `serving`: the relay with certificates of its own, and the program
 
 mod authority;
 mod directory;
@@ -14,6 +15,7 @@ mod refusing;
 mod renewing;
 mod restarting;
 mod server;
+mod serving;
 mod sharing;
 mod state;
 mod validation;

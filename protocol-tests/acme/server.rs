@@ -12,6 +12,7 @@ use socket2me::store::{FileStore, Store};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::directory::Directory;
@@ -26,7 +27,7 @@ pub(super) struct Server {
     store: Arc<Store>,
     tasks: JoinSet<()>,
     tls: SocketAddr,
-    root: CertificateDer<'static>,
+    client: Client,
 }
 
 /// The settings that get certificates from a directory.
@@ -73,8 +74,7 @@ impl Server {
         let store = Arc::new(store);
         let kept = Arc::clone(&store);
         tasks.spawn(async move { match kept.keep().await {} });
-        let root = CertificateDer::from_pem_file(directory.folder().join("root.pem")).unwrap();
-        Self { figures, store, tasks, tls: address, root }
+        Self { figures, store, tasks, tls: address, client: Client::of(directory) }
     }
 
     /// Ends the server at once, as a signal would: only its file is given back.
@@ -104,18 +104,7 @@ impl Server {
 
     /// Returns the certificate that visitors of a name get. `None` if they are refused.
     pub(super) async fn served(&self, name: &str) -> Option<Vec<u8>> {
-        let mut roots = rustls::RootCertStore::empty();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        roots.add(self.root.clone()).unwrap();
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let stream = TcpStream::connect(self.tls).await.unwrap();
-        let name = ServerName::try_from(name.to_owned()).unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()?;
-        Some(stream.get_ref().1.peer_certificates()?.first()?.to_vec())
+        self.client.connect(self.tls, name).await.map(|connection| leaf(&connection))
     }
 
     /// Returns how many attempts have ended so.
@@ -132,6 +121,31 @@ impl Server {
         };
         within("an attempt to end", looking).await;
     }
+}
+
+/// A visitor that trusts a directory.
+pub(super) struct Client(Arc<rustls::ClientConfig>);
+
+impl Client {
+    pub(super) fn of(directory: &Directory) -> Self {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(directory.folder().join("root.pem")).unwrap()).unwrap();
+        let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        Self(Arc::new(config.with_no_client_auth()))
+    }
+
+    /// Shakes hands. `None` if the server refuses, or its certificate is not for the name.
+    pub(super) async fn connect(&self, address: SocketAddr, name: &str) -> Option<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        TlsConnector::from(Arc::clone(&self.0)).connect(name, stream).await.ok()
+    }
+}
+
+/// Returns the certificate of a connection.
+pub(super) fn leaf(connection: &TlsStream<TcpStream>) -> Vec<u8> {
+    connection.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
 /// Answers what a directory asks for on port 80.
