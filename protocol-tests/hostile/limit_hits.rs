@@ -8,7 +8,7 @@ use super::figures::watched;
 use super::{ack, go, id_of, ms, serves};
 
 /// Flags that set no limit which a peer could hit.
-const NO_LIMITS: [&str; 47] = [
+const NO_LIMITS: [&str; 50] = [
     // Where the server is, and what it shows.
     "listen",
     "port",
@@ -19,6 +19,9 @@ const NO_LIMITS: [&str; 47] = [
     "config",
     "tls-cert",
     "tls-key",
+    "http-listen",
+    "hsts",
+    "hsts-subdomains",
     "acme",
     "acme-agree-tos",
     "acme-email",

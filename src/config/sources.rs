@@ -193,14 +193,10 @@ impl Sources {
         Ok(())
     }
 
-    /// Refuses a certificate without a key, and a key without a certificate.
+    /// Refuses a certificate without a key, and what needs TLS without it.
     fn check_tls(&mut self, config: &TlsConfig) -> Result<(), Error> {
-        let (given, missing) = match (&config.tls_cert, &config.tls_key) {
-            (Some(_), None) => ("--tls-cert", "--tls-key"),
-            (None, Some(_)) => ("--tls-key", "--tls-cert"),
-            (Some(_), Some(_)) | (None, None) => return Ok(()),
-        };
-        let message = format!("{} needs {missing}: a certificate and its key go together", self.name(given));
+        let Some((given, missing, why)) = config.unmet() else { return Ok(()) };
+        let message = format!("{} needs {missing}: {why}", self.name(given));
         Err(self.command.error(ErrorKind::MissingRequiredArgument, message))
     }
 

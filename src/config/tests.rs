@@ -111,6 +111,7 @@ fn zero_is_refused_or_the_help_says_what_it_means() {
                 "redis-url",
                 "tls-cert",
                 "tls-key",
+                "http-listen",
                 "acme-ca",
                 "acme-dns-hook",
             ]

@@ -14,7 +14,7 @@
 //! - `streams`: bodies of any size, event streams and WebSockets, between exchanges and the sessions of their ends
 //! - `notices`: what ends are told of that goes wrong
 //! - `rules`: what owners demand of visitors' requests
-//! - `tls`: the server's certificate; `ordered`: those that it orders itself
+//! - `tls`: the server's certificate; `ordered`: those that it orders itself; `redirecting`: the plain listener beside TLS
 //! - `budgets` and `throttle`: what peers share, and the rate limit of an address
 //! - `figures`: what an operator can watch
 
@@ -34,6 +34,7 @@ mod ordered;
 mod own_hosts;
 mod page;
 mod public_url;
+mod redirecting;
 mod route;
 mod router;
 mod rules;
@@ -69,6 +70,7 @@ use self::exchanges::Exchanges;
 use self::figures::{FailedRequests, Figures};
 use self::own_hosts::OwnHosts;
 use self::public_url::PublicUrl;
+use self::redirecting::Redirecting;
 use self::router::Router;
 use self::rules::Rulebook;
 use self::settings::{end_limits, engine_io_settings, seal, session_limits, socket_io_settings};
@@ -155,9 +157,6 @@ pub async fn run(
             vital.spawn(figures::endpoint::serve(listener, Arc::clone(&relay)));
         }
     }
-    if let Some(Secured { certificates, files: Some(files), .. }) = secured {
-        vital.spawn(files.keep(certificates, Arc::clone(&relay.config.tls.reload)));
-    }
     if let Some(acme) = acme {
         vital.spawn(acme.run());
     }
@@ -168,14 +167,22 @@ pub async fn run(
     vital.spawn(Arc::clone(&relay.tunnels).sweep());
     vital.spawn(Arc::clone(&relay.tunnels).restore());
     vital.spawn(Arc::clone(&relay.tokens).keep());
-    let (stop, stopped) = watch::channel(());
+    let (stop, told) = watch::channel(());
     // In tasks of their own, so that a connection is served by the thread that accepted it.
     let mut serving = JoinSet::new();
+    // The channel closes when the server stops.
+    let stopped = |mut stopped: watch::Receiver<()>| async move { drop(stopped.changed().await) };
+    if let Some(secured) = secured {
+        let redirecting = Arc::new(relay.redirecting(&listeners, &secured)?);
+        for listener in redirecting::listeners(relay.config.tls.http_listen).await? {
+            let limits = listener::Limits { tls: None, ..relay.connection_limits() };
+            serving.spawn(listener::serve(listener, Arc::clone(&redirecting), limits, stopped(told.clone())));
+        }
+        vital.spawn(secured.keep(Arc::clone(&relay.config.tls.reload)));
+    }
     for listener in listeners {
-        let mut stopped = stopped.clone();
-        // The channel closes when the server stops.
-        let stopped = async move { drop(stopped.changed().await) };
-        serving.spawn(listener::serve(listener, Arc::clone(&relay), relay.connection_limits(), stopped));
+        let limits = relay.connection_limits();
+        serving.spawn(listener::serve(listener, Arc::clone(&relay), limits, stopped(told.clone())));
     }
     // All tasks of the server's own run: the figures from here on are those of its work.
     ready(&relay.router.url);
@@ -328,6 +335,18 @@ impl Relay {
         let (ends, sessions) = (self.tunnels.ends(), engine.session_count());
         tracing::info!(ends, sessions, "closing sessions: their clients will reconnect");
         engine.close_all(engine_io::CloseReason::ServerShuttingDown);
+    }
+
+    /// Returns what the plain listener beside TLS answers.
+    fn redirecting(self: &Arc<Self>, listeners: &[TcpListener], secured: &Secured) -> io::Result<Redirecting<Self>> {
+        let port = listeners.first().ok_or(io::ErrorKind::InvalidInput)?.local_addr()?.port();
+        Ok(Redirecting::new(
+            &self.config,
+            port,
+            Arc::clone(&secured.challenges),
+            self.router.hosts.clone(),
+            Arc::clone(self),
+        ))
     }
 
     fn figures(&self) -> Figures<'_> {

@@ -41,7 +41,7 @@ pub(super) enum Route {
 
 /// Where certificate authorities look for proof that somebody has a host (RFC 8555, section 8.3). An end that could answer there
 /// would get certificates for the host of its tunnel, which stays the operator's.
-const CHALLENGES: &str = "/.well-known/acme-challenge/";
+pub(super) const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
 /// The target of a visitor's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

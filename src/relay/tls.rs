@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use rustls::sign::CertifiedKey;
 use tokio::sync::Notify;
 
+use super::redirecting::Challenges;
 use crate::config::TlsConfig;
 use crate::defaults;
 use crate::net::tls::{Certificates, PemError, Tls, certified};
@@ -20,6 +21,8 @@ pub(super) struct Secured {
     pub(super) tls: Tls,
     /// What visitors are shown. Whoever has another certificate sets it here.
     pub(super) certificates: Arc<Certificates>,
+    /// What certificate authorities find at the plain listener.
+    pub(super) challenges: Arc<Challenges>,
     /// Where the default certificate comes from, if it is in files.
     pub(super) files: Option<CertificateFiles>,
 }
@@ -39,8 +42,17 @@ impl Secured {
             let read = files.read().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error));
             certificates.set_default(read?);
         }
-        let tls = Tls::new(Arc::clone(&certificates)).map_err(io::Error::other)?;
-        Ok(Some(Self { tls, certificates, files }))
+        let mut tls = Tls::new(Arc::clone(&certificates)).map_err(io::Error::other)?;
+        tls.hsts = config.hsts_header();
+        Ok(Some(Self { tls, certificates, files, challenges: Arc::default() }))
+    }
+
+    /// Keeps the certificate up to date that is in files; see [`CertificateFiles::keep`].
+    pub(super) async fn keep(self, reload: Arc<Notify>) -> Infallible {
+        match self.files {
+            Some(files) => files.keep(self.certificates, reload).await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -103,7 +115,7 @@ impl CertificateFiles {
 
     /// Shows the certificate in the files to new connections, from now on: whenever the files change, and when `reload` asks for it.
     /// While they hold no pair, for example between the writing of one and of the other, the certificate before stays.
-    pub(super) async fn keep(mut self, certificates: Arc<Certificates>, reload: Arc<Notify>) -> Infallible {
+    async fn keep(mut self, certificates: Arc<Certificates>, reload: Arc<Notify>) -> Infallible {
         let mut is_asked = false;
         loop {
             // Disks may be slow, and workers have no time.
