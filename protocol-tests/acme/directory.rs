@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use super::authority::Authority;
 use super::jws::{self, Signer};
 use super::objects;
-use super::state::{Place, Problem, Rules, State, random};
+use super::state::{NOWHERE, Place, Problem, Rules, State, random};
 use super::validation::{Expected, validate};
 use crate::support::within;
 
@@ -73,7 +73,7 @@ impl Directory {
         std::fs::create_dir_all(&folder).unwrap();
         let rules = Rules {
             offered: vec!["http-01", "tls-alpn-01", "dns-01"],
-            http_port: 1,
+            http: NOWHERE,
             tls_port: 1,
             dns: folder.join("dns"),
             refuse_nonce_every: None,

@@ -1,6 +1,7 @@
 //! The first certificate of a name, by each challenge.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 use socket2me::acme::{Acme, Ending, Shown};
 use socket2me::config::AcmeConfig;
@@ -9,7 +10,7 @@ use socket2me::store::Store;
 
 use super::directory::Directory;
 use super::server::{NAME, Server, settings};
-use super::state::Place;
+use super::state::{NOWHERE, Place};
 
 /// The kinds of challenge that were answered, by orders.
 fn answered(directory: &Directory) -> Vec<&'static str> {
@@ -45,7 +46,7 @@ async fn a_name_is_proved_on_port_443_where_port_80_does_not_lead_here() {
 async fn a_port_80_that_leads_elsewhere_is_no_reason_to_wait() {
     let directory = Directory::start().await;
     let server = Server::start(&directory).await;
-    directory.rule(|rules| rules.http_port = 1);
+    directory.rule(|rules| rules.http = NOWHERE);
     server.certificate(NAME, None).await;
     assert_eq!(answered(&directory), ["http-01", "tls-alpn-01"]);
     assert_eq!((server.attempts(Ending::Issued), server.attempts(Ending::Failed)), (1, 1));
@@ -119,8 +120,13 @@ async fn each_name_of_the_settings_has_a_certificate_and_no_other_name_is_ordere
 async fn a_store_that_a_restart_loses_is_refused() {
     let directory = Directory::start().await;
     let store: Store = Store::in_memory(10);
-    let acme =
-        Acme::new(&settings(&directory, &[NAME]), store.values(), Shown::new(Certificates::new(), true), true).await;
+    let acme = Acme::new(
+        &settings(&directory, &[NAME]),
+        store.values(),
+        Shown::new(Certificates::new(), Arc::default(), true),
+        true,
+    )
+    .await;
     let said = acme.unwrap_err();
     assert!(said.contains("--store file:") && said.contains("redis://"), "{said}");
     assert_eq!(directory.requests(Place::Directory), 0);

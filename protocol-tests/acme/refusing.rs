@@ -5,7 +5,7 @@ use socket2me::acme::Ending;
 
 use super::directory::Directory;
 use super::server::{NAME, Server, settings};
-use super::state::{Place, State};
+use super::state::{NOWHERE, Place, State};
 
 /// Starts the server twice more, each time with one more name, whose certificate comes at once. Fails if the other name is ordered.
 async fn rests_over_restarts(directory: &Directory, mut server: Server) {
@@ -38,7 +38,7 @@ async fn a_directory_that_refuses_is_left_alone_for_an_hour_over_restarts() {
 async fn a_name_that_cannot_be_proved_is_tried_by_each_challenge_once_in_an_hour() {
     let directory = Directory::start().await;
     let server = Server::start(&directory).await;
-    directory.rule(|rules| (rules.http_port, rules.tls_port) = (1, 1));
+    directory.rule(|rules| (rules.http, rules.tls_port) = (NOWHERE, 1));
     let has_failed = |state: &State| state.orders.iter().filter(|order| order.status == "invalid").count() == 2;
     directory.until("both to fail", has_failed).await;
     rests_over_restarts(&directory, server).await;

@@ -7,6 +7,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use socket2me::acme::{Acme, Ending, Figures, Shown};
 use socket2me::config::AcmeConfig;
+use socket2me::net::challenges::Challenges;
 use socket2me::net::tls::Certificates;
 use socket2me::store::{FileStore, Store};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -54,21 +55,21 @@ impl Server {
     }
 
     pub(super) async fn over(directory: &Directory, config: &AcmeConfig, has_http: bool, store: Store) -> Self {
-        let certificates = Certificates::new();
-        let shown = Shown::new(Arc::clone(&certificates), true);
-        let acme = Acme::new(config, store.values(), shown.clone(), has_http).await.unwrap();
+        let (certificates, challenges) = (Certificates::new(), Arc::<Challenges>::default());
+        let shown = Shown::new(Arc::clone(&certificates), Arc::clone(&challenges), true);
+        let acme = Acme::new(config, store.values(), shown, has_http).await.unwrap();
         let figures = Arc::clone(acme.figures());
         let mut tasks = JoinSet::new();
         let [http, tls] =
             [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
-        let (http_port, address) = (http.local_addr().unwrap().port(), tls.local_addr().unwrap());
+        let [http_address, address] = [&http, &tls].map(|listener| listener.local_addr().unwrap());
         directory.rule(|rules| {
             rules.tls_port = address.port();
             if has_http {
-                rules.http_port = http_port;
+                rules.http = http_address;
             }
         });
-        tasks.spawn(serve_http(http, shown));
+        tasks.spawn(serve_http(http, challenges));
         tasks.spawn(serve_tls(tls, certificates));
         tasks.spawn(async { match acme.run().await {} });
         let store = Arc::new(store);
@@ -149,7 +150,7 @@ pub(super) fn leaf(connection: &TlsStream<TcpStream>) -> Vec<u8> {
 }
 
 /// Answers what a directory asks for on port 80.
-async fn serve_http(listener: TcpListener, shown: Shown) {
+async fn serve_http(listener: TcpListener, challenges: Arc<Challenges>) {
     loop {
         let Ok((mut stream, _)) = listener.accept().await else { return };
         let mut line = String::new();
@@ -161,9 +162,11 @@ async fn serve_http(listener: TcpListener, shown: Shown) {
             let _ = lines.read_line(&mut header).await;
         }
         let path = line.split(' ').nth(1).unwrap_or_default();
-        let proof = path.strip_prefix("/.well-known/acme-challenge/").and_then(|token| shown.proof(token));
+        let proof = path.strip_prefix("/.well-known/acme-challenge/").and_then(|token| challenges.get(token));
         let answer = match proof {
-            Some(proof) => format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{proof}", proof.len()),
+            Some(proof) => {
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{}", proof.len(), String::from_utf8_lossy(&proof))
+            }
             None => "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(),
         };
         let _ = stream.write_all(answer.as_bytes()).await;

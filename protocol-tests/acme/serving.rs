@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use socket2me::config::{ServeConfig, StorePlace};
+use socket2me::config::{Listen, ServeConfig, StorePlace};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -12,7 +12,8 @@ use tokio_rustls::client::TlsStream;
 use super::directory::Directory;
 use super::server::{Client, NAME, leaf, settings};
 use super::state::Place;
-use crate::hostile::figures::watched;
+use crate::hostile::figures::{free_address, watched};
+use crate::relay::visitor::get;
 use crate::support::within;
 
 const DAY: i64 = 86_400;
@@ -119,6 +120,24 @@ async fn the_program_gets_a_certificate_and_its_log_has_no_key() {
     for key in keys {
         assert!(key.len() > 100 && !log.contains(&key[..40]) && !log.contains(&key[60..100]), "{key}");
     }
+}
+
+#[tokio::test]
+async fn the_plain_listener_of_the_relay_answers_a_directory() {
+    let directory = Directory::start().await;
+    directory.rule(|rules| (rules.offered, rules.hold) = (vec!["http-01"], Some((Place::Challenge, None))));
+    let (acme, store) = (settings(&directory, &[NAME]), directory.folder().join("tunnels.redb"));
+    let plain = free_address();
+    let (server, _figures) = watched(|config| {
+        (config.acme, config.store) = (acme, Some(StorePlace::File(store)));
+        config.tls.http_listen = Some(Listen::Address(plain));
+    })
+    .await;
+    directory.rule(|rules| (rules.http, rules.hold) = (plain, None));
+    assert!(is_served(&mut connection(&Client::of(&directory), server.address, None).await).await);
+    // A visitor who asks for what the directory has asked for learns nothing.
+    let token = directory.state().orders[0].token.clone();
+    assert_eq!(get(plain, &format!("/.well-known/acme-challenge/{token}")).await.status, 404);
 }
 
 #[test]

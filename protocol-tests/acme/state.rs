@@ -1,11 +1,15 @@
 //! What the directory knows: accounts, orders, authorizations, and what is wrong with what it was asked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use super::jws::Key;
+
+/// Where nobody listens.
+pub(super) const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// What the directory does, which tests choose.
 #[derive(Debug, Clone)]
@@ -13,7 +17,7 @@ pub(super) struct Rules {
     /// Kinds of challenge that are offered.
     pub(super) offered: Vec<&'static str>,
     /// Where the names of all servers lead.
-    pub(super) http_port: u16,
+    pub(super) http: SocketAddr,
     pub(super) tls_port: u16,
     /// The file with records of DNS, a line each: the name, a space, and the value.
     pub(super) dns: std::path::PathBuf,

@@ -1,6 +1,6 @@
 //! The directory's side of challenges: it really asks.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) struct Expected {
 pub(super) async fn validate(kind: &str, rules: &Rules, expected: &Expected) -> Result<(), Problem> {
     let looked = async {
         match kind {
-            "http-01" => http(rules.http_port, expected).await,
+            "http-01" => http(rules.http, expected).await,
             "tls-alpn-01" => tls_alpn(rules.tls_port, expected).await,
             _ => dns(rules, expected),
         }
@@ -35,15 +35,15 @@ pub(super) async fn validate(kind: &str, rules: &Rules, expected: &Expected) -> 
     tokio::time::timeout(Duration::from_secs(10), looked).await.unwrap_or_else(late)
 }
 
-async fn connect(port: u16) -> Result<TcpStream, Problem> {
-    let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+async fn connect(address: SocketAddr) -> Result<TcpStream, Problem> {
+    let connected = TcpStream::connect(address).await;
     connected.map_err(|error| Problem::new(400, "connection", error.to_string()))
 }
 
 /// RFC 8555, section 8.3.
-async fn http(port: u16, expected: &Expected) -> Result<(), Problem> {
+async fn http(address: SocketAddr, expected: &Expected) -> Result<(), Problem> {
     let wrong = |what: String| Problem::new(403, "unauthorized", what);
-    let mut stream = connect(port).await?;
+    let mut stream = connect(address).await?;
     let head = format!(
         "GET /.well-known/acme-challenge/{} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
         expected.token, expected.name
@@ -72,7 +72,9 @@ async fn tls_alpn(port: u16, expected: &Expected) -> Result<(), Problem> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
     let name = ServerName::try_from(expected.name.clone()).unwrap();
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, connect(port).await?).await;
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(name, connect((Ipv4Addr::LOCALHOST, port).into()).await?)
+        .await;
     let stream = stream.map_err(|error| wrong(error.to_string()))?;
     let (_, session) = stream.get_ref();
     if session.alpn_protocol() != Some(b"acme-tls/1") {

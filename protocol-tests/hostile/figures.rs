@@ -33,7 +33,7 @@ pub(crate) async fn watched(change: impl FnOnce(&mut ServeConfig)) -> (Server, F
 
 /// Finds a free address for the figures. With port 0 the server would tell the port only to its log. So that no other test
 /// takes the port before the server does, each test uses a loopback address of its own, where the system has more than one.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [low, high, ..] = std::process::id().to_le_bytes();
     let host = if cfg!(target_os = "linux") {

@@ -1,12 +1,12 @@
 //! What this server shows to those who connect: its certificates, and what a directory is to find.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 
 use super::certificate;
 use super::kept::{Kind, Order};
+use crate::net::challenges::Challenges;
 use crate::net::tls::Certificates;
 
 /// What this server shows. Clones show the same.
@@ -15,21 +15,16 @@ pub struct Shown {
     certificates: Arc<Certificates>,
     /// Whether the first name's certificate is also for clients that ask for no name, or for another one.
     has_default: bool,
-    proofs: Arc<RwLock<HashMap<String, String>>>,
+    /// What a directory finds on port 80.
+    challenges: Arc<Challenges>,
 }
 
 impl Shown {
     /// Shows certificates and challenges with these. `has_default` says whether they have a certificate for clients that ask for no
     /// name; otherwise they get that of the first name.
     #[must_use]
-    pub fn new(certificates: Arc<Certificates>, has_default: bool) -> Self {
-        Self { certificates, has_default, proofs: Arc::default() }
-    }
-
-    /// Returns what a directory is to find on port 80 under `/.well-known/acme-challenge/` and this token (RFC 8555, section 8.3).
-    #[must_use]
-    pub fn proof(&self, token: &str) -> Option<String> {
-        self.proofs.read().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
+    pub fn new(certificates: Arc<Certificates>, challenges: Arc<Challenges>, has_default: bool) -> Self {
+        Self { certificates, has_default, challenges }
     }
 
     pub(super) fn certificate(&self, name: &str, is_first: bool, certified: Arc<CertifiedKey>) {
@@ -43,10 +38,7 @@ impl Shown {
     pub(super) fn show(&self, name: &str, order: &Order) -> Result<(), String> {
         let Some(answer) = &order.answer else { return Ok(()) };
         match order.kind {
-            Kind::Http => {
-                let mut proofs = self.proofs.write().unwrap_or_else(PoisonError::into_inner);
-                proofs.insert(answer.token.clone(), answer.text.clone());
-            }
+            Kind::Http => self.challenges.set(&answer.token, &answer.text),
             Kind::TlsAlpn => self.certificates.set_challenge(name, certificate::answer(name, &answer.text)?),
             Kind::Dns => (),
         }
@@ -57,7 +49,7 @@ impl Shown {
     pub(super) fn hide(&self, name: &str, order: &Order) {
         let Some(answer) = &order.answer else { return };
         match order.kind {
-            Kind::Http => drop(self.proofs.write().unwrap_or_else(PoisonError::into_inner).remove(&answer.token)),
+            Kind::Http => self.challenges.remove(&answer.token),
             Kind::TlsAlpn => self.certificates.remove_challenge(name),
             Kind::Dns => (),
         }

@@ -54,7 +54,7 @@ async fn ask_here(config: &HealthcheckConfig) -> Result<(ServerUrl, Result<Statu
     }
     let mut first = None;
     for address in listen.seen_from_here() {
-        let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
+        let scheme = if config.tls_cert.is_some() || !config.acme.is_empty() { "https" } else { "http" };
         let url = ServerUrl::parse(&format!("{scheme}://{address}"))?;
         let status = ask(&url, Certificate::Any).await;
         if status.is_ok() {

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use clap_complete::Shell;
 
-use super::Listen;
 use super::help::when_unset;
 use super::units::public_url;
+use super::{AcmeName, Listen};
 use crate::defaults;
 
 /// What stands behind the help of `healthcheck`.
@@ -36,7 +36,7 @@ Examples:
 /// The settings of `socket2me healthcheck`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    mut_arg("url", when_unset("https:// with --tls-cert, else http://, and where --listen or --port says")),
+    mut_arg("url", when_unset("https:// with --tls-cert or --acme, else http://, and where --listen or --port says")),
     mut_arg("listen", when_unset(format!("as of serve: --port, else {}", Listen::Loopback(defaults::LOOPBACK_PORT))))
 )]
 pub struct HealthcheckConfig {
@@ -52,6 +52,9 @@ pub struct HealthcheckConfig {
     /// File with the certificate of a server that speaks TLS itself. It is not compared: the server is on this machine
     #[arg(help_heading = "Server", long, env = "SOCKET2ME_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
+    /// Names for which the server orders certificates: it speaks TLS then
+    #[arg(help_heading = "Server", long, env = "SOCKET2ME_ACME", value_delimiter = ',', value_name = "DOMAIN")]
+    pub acme: Vec<AcmeName>,
     /// Port on which the server listens, on all interfaces
     #[arg(help_heading = "Server", long, env = "PORT")]
     pub port: Option<u16>,

@@ -36,7 +36,7 @@ impl Cli {
             (super::Command::Serve(config), _) => {
                 sources.choose_address(&mut config.listen, matches)?;
                 sources.choose_store(config, matches)?;
-                sources.check_tls(&config.tls)?;
+                sources.check_tls(&config.tls, config.acme.is_on())?;
                 if let Some(fault) = config.acme.fault() {
                     return Err(sources.command.error(ErrorKind::ArgumentConflict, fault));
                 }
@@ -194,8 +194,8 @@ impl Sources {
     }
 
     /// Refuses a certificate without a key, and what needs TLS without it.
-    fn check_tls(&mut self, config: &TlsConfig) -> Result<(), Error> {
-        let Some((given, missing, why)) = config.unmet() else { return Ok(()) };
+    fn check_tls(&mut self, config: &TlsConfig, orders: bool) -> Result<(), Error> {
+        let Some((given, missing, why)) = config.unmet(orders) else { return Ok(()) };
         let message = format!("{} needs {missing}: {why}", self.name(given));
         Err(self.command.error(ErrorKind::MissingRequiredArgument, message))
     }

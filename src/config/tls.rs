@@ -51,22 +51,26 @@ impl TlsConfig {
     }
 
     /// Returns the flags that need another one which is not given, and that one.
-    pub(super) fn unmet(&self) -> Option<(&'static str, &'static str, &'static str)> {
+    /// `orders` says whether the server orders certificates itself.
+    pub(super) fn unmet(&self, orders: bool) -> Option<(&'static str, &'static str, &'static str)> {
         let pair = "a certificate and its key go together";
+        let is_on = self.is_on() || orders;
         let tls = "without TLS there is nothing to send visitors to";
         match self {
             Self { tls_cert: Some(_), tls_key: None, .. } => Some(("--tls-cert", "--tls-key", pair)),
             Self { tls_cert: None, tls_key: Some(_), .. } => Some(("--tls-key", "--tls-cert", pair)),
-            Self { http_listen: Some(_), .. } if !self.is_on() => Some(("--http-listen", "--tls-cert", tls)),
-            Self { hsts: Some(_), .. } if !self.is_on() => {
-                Some(("--hsts", "--tls-cert", "browsers heed it over TLS alone, and a proxy with TLS sends its own"))
-            }
+            Self { http_listen: Some(_), .. } if !is_on => Some(("--http-listen", "--tls-cert or --acme", tls)),
+            Self { hsts: Some(_), .. } if !is_on => Some((
+                "--hsts",
+                "--tls-cert or --acme",
+                "browsers heed it over TLS alone, and a proxy with TLS sends its own",
+            )),
             Self { hsts_subdomains: true, hsts: None, .. } => Some(("--hsts-subdomains", "--hsts", "it has no time")),
             _ => None,
         }
     }
 
-    /// Returns whether the server speaks TLS.
+    /// Returns whether the server speaks TLS with a certificate in files.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.tls_cert.is_some()

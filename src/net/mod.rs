@@ -6,6 +6,7 @@
 //! - `http1`: a connection that speaks HTTP/1
 //! - [`connection`]: one accepted connection; [`socket`]: what is below it, given up when its peer does not read
 //! - [`tls`], with the feature `tls`: the handshake of a connection, and the certificates that it shows
+//! - [`challenges`], with the feature `tls`: what certificate authorities find over plain HTTP
 //! - `http_connection`: a connection while it speaks HTTP, with the memory of the head that arrives; `turn`: whether a reply is
 //!   owed, or hyper writes by itself
 //! - [`linger`]: the close of a connection whose client is still sending
@@ -23,6 +24,8 @@ pub mod arrival;
 pub mod body;
 pub mod budget;
 pub(crate) mod buffers;
+#[cfg(feature = "tls")]
+pub mod challenges;
 pub(crate) mod clock;
 pub mod connection;
 mod forwarded;

@@ -78,7 +78,7 @@ use self::throttle::Throttle;
 use self::tls::Secured;
 use self::tokens::Tokens;
 use self::tunnels::{TunnelHost, Tunnels};
-use crate::acme::{self, Shown};
+use crate::acme;
 use crate::config::ServeConfig;
 use crate::defaults;
 use crate::engine::{CLOSE_TIMEOUT, Engine, SocketIo};
@@ -133,8 +133,7 @@ pub async fn run(
         store = storage::open(&config, &budgets.tunnels_per_address) => store?,
         () = &mut shutdown => return Ok(()),
     };
-    let shown = |secured: &Secured| Shown::new(Arc::clone(&secured.certificates), secured.files.is_some());
-    let acme = ordered::open(&config, &store, secured.as_ref().map(shown)).await?;
+    let acme = ordered::open(&config, &store, secured.as_ref().map(Secured::shown)).await?;
     let tls = secured.as_ref().map(|secured| secured.tls.clone());
     let blocks = Arc::new(Blocks::open(store.values()).await.map_err(io::Error::other)?);
     let operator = match &config.admin.admin {

@@ -16,6 +16,6 @@ pub(super) async fn open<H: Send + Sync + 'static>(
     shown: Option<Shown>,
 ) -> io::Result<Option<Acme>> {
     let Some(shown) = shown.filter(|_| config.acme.is_on()) else { return Ok(None) };
-    let acme = Acme::new(&config.acme, store.values(), shown, false).await;
+    let acme = Acme::new(&config.acme, store.values(), shown, config.tls.http_listen.is_some()).await;
     acme.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }

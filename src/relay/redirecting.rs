@@ -1,12 +1,9 @@
 //! The plain listener beside one that speaks TLS: it sends visitors to the same URL with `https`, and answers certificate
 //! authorities and checks of health.
 
-use std::collections::HashMap;
-use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{StatusCode, Uri};
@@ -20,44 +17,12 @@ use super::route::{self, CHALLENGES};
 use crate::config::{ErrorStatus, Listen, ServeConfig};
 use crate::net::arrival::Arrival;
 use crate::net::body::RequestBody;
+use crate::net::challenges::Challenges;
 use crate::net::listener::Handler;
 use crate::net::reply::{self, Reply};
 
 /// The longest name of a host (RFC 1035, section 2.3.4), in bytes.
 const LONGEST_HOST: usize = 253;
-
-/// What certificate authorities find below `/.well-known/acme-challenge/` (RFC 8555, section 8.3).
-#[derive(Default)]
-pub(super) struct Challenges(Mutex<HashMap<String, Bytes>>);
-
-impl fmt::Debug for Challenges {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Challenges")
-    }
-}
-
-#[cfg_attr(not(test), expect(dead_code, reason = "nobody orders certificates yet"))]
-impl Challenges {
-    /// Answers the challenge of this token, which must have nothing but letters, digits, `-` and `_`, with a key authorization.
-    pub(super) fn set(&self, token: &str, authorization: &str) {
-        self.lock().insert(token.to_owned(), Bytes::copy_from_slice(authorization.as_bytes()));
-    }
-
-    /// Forgets a challenge.
-    pub(super) fn remove(&self, token: &str) {
-        self.lock().remove(token);
-    }
-}
-
-impl Challenges {
-    fn get(&self, token: &str) -> Option<Bytes> {
-        self.lock().get(token).cloned()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Bytes>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Answers the requests of the plain listener.
 pub(super) struct Redirecting<H> {
@@ -203,15 +168,5 @@ mod tests {
         ] {
             assert_eq!(url(&redirecting(public_url, port), "a:80", "/").as_deref(), Some(expected));
         }
-    }
-
-    #[test]
-    fn a_challenge_is_answered_until_it_is_removed() {
-        let challenges = Challenges::default();
-        challenges.set("token", "token.thumbprint");
-        assert_eq!(challenges.get("token").as_deref(), Some(&b"token.thumbprint"[..]));
-        assert_eq!(challenges.get("other"), None);
-        challenges.remove("token");
-        assert_eq!(challenges.get("token"), None);
     }
 }

@@ -10,21 +10,22 @@ use std::time::SystemTime;
 use rustls::sign::CertifiedKey;
 use tokio::sync::Notify;
 
-use super::redirecting::Challenges;
+use crate::acme::Shown;
 use crate::config::TlsConfig;
 use crate::defaults;
+use crate::net::challenges::Challenges;
 use crate::net::tls::{Certificates, PemError, Tls, certified};
 
 /// TLS as the settings ask for it.
 pub(super) struct Secured {
     /// What the listener does.
     pub(super) tls: Tls,
-    /// What visitors are shown. Whoever has another certificate sets it here.
-    pub(super) certificates: Arc<Certificates>,
+    /// What visitors are shown.
+    certificates: Arc<Certificates>,
     /// What certificate authorities find at the plain listener.
     pub(super) challenges: Arc<Challenges>,
     /// Where the default certificate comes from, if it is in files.
-    pub(super) files: Option<CertificateFiles>,
+    files: Option<CertificateFiles>,
 }
 
 impl Secured {
@@ -45,6 +46,11 @@ impl Secured {
         let mut tls = Tls::new(Arc::clone(&certificates)).map_err(io::Error::other)?;
         tls.hsts = config.hsts_header();
         Ok(Some(Self { tls, certificates, files, challenges: Arc::default() }))
+    }
+
+    /// Returns what certificates that the server orders itself are shown by.
+    pub(super) fn shown(&self) -> Shown {
+        Shown::new(Arc::clone(&self.certificates), Arc::clone(&self.challenges), self.files.is_some())
     }
 
     /// Keeps the certificate up to date that is in files; see [`CertificateFiles::keep`].
