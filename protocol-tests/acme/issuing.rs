@@ -6,7 +6,7 @@ use std::sync::Arc;
 use socket2me::acme::{Acme, Ending, Shown};
 use socket2me::config::AcmeConfig;
 use socket2me::net::tls::Certificates;
-use socket2me::store::Store;
+use socket2me::store::{FileStore, Seal, Store};
 
 use super::directory::Directory;
 use super::server::{NAME, Server, settings};
@@ -122,7 +122,7 @@ async fn a_store_that_a_restart_loses_is_refused() {
     let store: Store = Store::in_memory(10);
     let acme = Acme::new(
         &settings(&directory, &[NAME]),
-        store.values(),
+        (store.values(), Seal::default()),
         Shown::new(Certificates::new(), Arc::default(), true),
         true,
     )
@@ -130,4 +130,23 @@ async fn a_store_that_a_restart_loses_is_refused() {
     let said = acme.unwrap_err();
     assert!(said.contains("--store file:") && said.contains("redis://"), "{said}");
     assert_eq!(directory.requests(Place::Directory), 0);
+}
+
+#[tokio::test]
+async fn keys_are_sealed_with_the_operators_and_a_server_without_it_does_not_start() {
+    let directory = Directory::start().await;
+    let config = settings(&directory, &[NAME]);
+    let file = directory.folder().join("tunnels.redb");
+    let store = FileStore::open(&file, 10, |_| ()).await.unwrap();
+    let server = Server::over(&directory, &config, true, (Store::File(store), Seal::new([&b"key"[..]]))).await;
+    server.certificate(NAME, None).await;
+    server.kill().await;
+    let kept = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
+    let keys: Vec<_> = kept.split(r#""key":""#).skip(1).map(|key| key.split('"').next().unwrap()).collect();
+    assert!(keys.len() >= 2 && keys.iter().all(|key| key.starts_with("sealed1:")), "{keys:?}");
+    let store = Store::File(FileStore::open(&file, 10, |_| ()).await.unwrap());
+    let shown = Shown::new(Certificates::new(), Arc::default(), true);
+    let said = Acme::new(&config, (store.values(), Seal::default()), shown, true).await.unwrap_err();
+    assert!(said.contains("--secrets-key-file"), "{said}");
+    store.close().await;
 }

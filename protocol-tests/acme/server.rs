@@ -9,7 +9,7 @@ use socket2me::acme::{Acme, Ending, Figures, Shown};
 use socket2me::config::AcmeConfig;
 use socket2me::net::challenges::Challenges;
 use socket2me::net::tls::Certificates;
-use socket2me::store::{FileStore, Store};
+use socket2me::store::{FileStore, Seal, Store};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -51,13 +51,18 @@ impl Server {
     /// Starts a server, to whose ports all names lead from then on.
     pub(super) async fn with(directory: &Directory, config: &AcmeConfig, has_http: bool) -> Self {
         let store = FileStore::open(&directory.folder().join("tunnels.redb"), 10, |_| ()).await.unwrap();
-        Self::over(directory, config, has_http, Store::File(store)).await
+        Self::over(directory, config, has_http, (Store::File(store), Seal::default())).await
     }
 
-    pub(super) async fn over(directory: &Directory, config: &AcmeConfig, has_http: bool, store: Store) -> Self {
+    pub(super) async fn over(
+        directory: &Directory,
+        config: &AcmeConfig,
+        has_http: bool,
+        (store, seal): (Store, Seal),
+    ) -> Self {
         let (certificates, challenges) = (Certificates::new(), Arc::<Challenges>::default());
         let shown = Shown::new(Arc::clone(&certificates), Arc::clone(&challenges), true);
-        let acme = Acme::new(config, store.values(), shown, has_http).await.unwrap();
+        let acme = Acme::new(config, (store.values(), seal), shown, has_http).await.unwrap();
         let figures = Arc::clone(acme.figures());
         let mut tasks = JoinSet::new();
         let [http, tls] =

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use socket2me::store::Store;
+use socket2me::store::{Seal, Store};
 
 use super::directory::Directory;
 use super::server::{NAME, Server, settings};
@@ -19,9 +19,9 @@ async fn of_servers_that_share_a_redis_one_orders_and_both_show_the_certificate(
     let Some(redis) = Redis::start().await else { return };
     let directory = Directory::start().await;
     let config = settings(&directory, &[NAME]);
-    let one = Server::over(&directory, &config, true, store(&redis)).await;
+    let one = Server::over(&directory, &config, true, (store(&redis), Seal::default())).await;
     // The names lead to this one: it shows what the other one is asked for.
-    let two = Server::over(&directory, &config, true, store(&redis)).await;
+    let two = Server::over(&directory, &config, true, (store(&redis), Seal::default())).await;
     let certificate = one.certificate(NAME, None).await;
     assert_eq!(two.certificate(NAME, None).await, certificate);
     {
@@ -37,7 +37,7 @@ async fn of_servers_that_share_a_redis_one_orders_and_both_show_the_certificate(
         }
     };
     within("all to be written again", written).await;
-    let third = Server::over(&directory, &config, true, store(&redis)).await;
+    let third = Server::over(&directory, &config, true, (store(&redis), Seal::default())).await;
     assert_eq!(third.certificate(NAME, None).await, certificate);
     assert_eq!(directory.state().orders.len(), 1);
 }

@@ -6,7 +6,7 @@ use instant_acme::{Account, Error, Key};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::http::Http;
-use super::kept::{self, Kept};
+use super::kept::{self, ACCOUNT, Kept};
 use super::trouble::Trouble;
 
 /// A directory, and the store that this server shares with no other directory.
@@ -42,11 +42,15 @@ impl Directory {
             (None, Some((_, known))) => known.clone(),
             (None, None) => {
                 let (_, key) = Key::generate_pkcs8()?;
-                kept::Account { key: self.kept.conceal(key.secret_pkcs8_der()), ..kept::Account::default() }
+                let key = self.kept.conceal(ACCOUNT, key.secret_pkcs8_der());
+                kept::Account { key, ..kept::Account::default() }
             }
         };
+        let key = self.kept.reveal(ACCOUNT, &kept.key).map_err(Trouble::refused)?;
+        // As the operator wants it sealed today.
+        kept.key = self.kept.conceal(ACCOUNT, &key);
         self.kept.put_account(&kept).await?;
-        let key = PrivatePkcs8KeyDer::from(self.kept.reveal(&kept.key).map_err(Trouble::refused)?);
+        let key = PrivatePkcs8KeyDer::from(key);
         let builder = Account::builder_with_http(Box::new(self.http.clone()));
         let account = match &kept.url {
             Some(url) => builder.from_parts(url.clone(), key, self.url.clone()).await?,

@@ -1,10 +1,17 @@
 //! What is kept in the store: an account of each directory, and of each name its certificate and its order.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD_NO_PAD as BASE64;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::sealed;
-use crate::store::{StoreError, Values};
+use crate::store::{Seal, StoreError, Values};
+
+/// The owner of the account's key. No name is like it.
+pub(super) const ACCOUNT: &str = "the account";
 
 /// An account with a directory. Its key is kept before the directory hears of it: a process that ends in between finds the account
 /// again by it.
@@ -116,15 +123,16 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     values: Values,
+    seal: Arc<Seal>,
     /// What the names of values begin with: another directory, such as a staging one, has other accounts and certificates.
     prefix: String,
 }
 
 impl Kept {
-    pub(super) fn new(values: Values, directory: &str) -> Self {
+    pub(super) fn new(values: Values, seal: Seal, directory: &str) -> Self {
         let digest = Sha256::digest(directory);
         let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self { values, prefix: format!("acme/{short}") }
+        Self { values, seal: Arc::new(seal), prefix: format!("acme/{short}") }
     }
 
     /// Tells whether other servers may have the same store.
@@ -149,21 +157,30 @@ impl Kept {
     }
 
     /// Makes `holder` the one server that talks with the directory, for a time from now. Returns false if another one is.
-    pub(super) async fn lease(&self, holder: &str, time: std::time::Duration) -> Result<bool, StoreError> {
+    pub(super) async fn lease(&self, holder: &str, time: Duration) -> Result<bool, StoreError> {
         self.values.lease(&self.prefix, holder, time).await
     }
 
-    /// Returns a secret as it is to be kept.
-    pub(super) fn conceal(&self, secret: &[u8]) -> String {
-        sealed::seal(secret)
+    /// Returns a key as it is to be kept: sealed, if the operator has given a key for that. `owner` is the name that it is for, or
+    /// [`ACCOUNT`].
+    pub(super) fn conceal(&self, owner: &str, key: &[u8]) -> String {
+        self.seal.seal(&self.about(owner), &BASE64.encode(key))
     }
 
-    /// Returns a secret that was kept.
+    /// Returns a key that was kept.
     ///
     /// # Errors
-    /// When it cannot be read with what this server was given.
-    pub(super) fn reveal(&self, kept: &str) -> Result<Vec<u8>, String> {
-        sealed::open(kept)
+    /// When it was sealed with a key that this server was not given, or for another owner.
+    pub(super) fn reveal(&self, owner: &str, kept: &str) -> Result<Vec<u8>, String> {
+        let text = self.seal.open(&self.about(owner), kept);
+        let text = text.map_err(|_| {
+            format!("--secrets-key-file has not the key with which the one of {owner} in the store was sealed")
+        })?;
+        BASE64.decode(text).map_err(|_| format!("the key of {owner} in the store is not as it was written"))
+    }
+
+    fn about(&self, owner: &str) -> String {
+        format!("{}/key/{owner}", self.prefix)
     }
 
     async fn get<T: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<Option<T>, StoreError> {
@@ -176,5 +193,28 @@ impl Kept {
     async fn put(&self, name: &str, value: &impl Serialize) -> Result<(), StoreError> {
         let text = serde_json::to_string(value).map_err(|error| StoreError::Unavailable(error.to_string()))?;
         self.values.put(name, &text).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[test]
+    fn a_key_is_kept_as_the_operator_has_it_sealed_and_for_its_owner_alone() {
+        let store: Store = Store::in_memory(1);
+        let with = |keys: &[&[u8]]| Kept::new(store.values(), Seal::new(keys.iter().copied()), "https://ca.example");
+        let (plain, sealing, other) = (with(&[]), with(&[b"key"]), with(&[b"another"]));
+        let kept = sealing.conceal("a.example", b"secret");
+        assert_ne!(kept, plain.conceal("a.example", b"secret"));
+        assert_eq!(sealing.reveal("a.example", &kept).as_deref(), Ok(&b"secret"[..]));
+        for (reader, owner) in
+            [(&plain, "a.example"), (&other, "a.example"), (&sealing, "b.example"), (&sealing, ACCOUNT)]
+        {
+            assert!(reader.reveal(owner, &kept).unwrap_err().contains("--secrets-key-file"), "{owner}");
+        }
+        let before = plain.conceal("a.example", b"secret");
+        assert_eq!(sealing.reveal("a.example", &before).as_deref(), Ok(&b"secret"[..]), "it was there before the key");
     }
 }

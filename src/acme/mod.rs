@@ -4,7 +4,7 @@
 //!
 //! - this file: the task that tends all names
 //! - `plan`: what is to be done for a name and when, as a state machine that is told the time
-//! - `kept`: what is kept in the store, before a directory hears of it; `sealed`: keys as they are kept
+//! - `kept`: what is kept in the store, before a directory hears of it, and how keys are
 //! - `order`: one step of an order; `hook`: the program that sets a record in DNS
 //! - `directory`: the account; `http`: requests; `trouble`: what goes wrong, in words that say what to do
 //! - `certificate`: what is asked for and what comes
@@ -28,7 +28,6 @@ mod http;
 mod kept;
 mod order;
 mod plan;
-mod sealed;
 mod shown;
 mod trouble;
 
@@ -48,7 +47,7 @@ use self::plan::{Action, Blame};
 pub use self::shown::Shown;
 use self::trouble::Trouble;
 use crate::config::AcmeConfig;
-use crate::store::Values;
+use crate::store::{Seal, Values};
 
 /// How long the server that talks with the directory is the one, after it has said so. Longer than a step takes.
 const LEASE: Duration = Duration::from_secs(180);
@@ -96,17 +95,23 @@ impl fmt::Debug for Acme {
 }
 
 impl Acme {
-    /// Prepares to get certificates for the names of the settings, and shows those that are in the store. `has_http` says whether
+    /// Prepares to get certificates for the names of the settings, and shows those that are in the store. `seal` is how keys are
+    /// kept there. `has_http` says whether
     /// port 80 leads to this server.
     ///
     /// # Errors
     /// When the store does not outlive a restart, when keys in it cannot be read, and when `--acme-ca` has no certificates.
-    pub async fn new(config: &AcmeConfig, values: Values, shown: Shown, has_http: bool) -> Result<Self, String> {
+    pub async fn new(
+        config: &AcmeConfig,
+        (values, seal): (Values, Seal),
+        shown: Shown,
+        has_http: bool,
+    ) -> Result<Self, String> {
         if !values.outlive_restarts() {
             return Err(MEMORY.to_owned());
         }
         let url = config.directory_url();
-        let kept = Kept::new(values, url);
+        let kept = Kept::new(values, seal, url);
         let directory = Directory::new(kept, url.to_owned(), config.email.clone(), config.ca.as_deref())?;
         let kinds = match (&config.dns_hook, has_http) {
             (Some(_), _) => vec![Kind::Dns],
@@ -284,7 +289,7 @@ impl Acme {
         if let Some(issued) =
             tended.subject.certificate.as_ref().filter(|issued| tended.chain.as_ref() != Some(&issued.chain))
         {
-            let key = kept.reveal(&issued.key).map_err(Trouble::refused)?;
+            let key = kept.reveal(&tended.name, &issued.key).map_err(Trouble::refused)?;
             let (certified, _) = certificate::read(&tended.name, &issued.chain, key).map_err(Trouble::refused)?;
             self.shown.certificate(&tended.name, index == 0, certified);
             self.figures.expires(index, issued.until);

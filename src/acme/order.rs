@@ -52,7 +52,7 @@ impl Work<'_> {
     pub(super) async fn begin(&mut self, kind: Kind) -> Result<Duration, Trouble> {
         if self.subject.order.is_none() {
             let key = certificate::new_key().map_err(Trouble::refused)?;
-            let key = self.directory.kept.conceal(&key);
+            let key = self.directory.kept.conceal(self.name, &key);
             self.subject.order = Some(Order { key, kind, begun: self.now, ..Order::default() });
         }
         if let Some(order) = &mut self.subject.order {
@@ -85,7 +85,7 @@ impl Work<'_> {
     /// Returns the certificate that an order replaces. None after a failure: it may have been the reason.
     fn replaced(&self) -> Option<CertificateIdentifier<'static>> {
         let issued = self.subject.certificate.as_ref().filter(|_| self.subject.failures == 0)?;
-        let key = self.directory.kept.reveal(&issued.key).ok()?;
+        let key = self.directory.kept.reveal(self.name, &issued.key).ok()?;
         let (_, facts) = certificate::read(self.name, &issued.chain, key).ok()?;
         identifier(&facts)
     }
@@ -93,7 +93,7 @@ impl Work<'_> {
     /// Looks at the order and does what it needs next. Returns how long to wait before the next step.
     pub(super) async fn go_on(&mut self) -> Result<Duration, Trouble> {
         let Some(Order { url: Some(url), key, .. }) = &self.subject.order else { return Ok(Duration::ZERO) };
-        let key = self.directory.kept.reveal(key).map_err(Trouble::refused)?;
+        let key = self.directory.kept.reveal(self.name, key).map_err(Trouble::refused)?;
         let account = self.directory.account().await?;
         let mut order = account.order(url.clone()).await.map_err(of_lost)?;
         plan::reached(self.subject);
@@ -214,7 +214,7 @@ impl Work<'_> {
     /// Asks the directory when the certificate is to be renewed. Returns how long to wait before the next step.
     pub(super) async fn ask_renewal(&mut self, random: f64) -> Result<Duration, Trouble> {
         let Some(issued) = &self.subject.certificate else { return Ok(Duration::ZERO) };
-        let key = self.directory.kept.reveal(&issued.key).map_err(Trouble::refused)?;
+        let key = self.directory.kept.reveal(self.name, &issued.key).map_err(Trouble::refused)?;
         let facts = certificate::read(self.name, &issued.chain, key).ok().and_then(|(_, facts)| identifier(&facts));
         let account = self.directory.account().await?;
         let info = match &facts {

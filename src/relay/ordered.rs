@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::settings;
 use crate::acme::{Acme, Shown};
 use crate::config::ServeConfig;
 use crate::store::Store;
@@ -16,6 +17,7 @@ pub(super) async fn open<H: Send + Sync + 'static>(
     shown: Option<Shown>,
 ) -> io::Result<Option<Acme>> {
     let Some(shown) = shown.filter(|_| config.acme.is_on()) else { return Ok(None) };
-    let acme = Acme::new(&config.acme, store.values(), shown, config.tls.http_listen.is_some()).await;
+    let kept = (store.values(), settings::seal(config));
+    let acme = Acme::new(&config.acme, kept, shown, config.tls.http_listen.is_some()).await;
     acme.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
