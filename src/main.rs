@@ -129,8 +129,9 @@ async fn serve(mut config: ServeConfig, inherited: Vec<TcpListener>, format: Log
     };
     let signals = |error| format!("cannot wait for signals: {error}");
     let stops = if config.tls.is_on() || config.acme.is_on() {
-        let reload = Arc::clone(&config.tls.reload);
-        process::reload_requests(move || reload.notify_one()).map_err(signals)?;
+        let (reload, retry) = (Arc::clone(&config.tls.reload), Arc::clone(&config.acme.retry));
+        let told = move || [&reload, &retry].into_iter().for_each(|waits| waits.notify_one());
+        process::reload_requests(told).map_err(signals)?;
         StopRequests::listen_without_hangup()
     } else {
         StopRequests::listen()

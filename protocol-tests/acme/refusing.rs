@@ -35,6 +35,19 @@ async fn a_directory_that_refuses_is_left_alone_for_an_hour_over_restarts() {
 }
 
 #[tokio::test]
+async fn an_operator_who_has_mended_it_need_not_wait() {
+    let directory = Directory::start().await;
+    directory.rule(|rules| rules.problem = Some((Place::NewOrder, "caa", 0)));
+    let config = settings(&directory, &[NAME]);
+    let server = Server::with(&directory, &config, true).await;
+    server.has(Ending::Failed).await;
+    directory.rule(|rules| rules.problem = None);
+    config.retry.notify_one();
+    server.certificate(NAME, None).await;
+    assert_eq!(directory.requests(Place::NewOrder), 2);
+}
+
+#[tokio::test]
 async fn a_name_that_cannot_be_proved_is_tried_by_each_challenge_once_in_an_hour() {
     let directory = Directory::start().await;
     let server = Server::start(&directory).await;

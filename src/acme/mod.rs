@@ -15,7 +15,8 @@
 //!
 //! - All that matters is in the store before it is asked of the directory. A process that starts goes on with what it finds: it
 //!   opens no second account, and begins no second order while one is on its way.
-//! - After a failure nothing is asked for an hour or more, whoever starts the server how often: that time is in the store too.
+//! - After a failure nothing is asked for an hour or more, however often the server starts: that time is in the store too. Only the
+//!   operator can shorten it, by a signal.
 //! - Of the servers that share a store, one talks with the directory: the holder of a lease. All show what it has put into the store.
 //! - No peer causes an order: names are those of the settings, whatever a ClientHello says.
 //! - No key is in the log.
@@ -37,6 +38,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::directory::Directory;
@@ -72,6 +74,7 @@ pub struct Acme {
     has_lease: bool,
     names: Vec<Tended>,
     shown: Shown,
+    retry: Arc<Notify>,
     figures: Arc<Figures>,
     has_complained: bool,
 }
@@ -133,6 +136,7 @@ impl Acme {
             figures: Arc::new(Figures::new(names.iter().map(String::as_str))),
             names: names.into_iter().map(Tended::new).collect(),
             shown,
+            retry: Arc::clone(&config.retry),
             has_complained: false,
         };
         if !acme.directory.kept.is_shared() {
@@ -153,7 +157,25 @@ impl Acme {
     pub async fn run(mut self) -> Infallible {
         loop {
             let pause = self.round().await;
-            tokio::time::sleep(pause).await;
+            let retry = Arc::clone(&self.retry);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => (),
+                () = retry.notified() => self.try_again().await,
+            }
+        }
+    }
+
+    /// Has what has failed tried again at once: the operator wants it, who may have mended it.
+    async fn try_again(&mut self) {
+        for tended in &mut self.names {
+            if !plan::hurry(&mut tended.subject) {
+                continue;
+            }
+            tended.look_at = None;
+            tracing::info!(name = tended.name, "a certificate is asked for again, before its time");
+            if let Err(error) = self.directory.kept.put_subject(&tended.name, &tended.subject).await {
+                tracing::warn!(name = tended.name, %error, "it is not: the store cannot be used");
+            }
         }
     }
 

@@ -145,6 +145,13 @@ pub(super) fn reached(subject: &mut Subject) {
     (subject.unreached, subject.retry_at) = (0, 0);
 }
 
+/// Ends a pause. Returns false if there is none.
+pub(super) fn hurry(subject: &mut Subject) -> bool {
+    let pauses = subject.retry_at > 0;
+    subject.retry_at = 0;
+    pauses
+}
+
 /// Takes up a certificate: what was before it is over.
 pub(super) fn issued(subject: &mut Subject, chain: String, key: String, valid: (u64, u64)) {
     let (from, until) = valid;

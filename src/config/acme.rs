@@ -3,9 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::{ArgAction, Args};
+use tokio::sync::Notify;
 
+use super::TunnelHosts;
 use super::tunnel_host::{LONGEST_NAME, is_label, is_number};
 
 /// Let's Encrypt's directory, and the one for trials, whose certificates no browser trusts.
@@ -43,6 +46,9 @@ pub struct AcmeConfig {
     /// ends once the record can be looked up; and as PROGRAM cleanup NAME VALUE [default: none]
     #[arg(id = "acme_dns_hook", long = "acme-dns-hook", env = "SOCKET2ME_ACME_DNS_HOOK", value_name = "PROGRAM")]
     pub dns_hook: Option<PathBuf>,
+    /// Tells that what has failed is to be tried again now. The program notifies it; it is no flag.
+    #[arg(skip)]
+    pub retry: Arc<Notify>,
 }
 
 /// A name for which a certificate is ordered, in small letters: a domain, perhaps behind `*.`.
@@ -64,6 +70,15 @@ impl AcmeConfig {
             None if self.staging => STAGING,
             None => DIRECTORY,
         }
+    }
+
+    /// Returns what is odd about the names, for the log. `hosts` are the hosts of tunnels.
+    pub(super) fn warning(&self, hosts: Option<&TunnelHosts>) -> Option<String> {
+        let wildcard = format!("*.{}", hosts.filter(|_| self.is_on())?.domain());
+        let is_there = self.names.iter().any(|name| name.as_str() == wildcard);
+        (!is_there).then(|| {
+            format!("--tunnel-host {wildcard} has no certificate: add {wildcard} to --acme, with --acme-dns-hook")
+        })
     }
 
     /// Returns what is wrong with these settings together.
@@ -174,6 +189,10 @@ mod tests {
         let wildcard = AcmeConfig { agree_tos: true, ..config("*.a.example") };
         assert!(wildcard.fault().unwrap().contains("--acme-dns-hook"));
         assert_eq!(AcmeConfig { dns_hook: Some("hook".into()), ..wildcard }.fault(), None);
+        let hosts: TunnelHosts = "*.t.example".parse().unwrap();
+        assert!(config("t.example").warning(Some(&hosts)).unwrap().contains("add *.t.example to --acme"));
+        assert_eq!(config("*.t.example").warning(Some(&hosts)), None);
+        assert_eq!((config("t.example").warning(None), AcmeConfig::default().warning(Some(&hosts))), (None, None));
         let many = AcmeConfig {
             names: vec![config("a.example").names.remove(0); 101],
             agree_tos: true,

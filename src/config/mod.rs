@@ -390,6 +390,7 @@ impl ServeConfig {
                     .to_owned(),
             );
         }
+        warnings.extend(self.acme.warning(self.tunnel_host.as_ref().filter(|_| !self.tls.is_on())));
         if let Some(network) = self.trust_proxy.iter().find(|network| network.prefix_len() == 0) {
             warnings.push(format!(
                 "--trust-proxy {network} trusts everybody: visitors choose their address, and have no limits"

@@ -156,9 +156,7 @@ pub async fn run(
             vital.spawn(figures::endpoint::serve(listener, Arc::clone(&relay)));
         }
     }
-    if let Some(acme) = acme {
-        vital.spawn(acme.run());
-    }
+    let ordering = acme.map(|acme| vital.spawn(acme.run()));
     vital.spawn(blocks.keep());
     if let Some(listener) = operator {
         vital.spawn(admin::serve(listener, Arc::new(relay.admin())));
@@ -186,6 +184,8 @@ pub async fn run(
     // All tasks of the server's own run: the figures from here on are those of its work.
     ready(&relay.router.url);
     let result = until_stopped(&mut vital, &mut serving, shutdown).await;
+    // The next server goes on with its order.
+    ordering.inspect(tokio::task::AbortHandle::abort);
     relay.drain().await;
     drop(stop);
     while let Some(served) = serving.join_next().await {
