@@ -77,6 +77,9 @@ pub const MAX_HELD_PER_ADDRESS: usize = MAX_HELD / 20;
 /// Ends of one tunnel that share its visitors; beyond, the oldest leaves once it has answered.
 pub const MAX_ENDS_PER_TUNNEL: usize = 64;
 
+/// Time for which the quotas of a key count. A day, as plans have it.
+pub const KEY_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
 /// Body of a request of the owner of a keyed tunnel, in bytes; beyond, 413. More than rules with two lists
 /// of 256 networks take.
 pub const MAX_API_BODY: usize = 64 << 10;

@@ -200,6 +200,22 @@ async fn an_owner_reads_the_rules_back_without_the_secrets() {
     assert_eq!(serde_json::from_slice::<Value>(&shown.body).unwrap()["rules"], expected, "nothing of it was set");
 }
 
+/// The operator's quota is for all tunnels of a key.
+#[tokio::test]
+async fn tunnels_of_a_key_carry_what_the_operator_lets_them() {
+    let config = socket2me::config::ServeConfig { key_bytes: Some(30), key_requests: Some(3), ..patient() };
+    let server = Server::start(config).await;
+    let tunnel = Keyed::make(server.address, "{}").await;
+    let end = tunnel.join(server.address).await;
+    let mut ruled = Ruled { server, tunnel, end };
+    ruled.passes(&[], "ten bytes!", 200).await;
+    ruled.passes(&[], "more than thirty in all", 200).await;
+    let answer = ruled.ask("POST", &[], "").await;
+    assert_eq!((answer.status, answer.code()), (429, Some("quota")));
+    let left: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((86_300..=86_400).contains(&left), "{left}");
+}
+
 #[tokio::test]
 async fn an_upgrade_is_refused_like_any_other_request() {
     let ruled = Ruled::open(json!({"basic": {"users": {"alice": "open sesame"}}})).await;

@@ -58,8 +58,8 @@ pub use self::tunnel::{Ends, NamedBy, Repeat, ServerConfig, TunnelConfig, UrlMod
 pub use self::tunnel_host::TunnelHosts;
 pub use self::units::network;
 use self::units::{
-    duration, duration_text, log_filter, milliseconds, on_off, origin, public_url, revision, revisions_text, size_from,
-    size_text, some_time, time_from, timeout_status,
+    at_least, duration, duration_text, log_filter, milliseconds, on_off, origin, public_url, revision, revisions_text,
+    size_from, size_text, some_time, time_from, timeout_status,
 };
 pub use self::up::{UpConfig, UpTunnel};
 pub use self::words::{ErrorStatus, LogFormat, PathHtml};
@@ -220,6 +220,16 @@ pub struct ServeConfig {
     /// Time that its maker may ask visitors to wait for an end that has left and comes back. 0 is none
     #[arg(help_heading = "Keyed tunnels", long, env = "SOCKET2ME_MAX_HOLD", default_value = duration_text(defaults::MAX_HOLD), value_parser = duration, value_name = "TIME")]
     pub max_hold: Duration,
+    /// Requests that the tunnels of one key may have in --key-window. Beyond: 429 [default: no limit]
+    #[arg(help_heading = "Keyed tunnels", long, env = "SOCKET2ME_KEY_REQUESTS", value_parser = at_least(1), value_name = "COUNT")]
+    pub key_requests: Option<usize>,
+    /// Bytes of bodies and WebSockets, in both directions, that the tunnels of one key may have in --key-window. Beyond: 429 [default:
+    /// no limit]
+    #[arg(help_heading = "Keyed tunnels", long, env = "SOCKET2ME_KEY_BYTES", value_parser = size_from(1), value_name = "SIZE")]
+    pub key_bytes: Option<usize>,
+    /// Time for which these two count
+    #[arg(help_heading = "Keyed tunnels", long, env = "SOCKET2ME_KEY_WINDOW", default_value = duration_text(defaults::KEY_WINDOW), value_parser = some_time, value_name = "TIME")]
+    pub key_window: Duration,
     /// File with a secret: only who sends it in X-Socket2Me-Create may make tunnels, and only keyed ones [default: everybody
     /// may]
     #[arg(help_heading = "Keyed tunnels", long = "create-secret-file", env = "SOCKET2ME_CREATE_SECRET_FILE", value_parser = secret_file, value_name = "FILE")]

@@ -53,12 +53,13 @@ pub(super) enum Code {
     RulesUnreadable,
     Interstitial,
     Blocked,
+    Quota,
     Bug,
 }
 
 impl Code {
     /// All codes, in the order in which the figures list them.
-    pub(super) const ALL: [Self; 49] = [
+    pub(super) const ALL: [Self; 50] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -107,6 +108,7 @@ impl Code {
         Self::RulesUnreadable,
         Self::Interstitial,
         Self::Blocked,
+        Self::Quota,
         Self::Bug,
     ];
 
@@ -152,6 +154,7 @@ impl Code {
             Self::Throttled
             | Self::AuthThrottled
             | Self::TunnelRate
+            | Self::Quota
             | Self::TooManyUploads
             | Self::TooManyTunnels
             | Self::TooManyHeld
@@ -266,6 +269,7 @@ impl Code {
             Self::RulesUnreadable => "rules-unreadable",
             Self::Interstitial => "interstitial",
             Self::Blocked => "blocked",
+            Self::Quota => "quota",
             Self::Bug => "internal-error",
         }
     }

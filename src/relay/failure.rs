@@ -4,6 +4,7 @@
 //! the rest.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytestring::ByteString;
 use http::StatusCode;
@@ -11,7 +12,7 @@ use http::header::{self, HeaderValue};
 
 use super::code::Code;
 use super::error_reply::{error, error_page};
-use super::rules::Refusal;
+use super::rules::{Refusal, seconds_up};
 use crate::config::ErrorStatus;
 use crate::net::body::BodyError;
 use crate::net::reply::Reply;
@@ -47,6 +48,8 @@ pub(super) enum Failure {
     ServiceWorker,
     /// The operator keeps the address or the tunnel out.
     Blocked,
+    /// The tunnels of this key have carried all that they may for now. They may carry more after this time.
+    Quota(Duration),
     /// The tunnel's rules have something against the request.
     Refused(Refusal),
     /// A person opens the tunnel for the first time. This cookie says next time that it is not the first.
@@ -128,6 +131,7 @@ impl Failure {
             Self::InvalidBody(InvalidBody::TooManyFields(_)) => Code::BodyTooLarge,
             Self::ServiceWorker => Code::ServiceWorker,
             Self::Document => Code::Document,
+            Self::Quota(_) => Code::Quota,
             Self::Blocked => Code::Blocked,
             Self::Interstitial(_) => Code::Interstitial,
             Self::Refused(refusal) => refusal.code(),
@@ -204,7 +208,9 @@ impl Failure {
             Self::KeyRequired => StatusCode::UNAUTHORIZED,
             Self::NameTaken | Self::RulesChanged => StatusCode::CONFLICT,
             Self::NoSuchTunnel => StatusCode::NOT_FOUND,
-            Self::Throttled | Self::TooManyUploads | Self::TooManyTunnels(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Quota(_) | Self::Throttled | Self::TooManyUploads | Self::TooManyTunnels(_) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::TokenNotFound => standard(StatusCode::NOT_FOUND),
             Self::NotConnected | Self::Disconnected => standard(StatusCode::BAD_GATEWAY),
             Self::TimedOut(status) => *status,
@@ -262,6 +268,9 @@ impl Failure {
                 // In a frame, a page could show it where nobody sees it.
                 headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
             }
+            Self::Quota(left) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds_up(*left)));
+            }
             Self::Refused(refusal) => refusal.set_headers(headers),
             Self::MethodNotAllowed(methods) => {
                 headers.insert(header::ALLOW, HeaderValue::from_static(methods));
@@ -317,6 +326,9 @@ impl fmt::Display for Failure {
             ),
             Self::Document => f.write_str(
                 "the app has answered with a page, which this server does not show at /go/TOKEN, an origin that all tunnels share",
+            ),
+            Self::Quota(_) => f.write_str(
+                "this tunnel has carried all that the operator of this server lets one owner have for now",
             ),
             Self::Blocked => f.write_str("the operator of this server keeps this out: ask there"),
             Self::Interstitial(_) => f.write_str(

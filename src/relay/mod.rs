@@ -15,7 +15,7 @@
 //! - `notices`: what ends are told of that goes wrong
 //! - `rules`: what owners demand of visitors' requests
 //! - `tls`: the server's certificate; `ordered`: those that it orders itself; `redirecting`: the plain listener beside TLS
-//! - `budgets` and `throttle`: what peers share, and the rate limit of an address
+//! - `budgets`, `quotas` and `throttle`: what peers share, what the tunnels of a key may carry, and the rate limit of an address
 //! - `figures`: what an operator can watch
 
 mod admin;
@@ -34,6 +34,7 @@ mod ordered;
 mod own_hosts;
 mod page;
 mod public_url;
+mod quotas;
 mod redirecting;
 mod route;
 mod router;

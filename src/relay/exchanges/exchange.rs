@@ -16,6 +16,7 @@ use crate::proto::socket_io::AckId;
 use crate::relay::failure::Failure;
 use crate::relay::figures::{Ending, ExchangeCounters, Took};
 use crate::relay::notices::{About, Notice};
+use crate::relay::quotas::Usage;
 use crate::relay::tunnels::{NoPlace, Seat, Tunnel};
 
 /// One exchange, from the head of the request to the last byte of the response's body.
@@ -47,6 +48,8 @@ pub(super) struct Exchange {
     /// The memory of its request, then of its response.
     memory: Memory,
     counters: Arc<ExchangeCounters>,
+    /// Where its bytes are counted when it is over.
+    usage: Option<Arc<Usage>>,
     _in_flight: TaskTrackerToken,
 }
 
@@ -103,8 +106,14 @@ impl Exchange {
             place: None,
             memory: Memory::default(),
             counters,
+            usage: None,
             _in_flight: in_flight,
         }
+    }
+
+    /// What the exchange carries is used of a quota.
+    pub(super) fn counts_for(&mut self, usage: Arc<Usage>) {
+        self.usage = Some(usage);
     }
 
     /// The visitor begins to wait for an end.
@@ -256,6 +265,9 @@ impl Drop for Exchange {
             }
         }
         self.counters.end(self.ending);
+        if let Some(usage) = &self.usage {
+            usage.add(self.request_bytes.saturating_add(self.response_bytes));
+        }
         let took = self.moments.as_ref().map(Moments::took);
         if let Some(took) = took {
             self.counters.measure(took, self.request_bytes, self.response_bytes);

@@ -48,6 +48,7 @@ use super::interstitial::Interstitial;
 use super::own_hosts::OwnHosts;
 use super::page;
 use super::public_url::PublicUrl;
+use super::quotas::Quotas;
 use super::route::Target;
 use super::rules::Rulebook;
 use super::shared_origin;
@@ -78,6 +79,8 @@ pub(super) struct Exchanges {
     tokens: Arc<Tokens>,
     /// `None` if the operator wants no page before tunnels'.
     interstitial: Option<Interstitial>,
+    /// `None` if the operator sets none.
+    quotas: Option<Quotas>,
     counters: Arc<ExchangeCounters>,
     /// Exchanges that are not over, so that a stopping server can wait for them.
     in_flight: TaskTracker,
@@ -95,6 +98,7 @@ impl Exchanges {
         config: Arc<ServeConfig>,
     ) -> Self {
         let interstitial = config.interstitial.then(Interstitial::new);
+        let quotas = Quotas::new(&config);
         let measures = config.metrics_listen.is_some();
         let process: u32 = rand::random();
         let via = format!("socket2me-{process:x}");
@@ -102,6 +106,7 @@ impl Exchanges {
             relaying: Relaying { tunnels, rulebook, budgets, config, public_url, hosts, via },
             tokens,
             interstitial,
+            quotas,
             counters: Arc::new(ExchangeCounters::new(measures)),
             in_flight: TaskTracker::new(),
             process,
@@ -272,6 +277,9 @@ impl Exchanges {
             Some(guard) => Box::pin(self.relaying.admit(&guard, tunnel, head, body, arrival, target)).await?,
             None => Admitted::default(),
         };
+        if let Some((quotas, key)) = self.quotas.as_ref().zip(tunnel.key()) {
+            exchange.counts_for(quotas.take(&key).map_err(Failure::Quota)?);
+        }
         let came = self.run(exchange, tunnel, head, body, arrival, target, (id.0, id.1, verified)).await?;
         if let Some(delivery) = delivery
             && came.status().is_some_and(|status| status.is_success())

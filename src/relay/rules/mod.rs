@@ -20,7 +20,7 @@ mod signature;
 
 pub(in crate::relay) use self::basic::Unhashed;
 pub(in crate::relay) use self::guard::Guard;
-pub(in crate::relay) use self::refusal::Refusal;
+pub(in crate::relay) use self::refusal::{Refusal, seconds_up};
 pub(in crate::relay) use self::replays::Delivery;
 pub(in crate::relay) use self::rulebook::Rulebook;
 pub(in crate::relay) use self::settings::{Rules, RulesPatch};

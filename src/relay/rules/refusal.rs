@@ -75,8 +75,7 @@ impl Refusal {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Signature"));
             }
             Self::WrongTooOften(left) | Self::Rate(left) => {
-                let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds_up(*left)));
             }
             Self::Busy => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -84,6 +83,11 @@ impl Refusal {
             Self::Unreadable | Self::Address => (),
         }
     }
+}
+
+/// Returns a time in seconds, rounded up, as `Retry-After` has it.
+pub(in crate::relay) fn seconds_up(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 impl fmt::Display for Refusal {

@@ -51,6 +51,8 @@ pub(in crate::relay) struct Tunnel<H: Host> {
 /// What the owner of a keyed tunnel has set.
 #[derive(Debug)]
 struct Set {
+    /// The hash of the owner's key.
+    key: KeyHash,
     settings: Settings,
     /// What visitors' requests must be like.
     guard: Option<Arc<Guard>>,
@@ -108,7 +110,10 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
         exchanges: Arc<Budget>,
     ) -> Self {
         Self {
-            set: record.keyed.as_ref().map(|keyed| Box::new(Mutex::new(Set { settings: keyed.settings, guard }))),
+            set: record
+                .keyed
+                .as_ref()
+                .map(|keyed| Box::new(Mutex::new(Set { key: keyed.key, settings: keyed.settings, guard }))),
             kept: keeps_record.then(|| Box::new(Mutex::new(record.clone()))),
             is_unchecked: AtomicBool::new(false),
             is_unrenewed: AtomicBool::new(false),
@@ -131,6 +136,11 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
         self.set.as_ref().map(|set| lock(set).settings)
     }
 
+    /// Returns the hash of its owner's key; `None` for an original one.
+    pub(in crate::relay) fn key(&self) -> Option<KeyHash> {
+        self.set.as_ref().map(|set| lock(set).key)
+    }
+
     /// Returns what visitors' requests must be like; `None` if they may be like anything.
     pub(in crate::relay) fn guard(&self) -> Option<Arc<Guard>> {
         self.set.as_ref().and_then(|set| lock(set).guard.clone())
@@ -149,6 +159,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
         }
         let mut set = lock(self.set.as_ref()?);
         let was = std::mem::replace(&mut set.settings, keyed.settings);
+        set.key = keyed.key;
         set.guard = keyed.rules.as_ref().map(|rules| guard(rules, set.guard.as_ref()));
         drop(set);
         (was.ends != keyed.settings.ends).then(|| self.occupancy().keep_newest(self.most_ends(max_ends)))
