@@ -50,14 +50,14 @@ impl Quotas {
         let (key, now) = (*key.as_bytes(), Instant::now());
         // Nothing that is done under the lock can panic half-way.
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_known = used.get(&key).is_some();
+        let is_known = used.expiry(&key).is_some_and(|expiry| expiry > now);
         while let Some((expiry, first)) = used.first()
             && (expiry <= now || (!is_known && used.len() >= MAX_KEYS))
         {
             used.remove(&first);
         }
-        let usage = Arc::clone(used.get_or_insert(key, now + self.window, Arc::default));
-        let until = used.expiry(&key).unwrap_or(now);
+        let until = used.expiry(&key).unwrap_or(now + self.window);
+        let usage = Arc::clone(used.get_or_insert(key, until, Arc::default));
         drop(used);
         let is_used_up = usage.requests.load(Ordering::Relaxed) >= self.requests
             || usage.bytes.load(Ordering::Relaxed) >= self.bytes;
