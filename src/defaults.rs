@@ -21,6 +21,10 @@ pub const LOG: &str = "info";
 /// (Docker) to 30 s (Kubernetes).
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Requests of one HTTP/2 connection at a time; one more is refused, and its client sends it again. Browsers expect 100 (RFC 9113,
+/// section 5.1.2, has no fewer).
+pub const HTTP2_STREAMS: u32 = 100;
+
 /// How often the files of a certificate are looked at. Those who renew certificates do so weeks before the end.
 pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
 

@@ -8,7 +8,7 @@ use super::Secure;
 use crate::support::within;
 
 /// Joins a tunnel's namespace over a WebSocket, and answers each request with its body's size and its scheme.
-async fn answer_as_an_end(secure: &Secure, token: &str) {
+pub(crate) async fn answer_as_an_end(secure: &Secure, token: &str) {
     let stream = secure.connect(&["http/1.1"]).await;
     let (mut socket, _) = client_async("wss://test/socket.io/?EIO=4&transport=websocket", stream).await.unwrap();
     socket.send(Message::text(format!("40/{token}"))).await.unwrap();

@@ -2,7 +2,10 @@
 
 mod ends;
 mod files;
+mod frames;
 mod handshakes;
+mod hostile_http2;
+mod http2;
 mod redirect;
 
 use std::path::PathBuf;

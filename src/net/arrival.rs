@@ -18,12 +18,12 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The peer of a connection: a client or a proxy.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Peer {
     /// The peer's address. An IPv4 address is never written as IPv6.
     pub address: SocketAddr,
     /// The address without its port, as text.
-    text: Box<str>,
+    text: Arc<str>,
     /// Knows when the peer of a connection that is open has left.
     turn: Option<Arc<Turn>>,
     /// The scheme of URLs that lead to the connection.

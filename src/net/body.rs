@@ -24,6 +24,7 @@ pub struct RequestBody {
     /// `None` once it was taken.
     left: Option<Left>,
     turn: Arc<Turn>,
+    claim: Claimed,
 }
 
 /// What is left of a body.
@@ -59,9 +60,23 @@ impl Body for Left {
     }
 }
 
+/// The memory that is kept for a body of HTTP/2 until it is read to its end.
+#[cfg(feature = "tls")]
+type Claimed = Option<super::claims::Claim>;
+
+/// There is no HTTP/2 without TLS.
+#[cfg(not(feature = "tls"))]
+type Claimed = Option<std::convert::Infallible>;
+
 impl RequestBody {
     pub(super) fn new(incoming: Incoming, turn: Arc<Turn>) -> Self {
-        Self { left: Some(Left { put_back: Kept::default(), incoming }), turn }
+        Self { left: Some(Left { put_back: Kept::default(), incoming }), turn, claim: None }
+    }
+
+    /// Keeps memory until the body is read to its end or dropped.
+    #[cfg(feature = "tls")]
+    pub(super) fn claiming(self, claim: Claimed) -> Self {
+        Self { claim, ..self }
     }
 
     /// Returns whose turn it is to write on the connection.
@@ -84,10 +99,11 @@ impl RequestBody {
     /// Takes what is left of the body, for a task that reads it while the response is made and after. `None` if it was taken
     /// before. From here on this body is empty.
     ///
-    /// The connection serves no other request before the taken body was read to its end or dropped. See [`TakenBody`].
+    /// In HTTP/1 the connection serves no other request before the taken body was read to its end or dropped. See [`TakenBody`].
     pub fn take(&mut self) -> Option<TakenBody> {
         let left = self.left.take()?;
-        Some(TakenBody { left, request: self.turn.take_body(), turn: Arc::clone(&self.turn), is_over: false })
+        let (turn, claim) = (Arc::clone(&self.turn), self.claim.take());
+        Some(TakenBody { left, request: turn.take_body(), turn, is_over: false, claim })
     }
 }
 
@@ -96,10 +112,13 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        match &mut self.left {
-            Some(left) => Pin::new(left).poll_frame(cx),
-            None => Poll::Ready(None),
+        let Some(left) = &mut self.left else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(left).poll_frame(cx));
+        count_frame(&self.claim, &frame);
+        if self.claim.is_some() && (frame.is_none() || self.is_end_stream()) {
+            self.claim = None;
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -113,7 +132,7 @@ impl Body for RequestBody {
 
 /// What is left of a request's body that was taken from its handler.
 ///
-/// Dropped before its end, it ends the connection: once the response is written, what still comes is read and dropped for
+/// Dropped before its end, it ends the connection, or its stream of HTTP/2: once the response is written, what still comes is read and dropped for
 /// a while, and the connection is closed. Until then the response is not lost. [`discard`] reads what is left, so that
 /// the connection can stay open.
 #[derive(Debug)]
@@ -124,6 +143,7 @@ pub struct TakenBody {
     request: u32,
     /// It has ended, or failed.
     is_over: bool,
+    claim: Claimed,
 }
 
 impl Body for TakenBody {
@@ -135,6 +155,10 @@ impl Body for TakenBody {
         // no other sign of its end.
         let frame = if self.is_end_stream() { None } else { ready!(Pin::new(&mut self.left).poll_frame(cx)) };
         self.is_over = !matches!(frame, Some(Ok(_)));
+        count_frame(&self.claim, &frame);
+        if self.claim.is_some() && (self.is_over || self.is_end_stream()) {
+            self.claim = None;
+        }
         Poll::Ready(frame)
     }
 
@@ -151,6 +175,16 @@ impl Drop for TakenBody {
     fn drop(&mut self) {
         self.turn.drop_body(self.request, self.is_over || self.is_end_stream());
     }
+}
+
+/// Counts that a frame was read.
+fn count_frame(claim: &Claimed, frame: &Option<hyper::Result<Frame<Bytes>>>) {
+    #[cfg(feature = "tls")]
+    if let (Some(claim), Some(Ok(_))) = (claim, frame) {
+        claim.frame_read();
+    }
+    #[cfg(not(feature = "tls"))]
+    let _ = (claim, frame);
 }
 
 /// Reads and drops what is left of a body whose request is answered: `most` bytes at the most, for `within` at the longest.

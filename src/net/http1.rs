@@ -153,7 +153,7 @@ fn is_last(reply: &Reply, turn: &Turn) -> bool {
 
 /// Refuses CONNECT, whatever the handler: hyper would write no body of a success, and the connection would be a tunnel to
 /// nothing. What follows is no HTTP, so the connection is closed.
-fn no_connect(error: fn(StatusCode, &str) -> Reply) -> Reply {
+pub(super) fn no_connect(error: fn(StatusCode, &str) -> Reply) -> Reply {
     let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "this server is no proxy: there is no CONNECT");
     let headers = reply.headers_mut();
     headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
@@ -193,7 +193,7 @@ async fn explain(
 }
 
 /// Adds `Strict-Transport-Security`, if it is sent.
-fn with_hsts(mut reply: Reply, hsts: Option<&HeaderValue>) -> Reply {
+pub(super) fn with_hsts(mut reply: Reply, hsts: Option<&HeaderValue>) -> Reply {
     if let Some(hsts) = hsts {
         reply.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
     }

@@ -9,11 +9,15 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+#[cfg(feature = "tls")]
+use http_body_util::BodyExt as _;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
+#[cfg(feature = "tls")]
+use super::body::RequestBody;
 use super::budget::{AddressSlot, Budget, Exempt, Held, PerAddress};
 use super::connection::Connection;
 use super::http_connection::HttpConnection;
@@ -90,6 +94,21 @@ pub(super) async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin, slot:
         match timeout_at(until, read_and_drop(&mut stream)).await {
             Ok(Ok(bytes)) if bytes > 0 && bytes < left => left -= bytes,
             Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+/// Reads and drops the rest of a body whose request is answered, within the same limits as [`close`] drops bytes.
+#[cfg(feature = "tls")]
+pub(super) async fn read_rest(mut body: RequestBody, slot: Slot) {
+    let end = Instant::now() + defaults::LINGERING_TIME;
+    let mut left = slot.max_bytes;
+    loop {
+        let until = end.min(Instant::now() + defaults::LINGERING_PAUSE);
+        let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await else { return };
+        match left.checked_sub(frame.data_ref().map_or(0, bytes::Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return,
         }
     }
 }

@@ -14,12 +14,14 @@ use tokio::sync::watch;
 use super::connection::Connection;
 use super::http_connection::HttpConnection;
 use super::http1;
+#[cfg(feature = "tls")]
+use super::http2;
 use super::linger;
 use super::seldom::Seldom;
 pub use super::serving::{Handler, Limits, UnreadHeads, release_head};
 use super::socket::{Place, Socket};
 #[cfg(feature = "tls")]
-use super::tls::{self, Greeting, Tls};
+use super::tls::{self, Greeting, Speaks, Tls};
 use crate::defaults;
 
 /// How long open connections may take to finish once the server stops.
@@ -114,7 +116,10 @@ async fn tls_connection(
     .await;
     drop(tls);
     match greeting {
-        Greeting::Tls(stream) => {
+        Greeting::Tls(stream, Speaks::Http2) => {
+            http2::connection(Connection::tls(stream), peer, handler, limits, stopped).await;
+        }
+        Greeting::Tls(stream, Speaks::Http1) => {
             let stream = speaking(Connection::tls(stream), &limits);
             http1::connection(stream, peer, handler, limits, stopped).await;
         }
@@ -122,7 +127,7 @@ async fn tls_connection(
             let error = (limits.error)(StatusCode::BAD_REQUEST, "this port speaks TLS: ask for the same with https://");
             Box::pin(http1::refuse(Connection::plain(socket), peer.ip(), error, &limits)).await;
         }
-        Greeting::Over => (),
+        Greeting::Challenge | Greeting::Over => (),
     }
 }
 

@@ -3,7 +3,8 @@
 //! In reading order:
 //!
 //! - [`listener`]: accepts connections and stops in order; `serving`: the limits of connections, and the handler of requests
-//! - `http1`: a connection that speaks HTTP/1
+//! - `http1`: a connection that speaks HTTP/1; `http2`, with the feature `tls`: one that speaks HTTP/2, which TLS negotiates, and
+//!   `claims`: the memory that its requests take
 //! - [`connection`]: one accepted connection; [`socket`]: what is below it, given up when its peer does not read
 //! - [`tls`], with the feature `tls`: the handshake of a connection, and the certificates that it shows
 //! - [`challenges`], with the feature `tls`: what certificate authorities find over plain HTTP
@@ -26,11 +27,15 @@ pub mod budget;
 pub(crate) mod buffers;
 #[cfg(feature = "tls")]
 pub mod challenges;
+#[cfg(feature = "tls")]
+mod claims;
 pub(crate) mod clock;
 pub mod connection;
 mod forwarded;
 pub mod hits;
 mod http1;
+#[cfg(feature = "tls")]
+mod http2;
 mod http_connection;
 pub mod linger;
 pub mod listener;

@@ -40,8 +40,9 @@ pub struct Limits {
     /// Time to receive a request's head, and to wait for the next request of a connection that stays open. Beyond it the
     /// connection is closed.
     pub head_timeout: Duration,
-    /// Memory for heads of more than 8 KiB while they arrive and until they are answered, in bytes: twice their length. Beyond it
-    /// they are answered 503.
+    /// Memory for heads of more than 8 KiB while they arrive and until they are answered, in bytes: twice their length. In HTTP/2, for
+    /// what the requests of a connection take beyond 16 KiB: their streams and heads until they are answered, and their bodies as
+    /// far as they may come before they are read. Beyond it requests are answered 503.
     pub head_memory: Arc<Budget>,
     /// The largest head of a request, in bytes. A larger one is answered 431.
     pub max_head: usize,
@@ -102,11 +103,12 @@ pub struct UnreadHeads {
 
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one request, on the task of its connection; requests of one connection come one after the other. A panic ends
-    /// the connection without a response, and no other.
+    /// Answers one request. In HTTP/1 it runs on the task of its connection, whose requests come one after the other; in HTTP/2 on a task
+    /// of its own, beside others of its connection. A panic ends that connection, or that request of HTTP/2, without a response, and
+    /// no other.
     ///
     /// What is left of the body is dropped: if more than has arrived is left, the reply says that the connection is closed, and
-    /// the connection [lingers](super::linger). A body that was [taken](RequestBody::take) is its taker's to read or to drop.
+    /// the connection [lingers](super::linger). In HTTP/2 the rest is read within the limits of that. A body that was [taken](RequestBody::take) is its taker's to read or to drop.
     fn serve(
         &self,
         head: &mut Parts,

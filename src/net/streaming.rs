@@ -15,11 +15,12 @@ use http_body::{Frame, SizeHint};
 pub trait Source: Send + 'static {
     /// Returns the next frame: data, or trailers, which end the body. `None` is the end.
     ///
-    /// Trailers reach a client that sent `TE: trailers`, if the response is chunked and its header `Trailer` names them.
+    /// In HTTP/1, trailers reach a client that sent `TE: trailers`, if the response is chunked and its header `Trailer` names them. In
+    /// HTTP/2 they reach every client.
     ///
     /// # Errors
-    /// With [`Broken`] when the rest will never come. What came before is sent, and the connection is closed in a way that no
-    /// client takes for the end of the response. The source is not polled again.
+    /// With [`Broken`] when the rest will never come. What came before is sent, and the connection is closed, or the stream of HTTP/2
+    /// reset, in a way that no client takes for the end of the response. The source is not polled again.
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>>;
 }
 

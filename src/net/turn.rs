@@ -58,6 +58,12 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    /// Returns the turn of one request that shares its connection with others. `gone` is cancelled once its peer has left.
+    #[cfg(feature = "tls")]
+    pub(super) fn of_stream(gone: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { gone: gone.into(), ..Self::default() })
+    }
+
     /// A request has arrived. The latest that asked for an upgrade gets the connection.
     pub(super) fn begin(&self, request: &Extensions) {
         self.owe();

@@ -1,5 +1,7 @@
 //! Servers and clients on real sockets: what a client sees of replies and requests that take their time.
 
+#[cfg(all(feature = "tls", feature = "server"))]
+mod http2;
 mod leaving;
 mod streaming;
 #[cfg(feature = "tls")]

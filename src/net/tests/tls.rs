@@ -16,7 +16,7 @@ use crate::net::tls::tests::certified;
 use crate::net::tls::{Certificates, Handshakes, Tls};
 
 /// A server that speaks TLS.
-struct Secure {
+pub(super) struct Secure {
     address: SocketAddr,
     certificates: Arc<Certificates>,
     handshakes: Arc<Handshakes>,
@@ -24,7 +24,7 @@ struct Secure {
 }
 
 impl Secure {
-    async fn start(
+    pub(super) async fn start(
         change: impl FnOnce(&mut Limits),
         handler: impl for<'r> Fn(Asked<'r>) -> BoxFuture<'r, Reply> + Send + Sync + 'static,
     ) -> Self {
@@ -43,7 +43,7 @@ impl Secure {
     }
 
     /// Shakes hands as a client of this server, with these protocols.
-    async fn connect(&self, name: &'static str, protocols: &[&[u8]]) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn connect(&self, name: &'static str, protocols: &[&[u8]]) -> io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));

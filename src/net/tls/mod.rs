@@ -20,6 +20,9 @@ pub use self::certificates::Certificates;
 pub use self::pem::{PemError, certified};
 use super::socket::Socket;
 
+/// HTTP/2 in the protocols that clients offer (RFC 9113, section 3.1).
+const HTTP_2: &[u8] = b"h2";
+
 /// HTTP/1.1 in the protocols that clients offer (RFC 7301, section 6).
 const HTTP_1_1: &[u8] = b"http/1.1";
 
@@ -66,14 +69,23 @@ pub struct Handshakes {
     pub challenges: AtomicU64,
 }
 
+/// What is spoken after a handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    Http1,
+    Http2,
+}
+
 /// What a peer has begun a connection with.
 #[derive(Debug)]
 pub(super) enum Greeting {
     /// A handshake, which is complete.
-    Tls(Box<TlsStream<Socket>>),
+    Tls(Box<TlsStream<Socket>>, Speaks),
     /// Something else than TLS.
     Plain(Socket),
-    /// Nothing that is served: the handshake failed, took too long, or was a challenge.
+    /// The handshake of a certificate authority, which asks for nothing more.
+    Challenge,
+    /// Nothing that is served: the handshake failed or took too long.
     Over,
 }
 
@@ -87,7 +99,7 @@ impl Tls {
             .with_protocol_versions(&[&TLS13, &TLS12])?
             .with_no_client_auth()
             .with_cert_resolver(certificates);
-        config.alpn_protocols = vec![HTTP_1_1.to_vec(), ACME_TLS_ALPN.to_vec()];
+        config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec(), ACME_TLS_ALPN.to_vec()];
         config.ticketer = ring::Ticketer::new()?;
         let acceptor = Acceptor(TlsAcceptor::from(Arc::new(config)));
         Ok(Self { acceptor, handshakes: Arc::default(), hsts: None })
@@ -97,14 +109,11 @@ impl Tls {
     pub(super) async fn greet(&self, socket: Socket, timeout: Duration) -> Greeting {
         let counted = |counter: &AtomicU64| _ = counter.fetch_add(1, Ordering::Relaxed);
         match tokio::time::timeout(timeout, self.shake_hands(socket)).await {
-            Ok(Ok(Greeting::Tls(stream))) if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS_ALPN) => {
-                counted(&self.handshakes.challenges);
-                Greeting::Over
-            }
             Ok(Ok(greeting)) => {
                 match &greeting {
-                    Greeting::Tls(_) => counted(&self.handshakes.done),
+                    Greeting::Tls(..) => counted(&self.handshakes.done),
                     Greeting::Plain(_) => counted(&self.handshakes.plain),
+                    Greeting::Challenge => counted(&self.handshakes.challenges),
                     Greeting::Over => (),
                 }
                 greeting
@@ -127,8 +136,12 @@ impl Tls {
             // A client that opens connections in advance, or a check of the port.
             None => Ok(Greeting::Over),
             Some(HANDSHAKE) => {
-                let stream = self.acceptor.0.accept(socket).await?;
-                Ok(Greeting::Tls(Box::new(stream)))
+                let stream = Box::new(self.acceptor.0.accept(socket).await?);
+                Ok(match stream.get_ref().1.alpn_protocol() {
+                    Some(ACME_TLS_ALPN) => Greeting::Challenge,
+                    Some(HTTP_2) => Greeting::Tls(stream, Speaks::Http2),
+                    Some(_) | None => Greeting::Tls(stream, Speaks::Http1),
+                })
             }
             Some(_) => Ok(Greeting::Plain(socket)),
         }
