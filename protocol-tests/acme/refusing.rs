@@ -48,6 +48,19 @@ async fn an_operator_who_has_mended_it_need_not_wait() {
 }
 
 #[tokio::test]
+async fn an_account_that_the_directory_does_not_know_is_opened_again_with_its_key() {
+    let directory = Directory::start().await;
+    directory.rule(|rules| rules.problem = Some((Place::NewOrder, "accountDoesNotExist", 0)));
+    let config = settings(&directory, &[NAME]);
+    let server = Server::with(&directory, &config, true).await;
+    server.has(Ending::Failed).await;
+    directory.rule(|rules| rules.problem = None);
+    config.retry.notify_one();
+    server.certificate(NAME, None).await;
+    assert_eq!((directory.requests(Place::NewAccount), directory.state().accounts.len()), (2, 1));
+}
+
+#[tokio::test]
 async fn a_name_that_cannot_be_proved_is_tried_by_each_challenge_once_in_an_hour() {
     let directory = Directory::start().await;
     let server = Server::start(&directory).await;

@@ -1,5 +1,6 @@
 //! What is kept in the store: an account of each directory, and of each name its certificate and its order.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,7 @@ pub(super) const ACCOUNT: &str = "the account";
 /// again by it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Account {
-    /// The key, as [`Kept::conceal`] makes it.
-    pub(super) key: String,
+    pub(super) key: KeptKey,
     /// Its URL; `None` while the directory has not confirmed it.
     pub(super) url: Option<String>,
     /// The address that the directory has.
@@ -48,8 +48,8 @@ pub(super) struct Subject {
 pub(super) struct Issued {
     /// The certificate and those of its issuers, in PEM.
     pub(super) chain: String,
-    /// Its key, as [`Kept::conceal`] makes it.
-    pub(super) key: String,
+    /// The certificate's.
+    pub(super) key: KeptKey,
     pub(super) from: u64,
     pub(super) until: u64,
     pub(super) renew_at: u64,
@@ -57,6 +57,17 @@ pub(super) struct Issued {
     pub(super) ask_at: u64,
     /// When the directory wants it to be renewed, as far as it has told.
     pub(super) window: Option<Window>,
+}
+
+/// A key as [`Kept::conceal`] makes it. `Debug` shows nothing of it.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct KeptKey(String);
+
+impl fmt::Debug for KeptKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeptKey")
+    }
 }
 
 /// A time for a renewal.
@@ -71,8 +82,8 @@ pub(super) struct Window {
 pub(super) struct Order {
     /// Its URL; `None` while the directory has not confirmed it.
     pub(super) url: Option<String>,
-    /// The key of the certificate, as [`Kept::conceal`] makes it.
-    pub(super) key: String,
+    /// The certificate's.
+    pub(super) key: KeptKey,
     /// How the name is proved.
     pub(super) kind: Kind,
     /// When it was begun, in seconds since 1970.
@@ -163,15 +174,15 @@ impl Kept {
 
     /// Returns a key as it is to be kept: sealed, if the operator has given a key for that. `owner` is the name that it is for, or
     /// [`ACCOUNT`].
-    pub(super) fn conceal(&self, owner: &str, key: &[u8]) -> String {
-        self.seal.seal(&self.about(owner), &BASE64.encode(key))
+    pub(super) fn conceal(&self, owner: &str, key: &[u8]) -> KeptKey {
+        KeptKey(self.seal.seal(&self.about(owner), &BASE64.encode(key)))
     }
 
     /// Returns a key that was kept.
     ///
     /// # Errors
     /// When it was sealed with a key that this server was not given, or for another owner.
-    pub(super) fn reveal(&self, owner: &str, kept: &str) -> Result<Vec<u8>, String> {
+    pub(super) fn reveal(&self, owner: &str, KeptKey(kept): &KeptKey) -> Result<Vec<u8>, String> {
         let text = self.seal.open(&self.about(owner), kept);
         let text = text.map_err(|_| {
             format!("--secrets-key-file has not the key with which the one of {owner} in the store was sealed")

@@ -51,8 +51,11 @@ use self::trouble::Trouble;
 use crate::config::AcmeConfig;
 use crate::store::{Seal, Values};
 
+/// How long a step may take, which is several requests, or a program's run and some.
+const STEP: Duration = Duration::from_secs(150);
+
 /// How long the server that talks with the directory is the one, after it has said so. Longer than a step takes.
-const LEASE: Duration = Duration::from_secs(180);
+const LEASE: Duration = STEP.saturating_add(Duration::from_secs(30));
 
 /// Time between two looks at a store that other servers change.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -230,7 +233,8 @@ impl Acme {
             return Ok(Duration::from_secs(until.saturating_sub(now)));
         }
         let had_order = self.names[index].subject.order.is_some();
-        let done = self.act(index, action, now).await;
+        let late = |_| Err(Trouble::late(STEP));
+        let done = tokio::time::timeout(STEP, self.act(index, action, now)).await.unwrap_or_else(late);
         let ended = if had_order || done.is_err() { self.ended(index, done, now).await? } else { done? };
         self.names[index].look_at = Some(Instant::now() + ended);
         Ok(ended)

@@ -8,7 +8,7 @@
 //!            └── retry_at ◄─┴─ a failure: the next kind of challenge at once, and an hour or more after the last
 //! ```
 
-use super::kept::{Issued, Kind, Subject, Window};
+use super::kept::{Issued, KeptKey, Kind, Subject, Window};
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -153,7 +153,7 @@ pub(super) fn hurry(subject: &mut Subject) -> bool {
 }
 
 /// Takes up a certificate: what was before it is over.
-pub(super) fn issued(subject: &mut Subject, chain: String, key: String, valid: (u64, u64)) {
+pub(super) fn issued(subject: &mut Subject, chain: String, key: KeptKey, valid: (u64, u64)) {
     let (from, until) = valid;
     let life = until.saturating_sub(from);
     // Where the directory does not say when, two thirds of its life are the custom.
@@ -197,7 +197,7 @@ mod tests {
 
     fn certified() -> Subject {
         let mut subject = ordered(Kind::Http, Some("o"));
-        issued(&mut subject, "chain".to_owned(), "key".to_owned(), (NOW, NOW + 90 * DAY));
+        issued(&mut subject, "chain".to_owned(), KeptKey::default(), (NOW, NOW + 90 * DAY));
         subject
     }
 

@@ -1,6 +1,7 @@
 //! What goes wrong with a directory, in words that say what to do.
 
 use std::fmt;
+use std::time::Duration;
 
 use instant_acme::{Error, Problem};
 
@@ -71,6 +72,15 @@ impl Trouble {
     /// What a directory or a store has that this program cannot use.
     pub(super) fn refused(what: impl Into<String>) -> Self {
         Self::new(Blame::Refused, what, OTHERWISE)
+    }
+
+    /// A step that takes too long.
+    pub(super) fn late(time: Duration) -> Self {
+        Self::new(
+            Blame::Unreached,
+            format!("the directory is too slow: {} s were not enough", time.as_secs()),
+            OTHERWISE,
+        )
     }
 
     /// An order or a challenge that is over.

@@ -27,7 +27,7 @@ pub struct AcmeConfig {
     #[arg(id = "acme", long = "acme", env = "SOCKET2ME_ACME", value_delimiter = ',', value_name = "DOMAIN")]
     pub names: Vec<AcmeName>,
     /// Agree to the terms of service of the directory, without which it gives no certificates: those of Let's Encrypt are
-    /// at https://letsencrypt.org/repository
+    /// at letsencrypt.org/repository
     #[arg(id = "acme_agree_tos", long = "acme-agree-tos", env = "SOCKET2ME_ACME_AGREE_TOS")]
     pub agree_tos: bool,
     /// Address at which the directory may write to the operator [default: none]
@@ -36,7 +36,7 @@ pub struct AcmeConfig {
     /// Get certificates for trials from Let's Encrypt, which no browser trusts: its limits are wider
     #[arg(id = "acme_staging", long = "acme-staging", env = "SOCKET2ME_ACME_STAGING", conflicts_with = "acme_directory", action = ArgAction::SetTrue)]
     pub staging: bool,
-    /// Directory that gives the certificates [default: https://acme-v02.api.letsencrypt.org/directory]
+    /// Directory that gives the certificates [default: that of Let's Encrypt]
     #[arg(id = "acme_directory", long = "acme-directory", env = "SOCKET2ME_ACME_DIRECTORY", value_parser = directory, value_name = "URL")]
     pub directory: Option<String>,
     /// PEM file with root certificates to trust a directory of your own by, beside those of this machine [default: none]
