@@ -26,9 +26,6 @@ use super::state::{NOWHERE, Place, Problem, Rules, State, random};
 use super::validation::{Expected, validate};
 use crate::support::within;
 
-/// How long an order is `processing`, in seconds: what Retry-After says.
-const PROCESSING: u64 = 1;
-
 /// A directory, which ends with its test.
 pub(super) struct Directory {
     shared: Arc<Shared>,
@@ -77,6 +74,7 @@ impl Directory {
             tls_port: 1,
             dns: folder.join("dns"),
             refuse_nonce_every: None,
+            processing: 0,
             validity: (-3_600, 90 * 86_400),
             window: None,
             problem: None,
@@ -404,9 +402,11 @@ impl Shared {
             Problem::new(400, "badCSR", what)
         })?;
         state.certificates.insert(number, issued);
+        let wait = state.rules().processing;
         let order = &mut state.orders[number];
         order.status = "processing";
-        order.patience = Some(Instant::now() + Duration::from_secs(PROCESSING));
-        Ok(Answer::json(200, &objects::order(&self.url, state, number)).with("retry-after", PROCESSING))
+        order.patience = Some(Instant::now() + Duration::from_secs(wait));
+        let answer = Answer::json(200, &objects::order(&self.url, state, number));
+        Ok(if wait > 0 { answer.with("retry-after", wait) } else { answer })
     }
 }

@@ -20,6 +20,7 @@ fn answered(directory: &Directory) -> Vec<&'static str> {
 #[tokio::test]
 async fn a_name_is_proved_on_port_80_and_visitors_get_its_certificate() {
     let directory = Directory::start().await;
+    directory.rule(|rules| rules.processing = 1);
     let server = Server::start(&directory).await;
     server.certificate(NAME, None).await;
     assert_eq!(answered(&directory), ["http-01"]);

@@ -23,6 +23,8 @@ pub(super) struct Rules {
     pub(super) dns: std::path::PathBuf,
     /// Every so many POSTs has its nonce refused.
     pub(super) refuse_nonce_every: Option<u32>,
+    /// How long an order is `processing`, in seconds: what Retry-After says, unless it is 0.
+    pub(super) processing: u64,
     /// When certificates begin and end, in seconds from now.
     pub(super) validity: (i64, i64),
     /// When they are to be renewed, in seconds from now; `None` for a directory without ARI.
