@@ -8,7 +8,7 @@ use super::figures::watched;
 use super::{ack, go, id_of, ms, serves};
 
 /// Flags that set no limit which a peer could hit.
-const NO_LIMITS: [&str; 53] = [
+const NO_LIMITS: [&str; 54] = [
     // Where the server is, and what it shows.
     "listen",
     "port",
@@ -44,6 +44,7 @@ const NO_LIMITS: [&str; 53] = [
     "key-requests",
     "key-bytes",
     "key-window",
+    "proxy-protocol",
     "admin",
     "admin-secret-file",
     "require-keys",

@@ -16,6 +16,7 @@ mod limits;
 mod named_hosts;
 mod notices;
 mod path_html;
+mod proxy_protocol;
 mod request;
 mod restless;
 mod routes;

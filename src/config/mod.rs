@@ -276,6 +276,10 @@ pub struct ServeConfig {
     /// Networks of proxies whose X-Forwarded-* and Forwarded headers are believed, separated by commas [default: none]
     #[arg(help_heading = "Server", long, env = "SOCKET2ME_TRUST_PROXY", value_delimiter = ',', value_parser = network, value_name = "CIDR")]
     pub trust_proxy: Vec<IpNet>,
+    /// Connections of these proxies begin with a header of the PROXY protocol, version 1 or 2, which says whose they are; those of
+    /// others never do
+    #[arg(help_heading = "Server", long, env = "SOCKET2ME_PROXY_PROTOCOL")]
+    pub proxy_protocol: bool,
 
     /// Window of the rate limit, in milliseconds. 0 is no rate limit
     #[arg(help_heading = "Rate limit", long = "throttle-interval-ms", env = "THROTTLE_INTERVAL_MS", default_value = defaults::THROTTLE_INTERVAL.as_millis().to_string(), value_parser = milliseconds, value_name = "MS")]
@@ -401,6 +405,11 @@ impl ServeConfig {
             );
         }
         warnings.extend(self.acme.warning(self.tunnel_host.as_ref().filter(|_| !self.tls.is_on())));
+        if self.proxy_protocol && self.trust_proxy.is_empty() {
+            warnings.push(
+                "--proxy-protocol has no effect without --trust-proxy, which says whose headers are read".to_owned(),
+            );
+        }
         if let Some(network) = self.trust_proxy.iter().find(|network| network.prefix_len() == 0) {
             warnings.push(format!(
                 "--trust-proxy {network} trusts everybody: visitors choose their address, and have no limits"

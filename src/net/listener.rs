@@ -17,6 +17,7 @@ use super::http1;
 #[cfg(feature = "tls")]
 use super::http2;
 use super::linger;
+use super::proxy_protocol;
 use super::seldom::Seldom;
 pub use super::serving::{Handler, Limits, UnreadHeads, release_head};
 use super::socket::{Place, Socket};
@@ -47,6 +48,9 @@ pub async fn serve(listener: TcpListener, handler: Arc<impl Handler>, limits: Li
                         let _ = stream.set_nodelay(true);
                     }
                     match place(&limits, peer) {
+                        Some(place) if limits.has_proxy_header(peer) => {
+                            drop(tokio::spawn(passed_on(stream, peer, place, Arc::clone(&handler), limits.clone(), stopped.clone())));
+                        }
                         Some(place) => {
                             let socket = Socket::new(stream, limits.stall_timeout, place);
                             begin(socket, peer, Arc::clone(&handler), limits.clone(), stopped.clone());
@@ -79,6 +83,35 @@ fn place(limits: &Limits, peer: SocketAddr) -> Option<Place> {
     let of_address = limits.per_address.hold(peer.ip())?;
     let connection = limits.connections.hold(1)?;
     Some(Place { connection, of_address, hits: Arc::clone(&limits.hits) })
+}
+
+/// Serves a connection that a trusted proxy passes on, as one of the client's.
+async fn passed_on(
+    mut stream: TcpStream,
+    proxy: SocketAddr,
+    mut place: Place,
+    handler: Arc<impl Handler>,
+    limits: Limits,
+    mut stopped: watch::Receiver<bool>,
+) {
+    static LOG: Seldom = Seldom::new(defaults::LOG_PAUSE);
+    let read = tokio::select! {
+        read = tokio::time::timeout(limits.head_timeout, proxy_protocol::read(&mut stream)) => read,
+        () = async { drop(stopped.wait_for(|&stopped| stopped).await) } => return,
+    };
+    let peer = match read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(client) => client.unwrap_or(proxy),
+        Err(error) => {
+            if let Some(unlogged) = LOG.pass() {
+                tracing::warn!(%proxy, %error, unlogged, "a trusted proxy does not say whose connection it passes on");
+            }
+            return;
+        }
+    };
+    // The proxy's own place is none of the client's.
+    let Some(of_address) = limits.per_address.hold(peer.ip()) else { return refuse(stream, peer, &limits) };
+    place.of_address = of_address;
+    begin(Socket::new(stream, limits.stall_timeout, place), peer, handler, limits, stopped);
 }
 
 /// Starts the task of a connection.

@@ -15,6 +15,7 @@
 //! - [`reply`]: responses that this process makes itself; [`streaming`]: bodies of responses that arrive by and by
 //! - [`websocket`]: the HTTP upgrade and its 101, messages in and out, the closing handshake; [`upgrade`]: the bare connection
 //!   after a 101
+//! - `proxy_protocol`: whose connection a proxy passes on, as it says before the first byte
 //! - [`arrival`]: who a request is from, behind proxies; `forwarded`: what the headers of proxies say of that
 //! - [`budget`]: what all peers share and none may use up: connections, sessions, exchanges, bytes of memory
 //! - [`hits`]: how often limits were hit that no budget counts
@@ -39,6 +40,7 @@ mod http2;
 mod http_connection;
 pub mod linger;
 pub mod listener;
+mod proxy_protocol;
 pub mod reply;
 pub(crate) mod seldom;
 mod serving;

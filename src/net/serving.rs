@@ -1,6 +1,7 @@
 //! What every connection of a listener is served with: its limits, and the handler of its requests.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use ipnet::IpNet;
 
-use super::arrival::Arrival;
+use super::arrival::{Arrival, is_trusted};
 use super::body::RequestBody;
 use super::budget::{Budget, Exempt, PerAddress};
 use super::hits::Hits;
@@ -53,6 +54,8 @@ pub struct Limits {
     pub stall_timeout: Duration,
     /// Networks of the proxies whose `X-Forwarded-*` headers are believed.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// Connections of these proxies begin with a header of the PROXY protocol, and none of others does.
+    pub proxy_protocol: bool,
     /// TLS for all connections. `None` is plain HTTP.
     #[cfg(feature = "tls")]
     pub tls: Option<Tls>,
@@ -76,6 +79,7 @@ impl Default for Limits {
             max_headers: defaults::MAX_HEADERS,
             stall_timeout: defaults::STALL_TIMEOUT,
             trusted_proxies: Arc::default(),
+            proxy_protocol: false,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -83,6 +87,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Tells whether a connection from this address begins with a header of the PROXY protocol.
+    pub(super) fn has_proxy_header(&self, peer: SocketAddr) -> bool {
+        self.proxy_protocol && is_trusted(peer.ip().to_canonical(), &self.trusted_proxies)
+    }
+
     /// Returns the value of `Strict-Transport-Security` in every answer, if it is sent.
     pub(super) fn hsts(&self) -> Option<HeaderValue> {
         #[cfg(feature = "tls")]

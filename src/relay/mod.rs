@@ -387,6 +387,7 @@ impl Relay {
             max_headers: limits.max_headers,
             stall_timeout: limits.stall_timeout,
             trusted_proxies: self.config.trust_proxy.clone().into(),
+            proxy_protocol: self.config.proxy_protocol,
             tls: self.tls.clone(),
         }
     }
