@@ -8,6 +8,7 @@ import sys
 import compare
 import curve
 import forward
+import overhead
 import seeing
 import stores
 import streams
@@ -50,10 +51,10 @@ def parse(arguments):
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="Measures the server's cost beside that of its peers (compare), its scaling curve (curve), its "
-                    "system calls (syscalls), `socket2me forward` beside other tunnels (forward), or streams "
-                    "beside acks (streams).",
+                    "system calls (syscalls), `socket2me forward` beside other tunnels (forward), streams "
+                    "beside acks (streams), or what TLS and rules cost (overhead).",
     )
-    parser.add_argument("mode", nargs="?", choices=["compare", "curve", "forward", "seeing", "stores", "streams", "syscalls"],
+    parser.add_argument("mode", nargs="?", choices=["compare", "curve", "forward", "overhead", "seeing", "stores", "streams", "syscalls"],
                         default="compare",
                         help="what to measure (default: compare)")
     parser.add_argument("--rounds", type=above(1, int), default=3,
@@ -74,6 +75,8 @@ def parse(arguments):
                              f"for the curve: {', '.join(curve.axes())}; for forward: {', '.join(forward.SCENARIOS)}")
     parser.add_argument("--mib", type=above(1, int), default=1024, metavar="N",
                         help="MiB of each large body of forward (default: 1,024)")
+    parser.add_argument("--requests", type=above(1000, int), default=40_000, metavar="N",
+                        help="requests of each measurement of overhead (default: 40,000); a twentieth of them are connections")
     parser.add_argument("--idle", type=above(1, int), default=10_000, metavar="N",
                         help="idle tunnels (default: 10,000)")
     parser.add_argument("--idle-secs", type=above(0, float), default=28,
@@ -83,6 +86,8 @@ def parse(arguments):
         parser.error("stores measures our server alone, in scenarios of its own: use it without --scenarios, --before and --only")
     if options.mode == "streams" and (options.scenarios or options.before or options.only):
         parser.error("streams measures our server alone, in scenarios of its own: use it without --scenarios, --before and --only")
+    if options.mode == "overhead" and (options.scenarios or options.before or options.only):
+        parser.error("overhead measures our server alone, in scenarios of its own: use it without --scenarios, --before and --only")
     if options.mode == "seeing" and (options.scenarios or options.only):
         parser.error("seeing measures our server alone, in scenarios of its own: use it without --scenarios and --only")
     known = {"curve": curve.axes(), "forward": forward.SCENARIOS}.get(options.mode, compare.SCENARIOS)
@@ -141,6 +146,9 @@ def bench(options):
     if options.mode == "stores":
         print(f"{machine()}; {options.secs:g} s after {options.warm:g} s of warm-up; rounds: {options.rounds}; {cores}.\n", flush=True)
         return stores.stores(options, cores)
+    if options.mode == "overhead":
+        print(f"{machine()}; {options.requests:,} requests; rounds: {options.rounds}; {cores}.\n", flush=True)
+        return overhead.overhead(options, cores)
     if options.mode == "seeing":
         print(f"{machine()}; {options.secs:g} s after {options.warm:g} s of warm-up; rounds: {options.rounds}; {cores}.\n", flush=True)
         return seeing.seeing(options, cores)
