@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, statSync } from 'node:fs';
 import http from 'node:http';
+import https from 'node:https';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { io } from 'socket.io-client';
@@ -31,9 +32,12 @@ export function binary() {
   return path;
 }
 
-/** Starts a server that stops, with its ends, after the test. `client` is the `io` function of its ends. */
-export async function serve(t, flags = [], { env = {}, port = 0, client = io, store = 'memory' } = {}) {
-  const server = new Server(['--store', store, ...flags], env, port, client);
+/**
+ * Starts a server that stops, with its ends, after the test. `client` is the `io` function of its ends, `ca` the certificate that a
+ * server which speaks TLS is known by.
+ */
+export async function serve(t, flags = [], { env = {}, port = 0, client = io, store = 'memory', ca } = {}) {
+  const server = new Server(['--store', store, ...flags], env, port, client, ca);
   t.after(() => server.stop());
   await server.ready();
   return server;
@@ -45,9 +49,11 @@ class Server {
   #ends = [];
   #stopped;
   #client;
+  #tls;
 
-  constructor(flags, env, port, client) {
+  constructor(flags, env, port, client, ca) {
     this.#client = client;
+    this.#tls = ca === undefined ? {} : { ca };
     const args = ['--log', 'debug', '--log-format', 'json', 'serve', '--listen', `127.0.0.1:${port}`, ...flags];
     // Without this process's environment: variables such as PORT are settings of the server.
     this.#child = spawn(binary(), args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -102,7 +108,7 @@ class Server {
   }
 
   async token() {
-    const answer = await visit(`${this.url}/new`);
+    const answer = await visit(`${this.url}/new`, this.#tls);
     if (answer.status !== 200) throw new Error(`no token: ${answer.status} ${answer.text}`);
     return answer.text;
   }
@@ -110,7 +116,7 @@ class Server {
   /** Creates an end without waiting for its connect. `via` is another URL of this server, `client` another `io`. */
   socket(token, options = {}, via = this.url, client = this.#client) {
     const quick = { reconnectionDelay: 20, reconnectionDelayMax: 50 };
-    const end = client(`${via}/${token}`, { forceNew: true, ...quick, ...options });
+    const end = client(`${via}/${token}`, { forceNew: true, ...quick, ...this.#tls, ...options });
     this.#ends.push(end);
     return end;
   }
@@ -124,13 +130,14 @@ class Server {
   }
 
   visit(token, path = '', options) {
-    return visit(`${this.url}/go/${token}${path}`, options);
+    return visit(`${this.url}/go/${token}${path}`, { ...this.#tls, ...options });
   }
 }
 
 /** Prepares an HTTP request on a connection of its own. `answer` is a promise; `request` allows a test to cut it. */
 export function visitor(url, { body, ...options } = {}) {
-  const request = http.request(url, { agent: false, ...options });
+  const { request: open } = `${url}`.startsWith('https:') ? https : http;
+  const request = open(url, { agent: false, ...options });
   const begun = performance.now();
   const sent = body === undefined ? undefined : Buffer.byteLength(body);
   const collected = async (response) => {

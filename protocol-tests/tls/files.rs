@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::{Authority, Secure};
-use crate::starting::ended;
+use crate::starting::{BINARY, ended, program};
 use crate::support::within;
 
 #[tokio::test]
@@ -117,4 +117,17 @@ async fn a_certificate_is_read_again_when_it_changes_and_on_sighup_and_no_reques
     drop(open);
     let (code, _) = secure.server.stop("-TERM").await;
     assert_eq!(code, Some(0));
+}
+
+#[tokio::test]
+async fn a_healthcheck_asks_a_server_with_a_certificate_by_tls() {
+    let secure = Secure::start(&[]).await;
+    let (listen, cert) = (format!("--listen=127.0.0.1:{}", secure.server.port()), secure.authority.file("cert.pem"));
+    let cert = format!("--tls-cert={}", cert.display());
+    let output = program(BINARY, &[], &["healthcheck", &listen, &cert]).output();
+    let output = within("the answer", output).await.unwrap();
+    let (found, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && found.contains("/readyz is 200"), "{found} {told}");
+    let (code, told) = ended(&[], &["healthcheck", &listen]).await;
+    assert!(code == Some(1) && told.contains("/readyz is 400"), "{told}");
 }

@@ -7,6 +7,7 @@ mod handshakes;
 mod hostile_http2;
 mod http2;
 mod redirect;
+mod streaming;
 
 use std::path::PathBuf;
 use std::process::Stdio;
