@@ -114,7 +114,6 @@ impl Body for RequestBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let Some(left) = &mut self.left else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(left).poll_frame(cx));
-        count_frame(&self.claim, &frame);
         if self.claim.is_some() && (frame.is_none() || self.is_end_stream()) {
             self.claim = None;
         }
@@ -155,7 +154,6 @@ impl Body for TakenBody {
         // no other sign of its end.
         let frame = if self.is_end_stream() { None } else { ready!(Pin::new(&mut self.left).poll_frame(cx)) };
         self.is_over = !matches!(frame, Some(Ok(_)));
-        count_frame(&self.claim, &frame);
         if self.claim.is_some() && (self.is_over || self.is_end_stream()) {
             self.claim = None;
         }
@@ -175,16 +173,6 @@ impl Drop for TakenBody {
     fn drop(&mut self) {
         self.turn.drop_body(self.request, self.is_over || self.is_end_stream());
     }
-}
-
-/// Counts that a frame was read.
-fn count_frame(claim: &Claimed, frame: &Option<hyper::Result<Frame<Bytes>>>) {
-    #[cfg(feature = "tls")]
-    if let (Some(claim), Some(Ok(_))) = (claim, frame) {
-        claim.frame_read();
-    }
-    #[cfg(not(feature = "tls"))]
-    let _ = (claim, frame);
 }
 
 /// Reads and drops what is left of a body whose request is answered: `most` bytes at the most, for `within` at the longest.

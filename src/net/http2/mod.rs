@@ -4,10 +4,8 @@
 //!
 //! - this file: the connection, and one request of it
 //! - `request`: what a head says in HTTP/2, as HTTP/1.1 says it
-//! - `streams`: a task for each stream, which gives up a peer that does not read its response; `response`: that response; `frames`: how many frames
-//!   of bodies come, however small
+//! - `streams`: a task for each stream, which gives up a peer that does not read its response; `response`: that response
 
-mod frames;
 mod request;
 mod response;
 mod streams;
@@ -88,12 +86,12 @@ pub(super) async fn connection(
     let builder = builder(&limits, Streams(Arc::clone(&activity)));
     let claims = Claims::new(Arc::clone(&limits.head_memory), CONNECTION_WINDOW as usize);
     let peer_of = Peer::new(peer).by_tls(connection.is_tls());
-    let shared = Arc::new(Shared { handler, limits, peer: peer_of, claims: Arc::clone(&claims), gone });
+    let shared = Arc::new(Shared { handler, limits, peer: peer_of, claims, gone });
     let service = service_fn(move |request: Request<Incoming>| {
         let shared = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(shared.answer(request).await) }
     });
-    let stream = TokioIo::new(Watched::new(connection, Arc::clone(&activity), claims));
+    let stream = TokioIo::new(Watched::new(connection, Arc::clone(&activity)));
     let mut connection = pin!(builder.serve_connection(stream, service));
     let mut idle = pin!(sleep_until(Instant::now() + timeout));
     let result = loop {

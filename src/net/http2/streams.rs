@@ -9,7 +9,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,8 +18,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::frames::Heads;
-use crate::net::claims::Claims;
 use crate::net::connection::Connection;
 use crate::net::hits::Hits;
 use crate::net::socket::min_bytes_in;
@@ -207,18 +205,16 @@ impl Drop for Tracked {
     }
 }
 
-/// A connection whose reads and writes are looked at.
+/// A connection whose writes are looked at.
 #[derive(Debug)]
 pub(super) struct Watched {
     connection: Connection,
     activity: Arc<Activity>,
-    heads: Heads,
-    claims: Arc<Claims>,
 }
 
 impl Watched {
-    pub(super) fn new(connection: Connection, activity: Arc<Activity>, claims: Arc<Claims>) -> Self {
-        Self { connection, activity, heads: Heads::default(), claims }
+    pub(super) fn new(connection: Connection, activity: Arc<Activity>) -> Self {
+        Self { connection, activity }
     }
 
     fn look<T>(&self, written: Poll<T>) -> Poll<T> {
@@ -231,14 +227,7 @@ impl Watched {
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.connection).poll_read(cx, buffer))?;
-        let frames = self.heads.data_frames(&buffer.filled()[before..]);
-        if frames > 0 && self.claims.frames_came(frames).is_none() {
-            let message = "too many small frames of bodies wait to be read";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, message)));
-        }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.connection).poll_read(cx, buffer)
     }
 }
 

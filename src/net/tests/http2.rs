@@ -270,7 +270,7 @@ async fn a_connection_without_requests_is_ended_and_one_with_a_request_is_not() 
 
 #[tokio::test]
 async fn bodies_that_nobody_reads_take_memory_that_is_counted_and_given_back() {
-    let memory = Budget::new(600 << 10);
+    let memory = Budget::new(900 << 10);
     let (tell, mut waiting) = mpsc::channel(16);
     let budget = Arc::clone(&memory);
     let server = Secure::start(
@@ -289,7 +289,7 @@ async fn bodies_that_nobody_reads_take_memory_that_is_counted_and_given_back() {
         let answer = tokio::spawn(client.send_request(request(Method::POST, body)));
         asked.push((sender, answer, within("a request", waiting.recv()).await.unwrap()));
     }
-    assert!(memory.used() > 512 << 10, "{}", memory.used());
+    assert!(memory.used() > 768 << 10, "{}", memory.used());
     // A second connection gets no memory for a long body, and for a short one.
     let mut other = self::client(&server, 65_535).await;
     let refused = ask(&mut other, request(Method::POST, open_body().1)).await;
@@ -305,6 +305,39 @@ async fn bodies_that_nobody_reads_take_memory_that_is_counted_and_given_back() {
         reply.send(Reply::default()).unwrap();
         assert_eq!(within("a response", answer).await.unwrap().unwrap().status(), StatusCode::OK);
     }
+    let given_back = async {
+        while memory.used() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the memory", given_back).await;
+}
+
+/// A frame without a byte takes no window.
+#[tokio::test]
+async fn a_connection_with_too_many_frames_that_nobody_reads_is_ended() {
+    let memory = Budget::new(1 << 20);
+    let (tell, mut waiting) = mpsc::channel(16);
+    let budget = Arc::clone(&memory);
+    let server = Secure::start(
+        move |limits| limits.head_memory = budget,
+        move |asked| {
+            tell.try_send(asked.body.take().unwrap()).unwrap();
+            std::future::pending().boxed()
+        },
+    );
+    let server = server.await;
+    let mut client = client(&server, 65_535).await;
+    let (sender, body) = open_body();
+    let answer = tokio::spawn(client.send_request(request(Method::POST, body)));
+    let body = within("a request", waiting.recv()).await.unwrap();
+    let mut sent = 0;
+    while sent < 100_000 && within("a frame to leave", sender.send(Bytes::new())).await.is_ok() {
+        sent += 1;
+    }
+    assert!((1000..100_000).contains(&sent), "{sent}");
+    assert!(within("the end", answer).await.unwrap().is_err());
+    drop(body);
     let given_back = async {
         while memory.used() > 0 {
             tokio::task::yield_now().await;
