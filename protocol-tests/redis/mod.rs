@@ -10,6 +10,7 @@
 //!
 //! Without a `redis-server` the tests are skipped and say so, but in CI they fail. `scripts/redis` fetches one.
 
+mod blocks;
 mod emptied;
 mod faults;
 mod original;

@@ -158,7 +158,8 @@ pub async fn run(
         }
     }
     let ordering = acme.map(|acme| vital.spawn(acme.run()));
-    vital.spawn(blocks.keep());
+    let tunnels = Arc::clone(&relay.tunnels);
+    vital.spawn(blocks.keep(move |token| tunnels.close(token)));
     if let Some(listener) = operator {
         vital.spawn(admin::serve(listener, Arc::new(relay.admin())));
     }

@@ -156,10 +156,16 @@ impl Tokens {
     /// With [`Failure::TokenNotFound`] if there is none, with [`Failure::Blocked`] if the operator keeps it out, and when the store
     /// fails.
     pub(super) async fn find(&self, token: &Token) -> Result<(Record, Duration), Failure> {
-        if self.blocks.has_tunnel(token) {
-            return Err(Failure::Blocked);
-        }
+        self.check(token)?;
         alive(self.find_any(token).await?)
+    }
+
+    /// Checks that the operator does not keep a tunnel out.
+    ///
+    /// # Errors
+    /// With [`Failure::Blocked`].
+    pub(super) fn check(&self, token: &Token) -> Result<(), Failure> {
+        if self.blocks.has_tunnel(token) { Err(Failure::Blocked) } else { Ok(()) }
     }
 
     /// Returns what the store keeps of a token, to the operator.
@@ -219,8 +225,9 @@ impl Tokens {
     /// Lets a keyed tunnel live for its `ttl` from now on, because an end of it is, or was until now, connected.
     ///
     /// # Errors
-    /// With [`Failure::TokenNotFound`] for an unknown token, and when the store fails.
+    /// With [`Failure::TokenNotFound`] for an unknown token, with [`Failure::Blocked`], and when the store fails.
     pub(super) async fn renew(&self, token: &Token) -> Result<(Record, Duration), Failure> {
+        self.check(token)?;
         alive(self.change_by(token, By::Anybody, &Change::Renew).await?)
     }
 

@@ -26,7 +26,7 @@ const MAX_NOTE: usize = 100;
 const VALUE: &str = "blocks";
 
 /// How often a server looks whether another one that shares its store has changed them.
-const REFRESH: Duration = Duration::from_secs(30);
+const REFRESH: Duration = Duration::from_secs(5);
 
 /// How soon a server asks again that has not heard yet what is blocked.
 const RETRY: Duration = Duration::from_secs(1);
@@ -103,8 +103,8 @@ impl Blocks {
         Ok(())
     }
 
-    /// Takes up what other servers with the same store have set. Never completes.
-    pub(in crate::relay) async fn keep(self: Arc<Self>) -> Infallible {
+    /// Takes up what other servers with the same store have set, and has the tunnels closed that they keep out. Never completes.
+    pub(in crate::relay) async fn keep(self: Arc<Self>, close: impl Fn(&Token) + Send) -> Infallible {
         let mut is_known = false;
         while self.values.are_shared() {
             let changing = self.changing.lock().await;
@@ -113,6 +113,11 @@ impl Blocks {
                 Err(error) => tracing::debug!(%error, "the store does not tell what is blocked"),
             }
             drop(changing);
+            for subject in self.held().keys() {
+                if let Subject::Tunnel(token) = subject {
+                    close(token);
+                }
+            }
             tokio::time::sleep(if is_known { REFRESH } else { RETRY }).await;
         }
         std::future::pending().await

@@ -235,6 +235,7 @@ impl Exchanges {
         // The original has no such hosts, so no client of it expects its status there.
         let is_own_host = target.origin == Origin::Own;
         let Some(token) = &target.token else { return Err((Failure::TokenNotFound, self.statuses(is_own_host))) };
+        self.tokens.check(token).map_err(|blocked| (blocked, self.statuses(is_own_host)))?;
         if let Some(tunnel) = self.relaying.tunnels.find(token) {
             return Ok(tunnel);
         }
