@@ -71,10 +71,15 @@ def overhead(options, cores):
 
 def prepare(folder):
     """Makes the certificate and the files of secrets."""
-    names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                    "-days", "2", "-subj", "/CN=localhost", "-addext", names, "-keyout", "key.pem", "-out", "cert.pem"],
-                   cwd=folder, check=True, capture_output=True)
+    def openssl(*words):
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    openssl("req", "-x509", *curve, "-days", "2", "-subj", "/CN=bench root", "-keyout", "root.key", "-out", "root.pem")
+    openssl("req", *curve, "-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "request.pem")
+    openssl("x509", "-req", "-in", "request.pem", "-CA", "root.pem", "-CAkey", "root.key", "-CAcreateserial", "-days", "2",
+            "-extfile", "names", "-out", "cert.pem")
     (folder / "users").write_text("alice:open sesame\n")
     (folder / "secret").write_text(SECRET + "\n")
     (folder / "body").write_bytes(BODY)
@@ -134,7 +139,7 @@ def exchange(ours, cores, folder, case, count):
         url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         command = [ours.command[0], "--log", "error", "respond", "--body", "ok", "--ephemeral", "--server", url, "--url-mode", "path", *rules]
         if tls:
-            command += ["--ca", "cert.pem"]
+            command += ["--ca", "root.pem"]
         end = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                text=True, preexec_fn=child_setup(cores.load))
         stack.callback(end.wait)
