@@ -203,7 +203,7 @@ async fn no_log_and_no_figure_has_a_key_a_secret_or_a_whole_token() {
     let figures = answers(metrics, "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await;
     assert!(figures.contains("\nsocket2me_log_lines_lost_total 0\n"), "the whole log is here");
     let (_, mut lines) = running.stop("-TERM").await;
-    for words in ["tunnel made", "end connected", "another key", "DEBUG"] {
+    for words in ["tunnel made", "end connected", "rekey", "DEBUG"] {
         assert!(lines.iter().any(|line| line.contains(words)), "{words}: is all of it logged?");
     }
     lines.extend(figures.lines().map(str::to_owned));

@@ -224,7 +224,7 @@ async fn what_is_asked_for_must_be_possible() {
         (
             r#"{"wait":3}"#,
             "the body is not as it must be: unknown field `wait`, expected one of `name`, `ttl`, `timeout`, `hold`, `ends`, \
-             `repeat`",
+             `repeat`, `rules`",
         ),
         (r#"{"ttl":"1h"}"#, "the body is not as it must be: invalid type: string \"1h\", expected u64"),
         ("[]", "the body is not as it must be: "),
@@ -237,7 +237,7 @@ async fn what_is_asked_for_must_be_possible() {
     let mut visitor = Visitor::connect(server.address).await;
     visitor.send(&request("POST", "/new", &[("content-type", "text/plain")], b"{}")).await;
     assert_eq!(visitor.answer(false).await.status, 415, "a page can send this by a form");
-    let many = format!(r#"{{"name":"{}"}}"#, "a".repeat(20 << 10));
+    let many = format!(r#"{{"name":"{}"}}"#, "a".repeat(80 << 10));
     assert_eq!(call(&server, "POST", "/new", "", &many).await.status, 413);
 }
 

@@ -53,16 +53,30 @@ pub(in crate::relay) async fn listen(place: &AdminPlace, secret: Option<&Secret>
                 io::Error::new(error.kind(), format!("cannot serve the operator at {}: {error}", path.display()))
             };
             remove_dead(path).await.map_err(named)?;
-            let listener = tokio::net::UnixListener::bind(path).map_err(named)?;
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-            std::fs::set_permissions(path, mode).map_err(named)?;
-            Ok(AdminListener::Path(listener))
+            bind_for_the_owner(path).map(AdminListener::Path).map_err(named)
         }
         #[cfg(not(unix))]
         AdminPlace::Path(_) => {
             Err(named(io::Error::new(io::ErrorKind::Unsupported, "this system has no sockets at paths")))
         }
     }
+}
+
+/// Binds a socket that its owner alone can open at any time: it is made in a folder of the owner's, and moved from there.
+#[cfg(unix)]
+fn bind_for_the_owner(path: &std::path::Path) -> io::Result<tokio::net::UnixListener> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    let folder = path.with_file_name(format!(".s2m-{}", std::process::id()));
+    std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+    let inside = folder.join("s");
+    let bound = tokio::net::UnixListener::bind(&inside).and_then(|listener| {
+        std::fs::set_permissions(&inside, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::rename(&inside, path)?;
+        Ok(listener)
+    });
+    let _ = std::fs::remove_file(&inside);
+    let _ = std::fs::remove_dir(&folder);
+    bound
 }
 
 /// Removes the socket of a server that has ended without doing so.
