@@ -125,7 +125,7 @@ test('what PROTOCOL.md says that tunnels share, they share', options, async (t) 
 });
 
 test('a tunnel\'s own host is an origin of its own', options, async (t) => {
-  const wide = { 'set-cookie': ['all=1; Domain=localhost', 'all2=1; Domain=.localhost', 'own=1; Path=/'], 'accept-ch': 'device-memory' };
+  const wide = { 'set-cookie': ['all=1; Domain=localhost; Path=/', 'all2=1; Domain=.localhost; Path=/', 'own=1; Path=/'], 'accept-ch': 'device-memory' };
   const { a, b, tab } = await tunnels(t, (name, request) => request.url.endsWith('.js')
     ? [200, HIJACK, { ...SCRIPT, 'service-worker-allowed': '/' }]
     : page(name, name === 'a' ? wide : {}));
