@@ -33,7 +33,7 @@ async fn a_trusted_proxy_says_whose_its_connection_is_and_nobody_else_can() {
     let v1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4000 80\r\n";
     let v2 = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice(), &[192, 0, 2, 7, 198, 51, 100, 1, 1, 1, 0, 80]].concat();
     let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
-    for (header, client) in [(&v1[..], "192.0.2.7"), (&v2, "192.0.2.7"), (local, "203.0.113.9")] {
+    for (header, client) in [(&v1[..], "192.0.2.7"), (&v2, "192.0.2.7"), (local, "0.0.0.0")] {
         let asked = [header, &get].concat();
         let answering = async {
             let asked = tunnel.end.asked().await;

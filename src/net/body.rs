@@ -27,6 +27,9 @@ pub struct RequestBody {
     claim: Claimed,
 }
 
+/// The most bytes of a frame of a body that was put back: whoever takes it piece by piece has room for no more.
+const PIECE: usize = 64 << 10;
+
 /// What is left of a body.
 #[derive(Debug)]
 struct Left {
@@ -40,11 +43,16 @@ impl Body for Left {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        // Whoever reads it counts its memory.
-        match mem::take(&mut self.put_back).bytes {
-            bytes if bytes.is_empty() => Pin::new(&mut self.incoming).poll_frame(cx),
-            bytes => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+        let length = self.put_back.bytes.len().min(PIECE);
+        if length == 0 {
+            return Pin::new(&mut self.incoming).poll_frame(cx);
         }
+        let piece = self.put_back.bytes.split_to(length);
+        // All pieces are of one allocation: its memory is given back with the last.
+        if self.put_back.bytes.is_empty() {
+            self.put_back.memory.clear();
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -244,6 +252,10 @@ pub async fn read_admitted<A, E: From<BodyError>>(
     limits: BodyLimits<'_>,
     admit: impl FnOnce() -> Result<A, E>,
 ) -> Result<Kept, E> {
+    // It is whole, and its memory is counted.
+    if let Some(left) = body.left.as_mut().filter(|left| !left.put_back.bytes.is_empty()) {
+        return Ok(mem::take(&mut left.put_back));
+    }
     if body.is_end_stream() {
         return Ok(Kept::default());
     }

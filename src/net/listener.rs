@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,7 +100,8 @@ async fn passed_on(
         () = async { drop(stopped.wait_for(|&stopped| stopped).await) } => return,
     };
     let peer = match read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-        Ok(client) => client.unwrap_or(proxy),
+        // Nobody's: nothing is believed that comes with it, for the proxy has not written it.
+        Ok(client) => client.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into()),
         Err(error) => {
             if let Some(unlogged) = LOG.pass() {
                 tracing::warn!(%proxy, %error, unlogged, "a trusted proxy does not say whose connection it passes on");

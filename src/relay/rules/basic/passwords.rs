@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::password::PasswordHash;
 use super::{Basic, BasicWish, Shown};
 use crate::expiring::Expiring;
-use crate::net::budget::{Budget, Client, network_of};
+use crate::net::budget::{Budget, Client, Held, network_of};
 use crate::relay::rules::Refusal;
 
 /// How many passwords of visitors are checked at once. Each takes 9 MiB and a processor for tens of milliseconds.
@@ -81,7 +81,7 @@ impl Passwords {
     pub(in crate::relay) async fn hash(&self, wish: BasicWish) -> Result<Basic, Unhashed> {
         let BasicWish { realm, users } = wish;
         let hash = move || users.into_iter().map(|(name, password)| (name, password.hash())).collect();
-        Ok(Basic { realm, users: self.hashes.work(hash).await? })
+        Ok(Basic { realm, users: self.hashes.enter().await?.work(hash).await? })
     }
 
     /// Checks what a visitor shows in `Authorization`.
@@ -111,10 +111,19 @@ impl Passwords {
         let is_right = match known {
             Some(is_right) => is_right,
             None => {
-                let is_right = self.checks.work(move || hash.is_of(&shown.password) && name_is_one).await;
-                let is_right = is_right.map_err(|Unhashed| Refusal::Busy)?;
-                put(&mut lock(&self.known), key, is_right, MAX_KNOWN);
-                is_right
+                let place = self.checks.enter().await.map_err(|Unhashed| Refusal::Busy)?;
+                // Others of this address were checked meanwhile, and perhaps the same one.
+                let known = get(&mut lock(&self.known), &key);
+                match known {
+                    Some(is_right) => is_right,
+                    None => {
+                        self.check_wrong(client)?;
+                        let is_right = place.work(move || hash.is_of(&shown.password) && name_is_one).await;
+                        let is_right = is_right.map_err(|Unhashed| Refusal::Busy)?;
+                        put(&mut lock(&self.known), key, is_right, MAX_KNOWN);
+                        is_right
+                    }
+                }
             }
         };
         if is_right {
@@ -159,13 +168,26 @@ impl Workers {
         Self { at_once: Arc::new(Semaphore::new(at_once)), places: Budget::new(at_once + waiting) }
     }
 
-    /// Does something on a thread that serves nothing else.
-    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Unhashed> {
-        let place = self.places.hold(1).ok_or(Unhashed)?;
+    /// Waits for a thread.
+    async fn enter(&self) -> Result<Place, Unhashed> {
+        let waiting = self.places.hold(1).ok_or(Unhashed)?;
         let permit = Arc::clone(&self.at_once).acquire_owned().await.map_err(|_| Unhashed)?;
-        // The places are given back when the work is done, even if nobody waits for it any more.
+        Ok(Place { _waiting: waiting, _permit: permit })
+    }
+}
+
+/// A thread's time.
+struct Place {
+    _waiting: Held,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// Does something on a thread that serves nothing else. The place is given back when it is done, even if nobody waits for it any
+    /// more.
+    async fn work<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Unhashed> {
         let work = move || {
-            let _places = (place, permit);
+            let _place = self;
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| Unhashed)

@@ -90,3 +90,19 @@ fn what_is_wrong_with_a_rule_is_said() {
         assert!(error.contains(said), "{json}: {error}");
     }
 }
+
+/// Attempts at once are no more than attempts one after the other, but for those that are being checked.
+#[tokio::test]
+async fn wrong_passwords_at_once_are_few() {
+    let passwords = Passwords::default();
+    let basic = passwords.hash(wish(WISH).unwrap()).await.unwrap();
+    let attempts = (0..40).map(|number| {
+        let wrong = header("alice", &format!("guess {number}"));
+        let (passwords, basic) = (&passwords, &basic);
+        async move { check(passwords, basic, Some(wrong), "192.0.2.1").await }
+    });
+    let checked = futures::future::join_all(attempts).await;
+    let answered = checked.iter().filter(|checked| matches!(checked, Err(Refusal::AuthRequired(_)))).count();
+    assert!((10..=12).contains(&answered), "{answered}");
+    assert!(checked.iter().all(|checked| matches!(checked, Err(Refusal::AuthRequired(_) | Refusal::WrongTooOften(_)))));
+}
