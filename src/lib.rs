@@ -51,6 +51,8 @@ pub mod fuzzing;
 pub mod log;
 pub mod net;
 #[cfg(feature = "server")]
+mod outgoing;
+#[cfg(feature = "server")]
 pub mod process;
 pub mod proto;
 #[cfg(feature = "server")]

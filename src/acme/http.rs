@@ -16,11 +16,11 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls_platform_verifier::Verifier;
+use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tower_service::Service as _;
+
+use crate::outgoing::{self, words};
 
 /// How long a request may take, with its connection.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,16 +54,7 @@ impl Http {
     /// # Errors
     /// When the file has no certificates, and when this machine has no roots.
     pub(super) fn new(ca: Option<&Path>) -> Result<Self, String> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let extra = ca.map(certificates).transpose()?.unwrap_or_default();
-        let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider))
-            .map_err(|error| format!("cannot read this machine's root certificates: {error}"))?;
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
+        let tls = outgoing::tls(ca).map_err(|error| if ca.is_some() { format!("--acme-ca {error}") } else { error })?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(TIMEOUT / 2));
@@ -130,28 +121,6 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> u64 {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let date = || until().map_or(0, |until| until.saturating_sub(now).as_secs());
     text.trim().parse().unwrap_or_else(|_| date())
-}
-
-/// Reads a file of certificates.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let wrong = |why: &str| format!("--acme-ca {}: {why}", path.display());
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error.to_string()))?;
-    match read.collect::<Result<Vec<_>, _>>() {
-        Ok(found) if found.is_empty() => Err(wrong("it has no certificate in PEM")),
-        Ok(found) => Ok(found),
-        Err(error) => Err(wrong(&error.to_string())),
-    }
-}
-
-/// Returns an error's words and those of its causes.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

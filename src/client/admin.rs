@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::api::printable;
-use super::dial::words;
 use crate::config::{AdminAction, AdminConfig, AdminPlace};
+use crate::outgoing::words;
 
 /// How long an answer may take: longer than a server waits for its store.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -11,9 +11,7 @@ use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls_platform_verifier::Verifier;
+use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tower_service::Service as _;
 
@@ -21,6 +19,7 @@ use super::server_url::ServerUrl;
 use super::stream::Stream;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 use crate::defaults::UNSENT;
+use crate::outgoing::{self, words};
 
 /// How long a connection may take, with its proxy and its TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -69,17 +68,7 @@ impl Dialer {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(ADDRESS_TIMEOUT));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let extra = ca.map(certificates).transpose()?.unwrap_or_default();
-        let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider))
-            .map_err(|error| format!("cannot read this machine's root certificates: {error}"))?;
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
-        Ok(Self { tcp, proxies: Arc::new(Matcher::from_env()), tls: Arc::new(tls) })
+        Ok(Self { tcp, proxies: Arc::new(Matcher::from_env()), tls: Arc::new(outgoing::tls(ca)?) })
     }
 
     /// Returns what holds for TLS connections: roots, versions, and the one provider of cryptography.
@@ -147,18 +136,6 @@ fn uri(url: &ServerUrl) -> Result<Uri, DialError> {
     uri.map_err(|error| DialError::Unreachable(format!("{error}")))
 }
 
-/// Reads a file of certificates.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let wrong = |why: String| format!("{}: {why}", path.display());
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
-    let read: Result<Vec<_>, _> = read.collect();
-    match read {
-        Ok(found) if found.is_empty() => Err(wrong("it has no certificate in PEM".to_owned())),
-        Ok(found) => Ok(found),
-        Err(error) => Err(wrong(error.to_string())),
-    }
-}
-
 /// Returns why a proxy has opened no connection.
 fn refused(error: &(dyn Error + 'static)) -> DialError {
     let words = words(error);
@@ -177,19 +154,4 @@ fn of_tls(error: &io::Error) -> DialError {
         Some(rustls::Error::InvalidMessage(_)) => DialError::Unreachable(format!("it does not speak TLS ({error})")),
         Some(_) | None => DialError::Unreachable(error.to_string()),
     }
-}
-
-/// Returns an error's words and those of its causes.
-pub(super) fn words(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -10,8 +10,9 @@ use hyper_util::rt::TokioIo;
 use std::fmt;
 use std::time::Duration;
 
-use super::dial::{DialError, Dialer, words};
+use super::dial::{DialError, Dialer};
 use super::server_url::ServerUrl;
+use crate::outgoing::words;
 
 /// How this program names itself.
 pub(super) const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("socket2me/", env!("CARGO_PKG_VERSION")));

@@ -16,10 +16,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::dial::{DialError, Dialer, words};
+use super::dial::{DialError, Dialer};
 use super::requests::{RequestError, USER_AGENT, connect};
 use super::server_url::ServerUrl;
 use super::stream::Stream;
+use crate::outgoing::words;
 use crate::proto::engine_io::Frame;
 use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation, mask, write_masked_head};
 

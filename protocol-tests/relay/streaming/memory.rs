@@ -2,8 +2,9 @@
 
 use super::super::visitor::request;
 use super::Streaming;
-use super::raw_end::Request;
+use super::raw_end::{RawEnd, Request};
 use crate::hostile::figures::watched;
+use crate::support::keyed::Keyed;
 use crate::support::pattern;
 use crate::support::transfer::Transfer;
 
@@ -119,4 +120,23 @@ async fn end(tunnel: &mut Streaming, visitor: Transfer, asked: &Request, way: us
         }
     }
     visitor.rest().await;
+}
+
+/// A body is read whole where its signature is checked. It counts as long as it waits for an end that takes nothing.
+#[tokio::test]
+async fn a_body_that_was_read_for_its_signature_counts_until_the_end_has_it() {
+    const LENGTH: usize = 1 << 20;
+    let (server, figures) = watched(|_| ()).await;
+    let rules = r#"{"timeout":120,"rules":{"verify":{"preset":"token","header":"x-t","secrets":["hush"]}}}"#;
+    let Keyed { token, key } = Keyed::make(server.address, rules).await;
+    let auth = format!(r#"{{"stream":{{"version":1,"window":1024,"pull":true}},"key":"{key}"}}"#);
+    let end = RawEnd::join(server.address, &token, &auth).await;
+    let mut tunnel = Streaming { address: server.address, token, end, server: None };
+    let before = figures.used("bytes").await;
+    let body = pattern::bytes(0, LENGTH);
+    let (visitor, _) = tunnel.ask(&request("POST", &tunnel.at("/up"), &[("x-t", "hush")], &body)).await;
+    let counted = figures.used("bytes").await - before;
+    assert!(counted >= LENGTH as u64, "{counted}");
+    drop((visitor, tunnel));
+    figures.all_given_back("a body that nobody took").await;
 }

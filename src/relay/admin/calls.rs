@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{Block, Blocks, NotSet, Subject, now};
@@ -58,7 +59,7 @@ impl Admin {
             ("POST", ["tunnels", token, "close"]) => self.close(by, token),
             ("GET", ["blocks"]) => Ok(json(&self.blocks.list())),
             ("POST", ["blocks"]) => self.block(by, body).await,
-            ("DELETE", ["blocks", ..]) => self.unblock(by, &parts[1..].join("/")).await,
+            ("DELETE", ["blocks", ..]) => self.unblock(by, &percent_decode_str(&parts[1..].join("/")).decode_utf8_lossy()).await,
             _ => Err(Failed(
                 StatusCode::NOT_FOUND,
                 "there are GET /tunnels, GET /tunnels/TOKEN, POST /tunnels/TOKEN/close, GET and POST /blocks, and DELETE \

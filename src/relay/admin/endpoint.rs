@@ -67,8 +67,11 @@ pub(in crate::relay) async fn listen(place: &AdminPlace, secret: Option<&Secret>
 fn bind_for_the_owner(path: &std::path::Path) -> io::Result<tokio::net::UnixListener> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     let folder = path.with_file_name(format!(".s2m-{}", std::process::id()));
-    std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
     let inside = folder.join("s");
+    // A process of this number may have ended half-way.
+    let _ = std::fs::remove_file(&inside);
+    let _ = std::fs::remove_dir(&folder);
+    std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
     let bound = tokio::net::UnixListener::bind(&inside).and_then(|listener| {
         std::fs::set_permissions(&inside, std::fs::Permissions::from_mode(0o600))?;
         std::fs::rename(&inside, path)?;

@@ -123,6 +123,7 @@ impl Api {
         let found = match call {
             Call::Show => self.tokens.find_of(&token, key.hash()).await?,
             Call::Set => {
+                self.tokens.check(&token)?;
                 let found = self.set(&token, &key, head, body).await?;
                 audit::line(by, "set", &token);
                 found

@@ -28,7 +28,7 @@ pub(super) struct Claim<'r> {
     pub(super) texts: Vec<Text<'r>>,
     /// The signed time, if the signature covers one.
     pub(super) time: Option<Time>,
-    /// The signed id, if the signature covers one.
+    /// The signed id, if the signature covers one and it is certain where that ends.
     pub(super) id: Option<&'r str>,
 }
 

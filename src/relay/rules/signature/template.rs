@@ -74,6 +74,15 @@ impl Template {
         self.0.iter().find_map(|part| if let Part::Id(header) = part { Some(header) } else { None })
     }
 
+    /// Tells whether it is certain where the id ends: beside another placeholder, bytes could move between the two.
+    fn delimits_id(&self) -> bool {
+        let is_literal = |part: Option<&Part>| part.is_none_or(|part| matches!(part, Part::Literal(_)));
+        let at = self.0.iter().position(|part| matches!(part, Part::Id(_)));
+        at.is_some_and(|at| {
+            is_literal(at.checked_sub(1).and_then(|before| self.0.get(before))) && is_literal(self.0.get(at + 1))
+        })
+    }
+
     /// Writes into a claim what was signed.
     ///
     /// # Errors
@@ -91,7 +100,7 @@ impl Template {
                 }
                 Part::Id(header) => {
                     let id = request.header(header)?;
-                    claim.id = Some(id);
+                    claim.id = Some(id).filter(|_| self.delimits_id());
                     Cow::Borrowed(id.as_bytes())
                 }
                 Part::Method => Cow::Borrowed(request.method.as_str().as_bytes()),

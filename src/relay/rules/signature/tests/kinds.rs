@@ -153,3 +153,24 @@ fn a_delivery_is_known_again_however_its_signature_is_written() {
         assert_eq!(replay_key(&rotated), expected, "{signatures}");
     }
 }
+
+/// Without a character between them, an id and the body could be cut elsewhere and be signed all the same.
+#[test]
+fn an_id_that_may_end_anywhere_does_not_tell_deliveries_apart() {
+    let of = |template: &str, id: &str, body: &str, signature: &str| {
+        let mut delivery = described();
+        delivery.rule = json!({
+            "preset": "hmac", "secrets": ["key"], "header": "x-sign", "template": template, "id": "x-id", "replay": true,
+        });
+        delivery.headers = vec![("x-sign", signature.to_owned()), ("x-id", id.to_owned())];
+        delivery.body = body.as_bytes().to_vec();
+        replay_key(&delivery)
+    };
+    let undelimited = "0300bae4f49ce49461e8834559c4cd9f3f1bb182460c0993f1f57ef50d125dea";
+    assert_eq!(of("{id}{body}", "id1", "abc", undelimited), of("{id}{body}", "id", "1abc", undelimited));
+    let (first, second) = (
+        of("{id}.{body}", "id1", "abc", "662cb211825ca377828992b0345697851475628bd5663cffeee9de1d4b52158e"),
+        of("{id}.{body}", "id1", "abd", "9b7c211091bbe46b50643282c954039a6aa074e9d165d3775cbe284d7d3d938d"),
+    );
+    assert_eq!(first, second, "the id alone tells");
+}
