@@ -9,6 +9,7 @@
 //!
 //! - [`time`]: a moment, as a value
 //! - [`token`]: the name in the public URL; `key`: the secret of its owner
+//! - `node`: the id of one server of a cluster
 //! - [`limit`]: which limits a peer can hit
 //! - [`headers`]: values of HTTP headers, as lists and as text
 //! - [`json`]: JSON as text: checked, cut and spliced, never rebuilt
@@ -26,6 +27,8 @@ pub mod json;
 pub mod key;
 pub mod limit;
 pub mod link;
+#[cfg(feature = "server")]
+pub mod node;
 pub mod socket_io;
 pub mod time;
 pub mod token;

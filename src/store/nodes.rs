@@ -1,0 +1,119 @@
+//! Which nodes a cluster has, and which of them has the ends of a tunnel.
+//!
+//! A node renews its lease at intervals ([`Renewal`]), and claims a tunnel when an end of it joins ([`Claim`]). The claim with the
+//! highest epoch counts. All times are those of the store's clock.
+
+use std::time::Duration;
+
+use super::record::Found;
+use super::settings::Ends;
+use crate::proto::node::NodeId;
+
+/// A node, as others reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its id.
+    pub node: NodeId,
+    /// The URL of its listener for other nodes: `http://HOST:PORT` or `https://HOST:PORT`.
+    pub advertise: Box<str>,
+    /// The operator's name for it, empty if it has none.
+    pub label: Box<str>,
+    /// The version of its program.
+    pub version: Box<str>,
+    /// It is about to stop, and takes no more ends.
+    pub is_draining: bool,
+    /// How long its lease still lasts. Zero for one that has lapsed.
+    pub lease: Duration,
+}
+
+/// What a node says of itself when it renews its lease.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    /// The node; its `lease` is how long the lease is to last from now.
+    pub me: Peer,
+    /// What the node knows of its writes.
+    pub seen: Seen,
+    /// The version of the table of nodes that it has, 0 for none. The table comes back if it has another.
+    pub table: u64,
+    /// How many of the messages in its inbox it has taken up: those, and no others, are removed.
+    pub taken_up: usize,
+    /// The mark of lost writes whose claims the node has all announced again; cleared if it is still exactly this.
+    pub announced: Option<u64>,
+}
+
+/// What a node knows of its own writes to the store. A store that counts fewer has lost some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// The highest number of a write that a reply has told.
+    pub writes: u64,
+}
+
+/// What each script tells of a node's writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// The number of this write.
+    pub writes: u64,
+    /// Writes beyond this number may be lost: the node is to announce all that it has claimed. `None` if nothing is lost.
+    pub lost: Option<u64>,
+}
+
+/// The answer to a [`Renewal`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewed {
+    /// The store's time, in milliseconds since 1970.
+    pub now: u64,
+    /// The node's own writes.
+    pub written: Written,
+    /// The version of the table, with the table if the node had another.
+    pub table: (u64, Option<Vec<Peer>>),
+    /// The messages in the node's inbox, oldest first; those stay until a renewal says that they are taken up.
+    pub inbox: Vec<Box<str>>,
+}
+
+/// A node says that it has the newest end of a tunnel.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The node.
+    pub node: NodeId,
+    /// What the node knows of its writes.
+    pub seen: Seen,
+    /// The store's time, in milliseconds since 1970, until which this claim may be made; 0 for no end. A script that runs later
+    /// evicts nobody.
+    pub until: u64,
+    /// The highest epoch that the node has seen, of any tunnel: that of the claim is higher.
+    pub above: u64,
+    /// How many ends of a `spread` tunnel the node has then. A tunnel of [`Ends::Newest`] has one.
+    pub ends: usize,
+    /// The epoch of a claim that the node announces again after the store lost writes. It counts unless the store has a higher
+    /// one. `None` for a new claim.
+    pub again: Option<u64>,
+}
+
+/// The answer to a [`Claim`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// The tunnel as it is then.
+    pub found: Found,
+    /// The claim's epoch; the store's for a claim that was announced again and is older.
+    pub epoch: u64,
+    /// The claim counts. False for one that was announced again and is older than the store's.
+    pub is_newest: bool,
+    /// The other nodes that live and had ends of it, whose ends are to leave if the tunnel's are [`Ends::Newest`]. Each has a
+    /// message in its inbox, too.
+    pub others: Vec<Peer>,
+    /// The node's own writes.
+    pub written: Written,
+}
+
+/// Where the ends of a tunnel are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Located {
+    /// Which ends get requests; that of the tunnel's settings.
+    pub which: Ends,
+    /// The epoch of the newest claim, 0 for none.
+    pub epoch: u64,
+    /// The node that made it, if that lives.
+    pub owner: Option<Peer>,
+    /// All nodes that live and have ends of a `spread` tunnel, with their numbers of ends. Empty for one of [`Ends::Newest`].
+    pub holders: Vec<(Peer, usize)>,
+}
