@@ -3,6 +3,7 @@
 //!
 //! - `server`: the `redis-server`; `proxy`: a network between it and ours that loses what it is given
 //! - `semantics`: the store in Redis does what the one in memory does
+//! - `nodes`: what nodes of a cluster share
 //! - `original`: what the original server wrote is served, and both can share one Redis
 //! - `faults`: Redis away in each way, while tunnels are connected
 //! - `emptied`: Redis has lost its data
@@ -13,6 +14,7 @@
 mod blocks;
 mod emptied;
 mod faults;
+mod nodes;
 mod original;
 mod program;
 mod proxy;
@@ -27,12 +29,12 @@ use crate::support::keyed::{Keyed, post};
 use crate::support::within;
 
 /// The settings of a server over a Redis.
-fn over(url: &str) -> ServeConfig {
+pub(crate) fn over(url: &str) -> ServeConfig {
     ServeConfig { redis_url: Some(url.parse().unwrap()), ..patient() }
 }
 
 /// Asks until the answer is as wanted.
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {
             if let Some(value) = ask().await {

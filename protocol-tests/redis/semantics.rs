@@ -15,32 +15,32 @@ use socket2me::store::{
 
 use super::{Redis, until};
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 /// How much two lives may differ, since the stores are asked one after the other.
 const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// A store in Redis whose task runs as long as the test.
-fn in_redis(redis: &Redis) -> Arc<Store> {
+pub(super) fn in_redis(redis: &Redis) -> Arc<Store> {
     let store = Arc::new(Store::in_redis(redis.url().into_connection_info().unwrap(), 1000).unwrap());
     let kept = Arc::clone(&store);
     tokio::spawn(async move { kept.keep().await });
     store
 }
 
-fn uuid(number: u128) -> Token {
+pub(super) fn uuid(number: u128) -> Token {
     Token::from_uuid(uuid::Uuid::from_u128(number))
 }
 
-fn hash(number: u8) -> KeyHash {
+pub(super) fn hash(number: u8) -> KeyHash {
     Key::from_random([number; 32]).hash()
 }
 
-fn original() -> Record {
+pub(super) fn original() -> Record {
     Record { made_at: 1_700_000_000, made_by: Some("192.0.2.7".parse().unwrap()), keyed: None }
 }
 
-fn keyed(key: u8) -> Record {
+pub(super) fn keyed(key: u8) -> Record {
     let keyed = Keyed {
         key: hash(key),
         settings: Settings { ttl: 10 * HOUR, timeout: Duration::from_millis(1500), ..Settings::default() },

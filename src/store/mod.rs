@@ -7,6 +7,7 @@
 //! - [`Settings`]: what the owner of a keyed tunnel sets
 //! - `table`: tunnels in this process
 //! - [`RedisStore`]: tunnels in Redis
+//! - [`Nodes`]: the nodes of a cluster and their claims of tunnels, in Redis; `nodes`: what they say
 //! - `file`: tunnels in a file, with a table before it
 //! - [`Values`]: texts of the server's own that outlive a restart, and leases; `value_table`: those in memory
 //! - `lines`: tunnels as lines of JSON, by which they move from one store to another, and as a list for people
@@ -16,6 +17,7 @@
 mod error;
 mod file;
 mod lines;
+mod nodes;
 mod record;
 mod redis;
 mod seal;
@@ -32,12 +34,14 @@ use ::redis::{ConnectionInfo, RedisError};
 pub use self::error::StoreError;
 pub use self::file::{AddError, Added, FileError, FileStore, add_to_file, read_file};
 pub use self::lines::{list, read_lines, write_lines};
+pub use self::nodes::{Claim, Claimed, INBOX_BATCH, Located, Lost, Peer, Renewal, Renewed, Seen, Written};
 pub use self::record::{By, CLAIM, Change, Found, Kept, Keyed, Life, Record};
-pub use self::redis::{RedisStore, add_to_redis, read_redis};
+pub use self::redis::{Nodes, RedisStore, add_to_redis, read_redis};
 pub use self::seal::{Seal, SealError};
 pub use self::settings::{Ends, Patch, Repeat, RulesChange, RulesText, Settings};
 use self::table::Table;
 pub use self::values::Values;
+use crate::proto::node::NodeId;
 use crate::proto::token::Token;
 
 /// A store of tunnels. `H` is what this process holds for each, and is dropped once the tunnel is forgotten.
@@ -84,6 +88,23 @@ impl<H: Send + Sync + 'static> Store<H> {
         }
     }
 
+    /// Returns what nodes of a cluster share. `None` for a store that no other node can use.
+    #[must_use]
+    pub fn nodes(&self) -> Option<Nodes> {
+        match self {
+            Self::Memory(_) | Self::File(_) => None,
+            Self::Redis(store) => Some(store.nodes()),
+        }
+    }
+
+    /// Says which node this process is: changes that it makes are no news to it. Once, before the first change.
+    pub fn set_node(&self, node: NodeId) {
+        match self {
+            Self::Memory(_) | Self::File(_) => (),
+            Self::Redis(store) => store.set_node(node),
+        }
+    }
+
     /// Tells whether the store can lose its data while this process runs: [`Self::restore`] writes a tunnel again then.
     #[must_use]
     pub fn can_be_emptied(&self) -> bool {
@@ -93,7 +114,7 @@ impl<H: Send + Sync + 'static> Store<H> {
         }
     }
 
-    /// Completes when the store was found without its data: once each time, for one task, which calls [`Self::restore`] for
+    /// Completes when the store was found without its data, or without the last writes of this node: once each time, for one task, which calls [`Self::restore`] for
     /// each tunnel that it knows and [`Self::restored`] in the end. Until a minute after, a token that is not in the store
     /// is [`StoreError::Unavailable`]. Never completes for a store that cannot lose its data.
     pub async fn emptied(&self) {

@@ -35,10 +35,10 @@ pub struct Renewal {
     pub seen: Seen,
     /// The version of the table of nodes that it has, 0 for none. The table comes back if it has another.
     pub table: u64,
-    /// How many of the messages in its inbox it has taken up: those, and no others, are removed.
-    pub taken_up: usize,
-    /// The mark of lost writes whose claims the node has all announced again; cleared if it is still exactly this.
-    pub announced: Option<u64>,
+    /// The number of the last message that it has taken up, 0 for none: that and those before it are removed, if it is there.
+    pub taken_up: u64,
+    /// The loss after which the node has announced all its claims again. It is forgotten if no other was noticed since.
+    pub announced: Option<Lost>,
 }
 
 /// What a node knows of its own writes to the store. A store that counts fewer has lost some.
@@ -48,14 +48,27 @@ pub struct Seen {
     pub writes: u64,
 }
 
+/// A store was found without writes of a node that it had answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// Writes with a higher number may be lost, up to `found`.
+    pub after: u64,
+    /// The number of the write that noticed it. It tells two losses apart, since numbers of lost writes are not given again.
+    pub found: u64,
+}
+
 /// What each script tells of a node's writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Written {
     /// The number of this write.
     pub writes: u64,
-    /// Writes beyond this number may be lost: the node is to announce all that it has claimed. `None` if nothing is lost.
-    pub lost: Option<u64>,
+    /// What was lost: the node is to announce what it has claimed with those writes. `None` if nothing is lost, or all is
+    /// announced.
+    pub lost: Option<Lost>,
 }
+
+/// The most messages that come with one renewal. After so many there may be more.
+pub const INBOX_BATCH: usize = 1_000;
 
 /// The answer to a [`Renewal`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,10 +77,15 @@ pub struct Renewed {
     pub now: u64,
     /// The node's own writes.
     pub written: Written,
-    /// The version of the table, with the table if the node had another.
+    /// The node is new to the store, or messages for it are gone unread: it is to announce all its claims.
+    pub was_away: bool,
+    /// The version of the table, with the table if the node had another. All nodes of the table live, the node itself included.
     pub table: (u64, Option<Vec<Peer>>),
-    /// The messages in the node's inbox, oldest first; those stay until a renewal says that they are taken up.
-    pub inbox: Vec<Box<str>>,
+    /// The number of the last message that was ever left for the node, 0 for none.
+    pub posted: u64,
+    /// The messages in the node's inbox with their numbers, oldest first and [`INBOX_BATCH`] at the most. They stay until a
+    /// renewal says that they are taken up, and may come more than once.
+    pub inbox: Vec<(u64, Box<str>)>,
 }
 
 /// A node says that it has the newest end of a tunnel.
@@ -84,8 +102,8 @@ pub struct Claim {
     pub above: u64,
     /// How many ends of a `spread` tunnel the node has then. A tunnel of [`Ends::Newest`] has one.
     pub ends: usize,
-    /// The epoch of a claim that the node announces again after the store lost writes. It counts unless the store has a higher
-    /// one. `None` for a new claim.
+    /// The epoch of a claim that the node announces again, after the store lost writes or because its number of ends is another.
+    /// It counts unless the store has a higher one, or the tunnel was deleted since. `None` for a new claim.
     pub again: Option<u64>,
 }
 
@@ -96,10 +114,11 @@ pub struct Claimed {
     pub found: Found,
     /// The claim's epoch; the store's for a claim that was announced again and is older.
     pub epoch: u64,
-    /// The claim counts. False for one that was announced again and is older than the store's.
+    /// The claim counts. False for one of a tunnel of [`Ends::Newest`] that was announced again and is older than the store's,
+    /// and for one that was made before the tunnel was deleted.
     pub is_newest: bool,
-    /// The other nodes that live and had ends of it, whose ends are to leave if the tunnel's are [`Ends::Newest`]. Each has a
-    /// message in its inbox, too.
+    /// The other nodes that live and had ends of it. If the tunnel's are [`Ends::Newest`], those ends are to leave, and each of
+    /// these nodes has a message in its inbox, too: `evict TOKEN EPOCH`.
     pub others: Vec<Peer>,
     /// The node's own writes.
     pub written: Written,

@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -21,9 +21,10 @@ use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisError, RedisResu
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
-use super::marker::Marker;
+use super::marker::{Absence, Marker};
 use super::reply::{Info, Reply};
 use super::scripts::Scripts;
+use crate::proto::node::NodeId;
 use crate::store::error::StoreError;
 
 /// Time for one call, its wait for a connection included; then it fails.
@@ -45,6 +46,9 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// Time between two lines of the log about calls that fail while Redis is there.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
+/// Why a call fails that needs what is being written again.
+pub(super) const WRITING: &str = "Redis has lost its data, and tunnels are being written again";
+
 /// The oldest Redis whose scripts do what ours need.
 const OLDEST: (u32, u32) = (6, 2);
 
@@ -62,6 +66,8 @@ pub(super) struct Link {
     complained: Mutex<Option<Instant>>,
     /// Redis's time in milliseconds, and when it was asked.
     clock: Mutex<Option<(u64, Instant)>>,
+    /// Which node this process is, if it is one.
+    node: OnceLock<NodeId>,
     pub(super) scripts: Scripts,
     pub(super) marker: Marker,
 }
@@ -104,6 +110,7 @@ impl Link {
             failures: AtomicU64::new(0),
             complained: Mutex::default(),
             clock: Mutex::default(),
+            node: OnceLock::new(),
             scripts: Scripts::new(),
             marker: Marker::default(),
         })
@@ -133,11 +140,7 @@ impl Link {
     /// With [`StoreError::Unavailable`] while Redis is away, when it does not answer in time, and when it refuses.
     pub(super) async fn call(&self, script: &ScriptInvocation<'_>) -> Result<Reply, StoreError> {
         match Reply::parse(&self.texts(script).await?) {
-            Some(Reply::Late) => {
-                // Or its clock was set forward.
-                self.look();
-                Err(self.fail(&format!("Redis runs a call later than {CALL_TIMEOUT:?}")))
-            }
+            Some(Reply::Late) => Err(self.late()),
             Some(reply) => Ok(reply),
             None => Err(self.fail("a tunnel in Redis has fields that no server of ours writes")),
         }
@@ -163,6 +166,37 @@ impl Link {
     pub(super) fn fail(&self, reason: &str) -> StoreError {
         self.failures.fetch_add(1, Ordering::Relaxed);
         StoreError::Unavailable(reason.to_owned())
+    }
+
+    /// Counts a call that Redis has run too late, and so has refused.
+    pub(super) fn late(&self) -> StoreError {
+        // Or its clock was set forward.
+        self.look();
+        self.fail(&format!("Redis runs a call later than {CALL_TIMEOUT:?}"))
+    }
+
+    /// Makes sure that a tunnel that is not in a Redis of this marker is in none.
+    ///
+    /// # Errors
+    /// With [`StoreError::Unavailable`] if it may be one that is written again in a while.
+    pub(super) fn absent(&self, marker: &str) -> Result<(), StoreError> {
+        match self.marker.absence(marker) {
+            Absence::Final => Ok(()),
+            Absence::Unsure => Err(self.fail(WRITING)),
+            Absence::Emptied => {
+                self.look();
+                Err(self.fail(WRITING))
+            }
+        }
+    }
+
+    /// Says which node this process is. Only the first call counts.
+    pub(super) fn set_node(&self, node: NodeId) {
+        let _ = self.node.set(node);
+    }
+
+    pub(super) fn node(&self) -> Option<NodeId> {
+        self.node.get().copied()
     }
 
     /// Returns all keys. Redis serves others in between; a key that is made meanwhile may be missing.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::store::nodes::Lost;
+
 /// How long after the connected tunnels of this process were written again an unknown token may still be one that another
 /// server has not written yet.
 const UNSURE_FOR: Duration = Duration::from_secs(60);
@@ -20,6 +22,8 @@ pub(super) struct Marker {
 #[derive(Debug, Default)]
 struct State {
     known: Option<String>,
+    /// What of this node's writes was found lost last.
+    lost: Option<Lost>,
     unsure: Unsure,
 }
 
@@ -58,6 +62,17 @@ impl Marker {
         is_other
     }
 
+    /// Takes up that writes of this node are lost, which each reply says until they are made again. Returns whether it is news.
+    pub(super) fn lost(&self, lost: Lost) -> bool {
+        let mut state = self.lock();
+        let is_news = state.lost.replace(lost) != Some(lost);
+        if is_news {
+            state.unsure = Unsure::Writing;
+            self.emptied.notify_one();
+        }
+        is_news
+    }
+
     /// Returns the marker, empty if none was seen yet. `None` if tokens that are not in Redis may still be written again.
     pub(super) fn sure(&self) -> Option<String> {
         let state = self.lock();
@@ -74,7 +89,7 @@ impl Marker {
         }
     }
 
-    /// Completes when Redis was found empty: once each time, for one task.
+    /// Completes when Redis was found empty, or without the last writes of this node: once each time, for one task.
     pub(super) async fn emptied(&self) {
         self.emptied.notified().await;
     }
@@ -121,5 +136,17 @@ mod tests {
         assert_eq!(marker.absence("b"), Absence::Unsure);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!((marker.absence("b"), marker.sure().as_deref()), (Absence::Final, Some("b")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loss_of_writes_is_noticed_once() {
+        let marker = Marker::default();
+        marker.saw("a".to_owned());
+        for found in [7, 9] {
+            assert!(marker.lost(Lost { after: 3, found }));
+            marker.emptied().await;
+            assert!(!marker.lost(Lost { after: 3, found }));
+            assert_eq!((marker.emptied().now_or_never(), marker.absence("a")), (None, Absence::Unsure));
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! - this file: each call, and what this process holds for the tunnels that it has made
 //! - `link`: the connection, which one task keeps; `marker`: whether Redis still has what was written to it
 //! - `offline`: all tunnels at once, for `socket2me store`
+//! - `nodes`: the nodes of a cluster and their claims; `node_reply`: what their scripts return
 //! - `values`: what is kept beside the tunnels
 //! - `scripts`: what is asked of Redis, in Lua; `reply`: what Redis says
 //!
@@ -12,6 +13,8 @@
 
 mod link;
 mod marker;
+mod node_reply;
+mod nodes;
 mod offline;
 mod reply;
 mod scripts;
@@ -24,14 +27,15 @@ use std::time::Duration;
 use redis::{ConnectionInfo, RedisError};
 use tokio::time::Instant;
 
-use self::link::Link;
-use self::marker::Absence;
+use self::link::{Link, WRITING};
+pub use self::nodes::Nodes;
 pub use self::offline::{add_to_redis, read_redis};
 use self::reply::Reply;
 pub(super) use self::values::RedisValues;
 use super::error::StoreError;
 use super::record::{By, Change, Found, Life, Record};
 use crate::expiring::Expiring;
+use crate::proto::node::NodeId;
 use crate::proto::token::Token;
 
 /// A store in Redis. `H` is what this process holds for each tunnel that it has made itself: limits of an address count for
@@ -61,6 +65,14 @@ impl<H> RedisStore<H> {
 
     pub(super) fn values(&self) -> RedisValues {
         RedisValues::new(&self.link)
+    }
+
+    pub(super) fn nodes(&self) -> Nodes {
+        Nodes::new(&self.link)
+    }
+
+    pub(super) fn set_node(&self, node: NodeId) {
+        self.link.set_node(node);
     }
 
     pub(super) fn failures(&self) -> u64 {
@@ -113,8 +125,9 @@ impl<H> RedisStore<H> {
     }
 
     pub(super) async fn change(&self, token: &Token, by: By, change: &Change) -> Result<Option<Found>, StoreError> {
+        let until = self.link.deadline();
         let found =
-            self.found(self.link.call(&self.link.scripts.change(token, by, change, self.link.deadline())).await?)?;
+            self.found(self.link.call(&self.link.scripts.change(token, by, change, until, self.link.node())).await?)?;
         if let Some(found) = &found {
             let forgotten = match found.life {
                 Life::Alive(left) => left + found.record.claim(token),
@@ -146,14 +159,7 @@ impl<H> RedisStore<H> {
         match reply {
             Reply::Found(found) => Ok(Some(found)),
             Reply::Refused | Reply::Late | Reply::Made | Reply::Same | Reply::Taken => Ok(None),
-            Reply::Absent(marker) => match self.link.marker.absence(&marker) {
-                Absence::Final => Ok(None),
-                Absence::Unsure => Err(self.link.fail(WRITING)),
-                Absence::Emptied => {
-                    self.link.look();
-                    Err(self.link.fail(WRITING))
-                }
-            },
+            Reply::Absent(marker) => self.link.absent(&marker).map(|()| None),
         }
     }
 
@@ -170,5 +176,3 @@ impl<H> RedisStore<H> {
         held
     }
 }
-
-const WRITING: &str = "Redis has lost its data, and tunnels are being written again";

@@ -5,15 +5,22 @@ use std::time::Duration;
 use redis::{Script, ScriptInvocation};
 
 use super::reply;
+use crate::proto::node::NodeId;
 use crate::proto::token::Token;
 use crate::store::record::{By, CLAIM, Change, Record};
 use crate::store::settings::{Ends, Patch, Repeat, RulesText, Settings};
+
+/// What other scripts begin with.
+pub(super) const SHARED: &str = include_str!("shared.lua");
+
+/// What scripts about nodes have between that and their own.
+pub(super) const NODES: &str = include_str!("nodes.lua");
 
 /// The key whose value tells one set of data from another.
 pub(super) const MARKER: &str = "s2m:marker";
 
 /// What the keys of keyed tunnels begin with. An original one has its token alone for a key.
-const TUNNEL: &str = "s2m:t:";
+pub(super) const TUNNEL: &str = "s2m:t:";
 
 /// Returns the token of the tunnel that a key is of. `None` for what is no tunnel.
 pub(super) fn token_of(key: &str) -> Option<Token> {
@@ -34,11 +41,11 @@ pub(super) struct Scripts {
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        let with_shared = |script| Script::new(&[include_str!("shared.lua"), script].concat());
+        let with_shared = |script| Script::new(&[SHARED, script].concat());
         Self {
             create: with_shared(include_str!("create.lua")),
             find: with_shared(include_str!("find.lua")),
-            change: with_shared(include_str!("change.lua")),
+            change: Script::new(&[SHARED, NODES, include_str!("change.lua")].concat()),
             marker: Script::new(include_str!("marker.lua")),
         }
     }
@@ -82,20 +89,29 @@ impl Scripts {
         script
     }
 
-    /// Changes a tunnel, if it is not later than `until`.
-    pub(super) fn change(&self, token: &Token, by: By, change: &Change, until: u64) -> ScriptInvocation<'_> {
+    /// Changes a tunnel, if it is not later than `until`. Other nodes than `node` hear of it.
+    pub(super) fn change(
+        &self,
+        token: &Token,
+        by: By,
+        change: &Change,
+        until: u64,
+        node: Option<NodeId>,
+    ) -> ScriptInvocation<'_> {
         let mut script = about(&self.change, token, until);
         match by {
             By::Anybody => script.arg(""),
             By::Key(key) => script.arg(reply::hex(&key)),
         };
         let optional = |time: Option<Duration>| time.map(|time| milliseconds(time).to_string()).unwrap_or_default();
+        let node = node.as_ref().map_or("", NodeId::as_str);
         match change {
-            Change::Refresh(life) => script.arg("refresh").arg(milliseconds(*life)),
-            Change::Renew => script.arg("renew"),
+            Change::Refresh(life) => script.arg("refresh").arg(node).arg(milliseconds(*life)),
+            Change::Renew => script.arg("renew").arg(node),
             Change::Set(Patch { ttl, timeout, hold, ends, repeat, rules }) => {
                 script
                     .arg("set")
+                    .arg(node)
                     .arg(optional(*ttl))
                     .arg(optional(*timeout))
                     .arg(optional(*hold))
@@ -106,10 +122,11 @@ impl Scripts {
                     None => &mut script,
                 }
             }
-            Change::Rekey(key) => script.arg("rekey").arg(reply::hex(key)),
-            Change::Delete => script.arg("delete"),
+            Change::Rekey(key) => script.arg("rekey").arg(node).arg(reply::hex(key)),
+            Change::Delete => script.arg("delete").arg(node),
             Change::Revive { settings: Settings { ttl, timeout, hold, ends, repeat }, rules, unjoined } => script
                 .arg("revive")
+                .arg(node)
                 .arg(milliseconds(*ttl))
                 .arg(milliseconds(*timeout))
                 .arg(milliseconds(*hold))
@@ -124,7 +141,7 @@ impl Scripts {
 
 /// Begins a call of a script about a token. Only a token of the form of a UUID may be that of an original tunnel: under a name
 /// there may be anything of anybody's.
-fn about<'s>(script: &'s Script, token: &Token, until: u64) -> ScriptInvocation<'s> {
+pub(super) fn about<'s>(script: &'s Script, token: &Token, until: u64) -> ScriptInvocation<'s> {
     let mut script = script.key(format!("{TUNNEL}{token}"));
     script.key(MARKER);
     if !token.is_name() {
@@ -140,6 +157,6 @@ fn text(rules: Option<&RulesText>) -> &str {
 }
 
 /// Returns a time in milliseconds, rounded up.
-fn milliseconds(time: Duration) -> u64 {
+pub(super) fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
