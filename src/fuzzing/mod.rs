@@ -3,6 +3,8 @@
 //!
 //! Each takes any bytes, and panics when an invariant does not hold.
 
+#[cfg(feature = "server")]
+mod cluster;
 mod heads;
 mod input;
 mod keys;
@@ -15,6 +17,8 @@ use bytestring::ByteString;
 use http::HeaderMap;
 use serde_json::value::RawValue;
 
+#[cfg(feature = "server")]
+pub use self::cluster::cluster;
 pub use self::heads::heads;
 use self::keys::{RawMembers, markers};
 pub use self::peers::peers;
@@ -315,6 +319,8 @@ mod tests {
         replay("answer", super::answer);
         replay("heads", super::heads);
         replay("json", super::json);
+        #[cfg(feature = "server")]
+        replay("cluster", super::cluster);
         replay("sequence", super::sequence);
         replay("peers", super::peers);
         replay("streams", super::streams);

@@ -12,7 +12,7 @@ use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PollAnswer, UpgradeError, UpgradeTicket};
 use crate::proto::engine_io::{BinaryAs, CloseReason, Frame, Revision, Session, Settings, Sid, Space, Transport};
 use crate::proto::link::ServerLink;
-use crate::proto::socket_io::connection::{self, AckError, Answer, Awaited, Connection};
+use crate::proto::socket_io::connection::{self, AckError, Answer, Awaited, Connection, Leave};
 use crate::proto::socket_io::packet::Encoded;
 use crate::proto::socket_io::{AckId, Event, Namespace};
 use crate::proto::time::Instant;
@@ -277,7 +277,7 @@ impl World {
                 let is_sent = self.link.act(now, |layer, lower| layer.offer(&namespace, event.finish(), lower));
                 assert!(!is_sent || before <= 8 * "42/a,[\"notice\"]".len(), "{before} bytes wait");
             }
-            0 => self.link.act(now, |layer, lower| layer.retire(&namespace, lower)),
+            0 => self.link.act(now, |layer, lower| layer.retire(&namespace, Leave::Namespace, lower)),
             1 => {
                 self.joining.retain(|waiting| *waiting != namespace);
                 self.link.act(now, |layer, lower| layer.disconnect(&namespace, lower));
