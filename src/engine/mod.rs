@@ -92,7 +92,20 @@ impl<A: Application> Engine<A> {
     /// Returns a server without sessions.
     #[must_use]
     pub fn new(application: A, settings: EngineIoSettings, limits: Limits) -> Self {
-        Self { sessions: Sessions::new(application, settings, limits) }
+        // A generator for secrets, seeded by the system: asking the system itself costs a call for each session.
+        Self::with_sids(application, settings, limits, || Sid::from_random(rand::rng().random()))
+    }
+
+    /// Returns a server without sessions, whose ids are those that `make` returns. An id is a bearer secret: it must not be guessed,
+    /// nor returned twice.
+    #[must_use]
+    pub fn with_sids(
+        application: A,
+        settings: EngineIoSettings,
+        limits: Limits,
+        make: impl Fn() -> Sid + Send + Sync + 'static,
+    ) -> Self {
+        Self { sessions: Sessions::new(application, settings, limits, make) }
     }
 
     /// Returns the application on the sessions.
@@ -221,8 +234,7 @@ impl<A: Application> Engine<A> {
         }
         let slot = self.sessions.admit(arrival.client)?;
         let peer = SocketAddr::new(arrival.client.address, arrival.peer.address.port());
-        // A generator for secrets, seeded by the system: asking the system itself costs a call for each session.
-        let sid = Sid::from_random(rand::rng().random());
+        let sid = (self.sessions.make_sid)();
         let asked = arrival.host(&head.headers).filter(|host| host.len() <= MAX_HOST);
         let asked = asked.map(|host| format!("{}://{host}", arrival.scheme(&head.headers)).into()).unwrap_or_default();
         Ok((Opening { peer, sid, asked, revision, query: head.uri.query().unwrap_or_default().to_owned() }, slot))

@@ -74,6 +74,8 @@ pub(super) struct Sessions<A: Application> {
     pub(super) application: A,
     pub(super) settings: Arc<Settings>,
     pub(super) limits: Limits,
+    /// Makes the ids of sessions.
+    pub(super) make_sid: Box<dyn Fn() -> Sid + Send + Sync>,
     pub(super) clock: Clock,
     /// The tasks of all sessions, and what is left to do when a WebSocket is closed.
     pub(super) tasks: TaskTracker,
@@ -86,11 +88,17 @@ pub(super) struct Sessions<A: Application> {
 }
 
 impl<A: Application> Sessions<A> {
-    pub(super) fn new(application: A, settings: Settings, limits: Limits) -> Arc<Self> {
+    pub(super) fn new(
+        application: A,
+        settings: Settings,
+        limits: Limits,
+        make_sid: impl Fn() -> Sid + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self {
             application,
             settings: Arc::new(settings),
             limits,
+            make_sid: Box::new(make_sid),
             clock: Clock::start(),
             tasks: TaskTracker::new(),
             stopping: AtomicBool::new(false),

@@ -49,6 +49,16 @@ impl Peer {
         Self { scheme: if is_tls { "https" } else { "http" }, ..self }
     }
 
+    /// Returns a peer whose request this one passes on: it has left when this one has.
+    pub(crate) fn passes_on(&self, address: SocketAddr, is_tls: bool) -> Self {
+        Self { turn: self.turn.clone(), ..Self::new(address).by_tls(is_tls) }
+    }
+
+    /// Returns whether the connection is TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.scheme == "https"
+    }
+
     /// Returns the address without its port, as text.
     #[must_use]
     pub fn text(&self) -> &str {

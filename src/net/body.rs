@@ -23,6 +23,8 @@ use super::turn::Turn;
 pub struct RequestBody {
     /// `None` once it was taken.
     left: Option<Left>,
+    /// It was read to its end: a chunked one has no other sign of that.
+    is_over: bool,
     turn: Arc<Turn>,
     claim: Claimed,
 }
@@ -78,7 +80,7 @@ type Claimed = Option<std::convert::Infallible>;
 
 impl RequestBody {
     pub(super) fn new(incoming: Incoming, turn: Arc<Turn>) -> Self {
-        Self { left: Some(Left { put_back: Kept::default(), incoming }), turn, claim: None }
+        Self { left: Some(Left { put_back: Kept::default(), incoming }), is_over: false, turn, claim: None }
     }
 
     /// Keeps memory until the body is read to its end or dropped.
@@ -95,6 +97,7 @@ impl RequestBody {
     /// Puts a body back that was read whole, to be read once more. Its trailers are lost.
     pub fn put_back(&mut self, body: Kept) {
         if let Some(left) = &mut self.left {
+            self.is_over &= body.bytes.is_empty();
             left.put_back = body;
         }
     }
@@ -122,6 +125,7 @@ impl Body for RequestBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let Some(left) = &mut self.left else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(left).poll_frame(cx));
+        self.is_over |= frame.is_none();
         if self.claim.is_some() && (frame.is_none() || self.is_end_stream()) {
             self.claim = None;
         }
@@ -129,7 +133,7 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left.as_ref().is_none_or(Body::is_end_stream)
+        self.is_over || self.left.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -3,6 +3,7 @@
 //! In reading order:
 //!
 //! - [`listener`]: accepts connections and stops in order; `serving`: the limits of connections, and the handler of requests
+//! - `greeted`: a listener whose connections say something before their first request
 //! - `http1`: a connection that speaks HTTP/1; `http2`, with the feature `tls`: one that speaks HTTP/2, which TLS negotiates, and
 //!   `claims`: the memory that its requests take
 //! - [`connection`]: one accepted connection; [`socket`]: what is below it, given up when its peer does not read
@@ -33,6 +34,7 @@ mod claims;
 pub(crate) mod clock;
 pub mod connection;
 mod forwarded;
+pub(crate) mod greeted;
 pub mod hits;
 mod http1;
 #[cfg(feature = "tls")]

@@ -121,6 +121,17 @@ impl Socket {
     }
 }
 
+/// How long a connection between servers may be silent before its peer's machine is asked whether it is there, the pause between
+/// such questions, and how many may stay without an answer: a machine that is gone is noticed within 30 s.
+const KEEP_ALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
+
+/// Makes the system notice that the machine at the other end of a silent connection is gone. The connection then fails.
+pub(crate) fn keep_alive(stream: &TcpStream) {
+    let (after, pause, questions) = KEEP_ALIVE;
+    let keep_alive = socket2::TcpKeepalive::new().with_time(after).with_interval(pause).with_retries(questions);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keep_alive);
+}
+
 /// Measures how fast the peer reads. A window of `timeout` opens when a write has to wait; at its end the peer must have
 /// read enough, or the connection fails.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ mod joins;
 mod json;
 mod offers;
 mod panics;
+mod sids;
 mod upgrades;
 
 use std::future::Future;

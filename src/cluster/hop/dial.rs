@@ -1,0 +1,145 @@
+//! Opens a connection to another node, and greets it.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use http::Uri;
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use rand::Rng as _;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::callee::read_hello;
+use super::greeting::{Caller, Greeted};
+use super::limits::{CONNECT, GREETING, MAX_RESPONSE_HEADERS};
+use super::outgoing::Outgoing;
+use crate::cluster::keys::Secret;
+use crate::defaults;
+use crate::net::socket;
+use crate::proto::node::NodeId;
+
+/// What a connection's bytes go through.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A connection to a node that is ready for requests, its task, which is to be run, and what both sides know.
+pub(super) type Dialled = (SendRequest<Outgoing>, Connection<TokioIo<Box<dyn Io>>, Outgoing>, Greeted);
+
+/// Opens connections to other nodes.
+pub(super) struct Dialer {
+    pub(super) node: NodeId,
+    secret: Arc<Secret>,
+    /// `None` if this process has no TLS for other nodes.
+    tls: Option<TlsConnector>,
+}
+
+impl Dialer {
+    pub(super) fn new(node: NodeId, secret: Arc<Secret>, tls: Option<Arc<ClientConfig>>) -> Self {
+        let tls = tls.map(|config| {
+            let mut config = ClientConfig::clone(&config);
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            TlsConnector::from(Arc::new(config))
+        });
+        Self { node, secret, tls }
+    }
+
+    /// Opens a connection to a node.
+    ///
+    /// # Errors
+    /// With why that fails, in words.
+    pub(super) async fn dial(&self, node: NodeId, advertise: &str) -> Result<Dialled, String> {
+        let of_node = |why: String| format!("node {node} at {advertise}: {why}");
+        self.try_to_dial(node, advertise).await.map_err(of_node)
+    }
+
+    async fn try_to_dial(&self, node: NodeId, advertise: &str) -> Result<Dialled, String> {
+        let (host, port, is_tls) =
+            place(advertise).ok_or("this is no http:// or https:// URL with a host and a port")?;
+        let stream = in_time(CONNECT, "connect", TcpStream::connect((&*host, port))).await?;
+        let _ = stream.set_nodelay(true);
+        socket::keep_alive(&stream);
+        let (stream, greeted) = in_time(GREETING, "greet", async {
+            let mut stream: Box<dyn Io> = match &self.tls {
+                _ if !is_tls => Box::new(stream),
+                Some(tls) => {
+                    let name = ServerName::try_from(host).map_err(words)?;
+                    Box::new(tls.connect(name, stream).await.map_err(words)?)
+                }
+                None => return Err("this node has no TLS for other nodes".to_owned()),
+            };
+            let greeted = self.greet(node, &mut stream).await?;
+            Ok::<_, String>((stream, greeted))
+        })
+        .await?;
+        let mut builder = http1::Builder::new();
+        builder.max_headers(MAX_RESPONSE_HEADERS).max_buf_size(2 * defaults::MAX_RESPONSE_HEAD);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(words)?;
+        Ok((sender, connection, greeted))
+    }
+
+    async fn greet(&self, node: NodeId, stream: &mut Box<dyn Io>) -> Result<Greeted, String> {
+        let nonce = rand::rng().random();
+        let caller = Caller::begin(&self.secret.greetings, (self.node, node), &nonce);
+        stream.write_all(caller.hello()).await.map_err(words)?;
+        stream.flush().await.map_err(words)?;
+        let answer = read_hello(stream).await.map_err(words)?.map_err(words)?;
+        let (proof, greeted) = caller.answered(&answer).map_err(words)?;
+        stream.write_all(&proof).await.map_err(words)?;
+        stream.flush().await.map_err(words)?;
+        Ok(greeted)
+    }
+}
+
+fn words(error: impl Display) -> String {
+    error.to_string()
+}
+
+async fn in_time<T, E: Display>(
+    time: std::time::Duration,
+    what: &str,
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    match timeout(time, future).await {
+        Ok(result) => result.map_err(|error| format!("cannot {what}: {error}")),
+        Err(_) => Err(format!("cannot {what} within {time:?}")),
+    }
+}
+
+/// Returns the host and the port of a node's URL, and whether it speaks TLS.
+fn place(advertise: &str) -> Option<(String, u16, bool)> {
+    let url: Uri = advertise.parse().ok()?;
+    let is_tls = match url.scheme_str()? {
+        "http" => false,
+        "https" => true,
+        _ => return None,
+    };
+    let host = url.host()?.trim_start_matches('[').trim_end_matches(']');
+    Some((host.to_owned(), url.port_u16()?, is_tls))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nodes_url_has_a_scheme_a_host_and_a_port() {
+        for (url, expected) in [
+            ("http://10.0.0.1:3100", Some(("10.0.0.1", 3100, false))),
+            ("https://node.example:1", Some(("node.example", 1, true))),
+            ("http://[2001:db8::1]:3100", Some(("2001:db8::1", 3100, false))),
+            ("http://node.example", None),
+            ("ftp://node.example:1", None),
+            ("node.example:1", None),
+            ("", None),
+        ] {
+            let expected = expected.map(|(host, port, is_tls)| (host.to_owned(), port, is_tls));
+            assert_eq!(place(url), expected, "{url}");
+        }
+    }
+}
