@@ -8,6 +8,8 @@ mod access_log;
 #[cfg(target_os = "linux")]
 mod acme;
 #[cfg(target_os = "linux")]
+mod cluster;
+#[cfg(target_os = "linux")]
 mod configuring;
 mod endings;
 mod engine_io;

@@ -269,3 +269,17 @@ pub const DUMP_MAX_BODY: usize = 64 * KIB;
 /// the 10 ms in which a busy process comes back to the connection.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub const UNSENT: u32 = 128 << 10;
+
+// Other nodes of a cluster.
+
+/// Connections to one other node; beyond, requests that belong there are 503. Linux has 28,000 ports for those to one address.
+pub const MAX_HOPS: usize = 20_000;
+
+/// The fewest characters of the secret of a cluster: those of 24 bytes at random in base64.
+pub const MIN_CLUSTER_SECRET: usize = 32;
+
+/// Time over which a node that stops sends its ends to others, so that they do not come all at once.
+pub const MOVE_TIME: Duration = Duration::from_secs(10);
+
+/// Other nodes that a node expects, for the bound of their connections to it.
+pub const MAX_PEERS: usize = 100;

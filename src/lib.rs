@@ -9,6 +9,7 @@
 //! - [`proto`]: Engine.IO, Socket.IO and the exchange as plain values and state machines, without I/O
 //! - [`net`]: sockets: connections, bodies, WebSockets, and budgets for what peers share
 //! - [`acme`]: certificates from a directory, ordered and renewed
+//! - [`cluster`]: other servers of the same relay: requests that are handed on to them
 //! - [`engine`]: an Engine.IO and Socket.IO server for any host
 //! - [`relay`]: the product: tokens, tunnels, exchanges
 //! - [`store`]: which tokens exist
@@ -39,6 +40,8 @@
 pub mod acme;
 #[cfg(feature = "server")]
 pub mod client;
+#[cfg(feature = "server")]
+pub mod cluster;
 #[cfg(feature = "server")]
 pub mod config;
 pub mod defaults;

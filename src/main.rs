@@ -71,14 +71,20 @@ fn run(cli: Cli) -> Result<Exit, String> {
             let found = runtime.block_on(client::healthcheck::run(&config))?;
             write(format!("{found}\n").as_bytes())
         }
-        Command::Admin(config) => match runtime.block_on(client::admin::run(&config)) {
-            Ok(answer) => write(answer.as_bytes()),
-            Err(AdminError::Failed(why)) => Err(why),
-            Err(AdminError::Usage(why)) => said(&why, Exit::Usage),
-            Err(AdminError::Refused(why)) => said(&why, Exit::Refused),
-        },
+        Command::Admin(config) => answered(runtime.block_on(client::admin::run(&config))),
+        Command::Cluster(config) => answered(runtime.block_on(client::admin::cluster(&config))),
         Command::Completions(config) => write(&config::completions(&config)),
         Command::Man(config) => write(&config::page(&config).unwrap_or_else(|error| error.exit())),
+    }
+}
+
+/// Writes what the server has answered to the operator.
+fn answered(answer: Result<String, AdminError>) -> Result<Exit, String> {
+    match answer {
+        Ok(answer) => write(answer.as_bytes()),
+        Err(AdminError::Failed(why)) => Err(why),
+        Err(AdminError::Usage(why)) => said(&why, Exit::Usage),
+        Err(AdminError::Refused(why)) => said(&why, Exit::Refused),
     }
 }
 

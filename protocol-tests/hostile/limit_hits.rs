@@ -8,7 +8,7 @@ use super::figures::watched;
 use super::{ack, go, id_of, ms, serves};
 
 /// Flags that set no limit which a peer could hit.
-const NO_LIMITS: [&str; 54] = [
+const NO_LIMITS: [&str; 59] = [
     // Where the server is, and what it shows.
     "listen",
     "port",
@@ -29,6 +29,11 @@ const NO_LIMITS: [&str; 54] = [
     "acme-directory",
     "acme-ca",
     "acme-dns-hook",
+    "cluster-listen",
+    "advertise",
+    "cluster-secret-file",
+    "cluster-ca",
+    "node-id",
     "access-log",
     "log-query",
     "log",

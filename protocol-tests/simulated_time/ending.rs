@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use socket2me::proto::engine_io::{CloseReason, Transport};
 use socket2me::proto::socket_io::Event;
-use socket2me::proto::socket_io::connection::AckError;
+use socket2me::proto::socket_io::connection::{AckError, Leave};
 
 use super::world::{World, namespace};
 use crate::support::ms;
@@ -87,7 +87,7 @@ fn a_retiring_end_finishes_what_it_was_asked() {
     let mut world = World::joined(Transport::WebSocket);
     world.emit(0, "asked before");
     let now = world.now;
-    world.link.act(now, |connection, lower| connection.retire(&namespace(), lower));
+    world.link.act(now, |connection, lower| connection.retire(&namespace(), Leave::Namespace, lower));
     assert_eq!(world.frames(), [r#"42/t,0["request"]"#]);
     world.say("43/t,0[200]");
     assert_eq!(world.frames(), ["41/t,"]);

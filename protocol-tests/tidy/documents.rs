@@ -150,16 +150,20 @@ fn what_security_md_names_is_there() {
     assert!(tests > 25 && settings > 20, "{tests} tests and {settings} flags: is this still how names are written?");
 }
 
-/// The README's table of what a restart costs names a test for each of its rows.
-#[test]
-fn each_row_about_restarts_in_the_readme_names_its_tests() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let (_, section) = readme.split_once("### Where tunnels are kept").unwrap();
+/// The rows of the table below this heading, none of them the head.
+fn rows<'d>(document: &'d str, heading: &str) -> Vec<&'d str> {
+    let (_, section) = document.split_once(heading).unwrap();
     let rows = section.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
-    let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
+    rows.take_while(|line| line.starts_with('|')).collect()
+}
+
+/// The last column of a table says which tests show that its rows are true, of Rust or of these programs. Each row must name one.
+fn rows_name_their_tests(document: &str, heading: &str, programs: &[&str], least: usize) {
+    let document = fs::read_to_string(root().join(document)).unwrap();
+    let rows = rows(&document, heading);
     let tests = root().join("protocol-tests");
     let mut code: String = [files("protocol-tests"), files("src")].concat().into_iter().map(|(_, text)| text).collect();
-    for file in ["node/lifecycle.test.mjs", "python/test_client.py"] {
+    for file in programs {
         code += &fs::read_to_string(tests.join(file)).unwrap();
     }
     for row in &rows {
@@ -177,7 +181,22 @@ fn each_row_about_restarts_in_the_readme_names_its_tests() {
             assert!(is_there, "no test is called {name}");
         }
     }
-    assert!(rows.len() >= 8, "{} rows: is this still how the table is written?", rows.len());
+    assert!(rows.len() >= least, "{} rows: is this still how the table is written?", rows.len());
+}
+
+#[test]
+fn each_row_about_restarts_in_the_readme_names_its_tests() {
+    rows_name_their_tests(
+        "README.md",
+        "### Where tunnels are kept",
+        &["node/lifecycle.test.mjs", "python/test_client.py"],
+        8,
+    );
+}
+
+#[test]
+fn each_row_about_failures_of_a_cluster_names_its_tests() {
+    rows_name_their_tests("OPERATING.md", "### What a failure costs", &["node/cluster-faults.mjs"], 12);
 }
 
 /// The documents that lead through the code. Each file and item that they name must be there.

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What `proto` must not name: nothing that reads the time, waits, locks, draws, or does I/O.
+/// What `proto` and the directory of a cluster must not name: nothing that reads the time, waits, locks, draws, or does I/O.
 const IMPURE: [&str; 24] = [
     "tokio",
     "hyper",
@@ -38,6 +38,9 @@ const IMPURE: [&str; 24] = [
     "tracing",
     "println!",
 ];
+
+/// The folders that must not.
+const PURE_FOLDERS: [&str; 2] = ["src/proto", "src/cluster/directory"];
 
 /// An address is a value like any other, although its module is named above.
 const PURE: &str = "std::net::IpAddr";
@@ -118,7 +121,7 @@ fn items_for_tests_are_not_the_product() {
 #[test]
 fn proto_is_pure() {
     let mut offences = Vec::new();
-    for (path, text) in files("src/proto") {
+    for (path, text) in PURE_FOLDERS.into_iter().flat_map(files) {
         for (index, line) in code(&text) {
             let line = line.replace(PURE, "");
             for word in IMPURE.iter().filter(|word| line.contains(**word)) {
@@ -126,7 +129,7 @@ fn proto_is_pure() {
             }
         }
     }
-    assert!(offences.is_empty(), "src/proto is pure, but:\n{}", offences.join("\n"));
+    assert!(offences.is_empty(), "these folders are pure, but:\n{}", offences.join("\n"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::root;
 
 /// A room is a folder of `src`; beside it, the rooms whose items it may name. `lib.rs` and `main.rs` may enter all. A file beside
 /// them belongs to no room: each room may use it, and it may enter none.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("proto", &[]),
     ("config", &["proto"]),
     ("net", &["proto"]),
@@ -16,8 +16,9 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("store", &["proto"]),
     ("client", &["config", "proto"]),
     ("acme", &["config", "net", "store"]),
-    ("relay", &["acme", "engine", "net", "proto", "store", "config"]),
-    ("fuzzing", &["net", "proto"]),
+    ("cluster", &["config", "net", "proto", "store"]),
+    ("relay", &["acme", "cluster", "engine", "net", "proto", "store", "config"]),
+    ("fuzzing", &["cluster", "net", "proto", "store"]),
 ];
 
 /// The room of a file; `None` for a file of no room.

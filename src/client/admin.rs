@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::api::printable;
-use crate::config::{AdminAction, AdminConfig, AdminPlace};
+use crate::config::{AdminAccess, AdminAction, AdminConfig, AdminPlace, ClusterAction, ClusterStatusConfig};
 use crate::outgoing::words;
 
 /// How long an answer may take: longer than a server waits for its store.
@@ -40,7 +40,7 @@ pub enum AdminError {
 /// See [`AdminError`].
 pub async fn run(config: &AdminConfig) -> Result<String, AdminError> {
     let (method, path, body) = call(&config.action);
-    let answer = ask(config, method, &path, body).await?;
+    let answer = ask(&config.at, method, &path, body).await?;
     if config.json || answer.is_empty() {
         return Ok(String::from_utf8_lossy(&answer).into_owned());
     }
@@ -50,6 +50,20 @@ pub async fn run(config: &AdminConfig) -> Result<String, AdminError> {
         AdminAction::Blocks => serde_json::from_slice(&answer).map(|blocks| lines(&blocks)).map_err(foreign),
         _ => serde_json::from_slice(&answer).map(|shown| lines(&shown)).map_err(foreign),
     }
+}
+
+/// Runs `socket2me cluster`, and returns what there is to print.
+///
+/// # Errors
+/// See [`AdminError`].
+pub async fn cluster(config: &ClusterStatusConfig) -> Result<String, AdminError> {
+    let ClusterAction::Status = config.action;
+    let answer = ask(&config.at, Method::GET, "/cluster", None).await?;
+    if config.json {
+        return Ok(String::from_utf8_lossy(&answer).into_owned());
+    }
+    let foreign = |error| AdminError::Failed(format!("the answer is none of a Socket2Me: {error}"));
+    serde_json::from_slice(&answer).map(nodes).map_err(foreign)
 }
 
 /// Returns the request of an action.
@@ -67,13 +81,13 @@ fn call(action: &AdminAction) -> (Method, String, Option<Value>) {
     }
 }
 
-async fn ask(config: &AdminConfig, method: Method, path: &str, body: Option<Value>) -> Result<Bytes, AdminError> {
-    let place = config.at.admin.as_ref().ok_or_else(|| {
+async fn ask(at: &AdminAccess, method: Method, path: &str, body: Option<Value>) -> Result<Bytes, AdminError> {
+    let place = at.admin.as_ref().ok_or_else(|| {
         AdminError::Usage("it is not said where the server is asked: give --admin, as to the server".to_owned())
     })?;
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
-    if let Some(secret) = &config.at.admin_secret {
+    if let Some(secret) = &at.admin_secret {
         let mut value = HeaderValue::try_from([b"Bearer ", secret.as_bytes()].concat())
             .map_err(|error| AdminError::Usage(error.to_string()))?;
         value.set_sensitive(true);
@@ -159,6 +173,27 @@ fn table(mut tunnels: Vec<Listed>) -> String {
     for Listed { token, keyed, requests, in_flight, memory, ends } in tunnels {
         let (token, kind) = (printable(&token), if keyed { "keyed" } else { "original" });
         text += &format!("{token:width$}  {kind:8}  {ends:>4}  {requests:>10}  {in_flight:>9}  {memory:>12}\n");
+    }
+    text
+}
+
+/// A node, as another one knows it.
+#[derive(Deserialize)]
+struct Node {
+    node: String,
+    label: String,
+    advertise: String,
+    version: String,
+    standing: String,
+}
+
+/// Makes a table of nodes for people.
+fn nodes(nodes: Vec<Node>) -> String {
+    let mut text = format!("{:8}  {:16}  {:28}  {:9}  STANDING\n", "NODE", "LABEL", "ADVERTISE", "VERSION");
+    for Node { node, label, advertise, version, standing } in nodes {
+        let [node, label, advertise, version, standing] =
+            [node, label, advertise, version, standing].map(|text| printable(&text));
+        text += &format!("{node:8}  {label:16}  {advertise:28}  {version:9}  {standing}\n");
     }
     text
 }

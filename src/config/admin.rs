@@ -77,6 +77,36 @@ pub struct AdminConfig {
     pub action: AdminAction,
 }
 
+/// What stands behind the help of `cluster`.
+pub(super) const CLUSTER_EXAMPLES: &str = "\
+The server must run with the same --admin, and be a node.
+
+Example:
+  socket2me cluster --admin unix:/run/socket2me/admin status
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the server";
+
+/// The settings of `socket2me cluster`.
+#[derive(Debug, Clone, Args)]
+pub struct ClusterStatusConfig {
+    /// Where the server is asked.
+    #[command(flatten)]
+    pub at: AdminAccess,
+    /// Print the server's JSON in place of words
+    #[arg(help_heading = "Output", long, env = "SOCKET2ME_JSON")]
+    pub json: bool,
+    /// What is asked.
+    #[command(subcommand)]
+    pub action: ClusterAction,
+}
+
+/// What is asked of a node.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ClusterAction {
+    /// List the nodes, as this one knows them
+    Status,
+}
+
 /// What an operator asks for.
 #[derive(Debug, Clone, Subcommand)]
 pub enum AdminAction {

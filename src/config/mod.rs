@@ -3,6 +3,7 @@
 
 mod acme;
 mod admin;
+mod cluster;
 mod described;
 mod environment;
 mod file;
@@ -27,6 +28,7 @@ mod tunnel;
 mod tunnel_host;
 mod units;
 mod up;
+mod warnings;
 mod words;
 
 use std::path::PathBuf;
@@ -37,7 +39,8 @@ use http::StatusCode;
 use ipnet::IpNet;
 
 pub use self::acme::{AcmeConfig, AcmeName};
-pub use self::admin::{AdminAccess, AdminAction, AdminConfig, AdminPlace};
+pub use self::admin::{AdminAccess, AdminAction, AdminConfig, AdminPlace, ClusterAction, ClusterStatusConfig};
+pub use self::cluster::ClusterConfig;
 pub use self::described::{completions, page};
 pub use self::environment::unknown_variables;
 pub use self::folders::state_folder;
@@ -126,6 +129,9 @@ pub enum Command {
     /// Ask a running server for its tunnels, close one, or keep somebody out
     #[command(after_help = admin::ADMIN_EXAMPLES)]
     Admin(AdminConfig),
+    /// Tell which nodes the cluster of a running server has
+    #[command(after_help = admin::CLUSTER_EXAMPLES)]
+    Cluster(ClusterStatusConfig),
     /// Print a script by which a shell completes commands and flags
     #[command(after_help = operating::COMPLETIONS_EXAMPLES)]
     Completions(CompletionsConfig),
@@ -147,6 +153,7 @@ impl Command {
             | Self::Store(_)
             | Self::Healthcheck(_)
             | Self::Admin(_)
+            | Self::Cluster(_)
             | Self::Completions(_)
             | Self::Man(_) => None,
         }
@@ -237,6 +244,9 @@ pub struct ServeConfig {
     /// Where the operator asks.
     #[command(flatten)]
     pub admin: AdminAccess,
+    /// Other servers.
+    #[command(flatten)]
+    pub cluster: ClusterConfig,
     /// File with keys, one a line, under which the secrets of tunnels' rules are kept: the first seals, any opens [default: they are
     /// kept as they are]
     #[arg(help_heading = "Keyed tunnels", long = "secrets-key-file", env = "SOCKET2ME_SECRETS_KEY_FILE", value_parser = keys_file, value_name = "FILE")]
@@ -381,50 +391,6 @@ impl ServeConfig {
     #[must_use]
     pub fn store_place(&self) -> Option<StorePlace> {
         self.store.clone().or_else(|| self.redis_url.clone().map(StorePlace::Redis))
-    }
-
-    /// Returns what is odd about the settings together, for the log: the server works, but perhaps not as somebody meant it.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let memory = self.max_buffered();
-        if self.max_body > memory / 4 {
-            warnings.push(format!(
-                "bodies of more than a quarter of --max-buffered ({}) are refused, although --max-body is {}: raise the first \
-                 to {}, or lower the second",
-                size_text(memory),
-                size_text(self.max_body),
-                size_text(self.max_body.saturating_mul(4))
-            ));
-        }
-        if self.create_secret.is_none() && self.tunnel_host.is_none() && self.is_open_to_others() {
-            warnings.push(
-                "anybody who reaches this server may make tunnels, and to browsers all of them are one origin: give each a host with \
-                 --tunnel-host, or choose who makes them with --create-secret-file"
-                    .to_owned(),
-            );
-        }
-        warnings.extend(self.acme.warning(self.tunnel_host.as_ref().filter(|_| !self.tls.is_on())));
-        if self.proxy_protocol && self.trust_proxy.is_empty() {
-            warnings.push(
-                "--proxy-protocol has no effect without --trust-proxy, which says whose headers are read".to_owned(),
-            );
-        }
-        if let Some(network) = self.trust_proxy.iter().find(|network| network.prefix_len() == 0) {
-            warnings.push(format!(
-                "--trust-proxy {network} trusts everybody: visitors choose their address, and have no limits"
-            ));
-        }
-        warnings
-    }
-
-    /// Tells whether other machines reach the server without a proxy on this one.
-    fn is_open_to_others(&self) -> bool {
-        match self.address() {
-            Listen::Address(address) => !address.ip().is_loopback(),
-            Listen::Loopback(_) => false,
-            Listen::Everywhere(_) => true,
-        }
     }
 
     /// Returns the time for which an expired token still works.

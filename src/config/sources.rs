@@ -37,6 +37,7 @@ impl Cli {
                 sources.choose_address(&mut config.listen, matches)?;
                 sources.choose_store(config, matches)?;
                 sources.check_tls(&config.tls, config.acme.is_on())?;
+                sources.check_cluster(config)?;
                 if let Some(fault) = config.acme.fault() {
                     return Err(sources.command.error(ErrorKind::ArgumentConflict, fault));
                 }
@@ -196,6 +197,14 @@ impl Sources {
     /// Refuses a certificate without a key, and what needs TLS without it.
     fn check_tls(&mut self, config: &TlsConfig, orders: bool) -> Result<(), Error> {
         let Some((given, missing, why)) = config.unmet(orders) else { return Ok(()) };
+        let message = format!("{} needs {missing}: {why}", self.name(given));
+        Err(self.command.error(ErrorKind::MissingRequiredArgument, message))
+    }
+
+    /// Refuses a node of a cluster that others could not reach, or that does not know them.
+    fn check_cluster(&mut self, config: &ServeConfig) -> Result<(), Error> {
+        let has_redis = matches!(config.store_place(), Some(StorePlace::Redis(_)));
+        let Some((given, missing, why)) = config.cluster.unmet(config.tls.is_on(), has_redis) else { return Ok(()) };
         let message = format!("{} needs {missing}: {why}", self.name(given));
         Err(self.command.error(ErrorKind::MissingRequiredArgument, message))
     }

@@ -114,6 +114,9 @@ fn zero_is_refused_or_the_help_says_what_it_means() {
                 "http-listen",
                 "acme-ca",
                 "acme-dns-hook",
+                "cluster-listen",
+                "cluster-ca",
+                "node-id",
             ]
             .contains(&&*long);
         assert_eq!(is_accepted, is_told, "{long}: {help}");
@@ -130,7 +133,7 @@ fn an_empty_flag_is_refused() {
 #[test]
 fn every_setting_has_a_heading_a_variable_and_a_unit() {
     const UNITS: &str = "COUNT SIZE TIME MS ADDR:PORT PORT URL STATUS CIDR REVISIONS ORIGIN FILTER ERROR_STATUS LOG_FORMAT ACCESS_LOG \
-                         FILE PLACE *.DOMAIN PATH_HTML DOMAIN EMAIL PROGRAM";
+                         FILE PLACE *.DOMAIN PATH_HTML DOMAIN EMAIL PROGRAM NAME";
     for (long, _, arg) in settings() {
         assert!(arg.get_help_heading().is_some() && arg.get_env().is_some(), "{long}");
         // A flag that is on or off has no value.

@@ -10,10 +10,10 @@ use bytestring::ByteString;
 use super::application::Handle;
 use super::command::Poller;
 use super::mailbox::Undelivered;
-use crate::proto::engine_io::{Revision, Transport};
+use crate::proto::engine_io::{Revision, Sid, Transport};
 use crate::proto::json;
 use crate::proto::link::ServerLink;
-use crate::proto::socket_io::connection::{AckError, Answer, Awaited, DisconnectReason};
+use crate::proto::socket_io::connection::{AckError, Answer, Awaited, DisconnectReason, Leave};
 use crate::proto::socket_io::packet::{Args, Encoded};
 use crate::proto::socket_io::{AckId, Connection, Namespace};
 use crate::proto::time::Instant;
@@ -141,6 +141,8 @@ pub struct Connect {
     pub query: Option<ByteString>,
     /// The revision of Engine.IO that the client speaks.
     pub revision: Revision,
+    /// The id of the session, a bearer secret.
+    pub sid: Sid,
     /// The address that the session's first request came from.
     pub peer: SocketAddr,
     /// Scheme and host by which the session's first request reached the server, `http://relay.example:3000`. Empty if it named no
@@ -290,7 +292,13 @@ impl<H: Host> Socket<H> {
     /// Makes the client leave once each event that was emitted to it is acknowledged or has timed out. Events that are emitted
     /// after this are not sent: their waiters get [`AckError::NotJoined`].
     pub fn retire(&self) {
-        self.handle.send(self.order(Order::Retire));
+        self.handle.send(self.order(Order::Retire(Leave::Namespace)));
+    }
+
+    /// As [`Self::retire`], but what the client leaves is its session, once nothing is awaited in any of its namespaces: official
+    /// clients come back by themselves, perhaps to another server.
+    pub fn move_on(&self) {
+        self.handle.send(self.order(Order::Retire(Leave::Session)));
     }
 
     /// Makes the client leave at once. Official clients do not reconnect by themselves then.
@@ -385,6 +393,6 @@ pub(super) enum Order<H: Host> {
     Tell(H::Message),
     Ack(AckId, Answer),
     Cancel(AckId),
-    Retire,
+    Retire(Leave),
     Disconnect,
 }

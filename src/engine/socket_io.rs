@@ -109,9 +109,9 @@ impl<H: Host> Application for SocketIo<H> {
             Event::Connect { namespace, auth, query } => {
                 let query = query.or_else(|| session.query.clone());
                 let is_joined_elsewhere = session.is_joined();
-                let SocketIoSession { revision, peer, ref asked, .. } = *session;
+                let SocketIoSession { revision, peer, sid, ref asked, .. } = *session;
                 let asked = asked.clone();
-                let request = Connect { namespace, auth, query, revision, peer, asked, is_joined_elsewhere };
+                let request = Connect { namespace, auth, query, revision, sid, peer, asked, is_joined_elsewhere };
                 self.connect(session, request, link, now);
             }
             Event::Received { namespace, args, attachments, id } => {
@@ -166,11 +166,11 @@ impl<H: Host> Application for SocketIo<H> {
             Order::Cancel(id) => {
                 link.act(now, |connection, lower| drop(connection.cancel(namespace, id, lower)));
             }
-            Order::Retire => {
+            Order::Retire(leave) => {
                 if let Some(joined) = joined {
                     joined.is_retiring = true;
                 }
-                link.act(now, |connection, lower| connection.retire(namespace, lower));
+                link.act(now, |connection, lower| connection.retire(namespace, leave, lower));
             }
             Order::Disconnect => {
                 link.act(now, |connection, lower| connection.disconnect(namespace, lower));
@@ -282,7 +282,7 @@ impl<H: Host> SocketIo<H> {
             | Order::Decided(_)
             | Order::Ack(..)
             | Order::Cancel(_)
-            | Order::Retire
+            | Order::Retire(_)
             | Order::Disconnect => (),
         }
     }

@@ -49,13 +49,15 @@ pub enum Limit {
     ResponseHeaders,
     /// A tunnel has too many ends.
     Ends,
+    /// Too many requests are at one other node.
+    Hops,
     /// There are too many tokens.
     Tokens,
 }
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Head,
         Self::Headers,
         Self::HeadTimeout,
@@ -79,6 +81,7 @@ impl Limit {
         Self::ResponseHead,
         Self::ResponseHeaders,
         Self::Ends,
+        Self::Hops,
         Self::Tokens,
     ];
 
@@ -109,6 +112,7 @@ impl Limit {
             Self::ResponseHead => "max-response-head",
             Self::ResponseHeaders => "max-response-headers",
             Self::Ends => "max-ends-per-tunnel",
+            Self::Hops => "max-hops",
             Self::Tokens => "max-tokens",
         }
     }

@@ -58,6 +58,11 @@ pub(super) enum Code {
 }
 
 impl Code {
+    /// Returns the code of this name. `None` for any other text.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == text)
+    }
+
     /// All codes, in the order in which the figures list them.
     pub(super) const ALL: [Self; 50] = [
         Self::NotFound,

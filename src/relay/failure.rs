@@ -84,6 +84,8 @@ pub(super) enum Failure {
     TokenNotFound,
     /// No end is connected.
     NotConnected,
+    /// The tunnel's end is at another node by now: look for it again.
+    Elsewhere,
     /// The end left before it answered.
     Disconnected,
     /// No end is connected now, and as many visitors wait for one as may.
@@ -146,7 +148,7 @@ impl Failure {
             Self::InvalidRequest(_) => Code::InvalidRequest,
             Self::NotJson => Code::NotJson,
             Self::TokenNotFound | Self::NoSuchTunnel => Code::TokenNotFound,
-            Self::NotConnected => Code::NotConnected,
+            Self::NotConnected | Self::Elsewhere => Code::NotConnected,
             Self::Disconnected => Code::Disconnected,
             Self::TooManyHeld => Code::TooManyHeld,
             Self::TimedOut(_) => Code::TimedOut,
@@ -212,7 +214,7 @@ impl Failure {
                 StatusCode::TOO_MANY_REQUESTS
             }
             Self::TokenNotFound => standard(StatusCode::NOT_FOUND),
-            Self::NotConnected | Self::Disconnected => standard(StatusCode::BAD_GATEWAY),
+            Self::NotConnected | Self::Elsewhere | Self::Disconnected => standard(StatusCode::BAD_GATEWAY),
             Self::TimedOut(status) => *status,
             Self::Bug => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Aborted(AbortCode::Timeout, _) => StatusCode::GATEWAY_TIMEOUT,
@@ -293,6 +295,7 @@ impl Failure {
             | Self::NoSuchTunnel
             | Self::TokenNotFound
             | Self::NotConnected
+            | Self::Elsewhere
             | Self::Disconnected
             | Self::TimedOut(_)
             | Self::AnswerTooLarge
@@ -358,6 +361,7 @@ impl fmt::Display for Failure {
             Self::NotJson => f.write_str("send JSON with Content-Type: application/json, such as {}"),
             Self::TokenNotFound | Self::NoSuchTunnel => f.write_str("token not found"),
             Self::NotConnected => f.write_str("client not connected"),
+            Self::Elsewhere => f.write_str("the client has moved to another server, try again"),
             Self::Disconnected => f.write_str("client disconnected before it answered"),
             Self::TooManyHeld => f.write_str("client not connected, and too many requests wait for it already"),
             Self::TimedOut(_) => f.write_str("client did not answer in time"),

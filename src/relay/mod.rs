@@ -3,10 +3,11 @@
 //! In reading order:
 //!
 //! - [`bind`]: where it listens
-//! - [`run`]: the relay on its listeners, until it is told to stop; `settings`: the settings of [`crate::config`] become those of the
+//! - [`run`]: the relay on its listeners, until it is told to stop, which `stopping` does; `settings`: the settings of [`crate::config`] become those of the
 //!   other rooms
 //! - `route` and `router`: which request goes where, and `own_hosts` which hosts are tunnels'; `page`, `failure`, `error_reply` and `code` make the responses of the relay's own,
 //!   `interstitial` says who sees a page before a tunnel's, and `shared_origin` changes those that keep tunnels apart in a browser
+//! - `node`: the relay as one of several that are a cluster; `pipes`: WebSockets of other nodes' sessions that come through it
 //! - `api`: what the owners of keyed tunnels ask for; `admin`: what the operator asks for; `audit`: who has changed what
 //! - `exchanges`: one visitor's request and its response, from the event to the ack
 //! - `tunnels`: which end holds which token, and what happens when another end takes over; `tokens`: which tokens exist;
@@ -29,10 +30,12 @@ mod exchanges;
 mod failure;
 mod figures;
 mod interstitial;
+mod node;
 mod notices;
 mod ordered;
 mod own_hosts;
 mod page;
+mod pipes;
 mod public_url;
 mod quotas;
 mod redirecting;
@@ -41,6 +44,7 @@ mod router;
 mod rules;
 mod settings;
 mod shared_origin;
+mod stopping;
 mod storage;
 mod streams;
 mod throttle;
@@ -48,7 +52,6 @@ mod tls;
 mod tokens;
 mod tunnels;
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -70,27 +73,29 @@ use self::budgets::Budgets;
 use self::exchanges::Exchanges;
 use self::figures::{FailedRequests, Figures};
 use self::own_hosts::OwnHosts;
+use self::pipes::Pipes;
 use self::public_url::PublicUrl;
 use self::redirecting::Redirecting;
 use self::router::Router;
 use self::rules::Rulebook;
 use self::settings::{end_limits, engine_io_settings, seal, session_limits, socket_io_settings};
+use self::stopping::until_stopped;
 use self::throttle::Throttle;
 use self::tls::Secured;
 use self::tokens::Tokens;
 use self::tunnels::{TunnelHost, Tunnels};
 use crate::acme;
+use crate::cluster::{Cluster, hop};
 use crate::config::ServeConfig;
 use crate::defaults;
 use crate::engine::{CLOSE_TIMEOUT, Engine, SocketIo};
 use crate::net::arrival::Arrival;
 use crate::net::body::RequestBody;
-use crate::net::budget::AddressSlot;
+use crate::net::budget::{AddressSlot, Budget, Exempt, PerAddress};
 use crate::net::listener::{Handler, UnreadHeads};
 use crate::net::reply::Reply;
 use crate::net::tls::Tls;
 use crate::net::{linger, listener};
-use crate::proto::engine_io;
 use crate::store::Store;
 
 /// The listeners of one server: one or more, at addresses that mean the same server.
@@ -136,6 +141,7 @@ pub async fn run(
     };
     let acme = ordered::open(&config, &store, secured.as_ref().map(Secured::shown)).await?;
     let tls = secured.as_ref().map(|secured| secured.tls.clone());
+    let node = node::open(&config, &store, &budgets.bytes).await?;
     let blocks = Arc::new(Blocks::open(store.values()).await.map_err(io::Error::other)?);
     let operator = match &config.admin.admin {
         Some(place) => Some(admin::listen(place, config.admin.admin_secret.as_ref()).await?),
@@ -147,8 +153,8 @@ pub async fn run(
         budgets,
         store,
         Arc::clone(&blocks),
-        tls,
-        acme.as_ref().map(|acme| Arc::clone(acme.figures())),
+        (tls, acme.as_ref().map(|acme| Arc::clone(acme.figures()))),
+        node.as_ref().map(|node| Arc::clone(&node.cluster)),
     )?);
     // Tasks without which the server must not go on. None of them ever completes.
     let mut vital = JoinSet::new();
@@ -183,12 +189,21 @@ pub async fn run(
         let limits = relay.connection_limits();
         serving.spawn(listener::serve(listener, Arc::clone(&relay), limits, stopped(told.clone())));
     }
+    if let Some(node) = node {
+        let router = Arc::clone(&relay.router);
+        vital.spawn(Arc::clone(&node.cluster).keep(move |message| router.take_up(message)));
+        vital.spawn(node::leave_when_lost(Arc::clone(&node.cluster), Arc::clone(&relay.tunnels)));
+        for listener in node.listeners {
+            let (me, limits) = ((node.cluster.me(), Arc::clone(&node.secret)), relay.hop_limits(node.has_tls));
+            serving.spawn(hop::serve(listener, me, limits, Arc::clone(&relay.router), stopped(told.clone())));
+        }
+    }
     // All tasks of the server's own run: the figures from here on are those of its work.
     ready(&relay.router.url);
     let result = until_stopped(&mut vital, &mut serving, shutdown).await;
     // The next server goes on with its order.
     ordering.inspect(tokio::task::AbortHandle::abort);
-    relay.drain().await;
+    relay.router.drain(relay.config.drain_timeout).await;
     drop(stop);
     while let Some(served) = serving.join_next().await {
         served.map_err(io::Error::other)?;
@@ -198,22 +213,6 @@ pub async fn run(
         tracing::warn!(sessions = relay.router.engine.session_count(), "some ends do not read what they were sent");
     }
     result
-}
-
-/// Completes at `shutdown`, or with an error when a task ends without which the server must not go on.
-async fn until_stopped(
-    vital: &mut JoinSet<Infallible>,
-    serving: &mut JoinSet<()>,
-    shutdown: impl Future<Output = ()>,
-) -> io::Result<()> {
-    let error = tokio::select! {
-        () = shutdown => return Ok(()),
-        Some(Err(error)) = vital.join_next() => error,
-        Some(Err(error)) = serving.join_next() => error,
-    };
-    let error = io::Error::other(format!("a task of the server ended: {error}"));
-    tracing::error!(%error, "the server stops");
-    Err(error)
 }
 
 impl fmt::Debug for Relay {
@@ -249,7 +248,7 @@ struct Relay {
     acme: Option<Arc<acme::Figures>>,
     tunnels: Arc<Tunnels>,
     tokens: Arc<Tokens>,
-    router: Router,
+    router: Arc<Router>,
 }
 
 impl Relay {
@@ -259,8 +258,8 @@ impl Relay {
         budgets: Budgets,
         store: Store<AddressSlot>,
         blocks: Arc<Blocks>,
-        tls: Option<Tls>,
-        acme: Option<Arc<acme::Figures>>,
+        (tls, acme): (Option<Tls>, Option<Arc<acme::Figures>>),
+        cluster: Option<Arc<Cluster>>,
     ) -> io::Result<Self> {
         let url = match &config.public_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
@@ -270,14 +269,18 @@ impl Relay {
         let hosts = hosts.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let config = Arc::new(config);
         let lifetime = config.token_ttl + config.grace();
-        let tokens = Arc::new(Tokens::new(store, Arc::clone(&blocks), &budgets, lifetime));
+        let tokens = Arc::new(Tokens::new(store, Arc::clone(&blocks), &budgets, lifetime).in_cluster(cluster.clone()));
         let rulebook = Arc::new(Rulebook::new(seal(&config)));
         let tunnels = Tunnels::new(Arc::clone(&tokens), Arc::clone(&rulebook), budgets.clone(), end_limits(&config));
         let public_url = PublicUrl::new(config.public_url.as_deref());
         let host = TunnelHost::new(Arc::clone(&tunnels), public_url.clone(), &url, hosts.clone());
         let socket_io = SocketIo::new(host, socket_io_settings(&config));
+        let (of_engine_io, of_sessions) = (engine_io_settings(&config), session_limits(&config, &budgets));
         let router = Router {
-            engine: Engine::new(socket_io, engine_io_settings(&config), session_limits(&config, &budgets)),
+            engine: match cluster {
+                Some(cluster) => Engine::with_sids(socket_io, of_engine_io, of_sessions, move || cluster.new_sid()),
+                None => Engine::new(socket_io, of_engine_io, of_sessions),
+            },
             exchanges: Exchanges::new(
                 (Arc::clone(&tunnels), Arc::clone(&tokens)),
                 budgets.clone(),
@@ -300,9 +303,11 @@ impl Relay {
             failed_requests: FailedRequests::default(),
             error_status: config.error_status,
             hosts,
+            pipes: Pipes::default(),
             has_warned_of_proxy: AtomicBool::new(false),
             url,
         };
+        let router = Arc::new(router);
         Ok(Self { config, budgets, unread_heads: Arc::default(), tls, acme, tunnels, tokens, router })
     }
 
@@ -313,29 +318,6 @@ impl Relay {
             rulebook: Arc::clone(&self.router.api.rulebook),
             blocks: Arc::clone(&self.router.blocks),
         }
-    }
-
-    /// Stops in order. Ends on long-polling need requests of their own to answer, so the listener stays open until the
-    /// exchanges are over.
-    async fn drain(&self) {
-        let Router { engine, exchanges, .. } = &self.router;
-        engine.stop_opening();
-        self.tunnels.stop();
-        self.tunnels.say_stopping();
-        // No tunnel is made or changed any more, and another server may wait for the store.
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.tokens.close()).await.is_err() {
-            tracing::warn!("the store of tunnels does not end its work");
-        }
-        let in_flight = exchanges.in_flight();
-        in_flight.close();
-        let timeout = self.config.drain_timeout;
-        tracing::info!(in_flight = in_flight.len(), ?timeout, "stopping: exchanges in flight may finish");
-        if tokio::time::timeout(timeout, in_flight.wait()).await.is_err() {
-            tracing::warn!(in_flight = in_flight.len(), "some exchanges did not finish in time");
-        }
-        let (ends, sessions) = (self.tunnels.ends(), engine.session_count());
-        tracing::info!(ends, sessions, "closing sessions: their clients will reconnect");
-        engine.close_all(engine_io::CloseReason::ServerShuttingDown);
     }
 
     /// Returns what the plain listener beside TLS answers.
@@ -353,6 +335,8 @@ impl Relay {
     fn figures(&self) -> Figures<'_> {
         Figures {
             exchanges: self.router.exchanges.counters(),
+            hops: self.router.exchanges.hops(),
+            cluster: self.tokens.cluster().map(|cluster| &**cluster),
             failed_requests: &self.router.failed_requests,
             budgets: &self.budgets,
             unread_heads: &self.unread_heads,
@@ -366,6 +350,17 @@ impl Relay {
             store: self.tokens.calls(),
             notices: self.tunnels.notices().counts(),
         }
+    }
+
+    /// Returns the limits of connections from other nodes, and the memory for what nodes tell.
+    fn hop_limits(&self, has_tls: bool) -> (listener::Limits, Arc<Budget>) {
+        let limits = listener::Limits {
+            connections: Budget::new(self.config.cluster.max_hops.saturating_mul(defaults::MAX_PEERS)),
+            per_address: PerAddress::new(usize::MAX, Exempt::default()),
+            tls: self.tls.clone().filter(|_| has_tls),
+            ..self.connection_limits()
+        };
+        (limits, Arc::clone(&self.budgets.bytes))
     }
 
     fn connection_limits(&self) -> listener::Limits {
@@ -406,8 +401,6 @@ fn local_url(tls: &Option<Tls>, address: SocketAddr) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-
     use super::*;
 
     #[tokio::test]
@@ -417,27 +410,5 @@ mod tests {
         let mut ready = String::new();
         run(listener, config, |url| ready.push_str(url), std::future::ready(())).await.unwrap();
         assert_eq!(ready, "https://tunnel.example");
-    }
-
-    #[tokio::test]
-    async fn a_server_stops_with_an_error_when_a_task_that_it_needs_panics() {
-        for is_listener in [false, true] {
-            let mut vital = JoinSet::new();
-            vital.spawn(pending());
-            vital.spawn(async move { if is_listener { pending().await } else { panic!("as the sweeper might") } });
-            let mut serving = JoinSet::new();
-            serving.spawn(pending());
-            serving.spawn(async move { if is_listener { panic!("as the listener might") } else { pending().await } });
-            let error = until_stopped(&mut vital, &mut serving, pending()).await.unwrap_err();
-            assert!(error.to_string().starts_with("a task of the server ended: "), "{error}");
-            assert_eq!(serving.len(), if is_listener { 1 } else { 2 });
-        }
-    }
-
-    #[tokio::test]
-    async fn a_server_that_is_told_to_stop_stops_without_an_error() {
-        let mut vital = JoinSet::new();
-        vital.spawn(pending());
-        assert!(until_stopped(&mut vital, &mut JoinSet::new(), std::future::ready(())).await.is_ok());
     }
 }

@@ -142,6 +142,11 @@ impl Target {
         Ok(Self { token: Token::from_label(label), path_at: 0, origin: Origin::Own })
     }
 
+    /// Tells whether no original tunnel can be meant: it has no name and no host of its own.
+    pub(super) fn is_surely_keyed(&self) -> bool {
+        self.origin == Origin::Own || self.token.is_some_and(|token| token.is_name())
+    }
+
     /// Returns the path behind the token, not decoded: empty for `/go/TOKEN` itself. On a tunnel's own host, the whole path.
     pub(super) fn path<'h>(&self, head: &'h Parts) -> &'h str {
         head.uri.path().get(self.path_at..).unwrap_or_default()

@@ -15,18 +15,23 @@ use super::failure::Failure;
 use super::figures::FailedRequests;
 use super::own_hosts::OwnHosts;
 use super::page;
+use super::pipes::Pipes;
 use super::route::{self, Route};
 use super::shared_origin;
 use super::throttle::{Throttle, Verdict};
 use super::tokens::Tokens;
 use super::tunnels::TunnelHost;
+use crate::cluster::Cluster;
+use crate::cluster::hop::{self, Note, Piped, Undone};
 use crate::config::ErrorStatus;
-use crate::engine::{Engine, SocketIo};
+use crate::engine::{Engine, Sid, SocketIo};
 use crate::net::arrival::Arrival;
 use crate::net::body::RequestBody;
 use crate::net::reply::{self, Reply};
 use crate::proto::headers::accepts_by_name;
+use crate::proto::limit::Limit;
 use crate::proto::token::Token;
+use crate::store::Peer;
 
 /// What a page of another origin may read of an answer besides its body: why it is an error, and when to try again.
 const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after, x-socket2me-error");
@@ -42,6 +47,7 @@ pub(super) struct Router {
     pub(super) failed_requests: FailedRequests,
     pub(super) error_status: ErrorStatus,
     pub(super) hosts: OwnHosts,
+    pub(super) pipes: Pipes,
     /// The URL by which this server is reached, for the page that says so.
     pub(super) url: String,
     /// A proxy that is not trusted was warned of.
@@ -57,14 +63,35 @@ impl Router {
         let checked = route::check_head(head, body);
         let is_for_pages = route::is_for_pages(head.uri.path()) && self.hosts.asked(&head.headers).is_none();
         let served = match checked {
-            Ok(()) => self.dispatch(head, body, arrival).await,
+            Ok(()) => self.admit(head, body, arrival).await,
             Err(failure) => Err(failure),
         };
+        self.reply(served, page::is_shown(&head.headers), is_for_pages)
+    }
+
+    /// Serves a request that another node has checked, counted for the rate limit and passed on.
+    pub(super) async fn serve_hop(
+        &self,
+        head: &mut Parts,
+        body: &mut RequestBody,
+        arrival: &Arrival<'_>,
+        note: &Note,
+    ) -> Reply {
+        let is_for_pages = route::is_for_pages(head.uri.path()) && self.hosts.asked(&head.headers).is_none();
+        let served = match Route::parse(head, &self.hosts) {
+            Ok(route) => self.dispatch(route, head, body, arrival, Some(note)).await,
+            Err(failure) => Err(failure),
+        };
+        self.reply(served, page::is_shown(&head.headers), is_for_pages)
+    }
+
+    /// Makes the reply of what came of a request.
+    fn reply(&self, served: Result<Reply, Failure>, is_shown: bool, is_for_pages: bool) -> Reply {
         let mut reply = match served {
             Ok(reply) => reply,
             Err(failure) => {
                 self.failed_requests.count(failure.code());
-                failure.reply(self.error_status, page::is_shown(&head.headers))
+                failure.reply(self.error_status, is_shown)
             }
         };
         if is_for_pages {
@@ -75,13 +102,8 @@ impl Router {
         reply
     }
 
-    /// Serves a request whose head was checked.
-    async fn dispatch(
-        &self,
-        head: &mut Parts,
-        body: &mut RequestBody,
-        arrival: &Arrival<'_>,
-    ) -> Result<Reply, Failure> {
+    /// Serves a request whose head was checked, if nothing is against its sender.
+    async fn admit(&self, head: &mut Parts, body: &mut RequestBody, arrival: &Arrival<'_>) -> Result<Reply, Failure> {
         if self.blocks.has_address(arrival.client.address) {
             return Err(Failure::Blocked);
         }
@@ -94,11 +116,37 @@ impl Router {
                 Verdict::Refuse => return Err(Failure::Throttled),
             }
         }
-        match route? {
+        let route = route?;
+        if let Some(cluster) = self.tokens.cluster()
+            && let Some(peer) = Box::pin(self.elsewhere(cluster, &route, head)).await
+        {
+            let is_poll = route == Route::EngineIo;
+            // In a box: its future would be part of every request's.
+            if let Some(reply) = Box::pin(self.pass_on(cluster, &peer, is_poll, head, body, arrival)).await? {
+                return Ok(reply);
+            }
+        }
+        self.dispatch(route, head, body, arrival, None).await
+    }
+
+    /// Serves a request. `hop` is what the node says that has passed it on, if one has.
+    async fn dispatch(
+        &self,
+        route: Route,
+        head: &mut Parts,
+        body: &mut RequestBody,
+        arrival: &Arrival<'_>,
+        hop: Option<&Note>,
+    ) -> Result<Reply, Failure> {
+        if hop.is_some() && route != Route::EngineIo && self.api.tunnels.is_stopping() {
+            // What another node passes on may wait for a node that does not stop.
+            return Ok(hop::elsewhere());
+        }
+        match route {
             // Ends must be able to answer, so they are served while the server stops, too.
             Route::EngineIo => Ok(self.engine.serve(head, body, arrival).await),
             Route::Health => Ok(with_version(ok())),
-            Route::Readiness => self.check_running().map(|()| ok()),
+            Route::Readiness => self.check_ready().map(|()| ok()),
             Route::Welcome => Ok(page::welcome(&head.headers, &self.url, self.api.check_original().is_err())),
             Route::New => self.new_token(head, arrival).await,
             Route::Make => {
@@ -117,7 +165,7 @@ impl Router {
                 if let Some(redirect) = shared_origin::guard(head, &target)? {
                     return Ok(redirect);
                 }
-                Ok(self.exchanges.serve(head, body, arrival, &target).await)
+                Ok(self.exchanges.serve(head, body, arrival, &target, hop).await)
             }
         }
     }
@@ -134,6 +182,75 @@ impl Router {
                 "X-Forwarded-For comes from an address that --trust-proxy does not name, so it is not believed: if that is your \
                  proxy, all its visitors count as one address"
             );
+        }
+    }
+
+    /// Returns the node that a request is for, if it is another one: a session's, by its id, or the one that has a tunnel's end.
+    async fn elsewhere(&self, cluster: &Cluster, route: &Route, head: &Parts) -> Option<Peer> {
+        match route {
+            Route::EngineIo => cluster.of_session(sid_of(head)?).await,
+            // Of a tunnel with ends at several nodes, this one is as good as another.
+            Route::Tunnel(_, Some(token)) if self.api.tunnels.find(token).is_some_and(|tunnel| tunnel.has_end()) => {
+                None
+            }
+            Route::Tunnel(_, Some(token)) => cluster.elsewhere(&cluster.locate(token).await.ok()?),
+            Route::Tunnel(_, None)
+            | Route::Health
+            | Route::Readiness
+            | Route::Welcome
+            | Route::New
+            | Route::Make
+            | Route::Preflight(_)
+            | Route::Refresh(_)
+            | Route::Go(_) => None,
+        }
+    }
+
+    /// Hands a request that is no visitor's to the node that it is for. `None` leaves it to this one: that node is gone, and what
+    /// the request asks for with it.
+    async fn pass_on(
+        &self,
+        cluster: &Arc<Cluster>,
+        peer: &Peer,
+        is_poll: bool,
+        head: &mut Parts,
+        body: &mut RequestBody,
+        arrival: &Arrival<'_>,
+    ) -> Result<Option<Reply>, Failure> {
+        let note = Note::of(if is_poll { "engine" } else { "api" });
+        let sid = sid_of(head).and_then(Sid::parse);
+        match cluster.send(peer, head, body, arrival, note).await {
+            Ok(mut reply) => {
+                if let Some((piped, sid)) = reply.extensions_mut().remove::<Piped>().zip(sid) {
+                    let open = (self.pipes.open(sid, peer.clone()), self.exchanges.in_flight().token());
+                    tokio::spawn(async move {
+                        piped.over().await;
+                        drop(open);
+                    });
+                }
+                Ok(Some(reply))
+            }
+            Err(Undone::Elsewhere | Undone::Unreached(_)) => Ok(None),
+            Err(Undone::Body(error)) => Err(error.into()),
+            // Nobody reads the answer.
+            Err(Undone::Left) => Err(Failure::BodyIncomplete),
+            Err(Undone::Full) => {
+                self.exchanges.hit(Limit::Hops);
+                Err(Failure::Busy)
+            }
+            Err(Undone::Broken(_)) if is_poll => Err(Failure::Disconnected),
+            // The owner of a tunnel may ask again: each call does the same twice.
+            Err(Undone::Broken(_)) => Err(Failure::Busy),
+        }
+    }
+
+    /// Checks that visitors are to come here.
+    fn check_ready(&self) -> Result<(), Failure> {
+        self.check_running()?;
+        match self.tokens.cluster() {
+            Some(cluster) if cluster.is_draining() => Err(Failure::Stopping),
+            Some(cluster) if !cluster.serves() => Err(Failure::Store),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -163,6 +280,11 @@ impl Router {
         })?;
         Ok(reply::text(StatusCode::OK, "text/plain; charset=utf-8", "OK"))
     }
+}
+
+/// Returns the session's id in a request for the engine.
+fn sid_of(head: &Parts) -> Option<&str> {
+    head.uri.query().unwrap_or_default().split('&').find_map(|field| field.strip_prefix("sid="))
 }
 
 fn ok() -> Reply {

@@ -10,6 +10,7 @@ use super::admin::Blocks;
 use super::budgets::Budgets;
 use super::failure::Failure;
 use super::figures::{StoreCall, StoreCalls};
+use crate::cluster::Cluster;
 use crate::defaults;
 use crate::net::budget::{AddressSlot, Client, PerAddress};
 use crate::net::hits::Hits;
@@ -32,6 +33,8 @@ pub(super) struct Tokens {
     hits: Arc<Hits>,
     /// Which tunnels the operator keeps out.
     blocks: Arc<Blocks>,
+    /// The other servers; `None` for one that is alone.
+    cluster: Option<Arc<Cluster>>,
 }
 
 /// What the maker of a keyed tunnel has asked for.
@@ -60,7 +63,17 @@ pub(super) struct Made {
 impl Tokens {
     pub(super) fn new(store: Store<AddressSlot>, blocks: Arc<Blocks>, budgets: &Budgets, lifetime: Duration) -> Self {
         let (per_address, hits) = (Arc::clone(&budgets.tunnels_per_address), Arc::clone(&budgets.hits));
-        Self { store, per_address, lifetime, calls: StoreCalls::default(), hits, blocks }
+        Self { store, per_address, lifetime, calls: StoreCalls::default(), hits, blocks, cluster: None }
+    }
+
+    /// Makes these the tokens of a node.
+    pub(super) fn in_cluster(self, cluster: Option<Arc<Cluster>>) -> Self {
+        Self { cluster, ..self }
+    }
+
+    /// Returns the cluster that this server is a node of; `None` for one that is alone.
+    pub(super) fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.as_ref()
     }
 
     /// Returns how long before an original token expires its ends hear of that.
@@ -241,6 +254,11 @@ impl Tokens {
         self.store.can_be_emptied()
     }
 
+    /// Tells whether tunnels outlive this process.
+    pub(super) fn outlive_restarts(&self) -> bool {
+        self.store.values().outlive_restarts()
+    }
+
     /// Completes when the store was found without its data: all tunnels that are known are to be [restored](Self::restore).
     pub(super) async fn lost(&self) {
         self.store.emptied().await;
@@ -276,7 +294,7 @@ impl Tokens {
     }
 }
 
-fn alive(found: Option<Found>) -> Result<(Record, Duration), Failure> {
+pub(super) fn alive(found: Option<Found>) -> Result<(Record, Duration), Failure> {
     match found {
         Some(Found { record, life: Life::Alive(left) }) => Ok((record, left)),
         Some(Found { life: Life::Claimed(_), .. }) | None => Err(Failure::TokenNotFound),

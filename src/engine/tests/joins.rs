@@ -75,6 +75,23 @@ async fn a_retired_client_gets_no_new_events_and_leaves_once_it_has_answered() {
     assert_eq!(client.poll().await.expect("a session"), ["41/a,"]);
 }
 
+/// Its client opens another session by itself, which it does not do after the end of a namespace.
+#[tokio::test]
+async fn a_client_that_moves_on_is_told_nothing_and_its_session_ends_once_all_of_it_is_answered() {
+    let (engine, mut calls) = engine("");
+    let client = PollingClient::joined(&engine, &["/a", "/b"]).await;
+    let (one, other) = (calls.connected("/a").await, calls.connected("/b").await);
+    emit(&other, 1);
+    one.move_on();
+    emit(&one, 2);
+    calls.expect("acked Err(NotJoined)").await;
+    assert_eq!(client.poll().await.expect("a session"), [r#"42/b,1["event"]"#]);
+    assert!(client.post(r#"43/b,1["answer"]"#).await);
+    calls.expect(r#"acked Ok("[\"answer\"]")"#).await;
+    calls.expect("disconnected /a: forced server close").await;
+    calls.expect("disconnected /b: forced server close").await;
+}
+
 #[tokio::test]
 async fn an_ack_of_a_socket_comes_behind_what_was_emitted_before() {
     let (engine, mut calls) = engine("");

@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{Block, Blocks, NotSet, Subject, now};
+use crate::cluster::Message;
 use crate::net::reply::{self, Reply};
 use crate::proto::token::Token;
 use crate::relay::audit;
@@ -56,18 +57,36 @@ impl Admin {
         let called = match (method.as_str(), &parts[..]) {
             ("GET", ["tunnels"]) => Ok(json(&self.list())),
             ("GET", ["tunnels", token]) => self.show(token).await,
-            ("POST", ["tunnels", token, "close"]) => self.close(by, token),
+            ("POST", ["tunnels", token, "close"]) => self.close(by, token).await,
+            ("GET", ["cluster"]) => self.cluster(),
             ("GET", ["blocks"]) => Ok(json(&self.blocks.list())),
             ("POST", ["blocks"]) => self.block(by, body).await,
             ("DELETE", ["blocks", ..]) => self.unblock(by, &percent_decode_str(&parts[1..].join("/")).decode_utf8_lossy()).await,
             _ => Err(Failed(
                 StatusCode::NOT_FOUND,
-                "there are GET /tunnels, GET /tunnels/TOKEN, POST /tunnels/TOKEN/close, GET and POST /blocks, and DELETE \
+                "there are GET /tunnels, GET /tunnels/TOKEN, POST /tunnels/TOKEN/close, GET /cluster, GET and POST /blocks, and DELETE \
                  /blocks/SUBJECT"
                     .to_owned(),
             )),
         };
         called.unwrap_or_else(Failed::reply)
+    }
+
+    fn cluster(&self) -> Result<Reply, Failed> {
+        let cluster = self.tokens.cluster().ok_or_else(|| {
+            Failed(StatusCode::NOT_FOUND, "this server is alone: it runs without --cluster-listen".to_owned())
+        })?;
+        let nodes = cluster.status().into_iter().map(|(peer, standing)| {
+            serde_json::json!({
+                "node": peer.node.as_str(),
+                "label": peer.label,
+                "advertise": peer.advertise,
+                "version": peer.version,
+                "lease": u64::try_from(peer.lease.as_millis()).unwrap_or(u64::MAX),
+                "standing": standing,
+            })
+        });
+        Ok(json(&nodes.collect::<Vec<_>>()))
     }
 
     fn list(&self) -> Vec<Listed> {
@@ -114,11 +133,19 @@ impl Admin {
     }
 
     /// Disconnects the ends of a tunnel. They may come back.
-    fn close(&self, by: &str, token: &str) -> Result<Reply, Failed> {
+    async fn close(&self, by: &str, token: &str) -> Result<Reply, Failed> {
         let token = token_of(token)?;
-        let tunnel = self.tunnels.find(&token).ok_or_else(no_tunnel)?;
-        let ends = tunnel.figures().ends;
+        let tunnel = self.tunnels.find(&token);
+        match (&tunnel, self.tokens.cluster()) {
+            (None, None) => return Err(no_tunnel()),
+            (None, Some(_)) => drop(self.tokens.found(&token).await?.ok_or_else(no_tunnel)?),
+            (Some(_), _) => (),
+        }
+        let ends = tunnel.map_or(0, |tunnel| tunnel.figures().ends);
         self.tunnels.close(&token);
+        if let Some(cluster) = self.tokens.cluster() {
+            cluster.tell_all(Message::Close(token)).await?;
+        }
         audit::line(by, "close", &token);
         Ok(json(&serde_json::json!({ "ends": ends })))
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::exchange::Exchange;
+use crate::cluster::Tried;
 use crate::net::budget::Client;
 use crate::proto::token::Token;
 use crate::relay::budgets::Budgets;
@@ -18,6 +19,8 @@ pub(super) struct Hold<'h> {
     pub(super) tunnel: &'h Tunnel,
     pub(super) token: &'h Token,
     pub(super) visitor: Client,
+    /// Nodes that have no end of it.
+    pub(super) tried: Tried,
     /// How long the visitor may still wait. `None` before the first wait.
     pub(super) left: Option<Duration>,
 }
@@ -55,11 +58,12 @@ impl Hold<'_> {
             let _place = queue.places.hold(1).ok_or(Failure::TooManyHeld)?;
             tokio::select! {
                 () = queue.over.cancelled() => (),
+                () = tunnels.claimed_elsewhere(self.token, self.tried) => return Err(Failure::Elsewhere),
                 () = tokio::time::sleep_until(until) => (),
                 () = tunnels.stopping() => return Err(Failure::Stopping),
             }
         }
-        if self.tunnel.has_end() { Ok(()) } else { Err(tunnels.without_end(self.token).await) }
+        if self.tunnel.has_end() { Ok(()) } else { Err(tunnels.without_end(self.token, self.tried).await) }
     }
 }
 

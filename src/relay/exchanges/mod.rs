@@ -2,7 +2,9 @@
 //!
 //! [`Exchanges::serve`] is the whole way, from top to bottom; `admission` is what comes first for a tunnel with rules; `exchange` is the value that lives as long as one of them, and
 //! `access` has what its line in the log says, `event` makes what the end gets. `hold` lets visitors wait while their tunnel has no
-//! end. `plain` asks an end that answers with its ack; `relaying` is what both ways share.
+//! end. `plain` asks an end that answers with its ack, `whole` makes the response of that; `relaying` is what both ways share.
+//!
+//! `finding` tells which node has the tunnel; a request that belongs to another goes there by `passing`.
 //!
 //! An end that streams is asked by `streaming`: `upload` brings it the request's body, `download` the response's body to the
 //! visitor, and `upgraded` has what follows a 101.
@@ -16,12 +18,15 @@ mod admission;
 mod download;
 mod event;
 mod exchange;
+mod finding;
 mod hold;
+mod passing;
 mod plain;
 mod relaying;
 mod streaming;
 mod upgraded;
 mod upload;
+mod whole;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +44,7 @@ use self::hold::{Hold, held};
 use self::plain::Asked;
 use self::relaying::{Relaying, Told, may_repeat};
 use self::streaming::{Asking, Came};
+use self::whole::{timeout_reply, visitor_reply};
 use super::budgets::Budgets;
 use super::code::Code;
 use super::error_reply::ERROR_HEADER;
@@ -55,23 +61,56 @@ use super::shared_origin;
 use super::streams::First;
 use super::tokens::Tokens;
 use super::tunnels::{Tunnel, Tunnels};
+use crate::cluster::Tried;
+use crate::cluster::hop::{self, Note};
 use crate::config::{ErrorStatus, PathHtml, ServeConfig};
 use crate::net::arrival::Arrival;
 use crate::net::body::RequestBody;
 use crate::net::listener::release_head;
 use crate::net::reply::Reply;
 use crate::net::websocket;
+use crate::proto::exchange::ExchangeId;
 use crate::proto::exchange::headers::Origin;
-use crate::proto::exchange::{ExchangeId, Response, is_without_content};
 use crate::proto::headers::list_contains;
+use crate::proto::limit::Limit;
 use crate::proto::token::Token;
+use crate::store::Peer;
 
 const PROVIDED_BY: HeaderName = HeaderName::from_static("x-provided-by");
 const PROVIDER: HeaderValue = HeaderValue::from_static("Socket2Me");
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
 /// Keeps pages out of search engines: they are there for a while, and under the operator's name.
 const NOT_LISTED: HeaderValue = HeaderValue::from_static("noindex, nofollow");
+/// How often a node is looked for that has the tunnel's end.
+const TRIES: u32 = 4;
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Where a request goes.
+enum Found {
+    /// To a tunnel that has or had an end at this node, or whose end is expected here.
+    Here(Arc<Tunnel>),
+    /// To another node, which has claimed the tunnel with this epoch.
+    At(Peer, u64),
+    /// Nowhere: why, and the statuses of such a tunnel.
+    Nobody(Failure, ErrorStatus),
+}
+
+/// Why a request was not passed on.
+enum NotPassed {
+    /// That node has no end of the tunnel any more, and has done nothing.
+    Elsewhere,
+    /// The tunnel is to be looked for again: nothing of the request has reached an end, or it may reach another one.
+    Again,
+    /// It has failed. [`Failure::Disconnected`] if an end may have got it.
+    Failed(Failure),
+}
+
+impl From<Failure> for NotPassed {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
 
 /// Serves visitors' requests.
 pub(super) struct Exchanges {
@@ -82,6 +121,8 @@ pub(super) struct Exchanges {
     /// `None` if the operator sets none.
     quotas: Option<Quotas>,
     counters: Arc<ExchangeCounters>,
+    /// Exchanges that other nodes have passed on, which count them as theirs, too.
+    hops: Arc<ExchangeCounters>,
     /// Exchanges that are not over, so that a stopping server can wait for them.
     in_flight: TaskTracker,
     /// A number of this process, which all ids of its exchanges start with.
@@ -108,6 +149,7 @@ impl Exchanges {
             interstitial,
             quotas,
             counters: Arc::new(ExchangeCounters::new(measures)),
+            hops: Arc::new(ExchangeCounters::new(false)),
             in_flight: TaskTracker::new(),
             process,
             next: AtomicU64::new(1),
@@ -118,36 +160,72 @@ impl Exchanges {
         &self.counters
     }
 
+    /// The exchanges that other nodes have passed on.
+    pub(super) fn hops(&self) -> &ExchangeCounters {
+        &self.hops
+    }
+
+    /// Counts a limit that was hit.
+    pub(super) fn hit(&self, limit: Limit) {
+        self.relaying.budgets.hits.hit(limit);
+    }
+
     /// The exchanges that are not over.
     pub(super) fn in_flight(&self) -> &TaskTracker {
         &self.in_flight
     }
 
-    /// Serves one visitor's request.
+    /// Serves one visitor's request. `hop` is what the node says that has passed it on, if one has: that node counts and logs the
+    /// exchange.
     pub(super) async fn serve(
         &self,
         head: &mut Parts,
         body: &mut RequestBody,
         arrival: &Arrival<'_>,
         target: &Target,
+        hop: Option<&Note>,
     ) -> Reply {
-        let id = ExchangeId { process: self.process, number: self.next.fetch_add(1, Ordering::Relaxed) };
+        let new = || ExchangeId { process: self.process, number: self.next.fetch_add(1, Ordering::Relaxed) };
+        let id = hop.and_then(|note| ExchangeId::parse(note.id.as_deref()?)).unwrap_or_else(new);
         let is_head = head.method == Method::HEAD;
         // The head may be gone when the exchange fails.
         let is_shown = page::is_shown(&head.headers);
-        let logs = self.relaying.config.access_log;
+        let logs = self.relaying.config.access_log && hop.is_none();
         let request =
             logs.then(|| access::Request::seen(head, target, arrival, self.relaying.config.log_query)).flatten();
-        let mut exchange = Exchange::begin(id, request, Arc::clone(&self.counters), self.in_flight.token());
+        let counters = if hop.is_some() { &self.hops } else { &self.counters };
+        let mut exchange = Exchange::begin(id, request, Arc::clone(counters), self.in_flight.token());
         let id_value = HeaderValue::from(id);
-        let (told, statuses) = match self.find(target).await {
-            Ok(tunnel) => {
-                let name = id_value.to_str().unwrap_or_default();
-                let told = self.visit(&mut exchange, &tunnel, head, body, arrival, target, (id, name)).await;
-                (told, self.statuses(tunnel.is_keyed()))
+        let (mut tries, mut tried) = (0..TRIES, Tried::default());
+        let (told, statuses) = loop {
+            tries.next();
+            let again = hop.is_none() && !tries.is_empty();
+            match self.find(target, hop.is_some(), tried).await {
+                Found::Here(tunnel) => {
+                    let name = id_value.to_str().unwrap_or_default();
+                    match self.visit(&mut exchange, &tunnel, head, body, arrival, target, (id, name, tried)).await {
+                        Err(Failure::Elsewhere) if again => (),
+                        told => break (told, self.statuses(tunnel.is_keyed())),
+                    }
+                }
+                // In a box: its future would be part of every request's.
+                Found::At(peer, epoch) => match Box::pin(self.pass_on(&peer, head, body, arrival, target, id)).await {
+                    Ok(passed) => return passed.reply(exchange, is_head),
+                    Err(NotPassed::Elsewhere) if again => tried = Tried { epoch, node: Some(peer.node) },
+                    Err(NotPassed::Again) if again => (),
+                    Err(NotPassed::Failed(failure)) => break (Err(failure), self.statuses(target.is_surely_keyed())),
+                    Err(NotPassed::Elsewhere | NotPassed::Again) => {
+                        break (Err(Failure::Elsewhere), self.statuses(target.is_surely_keyed()));
+                    }
+                },
+                Found::Nobody(failure, statuses) => break (Err(failure), statuses),
             }
-            Err((failure, statuses)) => (Err(failure), statuses),
         };
+        // A node that stops has done nothing with what it still holds.
+        if hop.is_some() && matches!(told, Err(Failure::Elsewhere | Failure::Stopping)) {
+            exchange.ended(Ending::Failed(Code::NotConnected));
+            return hop::elsewhere();
+        }
         let told = told.and_then(|came| self.keep_apart(came, target));
         let (mut reply, ending) = match told {
             Ok(Came::Stream(streaming)) => {
@@ -223,30 +301,7 @@ impl Exchanges {
     fn failed(&self, exchange: &mut Exchange, failure: &Failure) {
         exchange.fail(failure);
         if let Some(limit) = failure.limit_hit() {
-            self.relaying.budgets.hits.hit(limit);
-        }
-    }
-
-    /// Finds the tunnel of a token, if it has or had an end here, or one is expected back since the server has started.
-    ///
-    /// # Errors
-    /// With the failure, and with the statuses of such a tunnel.
-    async fn find(&self, target: &Target) -> Result<Arc<Tunnel>, (Failure, ErrorStatus)> {
-        // The original has no such hosts, so no client of it expects its status there.
-        let is_own_host = target.origin == Origin::Own;
-        let Some(token) = &target.token else { return Err((Failure::TokenNotFound, self.statuses(is_own_host))) };
-        self.tokens.check(token).map_err(|blocked| (blocked, self.statuses(is_own_host)))?;
-        if let Some(tunnel) = self.relaying.tunnels.find(token) {
-            return Ok(tunnel);
-        }
-        match self.tokens.find(token).await {
-            Ok((record, remaining)) => self
-                .relaying
-                .tunnels
-                .expect(token, &record, remaining)
-                .ok_or_else(|| (Failure::NotConnected, self.statuses(record.keyed.is_some()))),
-            // Names are those of keyed tunnels.
-            Err(failure) => Err((failure, self.statuses(is_own_host || token.is_name()))),
+            self.hit(limit);
         }
     }
 
@@ -265,7 +320,7 @@ impl Exchanges {
         body: &mut RequestBody,
         arrival: &Arrival<'_>,
         target: &Target,
-        id: (ExchangeId, &str),
+        id: (ExchangeId, &str, Tried),
     ) -> Result<Came, Failure> {
         if let Some((interstitial, token)) = self.interstitial.as_ref().zip(target.token.as_ref()) {
             let is_tls = arrival.scheme(&head.headers).eq_ignore_ascii_case("https");
@@ -281,7 +336,7 @@ impl Exchanges {
         if let Some((quotas, key)) = self.quotas.as_ref().zip(tunnel.key()) {
             exchange.counts_for(quotas.take(&key).map_err(Failure::Quota)?);
         }
-        let came = self.run(exchange, tunnel, head, body, arrival, target, (id.0, id.1, verified)).await?;
+        let came = self.run(exchange, tunnel, head, body, arrival, target, (id, verified)).await?;
         if let Some(delivery) = delivery
             && came.status().is_some_and(|status| status.is_success())
         {
@@ -299,11 +354,11 @@ impl Exchanges {
         body: &mut RequestBody,
         arrival: &Arrival<'_>,
         target: &Target,
-        (id, name, verified): (ExchangeId, &str, Option<&'static str>),
+        ((id, name, tried), verified): ((ExchangeId, &str, Tried), Option<&'static str>),
     ) -> Result<Came, Failure> {
         let token = target.token.as_ref().ok_or(Failure::TokenNotFound)?;
         let (tunnels, budgets, visitor) = (&*self.relaying.tunnels, &self.relaying.budgets, arrival.client);
-        let mut hold = Hold { tunnels, budgets, tunnel, token, visitor, left: None };
+        let mut hold = Hold { tunnels, budgets, tunnel, token, visitor, tried, left: None };
         // A body is read only for an end that can take it.
         if !tunnel.has_end() {
             // In a box: its future would be part of every request's.
@@ -379,29 +434,4 @@ fn asks_for_websocket(head: &Parts) -> bool {
     head.method == Method::GET
         && websocket::is_upgrade(head)
         && head.headers.get_all(header::CONNECTION).iter().any(names_upgrade)
-}
-
-/// Makes the response of the relay for an end that did not answer. The end may answer the next request, so no cache may keep
-/// this one.
-fn timeout_reply(is_head: bool) -> Reply {
-    let mut reply = visitor_reply(Response::ok(), is_head);
-    let headers = reply.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(ERROR_HEADER, HeaderValue::from_static(Code::TimedOut.as_str()));
-    reply
-}
-
-/// Makes the response of an end's answer.
-fn visitor_reply(response: Response, is_head: bool) -> Reply {
-    let Response { status, headers, body, declared_length } = response;
-    // To HEAD, an end may tell the length of the body that GET would give.
-    let has_length = is_head && body.is_empty() && (!is_without_content(status) || status == StatusCode::NOT_MODIFIED);
-    let length = declared_length.filter(|_| has_length);
-    let mut reply = Reply::new(body.into());
-    *reply.status_mut() = status;
-    *reply.headers_mut() = headers;
-    if let Some(length) = length {
-        reply.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    reply
 }

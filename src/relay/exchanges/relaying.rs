@@ -126,6 +126,10 @@ impl Relaying {
 
 /// Tells whether a request may be sent again when its end has left without an answer.
 pub(super) fn may_repeat(tunnel: &Tunnel, method: &Method) -> bool {
-    tunnel.settings().is_some_and(|settings| settings.repeat == Repeat::Idempotent)
-        && matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+    tunnel.settings().is_some_and(|settings| settings.repeat == Repeat::Idempotent) && is_idempotent(method)
+}
+
+/// Tells whether a request of this method does the same if it is made twice (RFC 9110, section 9.2.2).
+pub(super) fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
 }

@@ -131,6 +131,13 @@ impl ExchangeCounters {
         }
     }
 
+    /// Writes them as exchanges that other nodes have passed on.
+    pub(super) fn write_hops(&self, out: &mut Families<'_>) -> fmt::Result {
+        let endings = endings().map(|ending| (ending.as_str(), self.of(ending).load(Ordering::Relaxed)));
+        let help = "Requests that other nodes have passed on, which count them as theirs, by what came of them";
+        out.counters("socket2me_hops", help, "outcome", endings)
+    }
+
     pub(super) fn write(&self, out: &mut Families<'_>) -> fmt::Result {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         out.counter("socket2me_exchanges_begun", "Requests under /go/ that were let in", read(&self.begun))?;

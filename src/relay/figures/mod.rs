@@ -26,6 +26,7 @@ pub(super) use self::exchanges::{Ending, ExchangeCounters, Took};
 use self::families::Families;
 use super::budgets::Budgets;
 use crate::acme;
+use crate::cluster::Cluster;
 use crate::net::budget::{Budget, PerAddress};
 use crate::net::listener::UnreadHeads;
 use crate::net::tls::Handshakes;
@@ -35,6 +36,10 @@ use crate::proto::limit::Limit;
 /// What there is to count.
 pub(super) struct Figures<'f> {
     pub(super) exchanges: &'f ExchangeCounters,
+    /// Those that other nodes have passed on.
+    pub(super) hops: &'f ExchangeCounters,
+    /// `None` for a server that is alone.
+    pub(super) cluster: Option<&'f Cluster>,
     pub(super) failed_requests: &'f FailedRequests,
     pub(super) budgets: &'f Budgets,
     pub(super) unread_heads: &'f UnreadHeads,
@@ -62,6 +67,7 @@ impl Figures<'_> {
     pub(super) fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let out = &mut Families::new(encoder);
         self.exchanges.write(out)?;
+        self.write_cluster(out)?;
         self.failed_requests.write(out)?;
         self.write_sessions(out)?;
         self.write_handshakes(out)?;
@@ -102,6 +108,18 @@ impl Figures<'_> {
             "Heads of requests that could not be read, by the answer's body",
             "body",
             heads,
+        )
+    }
+
+    fn write_cluster(&self, out: &mut Families<'_>) -> fmt::Result {
+        self.hops.write_hops(out)?;
+        let peers = self.cluster.map_or(0, |cluster| cluster.peers().len());
+        out.gauge("socket2me_cluster_peers", "Other nodes of the cluster that live", peers)?;
+        let has_lease = self.cluster.is_some_and(Cluster::has_lease);
+        out.gauge(
+            "socket2me_cluster_lease",
+            "1 while this node's lease lasts, 0 without a cluster",
+            usize::from(has_lease),
         )
     }
 

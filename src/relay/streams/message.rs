@@ -13,6 +13,8 @@ pub(in crate::relay) enum Closing {
     TakenOver(Duration),
     /// The server stops. Its exchanges may go on for this time.
     Stopping(Duration),
+    /// The end is to go on at another node. Its exchanges may go on for this time.
+    Moving(Duration),
     /// The token has expired.
     Expired,
     /// The owner has deleted the tunnel.
@@ -25,6 +27,7 @@ impl Closing {
         match self {
             Self::TakenOver(_) => stream::Closing::TakenOver,
             Self::Stopping(_) => stream::Closing::Stopping,
+            Self::Moving(_) => stream::Closing::Moving,
             Self::Expired => stream::Closing::Expired,
             Self::Deleted => stream::Closing::Deleted,
         }

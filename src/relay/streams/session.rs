@@ -300,7 +300,7 @@ impl EndStreams {
         reaction.emit(closing.code().encode(namespace));
         self.leaves = match closing {
             Closing::TakenOver(time) => Some((reaction.now() + time, AbortCode::TakenOver)),
-            Closing::Stopping(time) => Some((reaction.now() + time, AbortCode::Stopping)),
+            Closing::Stopping(time) | Closing::Moving(time) => Some((reaction.now() + time, AbortCode::Stopping)),
             Closing::Expired | Closing::Deleted => None,
         };
     }

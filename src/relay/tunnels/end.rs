@@ -1,10 +1,11 @@
 //! An end of a tunnel, and the exchanges that it has.
 
+use std::collections::HashSet;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::engine::{Host, Socket};
+use crate::engine::{Host, Sid, Socket};
 use crate::proto::exchange::EndOptions;
 use crate::proto::exchange::stream::Terms;
 use crate::proto::key::KeyHash;
@@ -17,6 +18,8 @@ use crate::relay::streams::{Closing, Grants, Message, ToSession};
 pub(in crate::relay) struct End<H: Host> {
     /// Tells this end from the ones before and after it.
     number: u64,
+    /// What a node of a cluster knows of it; `None` on a server that is alone.
+    at_node: Option<Box<AtNode>>,
     options: EndOptions,
     /// The key that it showed, if the tunnel has one.
     key: Option<Box<KeyHash>>,
@@ -31,6 +34,15 @@ pub(in crate::relay) struct End<H: Host> {
     stream: Option<Box<Streams>>,
 }
 
+/// What a node of a cluster knows of an end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AtNode {
+    /// The epoch of the claim with which it joined.
+    pub(super) epoch: u64,
+    /// The id of its session.
+    pub(super) sid: Sid,
+}
+
 /// How an end streams.
 struct Streams {
     terms: Terms,
@@ -39,7 +51,7 @@ struct Streams {
 
 impl<H: Host> End<H> {
     pub(super) fn new(
-        number: u64,
+        (number, at_node): (u64, Option<Box<AtNode>>),
         options: EndOptions,
         key: Option<KeyHash>,
         socket: Socket<H>,
@@ -50,6 +62,7 @@ impl<H: Host> End<H> {
         Self {
             stream: terms.map(|terms| Box::new(Streams { terms, grants: Arc::new(Grants::new()) })),
             number,
+            at_node,
             options,
             key: key.map(Box::new),
             socket,
@@ -61,6 +74,16 @@ impl<H: Host> End<H> {
 
     pub(super) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The epoch of the claim with which it joined; 0 on a server that is alone.
+    pub(super) fn epoch(&self) -> u64 {
+        self.at_node.as_ref().map_or(0, |at_node| at_node.epoch)
+    }
+
+    /// Tells whether its session is among these.
+    pub(super) fn is_of(&self, sessions: &HashSet<Sid>) -> bool {
+        self.at_node.as_ref().is_some_and(|at_node| sessions.contains(&at_node.sid))
     }
 
     pub(super) fn has_key(&self) -> bool {
@@ -135,6 +158,11 @@ impl<H: Host> End<H> {
     /// Makes the end leave once it has answered what it was asked.
     pub(super) fn retire(&self) {
         self.socket.retire();
+    }
+
+    /// Makes the end's session end once it has answered what it was asked: it comes back.
+    pub(super) fn move_on(&self) {
+        self.socket.move_on();
     }
 
     /// Makes the end leave at once.

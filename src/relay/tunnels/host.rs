@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use bytestring::ByteString;
 
+use super::elsewhere::Claimed;
+use super::end::AtNode;
 use super::registry::{Admission, Joined, Tunnels};
 use super::tunnel::Outcome;
 use crate::engine::{ClientEvent, Connect, Host, Reaction, Refusal, Socket};
@@ -23,6 +25,7 @@ use crate::relay::notices::{About, Notice};
 use crate::relay::own_hosts::OwnHosts;
 use crate::relay::public_url::PublicUrl;
 use crate::relay::streams::{EndStreams, IDLE, Message, Waiter};
+use crate::relay::tokens::alive;
 
 /// The message of a `connect_error` for a token that is unknown or has expired, which nothing can tell apart.
 const TOKEN_NOT_FOUND: &str = "token not found: it is unknown or has expired, ask GET /new for another";
@@ -159,7 +162,7 @@ async fn try_to_admit(tunnels: &Tunnels<TunnelHost>, request: &Connect) -> Resul
         Failure::Blocked => NotAdmitted::Refused("blocked", Failure::Blocked.to_string()),
         failure => NotAdmitted::NotNow(failure),
     };
-    let (record, remaining) = tunnels.tokens.find(&token).await.map_err(not_found)?;
+    let (mut record, mut remaining) = tunnels.tokens.find(&token).await.map_err(not_found)?;
     // The token comes first: an end whose token is unknown hears that and nothing else.
     let asked = match request.revision {
         Revision::V3 => EndAuth::from_query(request.query.as_deref().unwrap_or_default()),
@@ -175,6 +178,10 @@ async fn try_to_admit(tunnels: &Tunnels<TunnelHost>, request: &Connect) -> Resul
             Some(_) => (),
         }
     }
+    let Claimed { found, epoch } = tunnels.claim(&token).await.map_err(not_found)?;
+    if let Some(found) = found {
+        (record, remaining) = alive(Some(found)).map_err(not_found)?;
+    }
     if !options.notices && !unknown.is_empty() {
         // Once a session: another join is of the same program.
         if !request.is_joined_elsewhere {
@@ -187,6 +194,7 @@ async fn try_to_admit(tunnels: &Tunnels<TunnelHost>, request: &Connect) -> Resul
         options,
         record,
         remaining,
+        at_node: epoch.map(|epoch| Box::new(AtNode { epoch, sid: request.sid })),
         asked: request.asked.clone(),
         unknown,
     })))

@@ -3,8 +3,10 @@
 //! - `host`: how a client of the Socket.IO server becomes an end
 //! - `registry`: all tunnels of this process. An end joins here, and takes over from the end before it, which is told to leave
 //! - `sweeping`: tunnels end when their tokens expire; `restoring`: what happens when the store has lost them
+//! - `elsewhere`: what a node of a cluster claims, and what others claim
 //! - `tunnel`: one tunnel; `end`: one of its ends; `occupancy`: which ends it has, or which visitors wait for one
 
+mod elsewhere;
 mod end;
 mod host;
 mod occupancy;

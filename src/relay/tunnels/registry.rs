@@ -9,15 +9,17 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::end::{End, Seat};
+use super::end::{AtNode, End, Seat};
 use super::occupancy::Turnover;
 use super::tunnel::Tunnel;
+use crate::cluster::Tried;
 use crate::defaults;
 use crate::engine::{Host, Socket};
 use crate::expiring::Expiring;
 use crate::proto::exchange::{EndOptions, HeadLimits};
 use crate::proto::key::KeyHash;
 use crate::proto::limit::Limit;
+use crate::proto::socket_io::packet::MAX_ACK_ID;
 use crate::proto::token::Token;
 use crate::relay::budgets::Budgets;
 use crate::relay::failure::Failure;
@@ -39,6 +41,8 @@ pub(in crate::relay) struct Admission {
     pub(super) record: Record,
     /// How long the token still lives.
     pub(super) remaining: Duration,
+    /// What a node of a cluster knows of the end; `None` for a server that is alone.
+    pub(super) at_node: Option<Box<AtNode>>,
     /// Scheme and host by which the end reaches the server, empty if it named no host.
     pub(super) asked: ByteString,
     /// Names that the end sent with its join and that are no options, if it asks for notices.
@@ -133,16 +137,18 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         self.read().get(token).cloned()
     }
 
-    /// Returns the tunnel of a token whose end was connected before this server started, if that may come back: visitors can
-    /// wait for it. `record` is what the store keeps of it, and `remaining` how long it still lives.
+    /// Returns the tunnel of a token whose end was connected before this server started, or to a node that is gone (`is_lost`), if
+    /// that may come back: visitors can wait for it. `record` is what the store keeps of it, and `remaining` how long it still lives.
     pub(in crate::relay) fn expect(
         &self,
         token: &Token,
         record: &Record,
         remaining: Duration,
+        is_lost: bool,
     ) -> Option<Arc<Tunnel<H>>> {
+        let since = if is_lost { Instant::now() } else { self.started };
         let is_held = record.keyed.as_ref().is_some_and(|keyed| keyed.was_joined && !keyed.settings.hold.is_zero());
-        if !is_held || self.started.elapsed() >= defaults::RETURN_TIME {
+        if !is_held || since.elapsed() >= defaults::RETURN_TIME {
             return None;
         }
         let expiry = Instant::now() + remaining;
@@ -150,7 +156,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         if let Some(tunnel) = table.get(token) {
             return Some(Arc::clone(tunnel));
         }
-        let tunnel = Arc::clone(table.get_or_insert(*token, expiry, || self.tunnel(token, record, Some(self.started))));
+        let tunnel = Arc::clone(table.get_or_insert(*token, expiry, || self.tunnel(token, record, Some(since))));
         drop(table);
         self.sooner.notify_one();
         Some(tunnel)
@@ -162,7 +168,10 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
     }
 
     /// Returns what a visitor is told of a token that has no end.
-    pub(in crate::relay) async fn without_end(&self, token: &Token) -> Failure {
+    pub(in crate::relay) async fn without_end(&self, token: &Token, tried: Tried) -> Failure {
+        if self.is_elsewhere(token, tried).await {
+            return Failure::Elsewhere;
+        }
         self.tokens.find(token).await.map_or_else(|failure| failure, |_| Failure::NotConnected)
     }
 
@@ -178,14 +187,14 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
 
     /// Makes a client an end of its tunnel. The ends whose place it takes leave once they have answered what they were asked.
     pub(super) fn join(&self, admission: Admission, socket: Socket<H>) -> Joined<H> {
-        let Admission { token, options, record, remaining, .. } = admission;
+        let Admission { token, options, record, remaining, at_node, .. } = admission;
         let key = record.keyed.as_ref().map(|keyed| keyed.key);
         let ahead = if options.notices { self.tokens.expiry_notice() } else { Duration::ZERO };
         // The store hears of the end of a keyed tunnel at once.
         let due = if key.is_some() { Duration::ZERO } else { remaining.saturating_sub(ahead) };
         let expiry = Instant::now() + due;
         let number = self.next_end.fetch_add(1, Ordering::Relaxed);
-        let end = Arc::new(End::new(number, options, key, socket, &self.notices, self.limits.max_payload));
+        let end = Arc::new(End::new((number, at_node), options, key, socket, &self.notices, self.limits.max_payload));
         let mut table = self.write();
         let is_sooner = table.first().is_none_or(|(first, _)| expiry < first);
         let tunnel = Arc::clone(table.get_or_insert(token, expiry, || self.tunnel(&token, &record, None)));
@@ -212,7 +221,9 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         let rules = record.keyed.as_ref().and_then(|keyed| keyed.rules.as_ref());
         let guard = rules.map(|rules| self.rulebook.guard(token, rules, None));
         let (memory, exchanges) = (self.budgets.bytes_per_tunnel.part(), self.budgets.exchanges_per_tunnel.part());
-        Arc::new(Tunnel::new(record, guard, vacant_since, self.tokens.can_be_lost(), memory, exchanges))
+        let first_ack = if self.tokens.outlive_restarts() { rand::random_range(0..=MAX_ACK_ID / 2) } else { 0 };
+        let kept = (self.tokens.can_be_lost(), first_ack);
+        Arc::new(Tunnel::new(record, guard, vacant_since, kept, memory, exchanges))
     }
 
     /// An end has left its tunnel, or gets nothing new from now on because it is about to. Returns false if it was not the
@@ -235,6 +246,9 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         if was_in && is_vacant && tunnel.is_keyed() && self.write().set_expiry(*token, Instant::now()) {
             self.sooner.notify_one();
         }
+        if was_in {
+            self.say_left(token, tunnel);
+        }
         was_in
     }
 
@@ -245,6 +259,14 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
             end.notify(Notice { about: About::TakenOver, id: None, message: TAKEN_OVER });
             end.say_closing(Closing::TakenOver(self.limits.drain));
             end.retire();
+        }
+    }
+
+    /// Tells ends to go on at another node once they have answered.
+    pub(super) fn move_on(&self, turnover: Turnover<H>) {
+        for end in self.count(turnover) {
+            end.say_closing(Closing::Moving(self.limits.drain));
+            end.move_on();
         }
     }
 
@@ -315,7 +337,9 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
     /// Ends a tunnel: its token has expired, or its owner has deleted it.
     pub(in crate::relay) fn remove(&self, token: &Token, closing: Closing) {
         let Some(removed) = self.write().remove(token) else { return };
-        for end in self.count(removed.end()) {
+        let ends = self.count(removed.end());
+        self.say_left(token, &removed);
+        for end in ends {
             tracing::info!(?token, "the tunnel has ended, its end is disconnected");
             end.say_closing(closing);
             end.disconnect();
@@ -325,7 +349,9 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
     /// Disconnects the ends of a tunnel, which may come back.
     pub(in crate::relay) fn close(&self, token: &Token) {
         let Some(removed) = self.write().remove(token) else { return };
-        for end in self.count(removed.end()) {
+        let ends = self.count(removed.end());
+        self.say_left(token, &removed);
+        for end in ends {
             tracing::info!(?token, "the operator has closed the tunnel, its end is disconnected");
             end.disconnect();
         }

@@ -179,7 +179,7 @@ mod tests {
         let made = tokens.make(IpAddr::from([127, 0, 0, 1]).into(), wanted, None).await.unwrap();
         let (token, key) = (made.token, made.key.unwrap().hash());
         let (record, remaining) = tokens.renew(&token).await.unwrap();
-        let tunnel = tunnels.expect(&token, &record, remaining).unwrap();
+        let tunnel = tunnels.expect(&token, &record, remaining, false).unwrap();
         let answer = tunnels.ask_store(&token, &tunnel).await;
         let hold = Duration::from_secs(9);
         let change = Change::Set(Patch { hold: Some(hold), ..Patch::default() });
@@ -198,7 +198,7 @@ mod tests {
             let settings = Settings { hold, ..Settings::default() };
             let keyed = Keyed { key: Key::from_random([7; 32]).hash(), settings, rules: None, was_joined };
             let record = Record { made_at: 0, made_by: None, keyed: Some(Box::new(keyed)) };
-            tunnels.expect(&Token::from_name("mine").unwrap(), &record, 600 * second).is_some()
+            tunnels.expect(&Token::from_name("mine").unwrap(), &record, 600 * second, false).is_some()
         };
         let [(_, early), (_, late)] = [swept_tunnels(), swept_tunnels()];
         tokio::time::sleep(59 * second).await;

@@ -1,5 +1,6 @@
 //! One tunnel: a token's limits, its ack ids, and its ends while some are connected. It outlives its ends.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use super::end::{End, Seat};
 use super::occupancy::{Occupancy, Prospect, Turnover};
-use crate::engine::{Host, Undelivered};
+use crate::engine::{Host, Sid, Undelivered};
 use crate::net::budget::{Budget, Held};
 use crate::proto::key::KeyHash;
 use crate::proto::socket_io::AckId;
@@ -42,6 +43,9 @@ pub(in crate::relay) struct Tunnel<H: Host> {
     is_outdated: AtomicBool,
     memory: Arc<Budget>,
     exchanges: Arc<Budget>,
+    /// The ids of its events count from the first. An end that comes back from another process may still answer an event of that one, by
+    /// its id, so each process begins at another number where tunnels outlive it.
+    first_ack: u64,
     next_ack: AtomicU64,
     occupancy: Mutex<Occupancy<H>>,
     /// An end that streams has joined.
@@ -100,12 +104,12 @@ pub(in crate::relay) struct TunnelFigures {
 
 impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
     /// Creates a tunnel without an end, whose exchanges take from these budgets. With `keeps_record`, it can be written again
-    /// to a store that has lost it. `vacant_since` is when its last end left, as far as that is known.
+    /// to a store that has lost it. Its events are numbered from `first_ack`. `vacant_since` is when its last end left, as far as that is known.
     pub(super) fn new(
         record: &Record,
         guard: Option<Arc<Guard>>,
         vacant_since: Option<Instant>,
-        keeps_record: bool,
+        (keeps_record, first_ack): (bool, u64),
         memory: Arc<Budget>,
         exchanges: Arc<Budget>,
     ) -> Self {
@@ -120,7 +124,8 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
             is_outdated: AtomicBool::new(false),
             memory,
             exchanges,
-            next_ack: AtomicU64::new(0),
+            first_ack,
+            next_ack: AtomicU64::new(first_ack),
             occupancy: Mutex::new(Occupancy::Vacant { since: vacant_since, queue: None }),
             may_stream: AtomicBool::new(false),
         }
@@ -172,7 +177,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
 
     pub(in crate::relay) fn figures(&self) -> TunnelFigures {
         TunnelFigures {
-            requests: self.next_ack.load(Ordering::Relaxed),
+            requests: self.next_ack.load(Ordering::Relaxed) - self.first_ack,
             in_flight: self.exchanges.used(),
             memory: self.memory.used(),
             ends: self.occupancy().ends().len(),
@@ -194,6 +199,11 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
     /// Tells whether an end is connected.
     pub(in crate::relay) fn has_end(&self) -> bool {
         !self.occupancy().ends().is_empty()
+    }
+
+    /// Returns how many exchanges the least busy end has in flight. `None` if no end is connected.
+    pub(in crate::relay) fn least_in_flight(&self) -> Option<usize> {
+        self.occupancy().ends().iter().map(|end| end.in_flight()).min()
     }
 
     /// Calls `each` for each end.
@@ -312,6 +322,16 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
     /// Takes out the ends that showed another key than this; with `spares`, not those that may stay.
     pub(super) fn take_ends_of_another_key(&self, key: &KeyHash, spares: bool) -> Turnover<H> {
         self.take(|end| !(end.showed(key) || (spares && end.may_stay())))
+    }
+
+    /// Takes out the ends that have joined with older claims than this.
+    pub(super) fn take_ends_before(&self, epoch: u64) -> Turnover<H> {
+        self.take(|end| end.epoch() < epoch)
+    }
+
+    /// Takes out the ends of these sessions.
+    pub(super) fn take_ends_of(&self, sessions: &HashSet<Sid>) -> Turnover<H> {
+        self.take(|end| end.is_of(sessions))
     }
 
     fn take(&self, leaves: impl FnMut(&End<H>) -> bool) -> Turnover<H> {

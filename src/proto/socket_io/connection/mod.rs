@@ -93,6 +93,15 @@ pub struct Connection<W> {
     events: VecDeque<Event<W>>,
 }
 
+/// What a client is made to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// The namespace, which it does not join again by itself.
+    Namespace,
+    /// The session, once it has nothing to answer in any namespace: official clients open another one by themselves.
+    Session,
+}
+
 #[derive(Debug)]
 struct Membership<W> {
     namespace: Namespace,
@@ -106,8 +115,8 @@ enum Phase<W> {
         acks: Acks<W>,
         /// How often the client was asked to be kept, see [`Connection::hold`].
         holds: usize,
-        /// The client is made to leave once no ack is awaited and nothing keeps it any more.
-        retiring: bool,
+        /// What the client is made to leave once no ack is awaited and nothing keeps it any more.
+        retiring: Option<Leave>,
     },
     Left {
         until: Instant,
@@ -140,7 +149,7 @@ impl<W> Connection<W> {
     /// Returns false when the client is not waiting to join any more.
     pub fn accept(&mut self, namespace: &Namespace, sid: &str, lower: &mut Lower<'_>) -> bool {
         let Some(phase @ Phase::Joining) = self.phase(namespace) else { return false };
-        *phase = Phase::Joined { acks: Acks::default(), holds: 0, retiring: false };
+        *phase = Phase::Joined { acks: Acks::default(), holds: 0, retiring: None };
         self.connect_due = None;
         let data = match lower.revision() {
             // A client of revision 3 makes up an id of its own from the session's.
@@ -227,9 +236,9 @@ impl<W> Connection<W> {
     }
 
     /// Makes the client leave once no ack is awaited and no hold is left. Its owner emits no events that begin something after this.
-    pub fn retire(&mut self, namespace: &Namespace, lower: &mut Lower<'_>) {
+    pub fn retire(&mut self, namespace: &Namespace, leave: Leave, lower: &mut Lower<'_>) {
         if let Some(Phase::Joined { retiring, .. }) = self.phase(namespace) {
-            *retiring = true;
+            *retiring = Some(leave);
             self.retire_if_idle(namespace, lower);
         }
     }
@@ -266,10 +275,20 @@ impl<W> Connection<W> {
     }
 
     fn retire_if_idle(&mut self, namespace: &Namespace, lower: &mut Lower<'_>) {
-        if let Some(Phase::Joined { acks, holds: 0, retiring: true }) = self.phase(namespace)
-            && acks.is_empty()
-        {
-            self.disconnect(namespace, lower);
+        match self.phase(namespace) {
+            Some(Phase::Joined { acks, holds: 0, retiring: Some(Leave::Namespace) }) if acks.is_empty() => {
+                self.disconnect(namespace, lower);
+            }
+            Some(_) | None => (),
+        }
+        let leaves = |phase: &Phase<W>| matches!(phase, Phase::Joined { retiring: Some(Leave::Session), .. });
+        let is_idle = |phase: &Phase<W>| match phase {
+            Phase::Joined { acks, holds, .. } => acks.is_empty() && *holds == 0,
+            Phase::Joining | Phase::Left { .. } => true,
+        };
+        let phases = || self.memberships.iter().map(|membership| &membership.phase);
+        if phases().any(leaves) && phases().all(is_idle) {
+            lower.close(CloseReason::ForcedServerClose);
         }
     }
 

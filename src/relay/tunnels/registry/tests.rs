@@ -65,6 +65,7 @@ pub(in crate::relay::tunnels) fn admission(token: Token, record: Record, remaini
         options: EndOptions::default(),
         record,
         remaining,
+        at_node: None,
         asked: ByteString::new(),
         unknown: Vec::new(),
     }

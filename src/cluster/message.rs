@@ -1,0 +1,71 @@
+//! What nodes tell each other, directly and by the inboxes that the store keeps. Taken up twice, a message does what it does once.
+
+use std::fmt;
+
+use crate::proto::engine_io::Sid;
+use crate::proto::token::Token;
+
+/// A message for a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// Another node has claimed a tunnel with this epoch: ends with older claims leave.
+    Evict(Token, u64),
+    /// A tunnel has been changed, or has ended.
+    Changed(Token),
+    /// The operator has closed a tunnel: its ends are disconnected.
+    Close(Token),
+    /// The node stops through which the WebSocket of a session comes: the session's ends leave once they have answered.
+    Move(Sid),
+}
+
+impl Message {
+    /// Reads what [`fmt::Display`] writes. `None` is a message of a version that knows more.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (kind, subject) = (words.next()?, words.next()?);
+        if kind == "move" {
+            return Sid::parse(subject).map(Self::Move);
+        }
+        let token = Token::parse(subject)?;
+        Some(match kind {
+            "evict" => Self::Evict(token, words.next()?.parse().ok()?),
+            "changed" => Self::Changed(token),
+            "close" => Self::Close(token),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Evict(token, epoch) => write!(f, "evict {} {epoch}", token.as_str()),
+            Self::Changed(token) => write!(f, "changed {}", token.as_str()),
+            Self::Close(token) => write!(f, "close {}", token.as_str()),
+            Self::Move(sid) => write!(f, "move {}", sid.as_str()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_read_as_it_is_written() {
+        let token = Token::from_name("mine").unwrap();
+        for message in [
+            Message::Evict(token, u64::MAX),
+            Message::Changed(token),
+            Message::Close(token),
+            Message::Move(Sid::from_random([7; 15])),
+        ] {
+            assert_eq!(Message::parse(&message.to_string()), Some(message));
+        }
+        // A later version may say more.
+        assert_eq!(Message::parse("evict mine 7 because"), Some(Message::Evict(token, 7)));
+        for other in ["", "evict", "evict mine", "evict mine x", "evict a/b 1", "else mine", "move mine"] {
+            assert_eq!(Message::parse(other), None, "{other}");
+        }
+    }
+}

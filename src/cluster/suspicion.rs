@@ -1,0 +1,71 @@
+//! Nodes that do not answer: a process that was stopped takes connections, and no timeout of connecting finds it out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::Cluster;
+use super::directory::{LATER, LEASE, PATIENCE, SLOW};
+use crate::proto::node::NodeId;
+use crate::store::Peer;
+
+/// How often in a row a node that is not in the table must not answer to be gone.
+const SILENT: u32 = 3;
+
+impl Cluster {
+    /// Completes once a node is gone that has a request of this one: its lease has lapsed, and it does not answer. If it is slow, it
+    /// is asked whether it is there, and gets no other requests if it is not.
+    pub(super) async fn gone(self: &Arc<Self>, peer: &Peer) {
+        let mut silent = 0;
+        loop {
+            sleep(SLOW).await;
+            let asks = self.directory().is_slow(peer.node, self.clock.now());
+            if asks {
+                // In a task of its own: the request may be over before the answer comes, and others wait for it.
+                let (node, peer) = (Arc::clone(self), peer.clone());
+                drop(tokio::spawn(async move { node.ask(&peer).await }));
+            }
+            let is_listed = self.directory().peers().iter().any(|listed| listed.node == peer.node);
+            // One that is new is not in the table yet. A busy machine may miss a question.
+            silent = if is_listed || self.ask(peer).await { 0 } else { silent + 1 };
+            if silent == SILENT {
+                return;
+            }
+        }
+    }
+
+    /// Asks a node whether it is there. Returns whether it says so.
+    pub(super) async fn ask(&self, peer: &Peer) -> bool {
+        match timeout(PATIENCE, self.hops.ping((peer.node, &peer.advertise))).await {
+            Ok(Ok(standing)) => {
+                let now = self.clock.now();
+                let mut directory = self.directory();
+                let theirs = standing.parse().ok().map(Duration::from_millis);
+                let has_store = match (directory.renewed_ago(now), theirs) {
+                    (Some(ours), Some(theirs)) => ours >= theirs + LATER,
+                    (None, Some(theirs)) => theirs < LEASE,
+                    (_, None) => false,
+                };
+                directory.answered(peer.node, has_store, now);
+                true
+            }
+            Ok(Err(undone)) => {
+                tracing::debug!(node = %peer.node, %undone, "a node does not say that it is there");
+                false
+            }
+            Err(_) => {
+                tracing::debug!(node = %peer.node, within = ?PATIENCE, "a node does not say that it is there");
+                false
+            }
+        }
+    }
+
+    /// Asks a node of the table whether it is there.
+    pub(super) async fn ask_listed(&self, node: NodeId) {
+        let peer = self.directory().peers().iter().find(|peer| peer.node == node).cloned();
+        if let Some(peer) = peer {
+            self.ask(&peer).await;
+        }
+    }
+}
