@@ -1,8 +1,8 @@
 //! Ends go from node to node.
 
 use super::Nodes;
-use crate::relay::visitor::get;
-use crate::support::end::{End, Heard};
+use crate::relay::visitor::{Visitor, get};
+use crate::support::end::{Body, End, Heard};
 use crate::support::keyed::Keyed;
 
 #[tokio::test]
@@ -119,4 +119,26 @@ async fn an_answer_that_comes_after_an_end_has_moved_is_no_other_visitors() {
     end.answer(&asked_first, r#"[200,"first"]"#, &[]).await;
     end.answer(&asked_second, r#"[200,"second"]"#, &[]).await;
     assert_eq!(second.await.unwrap().text(), "second");
+}
+
+#[tokio::test]
+async fn a_body_that_comes_while_its_end_goes_to_another_node_arrives_there() {
+    let Some(cluster) = Nodes::start(2).await else { return };
+    let tunnel = Keyed::make(cluster.at(0), r#"{"name":"mine"}"#).await;
+    let mut first = tunnel.join(cluster.at(0)).await;
+    for visitor in 0..2 {
+        let mut visitor = Visitor::connect(cluster.at(visitor)).await;
+        visitor
+            .send(b"POST /go/mine/ HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\nfirst")
+            .await;
+        let mut second = tunnel.join(cluster.at(1)).await;
+        until_disconnected(&mut first).await;
+        visitor.send(b"last").await;
+        let asked = second.asked().await;
+        assert_eq!(asked.body(), Body::Json(r#""firstlast""#.to_owned()));
+        second.answer(&asked, r#"[200,"whole"]"#, &[]).await;
+        assert_eq!(visitor.answer(false).await.text(), "whole");
+        first = tunnel.join(cluster.at(0)).await;
+        until_disconnected(&mut second).await;
+    }
 }

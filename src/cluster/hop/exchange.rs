@@ -78,7 +78,14 @@ impl Asking<'_> {
                 let response = open.sender.try_send_request(request);
                 let mut feed = Some(give);
                 let response = awaited(response, (body, &mut feed, &sending), &asked_for, gone).await?;
-                let response = checked(response.map_err(|error| failed(&error))?)?;
+                let response = match checked(response.map_err(|error| failed(&error))?) {
+                    // It has read what the next node would need.
+                    Err(Failed::Undone(Undone::Elsewhere)) if feed.is_none() => {
+                        let reason = "the request became another node's while its body was read";
+                        return Err(Failed::Undone(Undone::Broken(reason.into())));
+                    }
+                    checked => checked?,
+                };
                 // A callee that answers before it reads does not ask: hyper sends no 100 after the response.
                 if !leaves_unread(&response) {
                     start(body, &mut feed, &sending);

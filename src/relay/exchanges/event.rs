@@ -7,7 +7,9 @@ use http::Version;
 use http::header;
 use http::request::Parts;
 
+use super::exchange::Exchange;
 use crate::net::arrival::Arrival;
+use crate::net::body::{Kept, RequestBody};
 use crate::net::buffers::Buffer;
 use crate::proto::exchange::headers::Origin;
 use crate::proto::exchange::{Body, Streamed, Visit};
@@ -39,6 +41,14 @@ pub(super) struct EndRequest<'h> {
 }
 
 impl EndRequest<'_> {
+    /// Puts the body back that was read, if the request fails because it is another node's, which is to have it. Returns the failure.
+    pub(super) fn give_back(&mut self, failure: Failure, exchange: &mut Exchange, body: &mut RequestBody) -> Failure {
+        if matches!(failure, Failure::Elsewhere) && self.body_length.take().is_some() {
+            body.put_back(Kept { bytes: std::mem::take(&mut self.body), memory: exchange.give_body() });
+        }
+        failure
+    }
+
     /// Tells whether the request has come through the server of this name.
     pub(super) fn names_in_via(&self, name: &str) -> bool {
         let lines = self.head.headers.get_all(header::VIA).iter();

@@ -152,6 +152,12 @@ impl Exchange {
         self.memory = memory;
     }
 
+    /// Gives back the memory of the request's body, which another node is to have.
+    pub(super) fn give_body(&mut self) -> Memory {
+        self.request_bytes = 0;
+        std::mem::take(&mut self.memory)
+    }
+
     /// Makes the exchange hold this memory, in bytes. Returns false when too little is left.
     pub(super) fn resize_memory(&mut self, bytes: usize, budget: &Arc<Budget>) -> bool {
         self.memory.resize(bytes, budget)

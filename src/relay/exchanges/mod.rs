@@ -384,8 +384,8 @@ impl Exchanges {
             if tunnel.may_stream() {
                 let asking = Asking { exchange, tunnel, id, is_upgrade, may_repeat: &mut may_repeat };
                 // In a box: its future would be part of every request's.
-                if let Some(came) = Box::pin(self.relaying.try_to_stream(asking, &mut request, body, &mut hold)).await?
-                {
+                let came = Box::pin(self.relaying.try_to_stream(asking, &mut request, body, &mut hold)).await;
+                if let Some(came) = came.map_err(|failure| request.give_back(failure, exchange, body))? {
                     return Ok(came);
                 }
             } else if is_upgrade {
@@ -396,11 +396,15 @@ impl Exchanges {
             }
             exchange.take_place_in(tunnel)?;
             if may_repeat {
-                match Box::pin(self.relaying.ask_twice(exchange, tunnel, &request, &mut hold)).await? {
+                let asked = Box::pin(self.relaying.ask_twice(exchange, tunnel, &request, &mut hold)).await;
+                match asked.map_err(|failure| request.give_back(failure, exchange, body))? {
                     Asked::Came(outcome) => break outcome,
                     Asked::Streams { was_asked } => may_repeat = !was_asked,
                 }
-            } else if let Some(outcome) = self.relaying.ask(exchange, tunnel, &request, &mut hold, 0).await? {
+                continue;
+            }
+            let asked = self.relaying.ask(exchange, tunnel, &request, &mut hold, 0).await;
+            if let Some(outcome) = asked.map_err(|failure| request.give_back(failure, exchange, body))? {
                 drop(request);
                 release_head(head);
                 break outcome.await;

@@ -2,6 +2,9 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::registry::Tunnels;
 use super::tunnel::Tunnel;
@@ -81,7 +84,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         let Some(tunnel) = self.find(token) else { return };
         tunnel.outdate();
         tunnel.still_wants(false, tunnel.is_keyed());
-        self.write().set_expiry(*token, tokio::time::Instant::now());
+        self.write().set_expiry(*token, Instant::now());
         self.sooner.notify_one();
     }
 
@@ -99,16 +102,17 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
     }
 
     /// Makes all ends leave once they have answered, for another node: the first at once, the last after `over`.
-    pub(in crate::relay) async fn move_ends(&self, over: std::time::Duration) {
-        let tokens = self.all();
+    pub(in crate::relay) async fn move_ends(&self, over: Duration) {
+        let mut tokens = self.all();
+        tokens.retain(|token| self.find(token).is_some_and(|tunnel| tunnel.has_end()));
         let pause = over / u32::try_from(tokens.len().max(1)).unwrap_or(u32::MAX);
-        for token in tokens {
-            if let Some(tunnel) = self.find(&token)
-                && tunnel.has_end()
-            {
-                let turnover = tunnel.take_ends_before(u64::MAX);
-                self.move_on(turnover);
+        for (number, token) in tokens.iter().enumerate() {
+            if number > 0 {
                 tokio::time::sleep(pause).await;
+            }
+            if let Some(tunnel) = self.find(token) {
+                self.move_on(tunnel.take_ends_before(u64::MAX));
+                self.say_left(token, &tunnel);
             }
         }
     }

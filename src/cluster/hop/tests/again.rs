@@ -191,3 +191,16 @@ async fn an_answer_to_a_request_whose_body_is_not_asked_for_is_the_visitors() {
         assert!(response.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{response}");
     }
 }
+
+/// The visitor cannot send it again, and the next node would get a request without it.
+#[tokio::test]
+async fn a_large_body_that_a_node_has_read_goes_to_no_other() {
+    let old = misdirected(true).await;
+    let mut first = Arriving::before(&[&old]).await;
+    let body = "x".repeat(100_000);
+    let response = first
+        .answer(&format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\nConnection: close\r\n\r\n{body}"))
+        .await;
+    assert_eq!(head_of(&response)[0], "HTTP/1.1 502 Bad Gateway");
+    assert!(matches!(first.undone().await, Undone::Broken(_)));
+}
