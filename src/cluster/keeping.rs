@@ -127,8 +127,10 @@ impl Cluster {
 
     /// Wakes visitors that wait here for tunnels that another node has claimed.
     async fn look_for_claims(&self) -> Infallible {
+        let mut last = None;
         loop {
-            let tokens = self.waiting.some().await;
+            let tokens = self.waiting.some(last).await;
+            last = tokens.last().copied();
             let asked = self.clock.now();
             if let Ok(located) = self.nodes.locate(&tokens).await {
                 for (token, located) in tokens.iter().zip(located) {

@@ -6,7 +6,7 @@
 //! In reading order:
 //!
 //! - this file: `Cluster`, a node among others, with what it asks and tells them
-//! - `directory`: what a node knows of the others and of tunnels, as a value; `message`: what nodes tell each other
+//! - `directory`: what a node knows of the others and of tunnels, as a value; `message`: what nodes tell each other, and `telling` how
 //! - `keeping`: the tasks of a node; `waiting`: tunnels that it hopes another node will claim; `suspicion`: nodes that do not answer;
 //!   `strangers`: nodes that are in ids of sessions and not in the table
 //! - `keys`: what the cluster's secret is made into; `sids`: ids of sessions that name their node
@@ -20,13 +20,16 @@ mod message;
 pub(crate) mod sids;
 mod strangers;
 mod suspicion;
+mod telling;
 mod waiting;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use http::request::Parts;
 use rand::Rng as _;
 use tokio::sync::{Notify, Semaphore};
@@ -47,9 +50,6 @@ use crate::proto::engine_io::Sid;
 use crate::proto::node::NodeId;
 use crate::proto::token::Token;
 use crate::store::{Claim, Claimed, Ends, Located, Nodes, Peer, StoreError};
-
-/// Time to tell a node which of its WebSockets are about to end.
-const TELL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Messages that are on their way to other nodes at once. What is beyond is in their inboxes.
 const TELLING: usize = 64;
@@ -83,7 +83,12 @@ pub(crate) struct Cluster {
     /// What is done with messages for this node.
     told: OnceLock<Box<dyn Fn(Message) + Send + Sync>>,
     telling: Arc<Semaphore>,
+    /// Questions where a tunnel is that the store has not answered.
+    lookups: Mutex<HashMap<Token, Asking>>,
 }
+
+/// A question to the store that several wait for.
+type Asking = Shared<BoxFuture<'static, Result<Located, StoreError>>>;
 
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,6 +120,7 @@ impl Cluster {
             out: Notify::new(),
             told: OnceLock::new(),
             telling: Arc::new(Semaphore::new(TELLING)),
+            lookups: Mutex::default(),
         })
     }
 
@@ -142,6 +148,20 @@ impl Cluster {
             }
         }
         Ok(Some(claimed))
+    }
+
+    /// An end has joined by a claim with this epoch. Returns the epoch of this node's claim then. If another node has claimed the tunnel
+    /// since, the end is told to leave in a moment.
+    pub(crate) fn joined(self: &Arc<Self>, token: Token, epoch: u64, ends: usize) -> u64 {
+        let mut directory = self.directory();
+        if let Some(held) = directory.epoch(&token).filter(|held| *held >= epoch) {
+            return held;
+        }
+        let claim = directory.reclaim(token, (epoch, ends), self.nodes.until());
+        drop(directory);
+        let node = Arc::clone(self);
+        drop(tokio::spawn(async move { node.make(token, &claim).await }));
+        epoch
     }
 
     /// Makes a claim in the store, and takes up what becomes of it.
@@ -199,12 +219,32 @@ impl Cluster {
     ///
     /// # Errors
     /// - [`StoreError::Unavailable`] if the store cannot be used now, and nothing is known
-    pub(crate) async fn locate(&self, token: &Token) -> Result<Located, StoreError> {
+    pub(crate) async fn locate(self: &Arc<Self>, token: &Token) -> Result<Located, StoreError> {
         let known = self.directory().lookup(token, self.clock.now());
         match known {
             Lookup::Known(located) => Ok(located),
-            Lookup::Ask => self.locate_anew(token).await,
+            Lookup::Ask => self.locate_together(*token).await,
         }
+    }
+
+    /// Asks the store once for all that ask at the same time.
+    async fn locate_together(self: &Arc<Self>, token: Token) -> Result<Located, StoreError> {
+        let looking = {
+            let mut lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
+            let begin = || {
+                let node = Arc::clone(self);
+                // In a task of its own: it ends, and is forgotten, also when those that ask have left.
+                let asking = tokio::spawn(async move {
+                    let located = node.locate_anew(&token).await;
+                    node.lookups.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
+                    located
+                });
+                let given_up = |_| StoreError::Unavailable("the question was given up".to_owned());
+                asking.map(move |located| located.unwrap_or_else(|error| Err(given_up(error)))).boxed().shared()
+            };
+            lookups.entry(token).or_insert_with(begin).clone()
+        };
+        looking.await
     }
 
     /// Asks the store which nodes have the ends of a tunnel.
@@ -324,52 +364,10 @@ impl Cluster {
             }
             // The head of a response is a sign of life, too.
             Ok(_) | Err(Undone::Elsewhere) => self.directory().is_there(peer.node, self.clock.now()),
+            Err(Undone::Cut(reason)) => tracing::debug!(node = %peer.node, reason, "a node does not greet"),
             Err(Undone::Broken(_) | Undone::Full | Undone::Left | Undone::Body(_)) => (),
         }
         sent
-    }
-
-    /// Tells the nodes of these sessions, whose WebSockets come through this one, that it stops. A node that is not reached hears of
-    /// it when the WebSockets end.
-    pub(crate) async fn say_moving(&self, piped: Vec<(Peer, Sid)>) {
-        let mut told: Vec<(Peer, Vec<String>)> = Vec::new();
-        for (peer, sid) in piped {
-            let message = Message::Move(sid).to_string();
-            match told.iter_mut().find(|(other, _)| other.node == peer.node) {
-                Some((_, messages)) => messages.push(message),
-                None => told.push((peer, vec![message])),
-            }
-        }
-        for (peer, messages) in told {
-            let telling = self.hops.tell((peer.node, &peer.advertise), &messages);
-            if !matches!(tokio::time::timeout(TELL_TIMEOUT, telling).await, Ok(Ok(()))) {
-                tracing::debug!(node = %peer.node, "a node is not told that WebSockets to it are about to end");
-            }
-        }
-    }
-
-    /// Tells a node something, without waiting. What does not reach it is in its inbox.
-    fn tell(self: &Arc<Self>, peer: Peer, message: Message) {
-        let Ok(permit) = Arc::clone(&self.telling).try_acquire_owned() else { return };
-        let node = Arc::clone(self);
-        tokio::spawn(async move {
-            if let Err(undone) = node.hops.tell((peer.node, &peer.advertise), &[message.to_string()]).await {
-                tracing::debug!(node = %peer.node, ?undone, "a node is not told");
-            }
-            drop(permit);
-        });
-    }
-
-    /// Tells all other nodes something, by their inboxes.
-    ///
-    /// # Errors
-    /// - [`StoreError::Unavailable`] if the store cannot be used now
-    pub(crate) async fn tell_all(self: &Arc<Self>, message: Message) -> Result<(), StoreError> {
-        for peer in self.peers() {
-            self.nodes.post(peer.node, &message.to_string()).await?;
-            self.tell(peer, message);
-        }
-        Ok(())
     }
 
     /// Returns the other nodes that live.

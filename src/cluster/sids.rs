@@ -72,6 +72,13 @@ mod tests {
         Sids::new(&secret(letter), NodeId::parse(node).unwrap())
     }
 
+    /// A node of the next version must find the sessions of this one.
+    #[test]
+    fn what_version_1_makes_has_not_changed() {
+        let sids = Sids::new(&Secret::from_text(&"a".repeat(32)).unwrap(), NodeId::from_random([1; 6]));
+        assert_eq!(sids.make_with([2; RANDOM_BYTES]).as_str(), "AQEBAQEBAgICAgICAgICAgICmzyTLTB6");
+    }
+
     #[test]
     fn each_node_of_a_cluster_finds_the_node_of_an_id() {
         let (one, other) = (sids('a', "node-one"), sids('a', "node-two"));

@@ -1,6 +1,7 @@
 //! Tunnels without an end whose visitors wait at this node, and which another node may claim. One call looks for all of them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,6 @@ use tokio::sync::{Notify, watch};
 
 use crate::proto::token::Token;
 use crate::store::Located;
-use crate::tables;
 
 /// How often it is looked whether another node has claimed one of them.
 pub(super) const EVERY: Duration = Duration::from_millis(200);
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 1_000;
 /// The tunnels that are waited for.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    tunnels: Mutex<HashMap<Token, Waited>>,
+    tunnels: Mutex<BTreeMap<Token, Waited>>,
     /// Wakes who looks, when the first is waited for.
     first: Notify,
 }
@@ -51,16 +51,23 @@ impl Waiting {
         (waited.located.subscribe(), Visitor { waiting: self, token })
     }
 
-    /// Returns tunnels that are waited for. Waits while there is none.
-    pub(super) async fn some(&self) -> Vec<Token> {
+    /// Returns tunnels that are waited for, those behind `last` first: each has its turn. Waits while there is none.
+    pub(super) async fn some(&self, last: Option<Token>) -> Vec<Token> {
         loop {
             let first = self.first.notified();
-            let tokens: Vec<_> = self.tunnels().keys().take(AT_ONCE).copied().collect();
+            let tokens = self.next(last);
             if !tokens.is_empty() {
                 return tokens;
             }
             first.await;
         }
+    }
+
+    fn next(&self, last: Option<Token>) -> Vec<Token> {
+        let tunnels = self.tunnels();
+        let Some(last) = last else { return tunnels.keys().take(AT_ONCE).copied().collect() };
+        let behind = tunnels.range((Bound::Excluded(last), Bound::Unbounded));
+        behind.chain(tunnels.range(..=last)).map(|(token, _)| *token).take(AT_ONCE).collect()
     }
 
     /// Tells those that wait for a tunnel where its ends are.
@@ -70,7 +77,7 @@ impl Waiting {
         }
     }
 
-    fn tunnels(&self) -> MutexGuard<'_, HashMap<Token, Waited>> {
+    fn tunnels(&self) -> MutexGuard<'_, BTreeMap<Token, Waited>> {
         // Nothing that is done under the lock can panic half-way.
         self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,7 +96,6 @@ impl Drop for Visitor<'_> {
             waited.visitors -= 1;
             if waited.visitors == 0 {
                 tunnels.remove(self.token);
-                tables::shrink(&mut tunnels);
             }
         }
     }
@@ -105,18 +111,34 @@ mod tests {
     async fn visitors_wait_until_their_tunnel_is_looked_for_and_are_forgotten_when_they_leave() {
         let waiting = Waiting::default();
         let (mine, other) = (Token::from_name("mine").unwrap(), Token::from_name("other").unwrap());
-        assert_eq!(waiting.some().now_or_never(), None);
+        assert_eq!(waiting.some(None).now_or_never(), None);
         let mut first = Box::pin(waiting.located(&mine));
         let mut second = Box::pin(waiting.located(&mine));
         assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
-        assert_eq!(waiting.some().await, [mine]);
+        assert_eq!(waiting.some(None).await, [mine]);
         let located = Located { epoch: 7, ..Located::default() };
         waiting.tell(&other, &located);
         assert!(first.as_mut().now_or_never().is_none());
         drop(first);
-        assert_eq!(waiting.some().await, [mine], "the other visitor waits still");
+        assert_eq!(waiting.some(None).await, [mine], "the other visitor waits still");
         waiting.tell(&mine, &located);
         assert_eq!(second.await, located);
-        assert_eq!(waiting.some().now_or_never(), None);
+        assert_eq!(waiting.some(None).now_or_never(), None);
+    }
+
+    #[tokio::test]
+    async fn each_of_many_tunnels_has_its_turn() {
+        let waiting = Waiting::default();
+        let tokens: Vec<_> = (0..2_500).map(|number| Token::from_name(&format!("t{number:04}")).unwrap()).collect();
+        let mut visitors: Vec<_> = tokens.iter().map(|token| Box::pin(waiting.located(token))).collect();
+        assert!(visitors.iter_mut().all(|visitor| visitor.as_mut().now_or_never().is_none()));
+        let (mut seen, mut last) = (std::collections::BTreeSet::new(), None);
+        for _ in 0..3 {
+            let some = waiting.some(last).await;
+            assert_eq!(some.len(), AT_ONCE);
+            last = some.last().copied();
+            seen.extend(some);
+        }
+        assert_eq!(seen.len(), tokens.len());
     }
 }

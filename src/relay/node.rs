@@ -74,6 +74,7 @@ pub(super) async fn open<H: Send + Sync + 'static>(
         max_hops: config.cluster.max_hops,
         memory: Arc::clone(memory),
         stall_timeout: config.limits.stall_timeout,
+        response_head: (config.limits.max_response_head, config.limits.max_response_headers),
     });
     Ok(Some(Node { cluster: Cluster::new(me, nodes, &secret, hops), listeners, secret, has_tls }))
 }
@@ -107,8 +108,17 @@ impl Called for Router {
     }
 
     fn told(&self, messages: Vec<String>) {
-        if let Some(cluster) = self.tokens.cluster() {
-            messages.iter().for_each(|message| cluster.told(message));
+        let Some(cluster) = self.tokens.cluster() else { return };
+        let mut moving = HashSet::new();
+        for message in &messages {
+            match Message::parse(message) {
+                Some(Message::Move(sid)) => drop(moving.insert(sid)),
+                Some(Message::Evict(..) | Message::Changed(_) | Message::Close(_)) | None => cluster.told(message),
+            }
+        }
+        // At once: each look goes through all tunnels.
+        if !moving.is_empty() {
+            self.api.tunnels.move_sessions(&moving);
         }
     }
 

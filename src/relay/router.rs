@@ -186,7 +186,7 @@ impl Router {
     }
 
     /// Returns the node that a request is for, if it is another one: a session's, by its id, or the one that has a tunnel's end.
-    async fn elsewhere(&self, cluster: &Cluster, route: &Route, head: &Parts) -> Option<Peer> {
+    async fn elsewhere(&self, cluster: &Arc<Cluster>, route: &Route, head: &Parts) -> Option<Peer> {
         match route {
             Route::EngineIo => cluster.of_session(sid_of(head)?).await,
             // Of a tunnel with ends at several nodes, this one is as good as another.
@@ -238,6 +238,8 @@ impl Router {
                 self.exchanges.hit(Limit::Hops);
                 Err(Failure::Busy)
             }
+            // The node is there, and so is its session.
+            Err(Undone::Cut(_)) => Err(Failure::Busy),
             Err(Undone::Broken(_)) if is_poll => Err(Failure::Disconnected),
             // The owner of a tunnel may ask again: each call does the same twice.
             Err(Undone::Broken(_)) => Err(Failure::Busy),

@@ -253,6 +253,14 @@ impl Directory {
         self.claim_of(ends, until, None)
     }
 
+    /// Begins to announce a claim again that was made with this epoch, for an end that has joined since and of which the directory does
+    /// not know any more. It ends as [`Self::claim`] does.
+    #[must_use]
+    pub fn reclaim(&mut self, token: Token, (epoch, ends): (u64, usize), until: u64) -> Claim {
+        self.claims.begun(token);
+        self.claim_of(ends, until, Some(epoch))
+    }
+
     fn claim_of(&self, ends: usize, until: u64, again: Option<u64>) -> Claim {
         Claim { node: self.me.node, seen: self.seen, until, above: self.highest, ends, again }
     }

@@ -41,6 +41,8 @@ pub(crate) struct Calling {
     pub(crate) memory: Arc<Budget>,
     /// The time after which a visitor that stops sending such a body is given up.
     pub(crate) stall_timeout: Duration,
+    /// The most bytes and lines in the head of a response, as all nodes are told.
+    pub(crate) response_head: (usize, usize),
 }
 
 /// Calls other nodes. A node is named by its id and its URL, `http://HOST:PORT` or `https://HOST:PORT`.
@@ -53,8 +55,8 @@ pub(crate) struct Hops {
 impl Hops {
     /// Returns what calls other nodes. It has no connection yet.
     pub(crate) fn new(calling: Calling) -> Self {
-        let Calling { node, secret, tls, max_hops, memory, stall_timeout } = calling;
-        Self { pool: Pool::new(Dialer::new(node, secret, tls), max_hops), memory, stall_timeout }
+        let Calling { node, secret, tls, max_hops, memory, stall_timeout, response_head } = calling;
+        Self { pool: Pool::new(Dialer::new(node, secret, tls, response_head), max_hops), memory, stall_timeout }
     }
 
     /// Hands a visitor's request on to another node, and returns that node's response.

@@ -1,6 +1,7 @@
 //! Opens a connection to another node, and greets it.
 
 use std::fmt::Display;
+use std::io;
 use std::sync::Arc;
 
 use http::Uri;
@@ -16,10 +17,9 @@ use tokio_rustls::TlsConnector;
 
 use super::callee::read_hello;
 use super::greeting::{Caller, Greeted};
-use super::limits::{CONNECT, GREETING, MAX_RESPONSE_HEADERS};
+use super::limits::{CONNECT, GREETING, MORE_HEAD, MORE_HEADERS};
 use super::outgoing::Outgoing;
 use crate::cluster::keys::Secret;
-use crate::defaults;
 use crate::net::socket;
 use crate::proto::node::NodeId;
 
@@ -37,61 +37,90 @@ pub(super) struct Dialer {
     secret: Arc<Secret>,
     /// `None` if this process has no TLS for other nodes.
     tls: Option<TlsConnector>,
+    /// The most bytes and lines in the head of a response.
+    response_head: (usize, usize),
+}
+
+/// Why a connection is not opened, in words.
+#[derive(Debug)]
+pub(super) enum NotDialled {
+    /// The node is not there, or is another one.
+    Down(String),
+    /// The node has taken the connection and does not greet: perhaps as many do as may.
+    Cut(String),
+}
+
+impl From<String> for NotDialled {
+    fn from(why: String) -> Self {
+        Self::Down(why)
+    }
 }
 
 impl Dialer {
-    pub(super) fn new(node: NodeId, secret: Arc<Secret>, tls: Option<Arc<ClientConfig>>) -> Self {
+    pub(super) fn new(
+        node: NodeId,
+        secret: Arc<Secret>,
+        tls: Option<Arc<ClientConfig>>,
+        response_head: (usize, usize),
+    ) -> Self {
         let tls = tls.map(|config| {
             let mut config = ClientConfig::clone(&config);
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
             TlsConnector::from(Arc::new(config))
         });
-        Self { node, secret, tls }
+        Self { node, secret, tls, response_head }
     }
 
     /// Opens a connection to a node.
     ///
     /// # Errors
-    /// With why that fails, in words.
-    pub(super) async fn dial(&self, node: NodeId, advertise: &str) -> Result<Dialled, String> {
+    /// See [`NotDialled`].
+    pub(super) async fn dial(&self, node: NodeId, advertise: &str) -> Result<Dialled, NotDialled> {
         let of_node = |why: String| format!("node {node} at {advertise}: {why}");
-        self.try_to_dial(node, advertise).await.map_err(of_node)
+        self.try_to_dial(node, advertise).await.map_err(|not_dialled| match not_dialled {
+            NotDialled::Down(why) => NotDialled::Down(of_node(why)),
+            NotDialled::Cut(why) => NotDialled::Cut(of_node(why)),
+        })
     }
 
-    async fn try_to_dial(&self, node: NodeId, advertise: &str) -> Result<Dialled, String> {
+    async fn try_to_dial(&self, node: NodeId, advertise: &str) -> Result<Dialled, NotDialled> {
         let (host, port, is_tls) =
-            place(advertise).ok_or("this is no http:// or https:// URL with a host and a port")?;
+            place(advertise).ok_or_else(|| "this is no http:// or https:// URL with a host and a port".to_owned())?;
         let stream = in_time(CONNECT, "connect", TcpStream::connect((&*host, port))).await?;
         let _ = stream.set_nodelay(true);
         socket::keep_alive(&stream);
-        let (stream, greeted) = in_time(GREETING, "greet", async {
+        let greeting = async {
             let mut stream: Box<dyn Io> = match &self.tls {
                 _ if !is_tls => Box::new(stream),
                 Some(tls) => {
                     let name = ServerName::try_from(host).map_err(words)?;
                     Box::new(tls.connect(name, stream).await.map_err(words)?)
                 }
-                None => return Err("this node has no TLS for other nodes".to_owned()),
+                None => return Err("this node has no TLS for other nodes".to_owned().into()),
             };
             let greeted = self.greet(node, &mut stream).await?;
-            Ok::<_, String>((stream, greeted))
-        })
-        .await?;
+            Ok::<_, NotDialled>((stream, greeted))
+        };
+        let late = |_| NotDialled::Cut(format!("cannot greet within {GREETING:?}"));
+        let (stream, greeted) = timeout(GREETING, greeting).await.map_err(late)??;
         let mut builder = http1::Builder::new();
-        builder.max_headers(MAX_RESPONSE_HEADERS).max_buf_size(2 * defaults::MAX_RESPONSE_HEAD);
+        let (bytes, lines) = self.response_head;
+        // The relay adds some of its own.
+        builder.max_headers(lines.saturating_add(MORE_HEADERS)).max_buf_size(bytes.saturating_mul(2) + MORE_HEAD);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(words)?;
         Ok((sender, connection, greeted))
     }
 
-    async fn greet(&self, node: NodeId, stream: &mut Box<dyn Io>) -> Result<Greeted, String> {
+    async fn greet(&self, node: NodeId, stream: &mut Box<dyn Io>) -> Result<Greeted, NotDialled> {
+        let cut = |error: io::Error| NotDialled::Cut(format!("cannot greet: {error}"));
         let nonce = rand::rng().random();
         let caller = Caller::begin(&self.secret.greetings, (self.node, node), &nonce);
-        stream.write_all(caller.hello()).await.map_err(words)?;
-        stream.flush().await.map_err(words)?;
-        let answer = read_hello(stream).await.map_err(words)?.map_err(words)?;
+        stream.write_all(caller.hello()).await.map_err(cut)?;
+        stream.flush().await.map_err(cut)?;
+        let answer = read_hello(stream).await.map_err(cut)?.map_err(words)?;
         let (proof, greeted) = caller.answered(&answer).map_err(words)?;
-        stream.write_all(&proof).await.map_err(words)?;
-        stream.flush().await.map_err(words)?;
+        stream.write_all(&proof).await.map_err(cut)?;
+        stream.flush().await.map_err(cut)?;
         Ok(greeted)
     }
 }

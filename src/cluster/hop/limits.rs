@@ -5,8 +5,10 @@ use std::time::Duration;
 /// Time for the handshake of TLS and the greeting of a connection. Beyond it the connection is closed.
 pub(super) const GREETING: Duration = Duration::from_secs(5);
 
-/// Connections that may be at their greeting; one more is closed, and its caller tries again. A node that starts calls each other
-/// once for each request that waits for it.
+/// Connections to one node that are opened at once; others wait for their turn.
+pub(super) const MAX_DIALLING: usize = 32;
+
+/// Connections that may be at their greeting; one more is closed, and its caller tries again: those of thirty other nodes.
 pub(super) const MAX_GREETINGS: usize = 1_000;
 
 /// Time to connect to a node. Nodes are near each other.
@@ -37,6 +39,3 @@ pub(super) const MORE_HEAD: usize = 4 << 10;
 
 /// Headers beyond a visitor's: the stamp and the hop's own.
 pub(super) const MORE_HEADERS: usize = 16;
-
-/// The most headers of a response. One with more is broken.
-pub(super) const MAX_RESPONSE_HEADERS: usize = 1_000;

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use http::HeaderValue;
 use http::request::Parts;
 use hyper::client::conn::http1::SendRequest;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::dial::Dialer;
+use super::dial::{Dialer, NotDialled};
 use super::greeting::Greeted;
-use super::limits::{IDLE, READY, SWEEP};
+use super::limits::{IDLE, MAX_DIALLING, READY, SWEEP};
 use super::note::Note;
 use super::outgoing::Outgoing;
 use super::stamp::{Forged, Stamps};
@@ -35,10 +36,23 @@ struct Nodes {
     is_swept: bool,
 }
 
+impl Nodes {
+    /// Returns the connections to a node, of which there may be `max`.
+    fn connections(&mut self, node: NodeId, max: usize) -> &mut Connections {
+        self.of.entry(node).or_insert_with(|| Connections {
+            places: Budget::new(max),
+            dialling: Arc::new(Semaphore::new(MAX_DIALLING)),
+            idle: Vec::new(),
+        })
+    }
+}
+
 /// The connections to one node.
 struct Connections {
     /// All of them.
     places: Arc<Budget>,
+    /// Those that are being opened.
+    dialling: Arc<Semaphore>,
     /// Those without a request, and since when; that of the last request is the last.
     idle: Vec<(Open, Instant)>,
 }
@@ -82,10 +96,17 @@ impl Pool {
     /// Opens a connection to a node.
     ///
     /// # Errors
-    /// With [`Undone::Full`] or [`Undone::Unreached`].
+    /// With [`Undone::Full`], [`Undone::Unreached`] or [`Undone::Cut`].
     pub(super) async fn open(&self, node: NodeId, advertise: &str) -> Result<Open, Undone> {
         let place = self.place(node).ok_or(Undone::Full)?;
-        let dialled = self.dialer.dial(node, advertise).await.map_err(|why| Undone::Unreached(why.into()))?;
+        let dialling = self.dialling(node);
+        // The semaphore is never closed.
+        let turn = dialling.acquire_owned().await.ok();
+        let dialled = self.dialer.dial(node, advertise).await.map_err(|not_dialled| match not_dialled {
+            NotDialled::Down(why) => Undone::Unreached(why.into()),
+            NotDialled::Cut(why) => Undone::Cut(why.into()),
+        })?;
+        drop(turn);
         let (sender, connection, Greeted { version, key, .. }) = dialled;
         let task = tokio::spawn(async move {
             // How it failed is known to its request.
@@ -96,9 +117,11 @@ impl Pool {
     }
 
     fn place(&self, node: NodeId) -> Option<Held> {
-        let mut nodes = self.nodes();
-        let connections = nodes.of.entry(node);
-        connections.or_insert_with(|| Connections { places: Budget::new(self.max), idle: Vec::new() }).places.hold(1)
+        self.nodes().connections(node, self.max).places.hold(1)
+    }
+
+    fn dialling(&self, node: NodeId) -> Arc<Semaphore> {
+        Arc::clone(&self.nodes().connections(node, self.max).dialling)
     }
 
     /// Keeps a connection whose response was read for the next request.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Exchanges, Found};
 use crate::cluster::{Cluster, Tried};
+use crate::config::ErrorStatus;
 use crate::proto::exchange::headers::Origin;
 use crate::proto::token::Token;
 use crate::relay::failure::Failure;
@@ -47,6 +48,15 @@ impl Exchanges {
         }
     }
 
+    /// Returns the statuses of failures of a tunnel that another node has.
+    pub(super) async fn statuses_elsewhere(&self, target: &Target) -> ErrorStatus {
+        let is_keyed = async || {
+            let found = self.tokens.find(target.token.as_ref()?).await;
+            Some(found.ok()?.0.keyed.is_some())
+        };
+        self.statuses(target.is_surely_keyed() || is_keyed().await.unwrap_or_default())
+    }
+
     /// Finds a tunnel that has had no end here since the server has started.
     async fn find_in_store(&self, target: &Target, token: &Token, is_lost: bool) -> Found {
         match self.tokens.find(token).await {
@@ -61,7 +71,7 @@ impl Exchanges {
     /// Looks which node has the end.
     async fn find_in(
         &self,
-        cluster: &Cluster,
+        cluster: &Arc<Cluster>,
         token: &Token,
         here: Option<&Arc<Tunnel>>,
         (is_hop, tried): (bool, Tried),

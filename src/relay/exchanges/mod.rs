@@ -213,9 +213,9 @@ impl Exchanges {
                     Ok(passed) => return passed.reply(exchange, is_head),
                     Err(NotPassed::Elsewhere) if again => tried = Tried { epoch, node: Some(peer.node) },
                     Err(NotPassed::Again) if again => (),
-                    Err(NotPassed::Failed(failure)) => break (Err(failure), self.statuses(target.is_surely_keyed())),
+                    Err(NotPassed::Failed(failure)) => break (Err(failure), self.statuses_elsewhere(target).await),
                     Err(NotPassed::Elsewhere | NotPassed::Again) => {
-                        break (Err(Failure::Elsewhere), self.statuses(target.is_surely_keyed()));
+                        break (Err(Failure::Elsewhere), self.statuses_elsewhere(target).await);
                     }
                 },
                 Found::Nobody(failure, statuses) => break (Err(failure), statuses),

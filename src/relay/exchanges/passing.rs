@@ -53,7 +53,7 @@ impl Exchanges {
                 cluster.forget(token);
                 Err(NotPassed::Elsewhere)
             }
-            Err(Undone::Unreached(_)) => Err(NotPassed::Again),
+            Err(Undone::Unreached(_) | Undone::Cut(_)) => Err(NotPassed::Again),
             Err(Undone::Body(error)) => Err(Failure::from(error).into()),
             // Nobody reads the answer.
             Err(Undone::Left) => Err(Failure::BodyIncomplete.into()),

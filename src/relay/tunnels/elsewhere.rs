@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::end::End;
 use super::registry::Tunnels;
 use super::tunnel::Tunnel;
 use crate::cluster::{Cluster, Tried};
@@ -52,6 +53,14 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         match self.cluster() {
             Some(cluster) => cluster.claimed_elsewhere(token, tried).await,
             None => std::future::pending().await,
+        }
+    }
+
+    /// An end has joined. If another node has claimed the tunnel between its claim and now, it leaves in a moment: that node's eviction
+    /// has not found it here.
+    pub(super) fn say_joined(&self, token: &Token, tunnel: &Tunnel<H>, end: &End<H>) {
+        if let Some(cluster) = self.cluster() {
+            end.raise_epoch(cluster.joined(*token, end.epoch(), tunnel.figures().ends));
         }
     }
 

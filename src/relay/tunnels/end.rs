@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::engine::{Host, Sid, Socket};
 use crate::proto::exchange::EndOptions;
@@ -35,10 +35,10 @@ pub(in crate::relay) struct End<H: Host> {
 }
 
 /// What a node of a cluster knows of an end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct AtNode {
-    /// The epoch of the claim with which it joined.
-    pub(super) epoch: u64,
+    /// The epoch of the claim with which it joined, or of a newer one of this node by then.
+    pub(super) epoch: AtomicU64,
     /// The id of its session.
     pub(super) sid: Sid,
 }
@@ -76,9 +76,16 @@ impl<H: Host> End<H> {
         self.number
     }
 
-    /// The epoch of the claim with which it joined; 0 on a server that is alone.
+    /// The epoch of its claim; 0 on a server that is alone.
     pub(super) fn epoch(&self) -> u64 {
-        self.at_node.as_ref().map_or(0, |at_node| at_node.epoch)
+        self.at_node.as_ref().map_or(0, |at_node| at_node.epoch.load(Ordering::Relaxed))
+    }
+
+    /// Its node has a newer claim than the one with which it joined.
+    pub(super) fn raise_epoch(&self, epoch: u64) {
+        if let Some(at_node) = &self.at_node {
+            at_node.epoch.fetch_max(epoch, Ordering::Relaxed);
+        }
     }
 
     /// Tells whether its session is among these.

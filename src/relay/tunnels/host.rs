@@ -194,7 +194,7 @@ async fn try_to_admit(tunnels: &Tunnels<TunnelHost>, request: &Connect) -> Resul
         options,
         record,
         remaining,
-        at_node: epoch.map(|epoch| Box::new(AtNode { epoch, sid: request.sid })),
+        at_node: epoch.map(|epoch| Box::new(AtNode { epoch: epoch.into(), sid: request.sid })),
         asked: request.asked.clone(),
         unknown,
     })))

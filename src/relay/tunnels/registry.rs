@@ -213,6 +213,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         self.ends.fetch_add(1, Ordering::Relaxed);
         self.retire(surplus);
         self.retire(Some(turnover));
+        self.say_joined(&token, &tunnel, &end);
         Joined { tunnel, end }
     }
 

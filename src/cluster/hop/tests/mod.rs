@@ -5,6 +5,7 @@ mod bodies;
 mod forged;
 mod greetings;
 mod leaving;
+mod recorded;
 mod secure;
 mod telling;
 mod upgrades;
@@ -111,6 +112,7 @@ fn hops(letter: char, max_hops: usize) -> Arc<Hops> {
         max_hops,
         memory: Budget::new(1 << 20),
         stall_timeout: Duration::from_secs(30),
+        response_head: (64 << 10, 128),
     }))
 }
 

@@ -36,6 +36,7 @@ fn calling(tls: Option<Arc<ClientConfig>>) -> Arc<Hops> {
         max_hops: 2,
         memory: Budget::new(1 << 20),
         stall_timeout,
+        response_head: (64 << 10, 128),
     }))
 }
 

@@ -1,0 +1,56 @@
+//! What this node tells others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Cluster, Message};
+use crate::proto::engine_io::Sid;
+use crate::store::{Peer, StoreError};
+
+/// Time to tell a node which of its WebSockets are about to end.
+const TELL_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Cluster {
+    /// Tells the nodes of these sessions, whose WebSockets come through this one, that it stops. A node that is not reached hears of
+    /// it when the WebSockets end.
+    pub(crate) async fn say_moving(&self, piped: Vec<(Peer, Sid)>) {
+        let mut told: Vec<(Peer, Vec<String>)> = Vec::new();
+        for (peer, sid) in piped {
+            let message = Message::Move(sid).to_string();
+            match told.iter_mut().find(|(other, _)| other.node == peer.node) {
+                Some((_, messages)) => messages.push(message),
+                None => told.push((peer, vec![message])),
+            }
+        }
+        for (peer, messages) in told {
+            let telling = self.hops.tell((peer.node, &peer.advertise), &messages);
+            if !matches!(tokio::time::timeout(TELL_TIMEOUT, telling).await, Ok(Ok(()))) {
+                tracing::debug!(node = %peer.node, "a node is not told that WebSockets to it are about to end");
+            }
+        }
+    }
+
+    /// Tells a node something, without waiting. What does not reach it is in its inbox.
+    pub(super) fn tell(self: &Arc<Self>, peer: Peer, message: Message) {
+        let Ok(permit) = Arc::clone(&self.telling).try_acquire_owned() else { return };
+        let node = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(undone) = node.hops.tell((peer.node, &peer.advertise), &[message.to_string()]).await {
+                tracing::debug!(node = %peer.node, ?undone, "a node is not told");
+            }
+            drop(permit);
+        });
+    }
+
+    /// Tells all other nodes something, by their inboxes.
+    ///
+    /// # Errors
+    /// - [`StoreError::Unavailable`] if the store cannot be used now
+    pub(crate) async fn tell_all(self: &Arc<Self>, message: Message) -> Result<(), StoreError> {
+        for peer in self.peers() {
+            self.nodes.post(peer.node, &message.to_string()).await?;
+            self.tell(peer, message);
+        }
+        Ok(())
+    }
+}
