@@ -103,6 +103,8 @@ for (const name of ['socket.io-client-1.4.8', 'socket.io-client-2.5.0', 'socket.
     respondToSecond(200, 'the answer to the second');
     assert.strictEqual((await second).text, 'the answer to the second');
     end.disconnect();
+    // A node that has an end takes its time to stop.
+    await until('end that has left', async () => await sum(cluster, 'socket2me_ends') === 0);
     await cluster.stop();
   });
 }
