@@ -45,7 +45,7 @@ describe('strangers at a cluster', { timeout: 120_000, skip: MISSING }, () => {
     await connected(end);
   });
   after(async () => {
-    const stopped = await cluster.stop().then(() => undefined, (error) => error);
+    const stopped = await cluster?.stop().then(() => undefined, (error) => error);
     for (const ended of afters) await ended();
     if (stopped) throw stopped;
   });

@@ -25,6 +25,7 @@ const doors = ({ nodes, fronts }) => [...nodes.map(({ url }) => url), ...Object.
 /** The sum of a figure over all nodes. */
 async function sum({ nodes }, name) {
   const all = await Promise.all(nodes.map((node) => node.figures(name)));
+  assert.ok(all.every((figures) => Object.keys(figures).length > 0), `no figure ${name}`);
   return all.flatMap(Object.values).reduce((sum, value) => sum + value, 0);
 }
 
@@ -104,7 +105,7 @@ for (const name of ['socket.io-client-1.4.8', 'socket.io-client-2.5.0', 'socket.
     assert.strictEqual((await second).text, 'the answer to the second');
     end.disconnect();
     // A node that has an end takes its time to stop.
-    await until('end that has left', async () => await sum(cluster, 'socket2me_ends') === 0);
+    await until('end that has left', async () => await sum(cluster, 'socket2me_connected_ends') === 0);
     await cluster.stop();
   });
 }
