@@ -117,7 +117,7 @@ async fn a_flood_of_pings_in_revision_3_is_bounded() {
 async fn an_end_that_never_reads_is_disconnected() {
     let (server, figures) = watched(|config| {
         // Long enough for the other tunnel on a busy machine.
-        config.response_timeout = ms(1_000);
+        config.response_timeout = ms(3_000);
         config.limits.stall_timeout = ms(1_000);
     })
     .await;

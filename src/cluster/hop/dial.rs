@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use super::callee::read_hello;
 use super::greeting::{Caller, Greeted};
-use super::limits::{CONNECT, GREETING, MORE_HEAD, MORE_HEADERS};
+use super::limits::{CONNECT, GREETED, MORE_HEAD, MORE_HEADERS};
 use super::outgoing::Outgoing;
 use crate::cluster::keys::Secret;
 use crate::net::socket;
@@ -101,8 +101,8 @@ impl Dialer {
             let greeted = self.greet(node, &mut stream).await?;
             Ok::<_, NotDialled>((stream, greeted))
         };
-        let late = |_| NotDialled::Cut(format!("cannot greet within {GREETING:?}"));
-        let (stream, greeted) = timeout(GREETING, greeting).await.map_err(late)??;
+        let late = |_| NotDialled::Cut(format!("cannot greet within {GREETED:?}"));
+        let (stream, greeted) = timeout(GREETED, greeting).await.map_err(late)??;
         let mut builder = http1::Builder::new();
         let (bytes, lines) = self.response_head;
         // The relay adds some of its own.

@@ -5,6 +5,10 @@ use std::time::Duration;
 /// Time for the handshake of TLS and the greeting of a connection. Beyond it the connection is closed.
 pub(super) const GREETING: Duration = Duration::from_secs(5);
 
+/// Time for the other side's part in that, as the caller waits for it: nodes are near each other, and a process that was stopped takes
+/// connections and says nothing.
+pub(super) const GREETED: Duration = Duration::from_secs(2);
+
 /// Connections to one node that are opened at once; others wait for their turn.
 pub(super) const MAX_DIALLING: usize = 32;
 
