@@ -17,7 +17,8 @@ const ANSWER: &str = "socket2me-hop\nversion: 1\nfrom: AgICAgIC\nto: AQEBAQEB\n\
 const PROOF: &str = "proof: SMdgdk3__xDsAjLCNr9ifhl44YMVdFF9OKEww_Cn6Rw\n\n";
 
 /// The first stamp of that connection, for `GET /go/mine/?a=b` of the host `tunnel.example`.
-const STAMP: &str = "";
+const STAMP: &str =
+    r#"1 1 1P1ETHSXR8w3tDqkVOoUF55nO1gLQT6nc32A89ugV7g {"kind":"visit","id":"7-1","peer":"192.0.2.1:50000"}"#;
 
 fn request() -> Parts {
     let mut head = own_request(Method::GET);
