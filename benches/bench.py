@@ -8,6 +8,8 @@ import sys
 import compare
 import curve
 import forward
+import hop
+import model
 import overhead
 import seeing
 import stores
@@ -52,9 +54,10 @@ def parse(arguments):
         prog="scripts/bench",
         description="Measures the server's cost beside that of its peers (compare), its scaling curve (curve), its "
                     "system calls (syscalls), `socket2me forward` beside other tunnels (forward), streams "
-                    "beside acks (streams), or what TLS and rules cost (overhead).",
+                    "beside acks (streams), what TLS and rules cost (overhead), what a hop between two nodes "
+                    "costs (hop), or what a cluster of a thousand nodes asks of Redis, in simulated time (model).",
     )
-    parser.add_argument("mode", nargs="?", choices=["compare", "curve", "forward", "overhead", "seeing", "stores", "streams", "syscalls"],
+    parser.add_argument("mode", nargs="?", choices=["compare", "curve", "forward", "hop", "model", "overhead", "seeing", "stores", "streams", "syscalls"],
                         default="compare",
                         help="what to measure (default: compare)")
     parser.add_argument("--rounds", type=above(1, int), default=3,
@@ -77,6 +80,10 @@ def parse(arguments):
                         help="MiB of each large body of forward (default: 1,024)")
     parser.add_argument("--requests", type=above(1000, int), default=40_000, metavar="N",
                         help="requests of each measurement of overhead (default: 40,000); a twentieth of them are connections")
+    parser.add_argument("--nodes", type=above(20, int), default=1_000, metavar="N",
+                        help="nodes of the model (default: 1,000)")
+    parser.add_argument("--tunnels", type=above(1000, int), default=10_000_000, metavar="N",
+                        help="tunnels of the model (default: 10,000,000), about 1.1 kB of memory each")
     parser.add_argument("--idle", type=above(1, int), default=10_000, metavar="N",
                         help="idle tunnels (default: 10,000)")
     parser.add_argument("--idle-secs", type=above(0, float), default=28,
@@ -86,6 +93,8 @@ def parse(arguments):
         parser.error("stores measures our server alone, in scenarios of its own: use it without --scenarios, --before and --only")
     if options.mode == "streams" and (options.scenarios or options.before or options.only):
         parser.error("streams measures our server alone, in scenarios of its own: use it without --scenarios, --before and --only")
+    if options.mode in ("hop", "model") and (options.scenarios or options.before or options.only):
+        parser.error(f"{options.mode} measures our server alone, in scenarios of its own: use it without --scenarios, --before and --only")
     if options.mode == "overhead" and (options.scenarios or options.before or options.only):
         parser.error("overhead measures our server alone, in scenarios of its own: use it without --scenarios, --before and --only")
     if options.mode == "seeing" and (options.scenarios or options.only):
@@ -149,6 +158,12 @@ def bench(options):
     if options.mode == "overhead":
         print(f"{machine()}; {options.requests:,} requests; rounds: {options.rounds}; {cores}.\n", flush=True)
         return overhead.overhead(options, cores)
+    if options.mode == "model":
+        print(f"{machine()}.\n", flush=True)
+        return model.model(options, cores)
+    if options.mode == "hop":
+        print(f"{machine()}; {options.requests:,} requests; rounds: {options.rounds}; {cores}.\n", flush=True)
+        return hop.hop(options, cores)
     if options.mode == "seeing":
         print(f"{machine()}; {options.secs:g} s after {options.warm:g} s of warm-up; rounds: {options.rounds}; {cores}.\n", flush=True)
         return seeing.seeing(options, cores)

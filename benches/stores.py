@@ -30,12 +30,12 @@ class Case:
 
 
 @contextmanager
-def redis(cores):
+def redis(cores, program="redis-server"):
     """Runs a Redis server that writes nothing to the disk, on the load's cores, and returns its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=child_setup(cores.load))
     try:
         for _ in range(100):

@@ -18,7 +18,7 @@ use http::HeaderMap;
 use serde_json::value::RawValue;
 
 #[cfg(feature = "server")]
-pub use self::cluster::cluster;
+pub use self::cluster::{Late, Store, cluster};
 pub use self::heads::heads;
 use self::keys::{RawMembers, markers};
 pub use self::peers::peers;

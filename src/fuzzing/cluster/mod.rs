@@ -27,7 +27,7 @@ use std::time::Duration;
 use self::event::{Call, Event};
 use self::exchange::Exchange;
 use self::node::Node;
-use self::store::Store;
+pub use self::store::{Late, Store};
 use super::input::Input;
 use crate::proto::key::{Key, KeyHash};
 use crate::proto::time::Instant;

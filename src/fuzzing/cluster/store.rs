@@ -17,13 +17,13 @@ const SILENCE: u64 = 4_000;
 
 /// A call was run later than it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Late;
+pub struct Late;
 
-/// The store.
+/// The store. `benches/model` uses it for a cluster of a thousand nodes.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Store {
+pub struct Store {
     /// Its clock, in microseconds since 1970.
-    pub(super) clock: u64,
+    pub clock: u64,
     /// The ends of leases, in milliseconds.
     leases: BTreeMap<NodeId, u64>,
     version: Option<u64>,
@@ -31,6 +31,8 @@ pub(super) struct Store {
     nodes: BTreeMap<NodeId, Node>,
     inboxes: BTreeMap<NodeId, Inbox>,
     tunnels: BTreeMap<Token, Tunnel>,
+    /// Nothing expires before this, in milliseconds: there are too many tunnels to look through all of them at each call.
+    purge: u64,
 }
 
 /// What is kept of a node.
@@ -63,7 +65,8 @@ struct Tunnel {
 
 impl Store {
     /// The time, in milliseconds since 1970.
-    pub(super) fn now(&self) -> u64 {
+    #[must_use]
+    pub fn now(&self) -> u64 {
         self.clock / 1_000
     }
 
@@ -74,9 +77,20 @@ impl Store {
     /// Forgets what has expired.
     fn purge(&mut self) {
         let now = self.now();
+        if now < self.purge {
+            return;
+        }
         self.nodes.retain(|_, node| node.expires > now);
         self.inboxes.retain(|_, inbox| inbox.expires > now);
-        self.tunnels.retain(|token, tunnel| tunnel.expires + milliseconds(tunnel.record.claim(token)) > now);
+        self.tunnels.retain(|token, tunnel| tunnel.forgotten(token) > now);
+        let tunnels = self.tunnels.iter().map(|(token, tunnel)| tunnel.forgotten(token));
+        let others = self.nodes.values().map(|node| node.expires).chain(self.inboxes.values().map(|inbox| inbox.expires));
+        self.purge = tunnels.chain(others).min().unwrap_or(u64::MAX);
+    }
+
+    /// Takes up that something expires at this time.
+    fn expires(&mut self, at: u64) {
+        self.purge = self.purge.min(at);
     }
 
     fn all_are_silent(&self) -> bool {
@@ -128,11 +142,13 @@ impl Store {
             node.expires = expires;
         }
         node.writes = Some(writes);
-        (Written { writes, lost: node.lost }, stored < seen.writes)
+        let written = Written { writes, lost: node.lost };
+        self.expires(expires);
+        (written, stored < seen.writes)
     }
 
     /// Leaves a message for a node.
-    pub(super) fn post(&mut self, to: NodeId, text: &str) {
+    pub fn post(&mut self, to: NodeId, text: &str) {
         self.purge();
         let (clock, now) = (self.clock, self.now());
         let Some(node) = self.nodes.get_mut(&to) else { return };
@@ -141,9 +157,14 @@ impl Store {
         let inbox = self.inboxes.entry(to).or_default();
         inbox.messages.push((node.posted, text.into()));
         inbox.expires = now + POSTED;
+        self.expires(now + POSTED);
     }
 
-    pub(super) fn renew(&mut self, renewal: &Renewal, until: u64) -> Result<Renewed, Late> {
+    /// Renews the lease of a node.
+    ///
+    /// # Errors
+    /// With [`Late`] after `until`, if that is not 0.
+    pub fn renew(&mut self, renewal: &Renewal, until: u64) -> Result<Renewed, Late> {
         self.is_late(until)?;
         self.purge();
         let (node, now, length) = (renewal.me.node, self.now(), milliseconds(renewal.me.lease));
@@ -160,6 +181,7 @@ impl Store {
         let mut was_away = kept.said.is_none();
         has_changed |= kept.said.as_ref() != Some(&me);
         (kept.said, kept.lost, kept.expires) = (Some(me), written.lost, now + length + KEPT);
+        self.expires(now + length + KEPT);
         let mut version = self.version.unwrap_or(0);
         if has_changed || self.version.is_none() || renewal.table > version {
             version = self.clock.max(version.max(renewal.table) + 1);
@@ -217,7 +239,11 @@ impl Store {
         (left, kept.posted, kept.has_missed || was_empty && kept.posted != taken_up)
     }
 
-    pub(super) fn claim(&mut self, token: &Token, claim: &Claim) -> Result<Option<Claimed>, Late> {
+    /// Makes a claim. `None` if there is no such tunnel.
+    ///
+    /// # Errors
+    /// With [`Late`] after the claim's `until`.
+    pub fn claim(&mut self, token: &Token, claim: &Claim) -> Result<Option<Claimed>, Late> {
         self.is_late(claim.until)?;
         self.purge();
         let now = self.now();
@@ -255,7 +281,11 @@ impl Store {
         Ok(Some(Claimed { found, epoch, is_newest: counts, others, written: self.wrote(node, claim.seen).0 }))
     }
 
-    pub(super) fn leave(
+    /// Takes up that a node has left a tunnel.
+    ///
+    /// # Errors
+    /// With [`Late`] after `until`, if that is not 0.
+    pub fn leave(
         &mut self,
         token: &Token,
         node: NodeId,
@@ -271,7 +301,8 @@ impl Store {
         Ok(self.wrote(node, seen).0)
     }
 
-    pub(super) fn locate(&mut self, token: &Token) -> Located {
+    /// Returns where the ends of a tunnel are.
+    pub fn locate(&mut self, token: &Token) -> Located {
         self.purge();
         let Some(tunnel) = self.tunnels.get(token).filter(|tunnel| tunnel.expires > self.now()) else {
             return Located::default();
@@ -290,19 +321,20 @@ impl Store {
     }
 
     /// Adds a tunnel. Returns false if there is one.
-    pub(super) fn create(&mut self, token: Token, record: Record, life: Duration) -> bool {
+    pub fn create(&mut self, token: Token, record: Record, life: Duration) -> bool {
         self.purge();
         let expires = self.now() + milliseconds(life);
         let is_new = !self.tunnels.contains_key(&token);
         if is_new {
             let tunnel = Tunnel { record, expires, owner: None, epoch: None, since: 0, at: BTreeMap::new() };
+            self.expires(tunnel.forgotten(&token));
             self.tunnels.insert(token, tunnel);
         }
         is_new
     }
 
     /// Changes a tunnel. Returns it, or `None` if it was not changed.
-    pub(super) fn change(&mut self, token: &Token, by: By, change: &Change, node: Option<NodeId>) -> Option<Found> {
+    pub fn change(&mut self, token: &Token, by: By, change: &Change, node: Option<NodeId>) -> Option<Found> {
         self.purge();
         let (now, clock) = (self.now(), self.clock);
         let tunnel = self.tunnels.get(token)?;
@@ -326,11 +358,18 @@ impl Store {
             tunnel.at.clear();
         }
         (tunnel.record, tunnel.expires) = (record, now + milliseconds(left));
-        Some(tunnel.found(token, now))
+        let (found, forgotten) = (tunnel.found(token, now), tunnel.forgotten(token));
+        self.expires(forgotten);
+        Some(found)
     }
 }
 
 impl Tunnel {
+    /// Returns when its name is not claimed any more, in milliseconds since 1970.
+    fn forgotten(&self, token: &Token) -> u64 {
+        self.expires + milliseconds(self.record.claim(token))
+    }
+
     fn which(&self) -> Ends {
         self.record.keyed.as_ref().map(|keyed| keyed.settings.ends).unwrap_or_default()
     }
