@@ -83,7 +83,7 @@ def parse(arguments):
     parser.add_argument("--nodes", type=above(20, int), default=1_000, metavar="N",
                         help="nodes of the model (default: 1,000)")
     parser.add_argument("--tunnels", type=above(1000, int), default=10_000_000, metavar="N",
-                        help="tunnels of the model (default: 10,000,000), about 1.1 kB of memory each")
+                        help="tunnels of the model (default: 10,000,000), about 0.6 kB of memory each")
     parser.add_argument("--idle", type=above(1, int), default=10_000, metavar="N",
                         help="idle tunnels (default: 10,000)")
     parser.add_argument("--idle-secs", type=above(0, float), default=28,

@@ -72,6 +72,13 @@ impl World {
         }
     }
 
+    /// Says what is not well yet.
+    pub fn left(&self) -> String {
+        let lacking = self.nodes.iter().filter(|node| node.has_lost).count();
+        let to_restore: usize = self.nodes.iter().map(|node| node.to_restore.len()).sum();
+        format!("{} ends wait, {lacking} nodes miss claims, {to_restore} tunnels are to be written", self.joining)
+    }
+
     /// Tells whether all ends have joined, each node knows which nodes live, and Redis has all again that it had lost.
     pub fn has_converged(&self) -> bool {
         let is_busy =

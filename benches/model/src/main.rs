@@ -109,7 +109,7 @@ fn settle(world: &mut World, most: u64) -> Option<u64> {
             return Some(world.now);
         }
         if (world.now - begun).is_multiple_of(60 * SECOND) {
-            progress(&format!("{} s, {} ends wait", (world.now - begun) / SECOND, world.joining));
+            progress(&format!("{} s: {}", (world.now - begun) / SECOND, world.left()));
         }
     }
     None
@@ -124,8 +124,9 @@ fn report(world: &mut World, name: &str, begun: u64, converged: Option<u64>) {
     let secs = (world.now - begun) as f64 / SECOND as f64;
     let misplaced = if world.redis.is_away { 0 } else { world.misplaced(100_000) };
     let (counts, told) = forget(world);
-    let converged =
-        converged.map_or_else(|| "–".to_owned(), |then| format!("{:.1}", (then - begun) as f64 / SECOND as f64));
+    let took = |then: u64| format!("{:.1}", (then - begun) as f64 / SECOND as f64);
+    let not = if world.has_converged() { "–" } else { "not yet" };
+    let converged = converged.map_or_else(|| not.to_owned(), took);
     println!(
         "| {name} | {converged} | {} | {:.0} | {} | {:.1} % | {} | {} | {} | {} | {} | {} | {misplaced} |",
         counts.calls,

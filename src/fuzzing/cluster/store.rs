@@ -84,7 +84,8 @@ impl Store {
         self.inboxes.retain(|_, inbox| inbox.expires > now);
         self.tunnels.retain(|token, tunnel| tunnel.forgotten(token) > now);
         let tunnels = self.tunnels.iter().map(|(token, tunnel)| tunnel.forgotten(token));
-        let others = self.nodes.values().map(|node| node.expires).chain(self.inboxes.values().map(|inbox| inbox.expires));
+        let others =
+            self.nodes.values().map(|node| node.expires).chain(self.inboxes.values().map(|inbox| inbox.expires));
         self.purge = tunnels.chain(others).min().unwrap_or(u64::MAX);
     }
 
@@ -285,14 +286,7 @@ impl Store {
     ///
     /// # Errors
     /// With [`Late`] after `until`, if that is not 0.
-    pub fn leave(
-        &mut self,
-        token: &Token,
-        node: NodeId,
-        epoch: u64,
-        seen: Seen,
-        until: u64,
-    ) -> Result<Written, Late> {
+    pub fn leave(&mut self, token: &Token, node: NodeId, epoch: u64, seen: Seen, until: u64) -> Result<Written, Late> {
         self.is_late(until)?;
         self.purge();
         if let Some(tunnel) = self.tunnels.get_mut(token) {
