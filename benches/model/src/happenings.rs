@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use socket2me::proto::node::NodeId;
 
+use crate::redis::Costs;
 use crate::world::{Event, NOWHERE, Node, SECOND, World, at, token};
 
 impl World {
@@ -45,11 +46,7 @@ impl World {
         let node = &mut self.nodes[slot as usize];
         let farewell = node.directory.farewell(now);
         node.is_alive = false;
-        self.redis.call(
-            self.now,
-            |store, until| store.renew(&farewell, until),
-            |costs, renewed| costs.renewal(renewed),
-        );
+        self.redis.call(self.now, |store, until| store.renew(&farewell, until), Costs::renewal);
     }
 
     /// A process is started again.

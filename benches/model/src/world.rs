@@ -211,7 +211,7 @@ impl World {
             Event::Join(tunnel) => self.join(tunnel),
             Event::Renewed(slot, id, sent, renewed) => self.renewed(slot, id, sent, renewed.as_deref()),
             Event::Claimed { slot, id, tunnel, claim, made } => {
-                self.claimed((slot, id), tunnel, &claim, made.map(|made| *made))
+                self.claimed((slot, id), tunnel, &claim, made.map(|made| *made));
             }
             Event::Left(slot, id, token, epoch, written) => {
                 let now = at(self.now);
@@ -222,7 +222,7 @@ impl World {
             Event::Told(slot, id, text) => {
                 let now = at(self.now);
                 let effect = self.living(slot, id).and_then(|node| node.directory.told(now, &text));
-                self.take_up(slot, effect);
+                self.take_up(slot, effect.as_ref());
             }
             Event::Pong { slot, id, of, has_lease } => {
                 let now = at(self.now);
@@ -255,11 +255,8 @@ impl World {
         let announced = node.directory.announce(now, until);
         let pings = node.directory.pings(now);
         if let Some(renewal) = renewal {
-            let (renewed, then) = self.redis.call(
-                self.now,
-                |store, until| store.renew(&renewal, until),
-                |costs, renewed| costs.renewal(renewed),
-            );
+            let (renewed, then) =
+                self.redis.call(self.now, |store, until| store.renew(&renewal, until), Costs::renewal);
             self.redis.counts.rows +=
                 renewed.as_ref().and_then(|renewed| renewed.table.1.as_ref()).map_or(0, Vec::len) as u64;
             self.at(then, Event::Renewed(slot, id, self.now, renewed.map(Box::new)));
@@ -330,17 +327,19 @@ impl World {
     fn claimed(&mut self, (slot, id): (u32, NodeId), tunnel: u32, claim: &Claim, made: Option<Option<Claimed>>) {
         let (now, token, is_join) = (at(self.now), token(tunnel), claim.again.is_none());
         let Some(node) = self.living(slot, id) else {
-            return if is_join {
-                self.come_back(tunnel)
-            };
+            if is_join {
+                self.come_back(tunnel);
+            }
+            return;
         };
         // That there is no such tunnel is not believed of a Redis that has lost its data.
         let Some(claimed) = made.flatten() else {
             node.directory.claim_failed(now, token, claim);
             self.wake(slot);
-            return if is_join {
-                self.come_back(tunnel)
-            };
+            if is_join {
+                self.come_back(tunnel);
+            }
+            return;
         };
         let effect = node.directory.claimed(now, token, claim, &claimed);
         self.wake(slot);
@@ -355,7 +354,7 @@ impl World {
                 self.after(HOP, Event::Told(other_slot, other.node, text));
             }
         }
-        self.take_up(slot, effect);
+        self.take_up(slot, effect.as_ref());
     }
 
     fn renewed(&mut self, slot: u32, id: NodeId, sent: u64, renewed: Option<&Renewed>) {
@@ -371,14 +370,14 @@ impl World {
             node.is_restoring = true;
             self.restore(slot);
         }
-        effects.into_iter().for_each(|effect| self.take_up(slot, Some(effect)));
+        effects.iter().for_each(|effect| self.take_up(slot, Some(effect)));
         self.wake(slot);
     }
 
     /// An end whose tunnel another node has claimed leaves. In the model it has gone there itself.
-    fn take_up(&mut self, slot: u32, effect: Option<Effect>) {
+    fn take_up(&mut self, slot: u32, effect: Option<&Effect>) {
         if let Some(Effect::Evicted(token, _)) = effect {
-            assert_ne!(self.ends[tunnel(&token) as usize], slot, "an end was evicted by nobody");
+            assert_ne!(self.ends[tunnel(token) as usize], slot, "an end was evicted by nobody");
         }
     }
 
