@@ -229,10 +229,6 @@ export const DIFFERENCES = [
     reason: 'Content-Length beside chunked ends the connection (RFC 9112, section 6.1).',
     changes: (_, request) => request.isOdd && has(request, CHUNKED) && has(request, LENGTH) && { then: [] },
   },
-  {
-    reason: 'The connection ends after a chunked body that came with Expect.',
-    changes: (_, request) => request.isOdd && has(request, /^expect:/i) && has(request, CHUNKED) && { then: [] },
-  },
 
   // The path and the query.
   {
