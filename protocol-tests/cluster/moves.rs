@@ -2,7 +2,7 @@
 
 use super::Nodes;
 use crate::relay::visitor::{Visitor, get};
-use crate::support::end::{Body, End, Heard};
+use crate::support::end::{Body, Heard};
 use crate::support::keyed::Keyed;
 
 #[tokio::test]
@@ -12,7 +12,7 @@ async fn an_end_takes_over_from_one_at_another_node() {
     let mut first = tunnel.join(cluster.at(0)).await;
     let mut second = tunnel.join(cluster.at(1)).await;
     // The first is told to leave.
-    until_disconnected(&mut first).await;
+    first.until_disconnected().await;
     for node in [0, 1] {
         let asked = async {
             let asked = second.asked().await;
@@ -70,17 +70,6 @@ async fn a_node_that_stops_sends_its_ends_to_others_and_no_visitor_notices() {
     stopping.stopped().await;
 }
 
-/// Waits until an end is told to leave.
-async fn until_disconnected(end: &mut End) {
-    loop {
-        match end.hear().await {
-            Heard::Text(text) if text.starts_with("41/") => return,
-            Heard::Closed(_) | Heard::Lost => return,
-            Heard::Text(_) | Heard::Binary(_) => (),
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_tunnel_whose_node_is_gone_waits_for_its_end_at_any_node() {
     let Some(mut cluster) = Nodes::start(3).await else { return };
@@ -132,13 +121,13 @@ async fn a_body_that_comes_while_its_end_goes_to_another_node_arrives_there() {
             .send(b"POST /go/mine/ HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\nfirst")
             .await;
         let mut second = tunnel.join(cluster.at(1)).await;
-        until_disconnected(&mut first).await;
+        first.until_disconnected().await;
         visitor.send(b"last").await;
         let asked = second.asked().await;
         assert_eq!(asked.body(), Body::Json(r#""firstlast""#.to_owned()));
         second.answer(&asked, r#"[200,"whole"]"#, &[]).await;
         assert_eq!(visitor.answer(false).await.text(), "whole");
         first = tunnel.join(cluster.at(0)).await;
-        until_disconnected(&mut second).await;
+        second.until_disconnected().await;
     }
 }

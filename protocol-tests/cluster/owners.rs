@@ -3,18 +3,7 @@
 use super::Nodes;
 use crate::redis::until;
 use crate::relay::visitor::get;
-use crate::support::end::{End, Heard};
 use crate::support::keyed::Keyed;
-
-async fn until_disconnected(end: &mut End) {
-    loop {
-        match end.hear().await {
-            Heard::Text(text) if text.starts_with("41/") => return,
-            Heard::Closed(_) | Heard::Lost => return,
-            Heard::Text(_) | Heard::Binary(_) => (),
-        }
-    }
-}
 
 #[tokio::test]
 async fn rules_that_are_set_at_one_node_hold_for_ends_at_another() {
@@ -48,7 +37,7 @@ async fn a_tunnel_that_is_deleted_at_one_node_ends_at_all() {
         let deleted = tunnel.ask(cluster.at(0), "DELETE", "").await;
         assert_eq!(deleted.status, 204, "{}", deleted.text());
         for end in &mut ends {
-            until_disconnected(end).await;
+            end.until_disconnected().await;
         }
         for node in 0..2 {
             let path = format!("/go/{name}/");

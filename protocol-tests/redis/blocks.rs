@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::server::Redis;
 use crate::relay::visitor::get;
 use crate::starting::{BINARY, Started, program};
-use crate::support::end::{End, Heard};
+use crate::support::end::End;
 use crate::support::keyed::Keyed;
 use crate::support::within;
 
@@ -23,13 +23,7 @@ async fn a_block_at_one_server_holds_at_the_others() {
     let mut end = tunnel.join(other.0).await;
     let block = program(BINARY, &[], &["admin", &place, "block", "shared"]).output();
     assert!(within("the command", block).await.unwrap().status.success());
-    loop {
-        match end.hear().await {
-            Heard::Text(text) if text.starts_with("41/") => break,
-            Heard::Closed(_) | Heard::Lost => break,
-            Heard::Text(_) | Heard::Binary(_) => (),
-        }
-    }
+    end.until_disconnected().await;
     assert_eq!(get(other.0, "/go/shared/").await.code(), Some("blocked"));
     let refused = End::open(other.0).await.join("shared", &format!(r#"{{"key":"{}"}}"#, tunnel.key)).await;
     assert!(refused.is_err_and(|error| error.contains("keeps this out")));

@@ -127,6 +127,17 @@ impl End {
         }
     }
 
+    /// Waits until the end is told to leave its namespace, or its session ends.
+    pub(crate) async fn until_disconnected(&mut self) {
+        loop {
+            match self.hear().await {
+                Heard::Text(text) if text.starts_with("41/") => return,
+                Heard::Closed(_) | Heard::Lost => return,
+                Heard::Text(_) | Heard::Binary(_) => (),
+            }
+        }
+    }
+
     /// Waits for what the server sends next, which must be text.
     pub(crate) async fn text(&mut self) -> String {
         match self.hear().await {

@@ -338,7 +338,8 @@ impl Cluster {
         peer
     }
 
-    /// Hands a request to another node. One that has been sent fails once that node's lease has lapsed.
+    /// Hands a request to another node. It fails once that node is gone and has not begun its response. A response that has begun lasts
+    /// as long as its connection.
     ///
     /// # Errors
     /// See [`Undone`].

@@ -13,7 +13,7 @@ use super::units::some_time;
 
 /// What stands behind the help of `admin`.
 pub(super) const ADMIN_EXAMPLES: &str = "\
-The server must run with the same --admin. At a path, whoever may open the socket is the operator: the server's user and root.
+The server must run with the same --admin. A socket at a path can be opened by the server's user and by root.
 
 Examples:
   socket2me admin --admin unix:/run/socket2me/admin list

@@ -47,7 +47,7 @@ fn claimed(epoch: u64, ends: Ends, written: Written) -> Claimed {
     Claimed { found, epoch, is_newest: true, others: vec![], written }
 }
 
-/// Claims a tunnel with so many ends.
+/// Claims a tunnel that has this number of ends.
 fn hold(directory: &mut Directory, number: u128, epoch: u64, which: Ends, ends: usize) {
     let claim = directory.claim(token(number), ends, 0);
     let written = wrote(directory.seen().writes + 1, None);

@@ -21,8 +21,8 @@ pub(super) const CONNECT: Duration = Duration::from_secs(1);
 /// Time after which a caller closes a connection without a request.
 pub(super) const IDLE: Duration = Duration::from_secs(60);
 
-/// Time after which a callee does. It is so much longer that the caller has closed the connection by then: a request on a connection
-/// that the callee closes at the same moment might have run.
+/// Time after which a callee closes such a connection: longer than the caller's, which closes it first. A request on a connection that
+/// the callee closes at that moment might have run.
 pub(super) const IDLE_AT_CALLEE: Duration = Duration::from_secs(600);
 
 /// How often connections without a request are looked through.
