@@ -81,7 +81,8 @@ impl Passwords {
     pub(in crate::relay) async fn hash(&self, wish: BasicWish) -> Result<Basic, Unhashed> {
         let BasicWish { realm, users } = wish;
         let hash = move || users.into_iter().map(|(name, password)| (name, password.hash())).collect();
-        Ok(Basic { realm, users: self.hashes.enter().await?.work(hash).await? })
+        let (users, _place) = self.hashes.enter().await?.work(hash).await?;
+        Ok(Basic { realm, users })
     }
 
     /// Checks what a visitor shows in `Authorization`.
@@ -108,20 +109,21 @@ impl Passwords {
             return Ok(());
         }
         self.check_wrong(client)?;
-        let is_right = match known {
-            Some(is_right) => is_right,
+        // A thread's time ends once its verdict is counted: else the next of this address begins before.
+        let (is_right, _place) = match known {
+            Some(is_right) => (is_right, None),
             None => {
                 let place = self.checks.enter().await.map_err(|Unhashed| Refusal::Busy)?;
                 // Others of this address were checked meanwhile, and perhaps the same one.
                 let known = get(&mut lock(&self.known), &key);
                 match known {
-                    Some(is_right) => is_right,
+                    Some(is_right) => (is_right, Some(place)),
                     None => {
                         self.check_wrong(client)?;
-                        let is_right = place.work(move || hash.is_of(&shown.password) && name_is_one).await;
-                        let is_right = is_right.map_err(|Unhashed| Refusal::Busy)?;
+                        let checked = place.work(move || hash.is_of(&shown.password) && name_is_one).await;
+                        let (is_right, place) = checked.map_err(|Unhashed| Refusal::Busy)?;
                         put(&mut lock(&self.known), key, is_right, MAX_KNOWN);
-                        is_right
+                        (is_right, Some(place))
                     }
                 }
             }
@@ -183,14 +185,10 @@ struct Place {
 }
 
 impl Place {
-    /// Does something on a thread that serves nothing else. The place is given back when it is done, even if nobody waits for it any
-    /// more.
-    async fn work<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Unhashed> {
-        let work = move || {
-            let _place = self;
-            work()
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|_| Unhashed)
+    /// Does something on a thread that serves nothing else, and returns the place with what came of it. If nobody waits for that
+    /// any more, the place is given back when it is done.
+    async fn work<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<(T, Self), Unhashed> {
+        tokio::task::spawn_blocking(move || (work(), self)).await.map_err(|_| Unhashed)
     }
 }
 
