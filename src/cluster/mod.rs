@@ -7,8 +7,8 @@
 //!
 //! - this file: `Cluster`, a node among others, with what it asks and tells them
 //! - `directory`: what a node knows of the others and of tunnels, as a value; `message`: what nodes tell each other, and `telling` how
-//! - `keeping`: the tasks of a node; `waiting`: tunnels that it hopes another node will claim; `suspicion`: nodes that do not answer;
-//!   `strangers`: nodes that are in ids of sessions and not in the table
+//! - `keeping`: the tasks of a node; `waiting`: tunnels that it hopes another node will claim; `suspicion`: nodes that do not answer,
+//!   and `watched`, what waits for them; `strangers`: nodes that are in ids of sessions and not in the table
 //! - `keys`: what the cluster's secret is made into; `sids`: ids of sessions that name their node
 //! - `hop`: a request from one node to another
 
@@ -22,6 +22,7 @@ mod strangers;
 mod suspicion;
 mod telling;
 mod waiting;
+pub(crate) mod watched;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -42,6 +43,7 @@ pub(crate) use self::message::Message;
 use self::sids::Sids;
 use self::strangers::Strangers;
 use self::waiting::Waiting;
+use self::watched::Watches;
 use crate::net::arrival::Arrival;
 use crate::net::body::RequestBody;
 use crate::net::clock::Clock;
@@ -73,6 +75,7 @@ pub(crate) struct Cluster {
     clock: Clock,
     waiting: Waiting,
     strangers: Strangers,
+    watches: Watches,
     is_draining: AtomicBool,
     /// The store has answered this node once.
     has_joined: AtomicBool,
@@ -114,6 +117,7 @@ impl Cluster {
             clock,
             waiting: Waiting::default(),
             strangers: Strangers::default(),
+            watches: Watches::default(),
             is_draining: AtomicBool::new(false),
             has_joined: AtomicBool::new(false),
             wake: Notify::new(),
@@ -338,8 +342,8 @@ impl Cluster {
         peer
     }
 
-    /// Hands a request to another node. It fails once that node is gone and has not begun its response. A response that has begun lasts
-    /// as long as its connection.
+    /// Hands a request to another node. Once that node is gone, the request fails, its response breaks off, and the connection that it
+    /// has become is closed.
     ///
     /// # Errors
     /// See [`Undone`].
@@ -351,11 +355,13 @@ impl Cluster {
         arrival: &Arrival<'_>,
         note: Note,
     ) -> Result<Reply, Undone> {
-        let sending = self.hops.send((peer.node, &peer.advertise), head, body, (arrival, note));
+        let watched = self.watch(peer);
+        let sending = self.hops.send((peer.node, &peer.advertise), head, body, (arrival, note, &watched));
         let sent = tokio::select! {
             biased;
             sent = sending => sent,
-            () = self.gone(peer) => Err(Undone::Broken("the node's lease has lapsed".into())),
+            () = watched.gone() => Err(Undone::Broken("the node's lease has lapsed".into())),
+            never = self.doubt(peer) => match never {},
         };
         match &sent {
             Err(Undone::Unreached(reason)) => {

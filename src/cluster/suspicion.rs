@@ -1,5 +1,6 @@
 //! Nodes that do not answer: a process that was stopped takes connections, and no timeout of connecting finds it out.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Cluster;
 use super::directory::{LATER, LEASE, PATIENCE, SLOW};
+use super::watched::Watched;
 use crate::proto::node::NodeId;
 use crate::store::Peer;
 
@@ -14,10 +16,36 @@ use crate::store::Peer;
 const SILENT: u32 = 3;
 
 impl Cluster {
-    /// Completes once a node is gone that has a request of this one: its lease has lapsed, and it does not answer. If it is slow, it
-    /// is asked whether it is there, and gets no other requests if it is not.
-    pub(super) async fn gone(self: &Arc<Self>, peer: &Peer) {
+    /// Returns a node to wait for. It is gone once its lease has lapsed and it does not answer.
+    pub(super) fn watch(self: &Arc<Self>, peer: &Peer) -> Watched {
+        let (watched, is_new) = self.watches.watch(peer.node);
+        if is_new {
+            let (node, peer) = (Arc::clone(self), peer.clone());
+            drop(tokio::spawn(async move { node.look_after(&peer).await }));
+        }
+        watched
+    }
+
+    /// Looks whether a node is gone, while something waits for it.
+    async fn look_after(&self, peer: &Peer) {
         let mut silent = 0;
+        loop {
+            sleep(SLOW).await;
+            if !self.watches.is_waited_for(peer.node) {
+                return;
+            }
+            let is_listed = self.directory().peers().iter().any(|listed| listed.node == peer.node);
+            // One that is new is not in the table yet. A busy machine may miss a question.
+            silent = if is_listed || self.ask(peer).await { 0 } else { silent + 1 };
+            if silent == SILENT {
+                return self.watches.gone(peer.node);
+            }
+        }
+    }
+
+    /// Asks a node whether it is there, while a request to it has no response for long: it gets no other requests if it is not. Never
+    /// completes.
+    pub(super) async fn doubt(self: &Arc<Self>, peer: &Peer) -> Infallible {
         loop {
             sleep(SLOW).await;
             let asks = self.directory().is_slow(peer.node, self.clock.now());
@@ -25,12 +53,6 @@ impl Cluster {
                 // In a task of its own: the request may be over before the answer comes, and others wait for it.
                 let (node, peer) = (Arc::clone(self), peer.clone());
                 drop(tokio::spawn(async move { node.ask(&peer).await }));
-            }
-            let is_listed = self.directory().peers().iter().any(|listed| listed.node == peer.node);
-            // One that is new is not in the table yet. A busy machine may miss a question.
-            silent = if is_listed || self.ask(peer).await { 0 } else { silent + 1 };
-            if silent == SILENT {
-                return;
             }
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
@@ -38,6 +39,8 @@ struct Left {
     /// What was read and is to be read again, with its memory. It comes first.
     put_back: Kept,
     incoming: Incoming,
+    /// What is made of its trailers.
+    trailers: Option<fn(&HeaderMap) -> HeaderMap>,
 }
 
 impl Body for Left {
@@ -47,7 +50,13 @@ impl Body for Left {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let length = self.put_back.bytes.len().min(PIECE);
         if length == 0 {
-            return Pin::new(&mut self.incoming).poll_frame(cx);
+            let mut frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+            if let (Some(map), Some(Ok(frame))) = (self.trailers, &mut frame)
+                && let Some(trailers) = frame.trailers_mut()
+            {
+                *trailers = map(trailers);
+            }
+            return Poll::Ready(frame);
         }
         let piece = self.put_back.bytes.split_to(length);
         // All pieces are of one allocation: its memory is given back with the last.
@@ -80,7 +89,12 @@ type Claimed = Option<std::convert::Infallible>;
 
 impl RequestBody {
     pub(super) fn new(incoming: Incoming, turn: Arc<Turn>) -> Self {
-        Self { left: Some(Left { put_back: Kept::default(), incoming }), is_over: false, turn, claim: None }
+        Self {
+            left: Some(Left { put_back: Kept::default(), incoming, trailers: None }),
+            is_over: false,
+            turn,
+            claim: None,
+        }
     }
 
     /// Keeps memory until the body is read to its end or dropped.
@@ -99,6 +113,13 @@ impl RequestBody {
         if let Some(left) = &mut self.left {
             self.is_over &= body.bytes.is_empty();
             left.put_back = body;
+        }
+    }
+
+    /// Makes something else of the trailers that may come. Without effect once the body was taken.
+    pub fn map_trailers(&mut self, map: fn(&HeaderMap) -> HeaderMap) {
+        if let Some(left) = &mut self.left {
+            left.trailers = Some(map);
         }
     }
 

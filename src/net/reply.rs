@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::ext::ReasonPhrase;
@@ -87,8 +87,15 @@ impl ReplyBody {
         }
     }
 
+    /// Makes something else of the trailers that may come.
+    pub fn map_trailers(&mut self, map: fn(&HeaderMap) -> HeaderMap) {
+        if let Content::Streamed(streamed) = &mut self.0 {
+            streamed.map_trailers(map);
+        }
+    }
+
     /// Returns whether the body is streamed and no length was promised.
-    pub(super) fn is_of_unknown_length(&self) -> bool {
+    pub(crate) fn is_of_unknown_length(&self) -> bool {
         self.size_hint().exact().is_none()
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 /// Gives the frames of a body as they come.
@@ -43,6 +44,8 @@ pub(super) struct Streamed {
     left: Option<u64>,
     /// The source has ended before what was promised had come.
     is_broken: bool,
+    /// What is made of its trailers.
+    trailers: Option<fn(&HeaderMap) -> HeaderMap>,
     /// What is dropped with the body.
     guard: Option<Box<dyn Send>>,
 }
@@ -50,7 +53,7 @@ pub(super) struct Streamed {
 impl Streamed {
     /// Returns a body of `length` bytes, or of any length.
     pub(super) fn new(source: Box<dyn Source>, length: Option<u64>) -> Self {
-        Self { source, left: length, is_broken: false, guard: None }
+        Self { source, left: length, is_broken: false, trailers: None, guard: None }
     }
 
     /// Keeps `guard` as long as this body.
@@ -61,12 +64,17 @@ impl Streamed {
         });
     }
 
+    /// Makes something else of the trailers that may come.
+    pub(super) fn map_trailers(&mut self, map: fn(&HeaderMap) -> HeaderMap) {
+        self.trailers = Some(map);
+    }
+
     /// Returns the next frame. A body that ends before its length is broken, and stays so.
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if self.is_broken {
             return Poll::Ready(Some(Err(Broken)));
         }
-        let frame = match ready!(self.source.poll_frame(cx)) {
+        let mut frame = match ready!(self.source.poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             None if self.left.is_none_or(|left| left == 0) => return Poll::Ready(None),
             None | Some(Err(Broken)) => {
@@ -76,6 +84,9 @@ impl Streamed {
         };
         if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
             *left = left.saturating_sub(data.len() as u64);
+        }
+        if let (Some(map), Some(trailers)) = (self.trailers, frame.trailers_mut()) {
+            *trailers = map(trailers);
         }
         Poll::Ready(Some(Ok(frame)))
     }

@@ -17,6 +17,7 @@ use super::greeting::{self, Callee, Greeted, MAX_HELLO, PROOF_LENGTH, Refused};
 use super::limits::{GREETING, IDLE_AT_CALLEE, MAX_GREETINGS, MAX_TOLD, MORE_HEAD, MORE_HEADERS};
 use super::note::Note;
 use super::stamp::Stamps;
+use super::trailers;
 use super::words::{ELSEWHERE, HOP, PING, REFUSED, TELL};
 use crate::cluster::keys::Secret;
 use crate::defaults;
@@ -191,6 +192,7 @@ impl<C: Called> Handler for Caller<C> {
                 let Ok(()) = note.restore(head) else { return refused() };
                 let peer = arrival.peer.passes_on(note.peer.unwrap_or(arrival.peer.address), note.tls);
                 let arrival = Arrival::new(&head.headers, &peer, &self.trusted);
+                body.map_trailers(trailers::unpack);
                 let reply = self.called.serve(head, body, &arrival, note).await;
                 // What hyper writes is for the hop.
                 head.version = Version::HTTP_11;
@@ -236,11 +238,15 @@ impl<C: Called> Caller<C> {
     }
 }
 
-/// Says in a reply whether the request is another node's. No response of an end says so.
+/// Makes a reply what goes to the other node: it says whether the request is another node's, which no response of an end says.
 fn marked(mut reply: Reply) -> Reply {
     reply.headers_mut().remove(HOP);
     if reply.extensions_mut().remove::<Elsewhere>().is_some() {
         reply.headers_mut().insert(HOP, HeaderValue::from_static(ELSEWHERE));
+    }
+    if reply.body().is_of_unknown_length() {
+        trailers::announce(reply.headers_mut());
+        reply.body_mut().map_trailers(trailers::pack);
     }
     reply
 }

@@ -21,6 +21,7 @@ use super::pool::{Open, Pool};
 use super::undone::Undone;
 use super::words::{PING, TELL};
 use crate::cluster::keys::Secret;
+use crate::cluster::watched::Watched;
 use crate::net::arrival::Arrival;
 use crate::net::body::{self, BodyLimits, Kept, RequestBody};
 use crate::net::budget::Budget;
@@ -65,8 +66,8 @@ impl Hops {
     /// before the node asks for it. So the request can be handed on to the next node after [`Undone::Elsewhere`],
     /// [`Undone::Unreached`] and [`Undone::Full`].
     ///
-    /// When the future or the reply is dropped before its end, the connection to the node is closed. After a 101, a task of its own
-    /// joins the two connections until both directions have ended.
+    /// When the future or the reply is dropped before its end, or the node is gone, the connection to the node is closed. After a 101, a
+    /// task of its own joins the two connections until both directions have ended, or the node is gone.
     ///
     /// # Errors
     /// See [`Undone`].
@@ -75,21 +76,21 @@ impl Hops {
         to: (NodeId, &str),
         head: &mut Parts,
         body: &mut RequestBody,
-        (arrival, note): (&Arrival<'_>, Note),
+        (arrival, note, watched): (&Arrival<'_>, Note, &Watched),
     ) -> Result<Reply, Undone> {
         let note = note.on(head, arrival);
         let length = body.size_hint().exact();
         if body.is_end_stream() {
-            return self.hand_on(to, (head, &note), Content::Whole(Bytes::new()), None).await;
+            return self.hand_on(to, (head, &note), Content::Whole(Bytes::new()), (watched, None)).await;
         }
         if length.is_none_or(|length| length > KEPT_BODY as u64) {
             let mut gone = arrival.gone().boxed();
             let content = Content::Visitors { body: &mut *body, length, gone: &mut gone };
-            return self.hand_on(to, (head, &note), content, Some(arrival.gone().boxed())).await;
+            return self.hand_on(to, (head, &note), content, (watched, Some(arrival.gone().boxed()))).await;
         }
         let limits = BodyLimits { max_bytes: KEPT_BODY, stall_timeout: self.stall_timeout, memory: &self.memory };
         let Kept { bytes, memory } = body::read(body, limits).await.map_err(Undone::Body)?;
-        let result = self.hand_on(to, (head, &note), Content::Whole(bytes.clone()), None).await;
+        let result = self.hand_on(to, (head, &note), Content::Whole(bytes.clone()), (watched, None)).await;
         if result.is_err() {
             body.put_back(Kept { bytes, memory });
         }
@@ -101,11 +102,11 @@ impl Hops {
         to: (NodeId, &str),
         (head, note): (&mut Parts, &Note),
         content: Content<'_>,
-        gone: Option<BoxFuture<'static, ()>>,
+        (watched, left): (&Watched, Option<BoxFuture<'static, ()>>),
     ) -> Result<Reply, Undone> {
         let asking = Asking { head, note, content };
         let ((mut response, sending), open) = self.ask(to, asking).await?;
-        let occupied = Occupied { open, pool: Arc::clone(&self.pool), sending, gone };
+        let occupied = Occupied::new(open, &self.pool, sending, (watched, left));
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let joined = incoming::join(head, &mut response);
             return Ok(joined.reply(response, occupied));

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use super::note::{Note, on_the_wire};
 use super::outgoing::{Outgoing, Sending, Streamed};
 use super::pool::Open;
+use super::trailers;
 use super::undone::Undone;
 use super::words::{ELSEWHERE, HOP, REFUSED};
 use crate::net::body::{BodyError, RequestBody, TakenBody};
@@ -170,11 +171,12 @@ fn request(head: &Parts, note: &Note, body: Outgoing, open: &mut Open) -> Result
     let is_upgrade = head.extensions.get::<OnUpgrade>().is_some();
     let named = if is_upgrade { "te, upgrade" } else { "te" };
     headers.insert(header::CONNECTION, HeaderValue::from_static(named));
-    let copied = |name| head.headers.get_all(name).iter().cloned();
     if is_upgrade {
-        copied(header::UPGRADE).for_each(|value| _ = request.headers_mut().append(header::UPGRADE, value));
+        for value in head.headers.get_all(header::UPGRADE) {
+            headers.append(header::UPGRADE, value.clone());
+        }
     }
-    frame(&mut request, copied(header::TRAILER));
+    frame(&mut request);
     let (parts, body) = request.into_parts();
     let stamp =
         open.stamp(&parts, note).map_err(|forged| Failed::Undone(Undone::Unreached(forged.to_string().into())))?;
@@ -184,7 +186,7 @@ fn request(head: &Parts, note: &Note, body: Outgoing, open: &mut Open) -> Result
 }
 
 /// Says how the body of a request ends, and that a body of the visitor's is not sent before it is asked for.
-fn frame(request: &mut Request<Outgoing>, trailers: impl Iterator<Item = HeaderValue>) {
+fn frame(request: &mut Request<Outgoing>) {
     let length = request.body().size_hint().exact();
     let is_visitors = matches!(request.body(), Outgoing::Streamed(_));
     let headers = request.headers_mut();
@@ -194,7 +196,7 @@ fn frame(request: &mut Request<Outgoing>, trailers: impl Iterator<Item = HeaderV
         Some(length) => _ = headers.insert(header::CONTENT_LENGTH, length.into()),
         None => {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-            trailers.for_each(|names| _ = headers.append(header::TRAILER, names));
+            trailers::announce(headers);
         }
     }
     if is_visitors {

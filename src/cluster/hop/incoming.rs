@@ -1,13 +1,12 @@
 //! The response of another node, on its way to the visitor.
 
-use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture};
 use http::header::{self, HeaderMap, HeaderName};
 use http::request::Parts;
 use http::{Method, Response};
@@ -21,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::outgoing::Sending;
 use super::pool::{Open, Pool};
+use super::trailers;
+use crate::cluster::watched::Watched;
 use crate::net::connection::Connection;
 use crate::net::reply::{Reply, ReplyBody};
 use crate::net::streaming::{Broken, Source};
@@ -32,34 +33,59 @@ const OF_HOP: [HeaderName; 3] =
 
 /// A connection that a response comes on.
 pub(super) struct Occupied {
-    pub(super) open: Open,
-    pub(super) pool: Arc<Pool>,
-    pub(super) sending: Sending,
+    open: Open,
+    pool: Arc<Pool>,
+    sending: Sending,
+    /// The node, for as long as its connection has a request.
+    watched: Watched,
     /// Completes when the visitor has left, if nothing else would tell.
-    pub(super) gone: Option<BoxFuture<'static, ()>>,
+    left: Option<BoxFuture<'static, ()>>,
+    /// Completes when the response can not come to its end. `None` until it is waited for.
+    lost: Option<BoxFuture<'static, ()>>,
 }
 
 impl Occupied {
+    pub(super) fn new(
+        open: Open,
+        pool: &Arc<Pool>,
+        sending: Sending,
+        (watched, left): (&Watched, Option<BoxFuture<'static, ()>>),
+    ) -> Self {
+        Self { open, pool: Arc::clone(pool), sending, watched: watched.clone(), left, lost: None }
+    }
+
     /// Gives the connection back once the response was read and the request is sent. A connection whose callee has not asked for
     /// the request's body is closed.
-    fn release(self) {
-        let Self { mut open, pool, sending, gone } = self;
-        if sending.is_sent() {
-            pool.keep(open);
-        } else if sending.is_begun() {
+    fn release(mut self) {
+        if self.sending.is_sent() {
+            self.pool.keep(self.open);
+        } else if self.sending.is_begun() {
             // The end of the response is not the end of what the visitor sends.
             drop(tokio::spawn(async move {
+                let lost = self.lost();
                 tokio::select! {
-                    ready = open.sender.ready() => if ready.is_ok() { pool.keep(open) },
-                    () = gone.unwrap_or_else(|| pending().boxed()) => (),
+                    ready = self.open.sender.ready() => if ready.is_ok() { self.pool.keep(self.open) },
+                    () = lost => (),
                 }
             }));
         }
     }
 
-    /// Returns whether the visitor has left.
-    fn is_left(&mut self, cx: &mut Context<'_>) -> bool {
-        self.gone.as_mut().is_some_and(|gone| gone.as_mut().poll(cx).is_ready())
+    /// Returns what completes when the visitor has left or the node is gone.
+    fn lost(&mut self) -> BoxFuture<'static, ()> {
+        let (left, gone) = (self.left.take(), self.watched.gone());
+        match left {
+            None => gone.boxed(),
+            Some(left) => future::select(left, gone.boxed()).map(drop).boxed(),
+        }
+    }
+
+    /// Returns whether the visitor has left or the node is gone.
+    fn is_lost(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut lost = self.lost.take().unwrap_or_else(|| self.lost());
+        let is_lost = lost.as_mut().poll(cx).is_ready();
+        self.lost = Some(lost);
+        is_lost
     }
 }
 
@@ -73,6 +99,7 @@ pub(super) fn reply(response: Response<Incoming>, method: &Method, occupied: Occ
     for name in OF_HOP {
         reply.headers_mut().remove(name);
     }
+    trailers::withdraw(reply.headers_mut());
     // That the hop's connection closes says nothing of the visitor's.
     let is_of_hop = |value: &[u8]| value.eq_ignore_ascii_case(b"close") || value.eq_ignore_ascii_case(b"keep-alive");
     if reply.headers().get(header::CONNECTION).is_some_and(|value| is_of_hop(value.as_bytes())) {
@@ -116,14 +143,17 @@ struct Streaming {
 impl Source for Streaming {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let Some(mut occupied) = self.occupied.take() else { return Poll::Ready(None) };
-        let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+        let mut frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(frame) => frame,
-            Poll::Pending if occupied.is_left(cx) => return Poll::Ready(Some(Err(Broken))),
+            Poll::Pending if occupied.is_lost(cx) => return Poll::Ready(Some(Err(Broken))),
             Poll::Pending => {
                 self.occupied = Some(occupied);
                 return Poll::Pending;
             }
         };
+        if let Some(trailers) = frame.as_mut().and_then(|frame| frame.as_mut().ok()?.trailers_mut()) {
+            *trailers = trailers::unpack(trailers);
+        }
         match frame {
             // A promised length ends the body, or trailers do, and nobody asks for more.
             Some(Ok(frame)) if self.incoming.is_end_stream() || frame.is_trailers() => {
@@ -180,16 +210,10 @@ impl<V: Future<Output = Option<(Connection, Bytes)>> + Send + 'static> Joined<V>
         drop(tokio::spawn(async move {
             let _over = over;
             // Keeps the connection's place.
-            let _occupied = occupied;
-            let Some((mut visitor, read)) = visitor.await else { return };
-            let Ok(node) = node.await else { return };
-            let mut node = TokioIo::new(node);
-            if node.write_all(&read).await.is_err() {
-                return;
-            }
-            drop(read);
-            if let Err(error) = copy_bidirectional(&mut visitor, &mut node).await {
-                tracing::debug!(%error, "an upgraded connection through another node ended");
+            let occupied = occupied;
+            tokio::select! {
+                () = pass_on(visitor, node) => (),
+                () = occupied.watched.gone() => tracing::debug!("the node of an upgraded connection is gone"),
             }
         }));
         let (head, _) = response.into_parts();
@@ -198,5 +222,19 @@ impl<V: Future<Output = Option<(Connection, Bytes)>> + Send + 'static> Joined<V>
         *reply.headers_mut() = head.headers;
         reply.extensions_mut().insert(Piped(piped));
         reply
+    }
+}
+
+/// Passes on both directions until both have ended.
+async fn pass_on(visitor: impl Future<Output = Option<(Connection, Bytes)>>, node: OnUpgrade) {
+    let Some((mut visitor, read)) = visitor.await else { return };
+    let Ok(node) = node.await else { return };
+    let mut node = TokioIo::new(node);
+    if node.write_all(&read).await.is_err() {
+        return;
+    }
+    drop(read);
+    if let Err(error) = copy_bidirectional(&mut visitor, &mut node).await {
+        tracing::debug!(%error, "an upgraded connection through another node ended");
     }
 }

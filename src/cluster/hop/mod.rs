@@ -6,7 +6,8 @@
 //! - `stamp`: the header by which each request is its caller's; `note`: what it says of the request
 //! - `callee`: the listener for other nodes, and what is called there
 //! - `pool`: the connections to other nodes; `dial` opens one
-//! - `exchange`: one request on one of them, and its response; `outgoing`: the request's body, `incoming`: the response's
+//! - `exchange`: one request on one of them, and its response; `outgoing`: the request's body, `incoming`: the
+//!   response's; `trailers`: what may follow a body
 //! - `caller`: a visitor's request, as often as it may be sent; what nodes tell each other
 //! - `undone`: why there is no response; `limits`: what all this may take; `words`: words that both sides know
 //!
@@ -33,6 +34,7 @@ mod pool;
 mod stamp;
 #[cfg(test)]
 mod tests;
+mod trailers;
 mod undone;
 mod words;
 

@@ -10,6 +10,7 @@ use futures::FutureExt as _;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 
+use super::trailers;
 use crate::net::body::TakenBody;
 
 /// The body of a request to another node.
@@ -93,8 +94,12 @@ impl Streamed {
                     Err(_) => self.body = Gate::Never,
                 },
                 Gate::Open(body) => {
-                    let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-                    let is_trailers = frame.as_ref().is_some_and(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
+                    let mut frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                    let trailers = frame.as_mut().and_then(|frame| frame.as_mut().ok()?.trailers_mut());
+                    let is_trailers = trailers.is_some();
+                    if let Some(trailers) = trailers {
+                        *trailers = trailers::pack(trailers);
+                    }
                     if is_trailers {
                         // hyper asks for nothing after trailers, and the body has ended only once it has said so.
                         let _ = Pin::new(&mut *body).poll_frame(cx);

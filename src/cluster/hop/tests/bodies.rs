@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
-use http::{HeaderMap, HeaderValue, Method, Version, header};
+use http::{HeaderValue, Method, Version, header};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 
@@ -224,35 +224,64 @@ async fn events_reach_the_visitor_one_by_one() {
     }
 }
 
-#[tokio::test]
-async fn trailers_pass_both_ways() {
-    let callee = Callee::start(|asked| {
+/// A node that sends back the trailers of a request, and names them in its response if the request has a path.
+async fn returning_trailers() -> Callee {
+    Callee::start(|asked| {
         async {
             let sent = asked.body.collect().await.unwrap().trailers().cloned().unwrap();
             let (sender, receiver) = mpsc::channel(2);
-            let mut trailers = HeaderMap::new();
-            trailers.insert("x-sum", sent["x-sum"].clone());
             sender.try_send(Ok(Frame::data("body".into()))).unwrap();
-            sender.try_send(Ok(Frame::trailers(trailers))).unwrap();
+            sender.try_send(Ok(Frame::trailers(sent))).unwrap();
             let mut reply = Reply::new(ReplyBody::from_source(Box::new(Frames(receiver)), None));
-            reply.headers_mut().insert(header::TRAILER, HeaderValue::from_static("x-sum"));
+            if asked.head.uri.path() != "/" {
+                reply.headers_mut().insert(header::TRAILER, HeaderValue::from_static("x-sum"));
+            }
             reply
         }
         .boxed()
     })
-    .await;
+    .await
+}
+
+/// Sends a request with a trailer, and returns the response.
+async fn answer_with_trailers(first: &Arriving, path: &str, te: &str) -> String {
+    let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nTE: {te}\r\nTransfer-Encoding: chunked");
+    first.answer(&format!("{head}\r\nConnection: close, te\r\n\r\n2\r\nup\r\n0\r\nx-sum: 7\r\n\r\n")).await
+}
+
+#[tokio::test]
+async fn trailers_pass_both_ways() {
+    let callee = returning_trailers().await;
     let first = Arriving::before(&[&callee]).await;
-    for (te, end) in [("trailers", "0\r\nx-sum: 7\r\n\r\n"), ("", "0\r\n\r\n")] {
-        let response = first
-            .answer(&format!(
-                "POST / HTTP/1.1\r\nHost: a\r\nTE: {te}\r\nTrailer: x-sum\r\nTransfer-Encoding: chunked\r\n\
-                    Connection: close, te\r\n\r\n2\r\nup\r\n0\r\nx-sum: 7\r\n\r\n"
-            ))
-            .await;
+    for (path, te, names, end) in [
+        ("/named", "trailers", "trailer: x-sum\r\n", "0\r\nx-sum: 7\r\n\r\n"),
+        ("/named", "", "trailer: x-sum\r\n", "0\r\n\r\n"),
+        ("/", "trailers", "", "0\r\n\r\n"),
+    ] {
+        let response = answer_with_trailers(&first, path, te).await;
         assert!(response.ends_with(&format!("\r\n\r\n4\r\nbody\r\n{end}")), "{response}");
-        assert!(response.contains("trailer: x-sum\r\n"), "{response}");
+        assert_eq!(response.split_inclusive('\n').filter(|line| line.contains("railer")).collect::<String>(), names);
     }
     assert_eq!(first.hops.pool().count(callee.node), (1, 1));
+}
+
+/// Names the trailers of all responses for its visitors: as in HTTP/2, where nothing needs to be named.
+struct Naming(Front);
+
+impl Handler for Naming {
+    async fn serve(&self, head: &mut Parts, body: &mut RequestBody, arrival: &Arrival<'_>) -> Reply {
+        let mut reply = self.0.serve(head, body, arrival).await;
+        reply.headers_mut().insert(header::TRAILER, HeaderValue::from_static("x-sum"));
+        reply
+    }
+}
+
+#[tokio::test]
+async fn trailers_that_nothing_has_named_pass() {
+    let callee = returning_trailers().await;
+    let first = Arriving::serving(hops('a', 8), vec![(callee.node, callee.advertise())], Naming).await;
+    let response = answer_with_trailers(&first, "/", "trailers").await;
+    assert!(response.ends_with("\r\n\r\n4\r\nbody\r\n0\r\nx-sum: 7\r\n\r\n"), "{response}");
 }
 
 #[tokio::test]

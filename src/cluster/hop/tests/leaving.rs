@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::bodies::Frames;
 use super::*;
 use crate::net::reply::ReplyBody;
+use crate::net::streaming::Broken;
 
 /// A node that answers nothing, and tells of each request when its peer has left.
 async fn watching() -> (Callee, mpsc::Receiver<BoxFuture<'static, ()>>) {
@@ -78,21 +79,36 @@ async fn the_other_node_knows_when_a_visitor_has_left_whose_body_is_taken() {
     within("the end", gone).await;
 }
 
-#[tokio::test]
-async fn a_visitor_that_leaves_an_endless_response_closes_the_connection_to_the_other_node() {
+/// A node that answers one request with what is sent.
+async fn streaming(length: Option<u64>) -> (Callee, mpsc::Sender<Result<Frame<Bytes>, Broken>>) {
     let (sender, receiver) = mpsc::channel(4);
     let receiver = Mutex::new(Some(receiver));
     let callee = Callee::start(move |_| {
         let source = Frames(receiver.lock().unwrap().take().unwrap());
-        async { Reply::new(ReplyBody::from_source(Box::new(source), None)) }.boxed()
+        let mut reply = Reply::new(ReplyBody::from_source(Box::new(source), length));
+        if let Some(length) = length {
+            reply.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        async { reply }.boxed()
     })
     .await;
-    let first = Arriving::before(&[&callee]).await;
+    (callee, sender)
+}
+
+/// A visitor that has got the first bytes of a response.
+async fn begun(first: &Arriving, sender: &mpsc::Sender<Result<Frame<Bytes>, Broken>>) -> Visitor {
     let mut visitor = first.visitor().await;
     visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     sender.try_send(Ok(Frame::data("begun".into()))).unwrap();
     visitor.read_to("begun").await;
-    drop(visitor);
+    visitor
+}
+
+#[tokio::test]
+async fn a_visitor_that_leaves_an_endless_response_closes_the_connection_to_the_other_node() {
+    let (callee, sender) = streaming(None).await;
+    let first = Arriving::before(&[&callee]).await;
+    drop(begun(&first, &sender).await);
     within("the source's drop", sender.closed()).await;
     assert_eq!(first.hops.pool().count(callee.node).1, 0, "the connection is not kept");
 }
@@ -100,26 +116,28 @@ async fn a_visitor_that_leaves_an_endless_response_closes_the_connection_to_the_
 #[tokio::test]
 async fn a_node_that_dies_in_the_middle_breaks_the_response_off() {
     for length in [None, Some(10)] {
-        let (sender, receiver) = mpsc::channel(4);
-        let receiver = Mutex::new(Some(receiver));
-        let callee = Callee::start(move |_| {
-            let source = Frames(receiver.lock().unwrap().take().unwrap());
-            let mut reply = Reply::new(ReplyBody::from_source(Box::new(source), length));
-            if let Some(length) = length {
-                reply.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            }
-            async { reply }.boxed()
-        })
-        .await;
+        let (callee, sender) = streaming(length).await;
         let first = Arriving::before(&[&callee]).await;
-        let mut visitor = first.visitor().await;
-        visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-        sender.try_send(Ok(Frame::data("begun".into()))).unwrap();
-        visitor.read_to("begun").await;
-        sender.try_send(Err(crate::net::streaming::Broken)).unwrap();
+        let mut visitor = begun(&first, &sender).await;
+        sender.try_send(Err(Broken)).unwrap();
         let rest = visitor.read_all().await;
         assert!(!rest.ends_with(b"0\r\n\r\n"), "no end in order: {}", rest.escape_ascii());
         assert_eq!(first.hops.pool().count(callee.node).1, 0);
+    }
+}
+
+/// A process that was stopped says nothing, and its connections stay open.
+#[tokio::test]
+async fn a_response_whose_node_is_gone_breaks_off() {
+    for length in [None, Some(10)] {
+        let (callee, sender) = streaming(length).await;
+        let first = Arriving::before(&[&callee]).await;
+        let mut visitor = begun(&first, &sender).await;
+        first.watched.is_gone();
+        let rest = visitor.read_all().await;
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "no end in order: {}", rest.escape_ascii());
+        within("the source's drop", sender.closed()).await;
+        assert_eq!(first.hops.pool().count(callee.node), (0, 0));
     }
 }
 

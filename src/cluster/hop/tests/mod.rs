@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 
 use super::{Called, Calling, Hops, Note, Undone, serve};
 use crate::cluster::keys::tests::secret;
+use crate::cluster::watched::Watched;
 use crate::net::arrival::Arrival;
 use crate::net::body::RequestBody;
 use crate::net::budget::Budget;
@@ -122,13 +123,14 @@ struct Front {
     to: Vec<(NodeId, String)>,
     /// Why requests were not done.
     undone: mpsc::Sender<Undone>,
+    watched: Watched,
 }
 
 impl Handler for Front {
     async fn serve(&self, head: &mut Parts, body: &mut RequestBody, arrival: &Arrival<'_>) -> Reply {
         for (node, advertise) in &self.to {
             let note = Note::of("visit").with_id("id-1");
-            match self.hops.send((*node, advertise), head, body, (arrival, note)).await {
+            match self.hops.send((*node, advertise), head, body, (arrival, note, &self.watched)).await {
                 Ok(reply) => return reply,
                 Err(undone) => self.undone.try_send(undone).unwrap(),
             }
@@ -142,6 +144,8 @@ struct Arriving {
     address: SocketAddr,
     hops: Arc<Hops>,
     undone: mpsc::Receiver<Undone>,
+    /// Tells of all other nodes at once that they are gone.
+    watched: Watched,
 }
 
 impl Arriving {
@@ -155,12 +159,18 @@ impl Arriving {
     }
 
     async fn with_urls(hops: Arc<Hops>, to: Vec<(NodeId, String)>) -> Self {
+        Self::serving(hops, to, |front| front).await
+    }
+
+    /// Starts a first node whose visitors are served by what is made of [`Front`].
+    async fn serving<H: Handler>(hops: Arc<Hops>, to: Vec<(NodeId, String)>, wrap: impl FnOnce(Front) -> H) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (tell, undone) = mpsc::channel(16);
-        let front = Arc::new(Front { hops: Arc::clone(&hops), to, undone: tell });
-        tokio::spawn(listener::serve(listener, front, Limits::default(), pending()));
-        Self { address, hops, undone }
+        let watched = Watched::default();
+        let front = Front { hops: Arc::clone(&hops), to, undone: tell, watched: watched.clone() };
+        tokio::spawn(listener::serve(listener, Arc::new(wrap(front)), Limits::default(), pending()));
+        Self { address, hops, undone, watched }
     }
 
     async fn visitor(&self) -> Visitor {

@@ -98,3 +98,18 @@ async fn a_visitor_that_resets_ends_both_connections() {
     let _ = within("the end", connection.read_to_end(&mut rest)).await;
     assert_eq!(rest, b"");
 }
+
+#[tokio::test]
+async fn an_upgraded_connection_whose_node_is_gone_ends() {
+    let (callee, mut connections) = upgrading().await;
+    let first = Arriving::before(&[&callee]).await;
+    let mut visitor = first.visitor().await;
+    visitor.send(REQUEST).await;
+    let (mut connection, _) = within("the connection", connections.recv()).await.flatten().unwrap();
+    visitor.read_to("\r\n\r\n").await;
+    first.watched.is_gone();
+    assert_eq!(visitor.read_all().await, b"");
+    let mut rest = Vec::new();
+    let _ = within("the end", connection.read_to_end(&mut rest)).await;
+    assert_eq!((&*rest, first.hops.pool().count(callee.node)), (&b""[..], (0, 0)));
+}
