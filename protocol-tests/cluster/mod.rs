@@ -47,7 +47,7 @@ impl Nodes {
     }
 
     /// Starts this many nodes with other settings.
-    async fn with(count: usize, change: impl Fn(&mut ServeConfig)) -> Option<Self> {
+    async fn with(count: usize, mut change: impl FnMut(&mut ServeConfig)) -> Option<Self> {
         let redis = Redis::start().await?;
         let mut nodes = Vec::new();
         for _ in 0..count {

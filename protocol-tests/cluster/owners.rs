@@ -1,9 +1,17 @@
 //! What owners ask of any node holds at all of them.
 
+use std::path::Path;
+
+use serde_json::Value;
+use socket2me::config::AdminPlace;
+
 use super::Nodes;
 use crate::redis::until;
 use crate::relay::visitor::get;
+use crate::starting::{BINARY, program};
 use crate::support::keyed::Keyed;
+use crate::support::within;
+use crate::tools::Scratch;
 
 #[tokio::test]
 async fn rules_that_are_set_at_one_node_hold_for_ends_at_another() {
@@ -74,4 +82,43 @@ async fn ends_that_share_requests_are_at_several_nodes() {
         let ((), answer) = tokio::join!(asked, get(cluster.at(node), "/go/mine/"));
         assert_eq!(answer.text(), "other");
     }
+}
+
+/// Runs `socket2me admin` at a node's socket, and returns what it prints.
+#[cfg(unix)]
+async fn admin(socket: &Path, arguments: &[&str]) -> String {
+    let place = format!("--admin=unix:{}", socket.display());
+    let arguments = [&["admin", &place], arguments].concat();
+    let output = within("the command to end", program(BINARY, &[], &arguments).output()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_operator_sees_the_tunnels_of_all_nodes_at_any() {
+    let scratch = Scratch::new();
+    let mut sockets = Vec::new();
+    let cluster = Nodes::with(2, |config| {
+        let socket = scratch.path().join(format!("admin-{}", sockets.len()));
+        config.admin.admin = Some(AdminPlace::Path(socket.clone()));
+        sockets.push(socket);
+    });
+    let Some(mut cluster) = cluster.await else { return };
+    let tunnel = Keyed::make(cluster.at(0), r#"{"name":"mine","ends":"spread"}"#).await;
+    let _ends = [tunnel.join(cluster.at(0)).await, tunnel.join(cluster.at(1)).await];
+    for socket in &sockets {
+        // A node knows the others once its lease is renewed.
+        let list = until("both nodes' lines", async || {
+            let list = admin(socket, &["list"]).await;
+            (list.matches("\nmine   keyed ").count() == 2).then_some(list)
+        })
+        .await;
+        assert!(list.ends_with("\nall             2     2           0          0             0\n"), "{list}");
+        let shown: Value = serde_json::from_str(&admin(socket, &["--json", "show", "mine"]).await).unwrap();
+        assert_eq!((&shown["figures"]["ends"], &shown["missing"]), (&2.into(), &Value::Null));
+    }
+    cluster.nodes.pop().unwrap().kill();
+    let list = admin(&sockets[0], &["list"]).await;
+    assert!(list.contains(" is missing: ") && list.matches("\nmine   keyed ").count() == 1, "{list}");
 }

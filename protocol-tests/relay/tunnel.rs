@@ -42,6 +42,11 @@ impl Server {
         answer.text()
     }
 
+    /// Ends the server without a word, as a crash would.
+    pub(crate) fn kill(self) {
+        self.running.abort();
+    }
+
     /// Tells the server to stop.
     pub(crate) fn stop(self) -> Stopping {
         self.stop.send(()).unwrap();

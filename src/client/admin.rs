@@ -1,5 +1,6 @@
 //! What an operator asks a running server.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -151,30 +152,95 @@ fn refused(status: StatusCode, body: &[u8]) -> AdminError {
     AdminError::Refused(format!("the server refuses: {}", printable(&message)))
 }
 
+/// A line of the list of open tunnels.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Tunnel(Listed),
+    /// A node that does not say which it has.
+    Missing {
+        node: String,
+        error: String,
+    },
+}
+
 /// An open tunnel.
 #[derive(Deserialize)]
 struct Listed {
     token: String,
     keyed: bool,
+    #[serde(flatten)]
+    figures: Figures,
+    /// The node of which these are the figures, in a cluster.
+    node: Option<String>,
+}
+
+/// What a tunnel has, or several in sum.
+#[derive(Clone, Copy, Default, Deserialize)]
+struct Figures {
     requests: u64,
     in_flight: u64,
     memory: u64,
     ends: u64,
 }
 
-/// Makes a table for people, the tunnel with the most requests at its top.
-fn table(mut tunnels: Vec<Listed>) -> String {
-    tunnels.sort_by(|one, other| (other.requests, &one.token).cmp(&(one.requests, &other.token)));
-    let width = tunnels.iter().map(|tunnel| tunnel.token.len()).max().unwrap_or_default().max("TOKEN".len());
-    let mut text = format!(
-        "{:width$}  {:8}  {:>4}  {:>10}  {:>9}  {:>12}\n",
-        "TOKEN", "KIND", "ENDS", "REQUESTS", "IN FLIGHT", "MEMORY"
-    );
-    for Listed { token, keyed, requests, in_flight, memory, ends } in tunnels {
-        let (token, kind) = (printable(&token), if keyed { "keyed" } else { "original" });
-        text += &format!("{token:width$}  {kind:8}  {ends:>4}  {requests:>10}  {in_flight:>9}  {memory:>12}\n");
+impl Figures {
+    fn add(&mut self, other: Self) {
+        let Self { requests, in_flight, memory, ends } = other;
+        self.requests += requests;
+        self.in_flight += in_flight;
+        self.memory += memory;
+        self.ends += ends;
     }
-    text
+
+    /// Returns the cells of a table.
+    fn cells(self) -> String {
+        let Self { requests, in_flight, memory, ends } = self;
+        format!("{ends:>4}  {requests:>10}  {in_flight:>9}  {memory:>12}")
+    }
+}
+
+/// The names of the cells of [`Figures`].
+const CELLS: &str = "ENDS    REQUESTS  IN FLIGHT        MEMORY";
+
+/// Makes a table for people, the tunnel with the most requests at its top. In a cluster, the sums of each node and of all follow.
+fn table(lines: Vec<Line>) -> String {
+    let (mut tunnels, mut missing) = (Vec::new(), String::new());
+    for line in lines {
+        match line {
+            Line::Tunnel(tunnel) => tunnels.push(tunnel),
+            Line::Missing { node, error } => {
+                missing += &format!("node {} is missing: {}\n", printable(&node), printable(&error));
+            }
+        }
+    }
+    tunnels.sort_by(|one, other| {
+        (other.figures.requests, &one.token, &one.node).cmp(&(one.figures.requests, &other.token, &other.node))
+    });
+    let width = tunnels.iter().map(|tunnel| tunnel.token.len()).max().unwrap_or_default().max("TOKEN".len());
+    let mut sums: BTreeMap<String, (usize, Figures)> = BTreeMap::new();
+    let is_cluster = !missing.is_empty() || tunnels.iter().any(|tunnel| tunnel.node.is_some());
+    let mut text = format!("{:width$}  {:8}  {}{CELLS}\n", "TOKEN", "KIND", if is_cluster { "NODE      " } else { "" });
+    for Listed { token, keyed, figures, node } in tunnels {
+        let (token, kind) = (printable(&token), if keyed { "keyed" } else { "original" });
+        let node = node.map(|node| printable(&node));
+        let at = node.as_ref().map(|node| format!("{node:8}  ")).unwrap_or_default();
+        text += &format!("{token:width$}  {kind:8}  {at}{}\n", figures.cells());
+        for name in node.into_iter().chain(["all".to_owned()]) {
+            let (count, sum) = sums.entry(name).or_default();
+            *count += 1;
+            sum.add(figures);
+        }
+    }
+    if is_cluster {
+        // An id of a node is longer than `all`, which comes last.
+        let all = sums.remove("all").unwrap_or_default();
+        text += &format!("\n{:8}  TUNNELS  {CELLS}\n", "NODE");
+        for (name, (count, sum)) in sums.into_iter().chain([("all".to_owned(), all)]) {
+            text += &format!("{name:8}  {count:>7}  {}\n", sum.cells());
+        }
+    }
+    text + &missing
 }
 
 /// A node, as another one knows it.
@@ -221,6 +287,27 @@ mod tests {
             "TOKEN  KIND      ENDS    REQUESTS  IN FLIGHT        MEMORY\n\
              other  original     1          70          2          4096\n\
              mine   keyed        1           3          0             0\n"
+        );
+    }
+
+    #[test]
+    fn a_list_of_a_cluster_has_sums_and_says_what_is_missing() {
+        let json = r#"[{"token":"mine","keyed":true,"requests":3,"in_flight":0,"memory":0,"ends":1,"node":"aB3-_xyz"},
+                       {"token":"mine","keyed":true,"requests":4,"in_flight":1,"memory":9,"ends":2,"node":"Aaaaaaaa"},
+                       {"token":"other","keyed":false,"requests":1,"in_flight":2,"memory":1,"ends":1,"node":"Aaaaaaaa"},
+                       {"node":"Bbbbbbbb","error":"it is away"}]"#;
+        let text = table(serde_json::from_str(json).unwrap());
+        assert_eq!(
+            text,
+            "TOKEN  KIND      NODE      ENDS    REQUESTS  IN FLIGHT        MEMORY\n\
+             mine   keyed     Aaaaaaaa     2           4          1             9\n\
+             mine   keyed     aB3-_xyz     1           3          0             0\n\
+             other  original  Aaaaaaaa     1           1          2             1\n\n\
+             NODE      TUNNELS  ENDS    REQUESTS  IN FLIGHT        MEMORY\n\
+             Aaaaaaaa        2     3           5          3            10\n\
+             aB3-_xyz        1     1           3          0             0\n\
+             all             3     4           8          3            10\n\
+             node Bbbbbbbb is missing: it is away\n"
         );
     }
 

@@ -1,14 +1,22 @@
-//! What this node tells others.
+//! What this node tells others, and asks them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
+use futures::{StreamExt as _, stream};
+use tokio::time::timeout;
+
 use super::{Cluster, Message};
 use crate::proto::engine_io::Sid;
+use crate::proto::token::Token;
 use crate::store::{Peer, StoreError};
 
-/// Time to tell a node which of its WebSockets are about to end.
-const TELL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time to tell a node which of its WebSockets are about to end, and to hear which tunnels it has.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Nodes that are asked for their tunnels at once.
+const ASKED: usize = 8;
 
 impl Cluster {
     /// Tells the nodes of these sessions, whose WebSockets come through this one, that it stops. A node that is not reached hears of
@@ -22,12 +30,26 @@ impl Cluster {
                 None => told.push((peer, vec![message])),
             }
         }
-        for (peer, messages) in told {
-            let telling = self.hops.tell((peer.node, &peer.advertise), &messages);
-            if !matches!(tokio::time::timeout(TELL_TIMEOUT, telling).await, Ok(Ok(()))) {
+        let telling = told.iter().map(|(peer, messages)| async move {
+            let telling = self.hops.tell((peer.node, &peer.advertise), messages);
+            if !matches!(timeout(TIMEOUT, telling).await, Ok(Ok(()))) {
                 tracing::debug!(node = %peer.node, "a node is not told that WebSockets to it are about to end");
             }
-        }
+        });
+        join_all(telling).await;
+    }
+
+    /// Returns what each other node says of the tunnels that have ends there, or of one of them: JSON, or why it says nothing.
+    pub(crate) async fn tunnels_elsewhere(&self, token: Option<&Token>) -> Vec<(String, Result<String, String>)> {
+        let asking = self.peers().into_iter().map(|peer| async move {
+            let asking = self.hops.tunnels((peer.node, &peer.advertise), token);
+            let answer = match timeout(TIMEOUT, asking).await {
+                Ok(answer) => answer.map_err(|undone| undone.to_string()),
+                Err(_) => Err(format!("the node does not answer within {TIMEOUT:?}")),
+            };
+            (peer.node.to_string(), answer)
+        });
+        stream::iter(asking).buffered(ASKED).collect().await
     }
 
     /// Tells a node something, without waiting. What does not reach it is in its inbox.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use tokio::net::TcpListener;
 
+use super::admin;
 use super::bind;
 use super::router::Router;
 use super::tunnels::Tunnels;
@@ -120,6 +121,10 @@ impl Called for Router {
         if !moving.is_empty() {
             self.api.tunnels.move_sessions(&moving);
         }
+    }
+
+    fn tunnels(&self, token: Option<&str>) -> String {
+        admin::told(&self.api.tunnels, self.tokens.cluster().map(Arc::as_ref), token)
     }
 
     fn standing(&self) -> String {

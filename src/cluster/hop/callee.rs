@@ -18,7 +18,7 @@ use super::limits::{GREETING, IDLE_AT_CALLEE, MAX_GREETINGS, MAX_TOLD, MORE_HEAD
 use super::note::Note;
 use super::stamp::Stamps;
 use super::trailers;
-use super::words::{ELSEWHERE, HOP, PING, REFUSED, TELL};
+use super::words::{ELSEWHERE, HOP, PING, REFUSED, TELL, TUNNELS};
 use crate::cluster::keys::Secret;
 use crate::defaults;
 use crate::net::arrival::{Arrival, Peer};
@@ -46,6 +46,9 @@ pub(crate) trait Called: Send + Sync + 'static {
 
     /// Takes up what another node tells.
     fn told(&self, messages: Vec<String>);
+
+    /// Returns the tunnels that have ends here, or one of them: JSON.
+    fn tunnels(&self, token: Option<&str>) -> String;
 
     /// Returns what a node that asks whether this one is there is told.
     fn standing(&self) -> String;
@@ -188,6 +191,10 @@ impl<C: Called> Handler for Caller<C> {
         match &*note.kind {
             PING => reply::text(StatusCode::OK, "text/plain; charset=utf-8", self.called.standing()),
             TELL => self.told(body).await,
+            TUNNELS => {
+                let token = head.uri.path().strip_prefix('/').filter(|token| !token.is_empty());
+                reply::text(StatusCode::OK, "application/json", self.called.tunnels(token))
+            }
             _ => {
                 let Ok(()) = note.restore(head) else { return refused() };
                 let peer = arrival.peer.passes_on(note.peer.unwrap_or(arrival.peer.address), note.tls);

@@ -15,11 +15,11 @@ use rustls::ClientConfig;
 use super::dial::Dialer;
 use super::exchange::{Answered, Asking, Content, Failed};
 use super::incoming::{self, Occupied};
-use super::limits::{KEPT_BODY, MAX_TOLD};
+use super::limits::{KEPT_BODY, MAX_LISTED, MAX_TOLD};
 use super::note::{Note, own_request};
 use super::pool::{Open, Pool};
 use super::undone::Undone;
-use super::words::{PING, TELL};
+use super::words::{PING, TELL, TUNNELS};
 use crate::cluster::keys::Secret;
 use crate::cluster::watched::Watched;
 use crate::net::arrival::Arrival;
@@ -27,6 +27,7 @@ use crate::net::body::{self, BodyLimits, Kept, RequestBody};
 use crate::net::budget::Budget;
 use crate::net::reply::Reply;
 use crate::proto::node::NodeId;
+use crate::proto::token::Token;
 
 /// What a node needs to call others.
 pub(crate) struct Calling {
@@ -151,7 +152,7 @@ impl Hops {
             if text.len() > MAX_TOLD {
                 return Err(Undone::Unreached("the message is too long".into()));
             }
-            let (status, _) = self.say(to, (Method::POST, TELL), text.into()).await?;
+            let (status, _) = self.say(to, (own_request(Method::POST, "/"), TELL), text.into(), MAX_TOLD).await?;
             if !status.is_success() {
                 return Err(Undone::Broken(format!("the node does not take what it is told: {status}").into()));
             }
@@ -165,25 +166,40 @@ impl Hops {
     /// # Errors
     /// See [`Undone`].
     pub(crate) async fn ping(&self, to: (NodeId, &str)) -> Result<String, Undone> {
-        let (status, text) = self.say(to, (Method::GET, PING), Bytes::new()).await?;
+        let (status, text) = self.say(to, (own_request(Method::GET, "/"), PING), Bytes::new(), MAX_TOLD).await?;
         if status != StatusCode::OK {
             return Err(Undone::Broken(format!("the node answers a ping with {status}").into()));
         }
         String::from_utf8(text.into()).map_err(|_| Undone::Broken("the node answers a ping with no text".into()))
     }
 
-    /// Sends a request of this node's own.
+    /// Asks a node for the tunnels that have ends there, or for one of them, and returns JSON. Waits as long as it takes.
+    ///
+    /// # Errors
+    /// See [`Undone`]. A list of more than 64 MiB is [`Undone::Broken`].
+    pub(crate) async fn tunnels(&self, to: (NodeId, &str), token: Option<&Token>) -> Result<String, Undone> {
+        let path = token.map_or_else(|| "/".to_owned(), |token| format!("/{token}"));
+        let (status, text) = self.say(to, (own_request(Method::GET, &path), TUNNELS), Bytes::new(), MAX_LISTED).await?;
+        if status != StatusCode::OK {
+            return Err(Undone::Broken(format!("the node does not say which tunnels it has: {status}").into()));
+        }
+        String::from_utf8(text.into())
+            .map_err(|_| Undone::Broken("the node says which tunnels it has in no text".into()))
+    }
+
+    /// Sends a request of this node's own, and returns a response of `most` bytes at the most.
     async fn say(
         &self,
         to: (NodeId, &str),
-        (method, kind): (Method, &str),
+        (head, kind): (Parts, &str),
         text: Bytes,
+        most: usize,
     ) -> Result<(StatusCode, Bytes), Undone> {
-        let (head, note) = (own_request(method), Note::of(kind));
+        let note = Note::of(kind);
         let asking = Asking { head: &head, note: &note, content: Content::Whole(text) };
         let ((response, _), open) = self.ask(to, asking).await?;
         let status = response.status();
-        let read = Limited::new(response.into_body(), MAX_TOLD).collect().await;
+        let read = Limited::new(response.into_body(), most).collect().await;
         let text = read.map_err(|error| Undone::Broken(error.to_string().into()))?.to_bytes();
         self.pool.keep(open);
         Ok((status, text))

@@ -38,6 +38,9 @@ pub(super) const KEPT_BODY: usize = 64 << 10;
 /// The most bytes of what a node tells another at once.
 pub(super) const MAX_TOLD: usize = 64 << 10;
 
+/// The most bytes of the list of tunnels that a node has: some 300,000 of them.
+pub(super) const MAX_LISTED: usize = 64 << 20;
+
 /// Bytes in a head beyond twice a visitor's: a note has its headers, whose characters may take two bytes each.
 pub(super) const MORE_HEAD: usize = 4 << 10;
 

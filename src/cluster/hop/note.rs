@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Uri, Version};
+use http::{Method, Version};
 use serde::{Deserialize, Serialize};
 
 use super::words::HOP;
@@ -149,9 +149,10 @@ pub(super) fn on_the_wire(head: &Parts) -> impl Iterator<Item = (&HeaderName, &H
 }
 
 /// Returns an empty request of a node itself.
-pub(super) fn own_request(method: Method) -> Parts {
+pub(super) fn own_request(method: Method, path: &str) -> Parts {
     let mut head = http::Request::new(()).into_parts().0;
-    (head.method, head.uri) = (method, Uri::from_static("/"));
+    // What tokens are made of, paths are made of.
+    (head.method, head.uri) = (method, path.parse().unwrap_or_default());
     head
 }
 
@@ -161,7 +162,7 @@ mod tests {
     use crate::net::arrival::Peer;
 
     fn head(lines: &[(&'static str, &'static [u8])]) -> Parts {
-        let mut head = own_request(Method::GET);
+        let mut head = own_request(Method::GET, "/");
         for (name, value) in lines {
             head.headers.append(*name, HeaderValue::from_bytes(value).unwrap());
         }

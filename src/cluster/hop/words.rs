@@ -11,6 +11,9 @@ pub(super) const PING: &str = "ping";
 /// The kind of a request that has messages for a node: `POST`, with a JSON array of strings as its body.
 pub(super) const TELL: &str = "tell";
 
+/// The kind of a request for the tunnels that have ends at a node: `GET /`, or `GET /TOKEN` for one of them.
+pub(super) const TUNNELS: &str = "tunnels";
+
 /// What a callee says of its reply when the request is another node's.
 pub(super) const ELSEWHERE: &str = "elsewhere";
 

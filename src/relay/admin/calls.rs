@@ -8,13 +8,14 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{Block, Blocks, NotSet, Subject, now};
-use crate::cluster::Message;
+use super::listing;
+use crate::cluster::{Cluster, Message};
 use crate::net::reply::{self, Reply};
 use crate::proto::token::Token;
 use crate::relay::audit;
 use crate::relay::rules::Rulebook;
 use crate::relay::tokens::Tokens;
-use crate::relay::tunnels::{TunnelFigures, Tunnels};
+use crate::relay::tunnels::Tunnels;
 use crate::store::{Life, StoreError};
 
 /// Serves the operator.
@@ -28,15 +29,6 @@ pub(in crate::relay) struct Admin {
 /// Why a call fails.
 #[derive(Debug)]
 pub(super) struct Failed(pub(super) StatusCode, pub(super) String);
-
-/// An open tunnel in the list.
-#[derive(Serialize)]
-struct Listed {
-    token: String,
-    keyed: bool,
-    #[serde(flatten)]
-    figures: TunnelFigures,
-}
 
 /// `POST /blocks`.
 #[derive(Deserialize)]
@@ -55,10 +47,10 @@ impl Admin {
     pub(super) async fn call(&self, by: &str, method: &Method, path: &str, body: &Bytes) -> Reply {
         let parts: Vec<_> = path.trim_matches('/').splitn(3, '/').collect();
         let called = match (method.as_str(), &parts[..]) {
-            ("GET", ["tunnels"]) => Ok(json(&self.list())),
+            ("GET", ["tunnels"]) => Ok(json(&listing::all(&self.tunnels, self.cluster()).await)),
             ("GET", ["tunnels", token]) => self.show(token).await,
             ("POST", ["tunnels", token, "close"]) => self.close(by, token).await,
-            ("GET", ["cluster"]) => self.cluster(),
+            ("GET", ["cluster"]) => self.status(),
             ("GET", ["blocks"]) => Ok(json(&self.blocks.list())),
             ("POST", ["blocks"]) => self.block(by, body).await,
             ("DELETE", ["blocks", ..]) => self.unblock(by, &percent_decode_str(&parts[1..].join("/")).decode_utf8_lossy()).await,
@@ -72,8 +64,12 @@ impl Admin {
         called.unwrap_or_else(Failed::reply)
     }
 
-    fn cluster(&self) -> Result<Reply, Failed> {
-        let cluster = self.tokens.cluster().ok_or_else(|| {
+    fn cluster(&self) -> Option<&Cluster> {
+        self.tokens.cluster().map(Arc::as_ref)
+    }
+
+    fn status(&self) -> Result<Reply, Failed> {
+        let cluster = self.cluster().ok_or_else(|| {
             Failed(StatusCode::NOT_FOUND, "this server is alone: it runs without --cluster-listen".to_owned())
         })?;
         let nodes = cluster.status().into_iter().map(|(peer, standing)| {
@@ -89,18 +85,10 @@ impl Admin {
         Ok(json(&nodes.collect::<Vec<_>>()))
     }
 
-    fn list(&self) -> Vec<Listed> {
-        let mut listed = Vec::new();
-        self.tunnels.each(|token, tunnel| {
-            listed.push(Listed { token: token.to_string(), keyed: tunnel.is_keyed(), figures: tunnel.figures() });
-        });
-        listed
-    }
-
     async fn show(&self, token: &str) -> Result<Reply, Failed> {
         let token = token_of(token)?;
         let found = self.tokens.found(&token).await?.ok_or_else(no_tunnel)?;
-        let figures = self.tunnels.find(&token).map(|tunnel| tunnel.figures()).unwrap_or_default();
+        let (figures, missing) = listing::sum(&self.tunnels, self.cluster(), &token).await;
         let (life, left) = match found.life {
             Life::Alive(left) => ("alive", left),
             Life::Claimed(left) => ("claimed", left),
@@ -115,6 +103,9 @@ impl Admin {
             "blocked": self.blocks.has_tunnel(&token),
             "figures": figures,
         });
+        if !missing.is_empty() {
+            shown["missing"] = serde_json::to_value(missing).unwrap_or_default();
+        }
         if let Some(keyed) = found.record.keyed {
             let settings = keyed.settings;
             shown["ttl"] = settings.ttl.as_secs().into();

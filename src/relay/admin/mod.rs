@@ -2,7 +2,7 @@
 //! keeping somebody out.
 //!
 //! - `endpoint`: where it is asked, and whether by the operator; `at_path`: connections of this machine
-//! - `calls`: each call, from its request to its answer
+//! - `calls`: each call, from its request to its answer; `listing`: tunnels of all nodes
 //! - `blocks`: what is kept out
 
 #[cfg(unix)]
@@ -10,7 +10,9 @@ mod at_path;
 mod blocks;
 mod calls;
 mod endpoint;
+mod listing;
 
 pub(super) use self::blocks::Blocks;
 pub(super) use self::calls::Admin;
 pub(super) use self::endpoint::{listen, serve};
+pub(super) use self::listing::told;

@@ -1,11 +1,12 @@
 //! One tunnel: a token's limits, its ack ids, and its ends while some are connected. It outlives its ends.
 
 use std::collections::HashSet;
+use std::ops::Add;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -90,7 +91,7 @@ impl From<Undelivered> for NotEmitted {
 }
 
 /// What a tunnel has at a moment, as its owner sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(in crate::relay) struct TunnelFigures {
     /// Events that were emitted for it.
     pub(in crate::relay) requests: u64,
@@ -100,6 +101,19 @@ pub(in crate::relay) struct TunnelFigures {
     pub(in crate::relay) memory: usize,
     /// Ends that are connected.
     pub(in crate::relay) ends: usize,
+}
+
+impl Add for TunnelFigures {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(other.requests),
+            in_flight: self.in_flight.saturating_add(other.in_flight),
+            memory: self.memory.saturating_add(other.memory),
+            ends: self.ends.saturating_add(other.ends),
+        }
+    }
 }
 
 impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {

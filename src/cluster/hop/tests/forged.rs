@@ -12,7 +12,7 @@ use crate::cluster::hop::words::HOP;
 use crate::cluster::keys::Key;
 
 fn head(uri: &'static str, host: &'static str) -> Parts {
-    let mut head = own_request(Method::GET);
+    let mut head = own_request(Method::GET, "/");
     head.uri = Uri::from_static(uri);
     head.headers.insert("host", HeaderValue::from_static(host));
     head

@@ -65,6 +65,10 @@ impl<F: for<'r> Fn(Asked<'r>) -> BoxFuture<'r, Reply> + Send + Sync + 'static> C
         self.told.try_send(messages).unwrap();
     }
 
+    fn tunnels(&self, token: Option<&str>) -> String {
+        format!("tunnels {token:?}")
+    }
+
     fn standing(&self) -> String {
         "standing".to_owned()
     }

@@ -21,7 +21,7 @@ const STAMP: &str =
     r#"1 1 1P1ETHSXR8w3tDqkVOoUF55nO1gLQT6nc32A89ugV7g {"kind":"visit","id":"7-1","peer":"192.0.2.1:50000"}"#;
 
 fn request() -> Parts {
-    let mut head = own_request(Method::GET);
+    let mut head = own_request(Method::GET, "/");
     head.uri = Uri::from_static("/go/mine/?a=b");
     head.headers.insert("host", HeaderValue::from_static("tunnel.example"));
     head

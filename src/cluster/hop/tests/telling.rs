@@ -3,6 +3,7 @@
 use futures::FutureExt as _;
 
 use super::*;
+use crate::proto::token::Token;
 
 #[tokio::test]
 async fn nodes_tell_each_other_messages_and_answer_pings() {
@@ -10,6 +11,10 @@ async fn nodes_tell_each_other_messages_and_answer_pings() {
     let (hops, advertise) = (hops('a', 1), callee.advertise());
     let to = (callee.node, &*advertise);
     assert_eq!(within("an answer", hops.ping(to)).await.unwrap(), "standing");
+    let token = Token::parse("a-name").unwrap();
+    for (token, told) in [(None, "tunnels None"), (Some(&token), r#"tunnels Some("a-name")"#)] {
+        assert_eq!(within("an answer", hops.tunnels(to, token)).await.unwrap(), told);
+    }
     let told = || callee.told.lock().unwrap().try_recv().ok();
     let long = "x".repeat(60_000);
     for messages in [&["one".to_owned(), "t\"wo".to_owned()][..], &[long.clone(), long.clone()]] {

@@ -1,0 +1,98 @@
+//! The tunnels that have ends, at this server and at the other nodes of its cluster.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::Cluster;
+use crate::proto::token::Token;
+use crate::relay::tunnels::{TunnelFigures, Tunnels};
+
+/// An open tunnel in the list.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Listed {
+    token: String,
+    keyed: bool,
+    #[serde(flatten)]
+    figures: TunnelFigures,
+    /// The node of which these are the figures. `None` for a server alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
+}
+
+/// A node whose tunnels are not known.
+#[derive(Serialize)]
+pub(super) struct Missing {
+    node: String,
+    error: String,
+}
+
+/// A line of the list.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Line {
+    Listed(Listed),
+    Missing(Missing),
+}
+
+/// Returns the tunnels of this server, or one of them, as another node gets them: JSON.
+pub(in crate::relay) fn told(tunnels: &Tunnels, cluster: Option<&Cluster>, token: Option<&str>) -> String {
+    let listed = match token {
+        None => here(tunnels, cluster),
+        Some(token) => Token::parse(token).and_then(|token| one(tunnels, cluster, &token)).into_iter().collect(),
+    };
+    serde_json::to_string(&listed).unwrap_or_default()
+}
+
+/// Returns the tunnels of all nodes, and the nodes whose tunnels are not known.
+pub(super) async fn all(tunnels: &Tunnels, cluster: Option<&Cluster>) -> Vec<Line> {
+    let mut lines: Vec<_> = here(tunnels, cluster).into_iter().map(Line::Listed).collect();
+    for (node, text) in elsewhere(cluster, None).await {
+        match text.and_then(|text| read(&text)) {
+            Ok(listed) => lines.extend(listed.into_iter().map(Line::Listed)),
+            Err(error) => lines.push(Line::Missing(Missing { node, error })),
+        }
+    }
+    lines
+}
+
+/// Returns what a tunnel has at all nodes in sum, and the nodes whose part is not known.
+pub(super) async fn sum(tunnels: &Tunnels, cluster: Option<&Cluster>, token: &Token) -> (TunnelFigures, Vec<Missing>) {
+    let mut sum = tunnels.find(token).map(|tunnel| tunnel.figures()).unwrap_or_default();
+    let mut missing = Vec::new();
+    for (node, text) in elsewhere(cluster, Some(token)).await {
+        match text.and_then(|text| read(&text)) {
+            Ok(listed) => sum = listed.into_iter().fold(sum, |sum, listed| sum + listed.figures),
+            Err(error) => missing.push(Missing { node, error }),
+        }
+    }
+    (sum, missing)
+}
+
+async fn elsewhere(cluster: Option<&Cluster>, token: Option<&Token>) -> Vec<(String, Result<String, String>)> {
+    match cluster {
+        Some(cluster) => cluster.tunnels_elsewhere(token).await,
+        None => Vec::new(),
+    }
+}
+
+fn read(text: &str) -> Result<Vec<Listed>, String> {
+    serde_json::from_str(text).map_err(|error| format!("its answer is not understood: {error}"))
+}
+
+fn here(tunnels: &Tunnels, cluster: Option<&Cluster>) -> Vec<Listed> {
+    let mut listed = Vec::new();
+    tunnels.each(|token, tunnel| {
+        let (keyed, figures) = (tunnel.is_keyed(), tunnel.figures());
+        listed.push(Listed { token: token.to_string(), keyed, figures, node: name(cluster) });
+    });
+    listed
+}
+
+fn one(tunnels: &Tunnels, cluster: Option<&Cluster>, token: &Token) -> Option<Listed> {
+    let tunnel = tunnels.find(token)?;
+    let (keyed, figures) = (tunnel.is_keyed(), tunnel.figures());
+    Some(Listed { token: token.to_string(), keyed, figures, node: name(cluster) })
+}
+
+fn name(cluster: Option<&Cluster>) -> Option<String> {
+    cluster.map(|cluster| cluster.me().to_string())
+}
