@@ -78,6 +78,33 @@ test('streams go through any node: large bodies, events and WebSockets', limit, 
   await cluster.stop();
 });
 
+test('forward takes visitors at another node while its answers at a node that stops go on', limit, async (t) => {
+  const cluster = await Cluster.start(t, { flags: ['--drain-timeout', '20s'] });
+  const served = await app(t);
+  const { path, end } = await forward(t, cluster.fronts.balancer, served.port);
+  const request = http.get(`${cluster.nodes[0].url}${path}/events`, { agent: false });
+  const [response] = await once(request, 'response');
+  let text = '';
+  response.on('data', (chunk) => { text += chunk; });
+  const owner = await until('node with the end', async () => {
+    const ends = await Promise.all(cluster.nodes.map(async (node) => Object.values(await node.figures('socket2me_connected_ends'))[0]));
+    return cluster.nodes[ends.findIndex((count) => count === 1)];
+  });
+  const other = cluster.nodes.find((node) => node !== owner);
+  const stopping = owner.terminate();
+  await until('end at another node', () => end.log.includes('reconnected'), 10_000);
+  const begun = performance.now();
+  assert.strictEqual((await visit(`${other.url}${path}/hello`)).text, 'hello GET');
+  assert.ok(performance.now() - begun < 2_000, 'the visitor has waited');
+  assert.ok(owner.isRunning, 'the node has waited for the answer');
+  served.emit('later');
+  await until('event of the answer that goes on', () => text.includes('data: later\n\n'));
+  request.destroy();
+  response.on('error', () => {});
+  await stopping;
+  await cluster.stop();
+});
+
 for (const name of ['socket.io-client-1.4.8', 'socket.io-client-2.5.0', 'socket.io-client']) {
   test(`${name}: an answer that comes late, at another node, is no answer to somebody else`, limit, async (t) => {
     const cluster = await Cluster.start(t, { count: 2 });

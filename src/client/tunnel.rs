@@ -6,6 +6,8 @@
 //!    ▲                                  │ token-not-found, expired, deleted
 //!    └──────────────────────────────────┘
 //! ```
+//!
+//! A session that the server moves to another node goes on with the requests that it has, beside the next one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -85,6 +87,8 @@ pub struct Tunnel {
     told: Option<String>,
     has_told: bool,
     raw_headers: bool,
+    /// Sessions that get no more requests, and answer those that they have.
+    moving: JoinSet<()>,
 }
 
 /// A tunnel that there is.
@@ -123,6 +127,7 @@ impl Tunnel {
             told: None,
             has_told: false,
             raw_headers: false,
+            moving: JoinSet::new(),
         }
     }
 
@@ -161,6 +166,8 @@ impl Tunnel {
                 () = stop.cancelled() => (),
             }
         }
+        // They have been told to stop, and have a time limit.
+        while self.moving.join_next().await.is_some() {}
         self.leave().await;
         Ok(())
     }
@@ -267,6 +274,11 @@ impl Tunnel {
                 }
                 Some(notice) = notices.recv() => self.notice(notice, known, &mut said, &leave)?,
                 () = tokio::time::sleep_until(ready_by), if !said.is_ready => leave.cancel(),
+            }
+            if said.closing == Some(Closing::Moving) {
+                while self.moving.try_join_next().is_some() {}
+                self.moving.spawn(async move { drop(serving.join_next().await) });
+                return Ok((Ended::Lost("the server moves the end to another node".to_owned()), said));
             }
         };
         while let Ok(notice) = notices.try_recv() {
