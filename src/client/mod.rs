@@ -7,7 +7,7 @@
 //! - [`session`]: one session, as the machines of [`crate::proto`] want it; `polling`: its requests on long-polling
 //! - [`exchanges`]: the exchanges of a session, each with a task of a handler; [`visit`]: what such a task gets, and how it answers
 //! - [`api`]: the calls of a tunnel's owner; [`saved`]: tunnels that are kept from run to run
-//! - [`tunnel`]: a tunnel that is kept open; `backoff`: how long an end waits before it comes back
+//! - [`tunnel`]: a tunnel that is kept open; `unmade`: why one is not made; `backoff`: how long an end waits before it comes back
 //! - [`report`]: what an end tells the person or the program that runs it
 //! - [`forward`]: requests forwarded to an app on this machine, or served without one
 //! - `opening`: a tunnel before it is open, by its settings
@@ -34,6 +34,7 @@ pub mod session;
 pub mod stream;
 pub mod terminal;
 pub mod tunnel;
+mod unmade;
 pub mod up;
 pub mod visit;
 pub mod websocket;

@@ -16,6 +16,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
 use super::budget::{Budget, Memory, UNCOUNTED_BYTES};
+pub use super::left::Kept;
+use super::left::Left;
 use super::socket::min_bytes_in;
 use super::turn::Turn;
 
@@ -28,55 +30,6 @@ pub struct RequestBody {
     is_over: bool,
     turn: Arc<Turn>,
     claim: Claimed,
-}
-
-/// The most bytes of a frame of a body that was put back: whoever takes it piece by piece has room for no more.
-const PIECE: usize = 64 << 10;
-
-/// What is left of a body.
-#[derive(Debug)]
-struct Left {
-    /// What was read and is to be read again, with its memory. It comes first.
-    put_back: Kept,
-    incoming: Incoming,
-    /// What is made of its trailers.
-    trailers: Option<fn(&HeaderMap) -> HeaderMap>,
-}
-
-impl Body for Left {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let length = self.put_back.bytes.len().min(PIECE);
-        if length == 0 {
-            let mut frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
-            if let (Some(map), Some(Ok(frame))) = (self.trailers, &mut frame)
-                && let Some(trailers) = frame.trailers_mut()
-            {
-                *trailers = map(trailers);
-            }
-            return Poll::Ready(frame);
-        }
-        let piece = self.put_back.bytes.split_to(length);
-        // All pieces are of one allocation: its memory is given back with the last.
-        if self.put_back.bytes.is_empty() {
-            self.put_back.memory.clear();
-        }
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.put_back.bytes.is_empty() && self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.put_back.bytes.len() {
-            0 => self.incoming.size_hint(),
-            // All of it was read.
-            length => SizeHint::with_exact(length as u64),
-        }
-    }
 }
 
 /// The memory that is kept for a body of HTTP/2 until it is read to its end.
@@ -223,15 +176,6 @@ pub async fn discard(mut body: TakenBody, most: usize, within: Duration) -> bool
         true
     };
     tokio::time::timeout(within, reading).await.unwrap_or(false)
-}
-
-/// A body in memory, and the memory that it counts.
-#[derive(Debug, Default)]
-pub struct Kept {
-    /// The body.
-    pub bytes: Bytes,
-    /// Its memory, given back when this is dropped.
-    pub memory: Memory,
 }
 
 /// What a body may take.

@@ -12,7 +12,7 @@
 //! - `http_connection`: a connection while it speaks HTTP, with the memory of the head that arrives; `turn`: whether a reply is
 //!   owed, or hyper writes by itself
 //! - [`linger`]: the close of a connection whose client is still sending
-//! - [`body`]: request bodies, read whole within a size, a pace and a memory budget
+//! - [`body`]: request bodies, read whole within a size, a pace and a memory budget; `left`: what is left of one
 //! - [`reply`]: responses that this process makes itself; [`streaming`]: bodies of responses that arrive by and by
 //! - [`websocket`]: the HTTP upgrade and its 101, messages in and out, the closing handshake; [`upgrade`]: the bare connection
 //!   after a 101
@@ -40,6 +40,7 @@ mod http1;
 #[cfg(feature = "tls")]
 mod http2;
 mod http_connection;
+mod left;
 pub mod linger;
 pub mod listener;
 mod proxy_protocol;
