@@ -1,8 +1,12 @@
 // What befalls a cluster. Each fault begins and ends while visitors come, and has a row in a table.
 
 import assert from 'node:assert';
+import { once } from 'node:events';
 import { existsSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
 import { join } from 'node:path';
+import WebSocket from 'ws';
+import { app, forward } from './cluster-ends.mjs';
 import { Cluster, sleep } from './cluster-nodes.mjs';
 import { counted, Load } from './cluster-load.mjs';
 import { folder, Redis, TcpProxy } from './cluster-processes.mjs';
@@ -33,8 +37,12 @@ export const FAULTS = {
 
   'a node is stopped for 30 s, and continued': {
     lastsMs: 30_000,
+    prepare: ({ nodes: [node, other] }, t) => longAnswers(t, node.url, other.url),
     begin: ({ nodes }) => nodes[0].signal('SIGSTOP'),
-    end: ({ nodes }) => nodes[0].signal('SIGCONT'),
+    end({ nodes }, long) {
+      assert.deepStrictEqual(long, { events: 'over', socket: 'over' }, 'what has begun stands still with the node');
+      nodes[0].signal('SIGCONT');
+    },
   },
 
   'a node is cut off from Redis for 20 s': {
@@ -145,6 +153,27 @@ export const FAULTS = {
     end() {},
   },
 };
+
+/** Begins an event stream and a WebSocket at one node to an end of another. Tells of each whether it is open or over. */
+async function longAnswers(t, endUrl, visitorUrl) {
+  const { port } = await app(t);
+  const { path } = await forward(t, endUrl, port);
+  const long = { events: 'open', socket: 'open' };
+  const request = http.get(`${visitorUrl}${path}/events`, { agent: false });
+  const [response] = await once(request, 'response');
+  response.on('error', () => {});
+  response.on('close', () => { long.events = 'over'; });
+  response.resume();
+  const socket = new WebSocket(`${visitorUrl}${path}`.replace('http:', 'ws:'));
+  await once(socket, 'open');
+  socket.on('error', () => {});
+  socket.on('close', () => { long.socket = 'over'; });
+  t.after(() => {
+    request.destroy();
+    socket.terminate();
+  });
+  return long;
+}
 
 /** How long visitors come before and after a fault, and how long all may take to be well again, in milliseconds. */
 const [BEFORE_MS, AFTER_MS] = [2_000, 2_000];
