@@ -206,7 +206,7 @@ async fn read(place: &StorePlace) -> Result<Vec<store::Kept>, String> {
     match place {
         StorePlace::Memory => Err(ENDS_WITH_ITS_SERVER.to_owned()),
         StorePlace::File(path) => store::read_file(path).map_err(|error| error.to_string()),
-        StorePlace::Redis(url) => store::read_redis(url.info()?).await,
+        StorePlace::Redis(url) => store::read_redis(url.servers()?).await,
     }
 }
 
@@ -214,7 +214,7 @@ async fn add(place: &StorePlace, tunnels: Vec<store::Kept>) -> Result<store::Add
     match place {
         StorePlace::Memory => Err(ENDS_WITH_ITS_SERVER.to_owned()),
         StorePlace::File(path) => store::add_to_file(path, tunnels).map_err(|error| error.to_string()),
-        StorePlace::Redis(url) => store::add_to_redis(url.info()?, tunnels).await,
+        StorePlace::Redis(url) => store::add_to_redis(url.servers()?, tunnels).await,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::support::within;
 
 /// A store in a Redis, which is connected.
 fn store(redis: &Redis) -> Store {
-    Store::in_redis(redis.url().parse::<socket2me::config::RedisUrl>().unwrap().info().unwrap(), 10).unwrap()
+    Store::in_redis(redis.url().parse::<socket2me::config::RedisUrl>().unwrap().servers().unwrap(), 10).unwrap()
 }
 
 #[tokio::test]

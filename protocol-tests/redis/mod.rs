@@ -6,6 +6,7 @@
 //! - `nodes`: what nodes of a cluster share
 //! - `original`: what the original server wrote is served, and both can share one Redis
 //! - `faults`: Redis away in each way, while tunnels are connected
+//! - `failover`: several servers, of which another becomes the master
 //! - `emptied`: Redis has lost its data
 //! - `program`: what the program says of all that
 //!
@@ -13,6 +14,7 @@
 
 mod blocks;
 mod emptied;
+mod failover;
 mod faults;
 mod nodes;
 mod original;

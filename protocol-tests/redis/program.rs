@@ -24,6 +24,7 @@ fn a_wrong_url_is_wrong_usage_and_is_not_shown() {
         (&[("SOCKET2ME_STORE", "redis:hunter2@localhost")], &["serve"], "the variable SOCKET2ME_STORE"),
         (&[], &["serve", "--redis-url", "redis://:hunter2@localhost:x"], "--redis-url"),
         (&[], &["serve", "--store", "rediss://:hunter2@localhost/#insecure"], "--store"),
+        (&[], &["serve", "--store", "redis://:hunter2@localhost:1,localhost:2"], "--store"),
     ] {
         let output = program(variables, arguments).output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
@@ -36,13 +37,13 @@ fn a_wrong_url_is_wrong_usage_and_is_not_shown() {
 }
 
 /// A server of its own process.
-struct Started {
+pub(super) struct Started {
     process: Child,
     address: SocketAddr,
 }
 
 impl Started {
-    fn new(variables: &[(&str, &str)]) -> Self {
+    pub(super) fn new(variables: &[(&str, &str)]) -> Self {
         let mut process = program(variables, &["serve", "--listen=127.0.0.1:0"]).spawn().unwrap();
         let mut ready = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut ready).unwrap();
@@ -50,8 +51,12 @@ impl Started {
         Self { process, address: address.split(' ').next().unwrap().parse().unwrap() }
     }
 
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Tells it to stop, and returns its log.
-    fn log(mut self) -> String {
+    pub(super) fn log(mut self) -> String {
         let told = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
         assert!(told.success());
         self.process.wait().unwrap();
@@ -60,7 +65,7 @@ impl Started {
         log
     }
 
-    async fn works(&self) {
+    pub(super) async fn works(&self) {
         until("a token to be made", async || (get(self.address, "/new").await.status == 200).then_some(())).await;
     }
 }
@@ -88,10 +93,12 @@ async fn a_redis_cluster_is_refused_with_a_message() {
     redis.kill();
     redis.delete_data();
     redis.restart(&["--cluster-enabled", "yes"]).await;
-    let server = Started::new(&[("SOCKET2ME_STORE", &redis.url())]);
-    assert_eq!(get(server.address, "/new").await.code(), Some("store-unavailable"));
-    let log = server.log();
-    assert!(log.contains("this is a Redis Cluster") && log.contains("use one Redis"), "{log}");
+    for url in [redis.url(), format!("redis://127.0.0.1:1,{}", redis.url())] {
+        let server = Started::new(&[("SOCKET2ME_STORE", &url)]);
+        assert_eq!(get(server.address, "/new").await.code(), Some("store-unavailable"));
+        let log = server.log();
+        assert!(log.contains("this is a Redis Cluster") && log.contains("use one Redis"), "{log}");
+    }
 }
 
 /// The certificate is one that the system trusts, here by a variable, and its name must be that of the URL.

@@ -22,7 +22,7 @@ const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// A store in Redis whose task runs as long as the test.
 pub(super) fn in_redis(redis: &Redis) -> Arc<Store> {
-    let store = Arc::new(Store::in_redis(redis.url().into_connection_info().unwrap(), 1000).unwrap());
+    let store = Arc::new(Store::in_redis(vec![redis.url().into_connection_info().unwrap()], 1000).unwrap());
     let kept = Arc::clone(&store);
     tokio::spawn(async move { kept.keep().await });
     store
@@ -159,7 +159,7 @@ async fn a_name_is_claimed_when_its_tunnel_has_expired_and_a_token_is_not() {
 async fn what_is_held_for_a_tunnel_is_given_back_when_it_is_deleted_or_expires() {
     let Some(redis) = Redis::start().await else { return };
     let info = redis.url().into_connection_info().unwrap();
-    let store = Arc::new(Store::in_redis(info, 2).unwrap());
+    let store = Arc::new(Store::in_redis(vec![info], 2).unwrap());
     let kept = Arc::clone(&store);
     tokio::spawn(async move { kept.keep().await });
     let held = Arc::new(());

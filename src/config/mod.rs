@@ -196,17 +196,18 @@ pub struct ServeConfig {
     #[command(flatten)]
     pub acme: AcmeConfig,
     /// Where tunnels are kept: memory, which a restart loses, file:PATH, which one server has at a time, or
-    /// redis://HOST:PORT/DATABASE, or rediss:// for TLS, which several servers may share [default: REDIS_URL, or else the file
-    /// tunnels-PORT.redb in $STATE_DIRECTORY, or else in the folder socket2me of $XDG_STATE_HOME, of ~/.local/state or, on
-    /// macOS, of ~/Library/Application Support. Memory for port 0, and with a warning if that file cannot be used]
+    /// redis://HOST:PORT/DATABASE, or rediss:// for TLS, which several servers may share; of a master and its replicas all, with
+    /// commas between [default: REDIS_URL, or else the file tunnels-PORT.redb in $STATE_DIRECTORY, or else in the folder
+    /// socket2me of $XDG_STATE_HOME, of ~/.local/state or, on macOS, of ~/Library/Application Support. Memory for port 0, and
+    /// with a warning if that file cannot be used]
     #[arg(help_heading = "Tokens", long, env = "SOCKET2ME_STORE", value_name = "PLACE", hide_env_values = true)]
     pub store: Option<StorePlace>,
     /// The file in which tunnels are kept if `store` does not say where, and in memory if the file cannot be used. The program
     /// sets it; it is no flag.
     #[arg(skip)]
     pub default_store: Option<PathBuf>,
-    /// Redis to keep tunnels in, where --store does not say another place. As a flag it comes before the variable of --store,
-    /// and as a variable before a store in the configuration file
+    /// Redis to keep tunnels in, or a master and its replicas with commas between, where --store does not say another place. As a
+    /// flag it comes before the variable of --store, and as a variable before a store in the configuration file
     #[arg(help_heading = "Tokens", long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis_url: Option<RedisUrl>,
 

@@ -186,7 +186,7 @@ impl Sources {
         }
         // The message of a value that clap's reader refuses would show it, and a password in it.
         if let Some(StorePlace::Redis(url)) = config.store_place()
-            && let Err(message) = url.info()
+            && let Err(message) = url.servers()
         {
             let name = self.name(if config.store.is_some() { "--store" } else { "--redis-url" });
             return Err(self.command.error(ErrorKind::ValueValidation, format!("{name}: {message}")));

@@ -11,14 +11,14 @@ use clap::{Args, ValueEnum};
 use super::folders::System;
 use super::redis_url::RedisUrl;
 
-/// Where tunnels are kept: `memory`, `file:PATH`, or the URL of a Redis.
+/// Where tunnels are kept: `memory`, `file:PATH`, or the URLs of a Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StorePlace {
     /// In the server's memory: a restart loses them.
     Memory,
     /// In a file.
     File(PathBuf),
-    /// In Redis. Whether the URL is one is not checked yet: [`RedisUrl::info`].
+    /// In Redis. Whether the URLs are some is not checked yet: [`RedisUrl::servers`].
     Redis(RedisUrl),
 }
 

@@ -16,8 +16,8 @@ pub(super) async fn open(config: &ServeConfig, per_address: &Arc<PerAddress>) ->
     let capacity = config.limits.max_tokens;
     let store = match (config.store_place(), &config.default_store) {
         (Some(StorePlace::Redis(url)), _) => {
-            let info = url.info().map_err(io::Error::other)?;
-            return Store::in_redis(info, capacity).map_err(io::Error::other);
+            let servers = url.servers().map_err(io::Error::other)?;
+            return Store::in_redis(servers, capacity).map_err(io::Error::other);
         }
         (Some(StorePlace::File(path)), _) => {
             let opened = open_file(&path, capacity, per_address).await;

@@ -66,8 +66,8 @@ impl<H: Send + Sync + 'static> Store<H> {
     ///
     /// # Errors
     /// When no connection of this kind is possible.
-    pub fn in_redis(info: ConnectionInfo, capacity: usize) -> Result<Self, RedisError> {
-        RedisStore::new(info, capacity).map(|store| Self::Redis(Box::new(store)))
+    pub fn in_redis(servers: Vec<ConnectionInfo>, capacity: usize) -> Result<Self, RedisError> {
+        RedisStore::new(servers, capacity).map(|store| Self::Redis(Box::new(store)))
     }
 
     /// Does what the store needs a task for, such as to keep a connection. Never completes.

@@ -123,7 +123,7 @@ impl Pair {
     fn new(redis: Redis) -> Self {
         let stores: Vec<_> = (0..3_u8)
             .map(|number| {
-                let store = Store::<()>::in_redis(redis.url().into_connection_info().unwrap(), 1_000).unwrap();
+                let store = Store::<()>::in_redis(vec![redis.url().into_connection_info().unwrap()], 1_000).unwrap();
                 store.set_node(NodeId::from_random([number; 6]));
                 let store = Arc::new(store);
                 let kept = Arc::clone(&store);

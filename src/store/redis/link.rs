@@ -8,22 +8,23 @@
 //! ```
 //!
 //! While Redis is away, calls fail at once. A call that finds the first connection, or one in place of a lost one, being made
-//! waits for it, within its time.
+//! waits for it, within its time. Of several servers, each connection is that of the one which is the master then: `servers`.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisError, RedisResult, ScriptInvocation};
+use redis::{ConnectionInfo, RedisError, RedisResult, ScriptInvocation};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use super::marker::{Absence, Marker};
-use super::reply::{Info, Reply};
+use super::reply::Reply;
 use super::scripts::Scripts;
+use super::servers::{Servers, is_of_no_use, lacks_replicas};
 use crate::proto::node::NodeId;
 use crate::store::error::StoreError;
 
@@ -49,17 +50,16 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// Why a call fails that needs what is being written again.
 pub(super) const WRITING: &str = "Redis has lost its data, and tunnels are being written again";
 
-/// The oldest Redis whose scripts do what ours need.
-const OLDEST: (u32, u32) = (6, 2);
-
 /// A connection that is there, or not.
 #[derive(Debug)]
 pub(super) struct Link {
-    client: Client,
+    servers: Servers,
     state: watch::Sender<State>,
     /// Wakes the task that keeps the connection.
     look: Notify,
     timeouts: AtomicU32,
+    /// The master lacks replicas, and so takes no writes: another may be one that does.
+    lacks_replicas: AtomicBool,
     /// Connections up to this number are not to be used any more.
     condemned: AtomicU64,
     failures: AtomicU64,
@@ -99,13 +99,14 @@ enum Loss {
 }
 
 impl Link {
-    /// Makes a link that [`Self::keep`] is to connect.
-    pub(super) fn new(info: ConnectionInfo) -> RedisResult<Self> {
+    /// Makes a link to one of these servers, which [`Self::keep`] is to connect.
+    pub(super) fn new(servers: Vec<ConnectionInfo>) -> RedisResult<Self> {
         Ok(Self {
-            client: Client::open(info)?,
+            servers: Servers::new(servers)?,
             state: watch::Sender::new(State::Connecting),
             look: Notify::new(),
             timeouts: AtomicU32::new(0),
+            lacks_replicas: AtomicBool::new(false),
             condemned: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             complained: Mutex::default(),
@@ -243,9 +244,12 @@ impl Link {
         };
         self.timeouts.store(0, Ordering::Relaxed);
         result.map_err(|error| {
-            if must_rebuild(&error) {
+            if is_of_no_use(&error) {
                 self.condemn(number);
             } else {
+                if lacks_replicas(&error) {
+                    self.lacks_replicas.store(true, Ordering::Relaxed);
+                }
                 self.complain(&error);
             }
             error.to_string()
@@ -278,7 +282,6 @@ impl Link {
 
     /// Keeps the connection. Never completes.
     pub(super) async fn keep(&self) -> Infallible {
-        let address = self.client.get_connection_info().addr().to_string();
         let mut number = 0;
         let mut away: Option<Instant> = None;
         let mut pause = FIRST_PAUSE;
@@ -286,20 +289,20 @@ impl Link {
             let connected = timeout(CONNECT_TIMEOUT, self.connect()).await;
             let connected = connected.unwrap_or_else(|_| Err(format!("no answer within {CONNECT_TIMEOUT:?}")));
             match connected {
-                Ok(connection) => {
+                Ok((connection, address)) => {
                     number += 1;
                     pause = FIRST_PAUSE;
                     match away.take() {
                         None => tracing::info!(address, "tunnels are kept in Redis"),
                         Some(since) => tracing::info!(address, after = ?since.elapsed(), "Redis is there again"),
                     }
-                    away = self.use_up(connection, number).await;
+                    away = self.use_up(connection, number, address).await;
                 }
                 Err(reason) => {
                     if away.is_none() {
                         away = Some(Instant::now());
                         tracing::error!(
-                            address,
+                            address = self.servers.addresses(),
                             reason,
                             "Redis is away: no tunnels are made or found until it is back"
                         );
@@ -313,10 +316,11 @@ impl Link {
     }
 
     /// Has a connection used until it is of no use any more.
-    async fn use_up(&self, connection: MultiplexedConnection, number: u64) -> Option<Instant> {
+    async fn use_up(&self, connection: MultiplexedConnection, number: u64, address: &str) -> Option<Instant> {
         self.timeouts.store(0, Ordering::Relaxed);
+        self.lacks_replicas.store(false, Ordering::Relaxed);
         self.state.send_replace(State::Up { connection: connection.clone(), number });
-        match self.watch(connection, number).await {
+        match self.watch(connection, number, address).await {
             Loss::Ended(reason) => {
                 tracing::warn!(reason, "the connection to Redis is made anew");
                 self.state.send_replace(State::Connecting);
@@ -331,7 +335,7 @@ impl Link {
     }
 
     /// Looks at Redis at intervals, and when it is asked to, until the connection is lost.
-    async fn watch(&self, mut connection: MultiplexedConnection, number: u64) -> Loss {
+    async fn watch(&self, mut connection: MultiplexedConnection, number: u64, address: &str) -> Loss {
         loop {
             tokio::select! {
                 () = self.look.notified() => (),
@@ -345,6 +349,9 @@ impl Link {
                     Loss::Ended("it ended, or Redis is a replica".to_owned())
                 };
             }
+            if self.lacks_replicas.swap(false, Ordering::Relaxed) && self.servers.has_another(address).await {
+                return Loss::Ended("it lacks replicas, and another Redis takes writes".to_owned());
+            }
             match timeout(CALL_TIMEOUT, self.look_at(&mut connection)).await {
                 Ok(Ok(())) => self.timeouts.store(0, Ordering::Relaxed),
                 Ok(Err(error)) => return Loss::Ended(error.to_string()),
@@ -354,19 +361,11 @@ impl Link {
         }
     }
 
-    /// Connects, and makes sure that this Redis is one that can keep tunnels.
-    async fn connect(&self) -> Result<MultiplexedConnection, String> {
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let mut connection = connection.map_err(|error| error.to_string())?;
-        let info: RedisResult<String> = redis::cmd("INFO").query_async(&mut connection).await;
-        // A user whose rights do not reach so far may still do what is needed.
-        if let Ok(info) = info {
-            let Ok(info) = info.parse();
-            check(&info)?;
-        }
+    /// Connects, and makes sure that this Redis is one that can keep tunnels. Returns its address, too.
+    async fn connect(&self) -> Result<(MultiplexedConnection, &str), String> {
+        let (mut connection, address) = self.servers.connect().await?;
         self.look_at(&mut connection).await.map_err(|error| error.to_string())?;
-        Ok(connection)
+        Ok((connection, address))
     }
 
     /// Reads the marker, and sets it in a Redis that has none. A replica refuses that.
@@ -380,35 +379,4 @@ impl Link {
         }
         Ok(())
     }
-}
-
-/// Tells whether a connection is of no use after an error: it has ended, or its server is none that we can write to. Redis 6
-/// says of a write by a script only in the text of its error that it is a replica.
-fn must_rebuild(error: &RedisError) -> bool {
-    const ELSEWHERE: [&str; 3] = ["READONLY", "MASTERDOWN", "LOADING"];
-    error.is_unrecoverable_error() || error.is_io_error() || {
-        let text = error.to_string();
-        ELSEWHERE.iter().any(|code| text.contains(code)) || error.code().is_some_and(|code| ELSEWHERE.contains(&code))
-    }
-}
-
-/// Checks that a server can keep tunnels.
-fn check(info: &Info) -> Result<(), String> {
-    if info.is_cluster {
-        return Err(
-            "this is a Redis Cluster, in which scripts cannot change several keys: use one Redis, or a master with \
-                    replicas"
-                .to_owned(),
-        );
-    }
-    if info.is_replica {
-        return Err("this is a replica: name its master".to_owned());
-    }
-    if let Some((major, minor)) = info.version.filter(|&version| version < OLDEST) {
-        return Err(format!("this is Redis {major}.{minor}: use 6.2 or newer"));
-    }
-    if info.evicts {
-        tracing::warn!("Redis may drop tunnels when its memory is full: set maxmemory-policy noeviction");
-    }
-    Ok(())
 }

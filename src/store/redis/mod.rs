@@ -1,7 +1,7 @@
 //! Tunnels in Redis, which several servers may share, the original one among them.
 //!
 //! - this file: each call, and what this process holds for the tunnels that it has made
-//! - `link`: the connection, which one task keeps; `marker`: whether Redis still has what was written to it
+//! - `link`: the connection, which one task keeps; `servers`: which of several it is to; `marker`: whether Redis still has what was written to it
 //! - `offline`: all tunnels at once, for `socket2me store`
 //! - `nodes`: the nodes of a cluster and their claims; `node_reply`: what their scripts return
 //! - `values`: what is kept beside the tunnels
@@ -18,6 +18,7 @@ mod nodes;
 mod offline;
 mod reply;
 mod scripts;
+mod servers;
 mod values;
 
 use std::convert::Infallible;
@@ -50,12 +51,12 @@ pub struct RedisStore<H> {
 }
 
 impl<H> RedisStore<H> {
-    /// Makes a store that [`Self::keep`] is to connect, for which `capacity` tunnels may be made here.
+    /// Makes a store in the master of these servers, which [`Self::keep`] is to connect, for which `capacity` tunnels may be made here.
     ///
     /// # Errors
     /// When no connection of this kind is possible.
-    pub(super) fn new(info: ConnectionInfo, capacity: usize) -> Result<Self, RedisError> {
-        Ok(Self { link: Arc::new(Link::new(info)?), held: Mutex::default(), capacity })
+    pub(super) fn new(servers: Vec<ConnectionInfo>, capacity: usize) -> Result<Self, RedisError> {
+        Ok(Self { link: Arc::new(Link::new(servers)?), held: Mutex::default(), capacity })
     }
 
     /// Keeps the connection. Never completes; without it, each call fails.

@@ -13,12 +13,12 @@ use crate::store::{AddError, Added, StoreError};
 /// Calls that are made at once.
 const BATCH: usize = 64;
 
-/// Reads the tunnels in Redis, those of which only the name is claimed included, and writes nothing.
+/// Reads the tunnels in the master of these servers, those of which only the name is claimed included, and writes nothing.
 ///
 /// # Errors
 /// When Redis cannot be used.
-pub async fn read_redis(info: ConnectionInfo) -> Result<Vec<Kept>, String> {
-    with_store(info, async |store| {
+pub async fn read_redis(servers: Vec<ConnectionInfo>) -> Result<Vec<Kept>, String> {
+    with_store(servers, async |store| {
         let keys = store.link.keys().await?;
         let tokens: Vec<Token> = keys.iter().filter_map(|key| scripts::token_of(key)).collect();
         let mut tunnels = Vec::with_capacity(tokens.len());
@@ -33,14 +33,14 @@ pub async fn read_redis(info: ConnectionInfo) -> Result<Vec<Kept>, String> {
     .await
 }
 
-/// Adds tunnels to Redis. Nothing is added if one of them is there already and is another. Tunnels that have expired, and whose
+/// Adds tunnels to the master of these servers. Nothing is added if one of them is there already and is another. Tunnels that have expired, and whose
 /// name is not claimed, are left out; the claim of a name begins anew. When Redis fails meanwhile, some are added and the others
 /// are not: the same call adds the rest.
 ///
 /// # Errors
 /// When Redis cannot be used, and when one of the tunnels is there already and is another.
-pub async fn add_to_redis(info: ConnectionInfo, tunnels: Vec<Kept>) -> Result<Added, String> {
-    with_store(info, async |store| {
+pub async fn add_to_redis(servers: Vec<ConnectionInfo>, tunnels: Vec<Kept>) -> Result<Added, String> {
+    with_store(servers, async |store| {
         let now = wall();
         let (mut added, mut taken, mut new) = (Added { new: 0, same: 0, expired: 0 }, Vec::new(), Vec::new());
         for batch in tunnels.chunks(BATCH) {
@@ -76,10 +76,10 @@ pub async fn add_to_redis(info: ConnectionInfo, tunnels: Vec<Kept>) -> Result<Ad
 
 /// Runs `work` with a store that is connected.
 async fn with_store<T>(
-    info: ConnectionInfo,
+    servers: Vec<ConnectionInfo>,
     work: impl AsyncFnOnce(&RedisStore<()>) -> Result<T, StoreError>,
 ) -> Result<T, String> {
-    let store = RedisStore::new(info, usize::MAX).map_err(|error| error.to_string())?;
+    let store = RedisStore::new(servers, usize::MAX).map_err(|error| error.to_string())?;
     tokio::select! {
         never = store.keep() => match never {},
         result = work(&store) => result.map_err(|error| error.to_string()),

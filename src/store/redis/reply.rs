@@ -122,6 +122,8 @@ pub(super) struct Info {
     pub(super) is_replica: bool,
     /// Redis may throw tunnels away when its memory is full.
     pub(super) evicts: bool,
+    /// It has replicas, and takes writes without them too.
+    pub(super) writes_alone: bool,
 }
 
 impl FromStr for Info {
@@ -129,7 +131,7 @@ impl FromStr for Info {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut info = Self::default();
-        let mut has_limit = false;
+        let (mut has_limit, mut needs_replicas) = (false, false);
         for (name, value) in text.lines().filter_map(|line| line.trim_end().split_once(':')) {
             match name {
                 "redis_version" => {
@@ -138,12 +140,16 @@ impl FromStr for Info {
                 }
                 "cluster_enabled" => info.is_cluster = value == "1",
                 "role" => info.is_replica = value == "slave",
+                "connected_slaves" => info.writes_alone = value != "0",
+                // There is such a line only where `min-replicas-to-write` asks for some.
+                "min_slaves_good_slaves" => needs_replicas = true,
                 "maxmemory" => has_limit = value != "0",
                 "maxmemory_policy" => info.evicts = value != "noeviction",
                 _ => (),
             }
         }
         info.evicts &= has_limit;
+        info.writes_alone &= !needs_replicas;
         Ok(info)
     }
 }
@@ -212,7 +218,12 @@ mod tests {
         let master = "# Server\r\nredis_version:7.0.15\r\nmaxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\nrole:master\r\ncluster_enabled:0\r\n";
         assert_eq!(info(master), Info { version: Some((7, 0)), ..Info::default() });
         let other = "redis_version:6.2.1\nmaxmemory:100\nmaxmemory_policy:allkeys-lru\nrole:slave\ncluster_enabled:1\n";
-        assert_eq!(info(other), Info { version: Some((6, 2)), is_cluster: true, is_replica: true, evicts: true });
+        let expected =
+            Info { version: Some((6, 2)), is_cluster: true, is_replica: true, evicts: true, writes_alone: false };
+        assert_eq!(info(other), expected);
+        assert!(info("connected_slaves:1\r\n").writes_alone);
+        assert!(!info("connected_slaves:2\r\nmin_slaves_good_slaves:2\r\n").writes_alone);
+        assert!(!info("connected_slaves:0\r\n").writes_alone);
         assert_eq!(info(""), Info::default());
     }
 }
