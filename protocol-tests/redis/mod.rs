@@ -3,7 +3,7 @@
 //!
 //! - `server`: the `redis-server`; `proxy`: a network between it and ours that loses what it is given
 //! - `semantics`: the store in Redis does what the one in memory does
-//! - `nodes`: what nodes of a cluster share
+//! - `nodes`: what nodes of a cluster share; `recorded`: what version 1 of it has written
 //! - `original`: what the original server wrote is served, and both can share one Redis
 //! - `faults`: Redis away in each way, while tunnels are connected
 //! - `failover`: several servers, of which another becomes the master
@@ -20,6 +20,7 @@ mod nodes;
 mod original;
 mod program;
 mod proxy;
+mod recorded;
 mod semantics;
 pub(crate) mod server;
 

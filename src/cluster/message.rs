@@ -68,4 +68,26 @@ mod tests {
             assert_eq!(Message::parse(other), None, "{other}");
         }
     }
+    /// A node of the next version says these, and understands them. What it says beyond them, this one reads over.
+    #[test]
+    fn what_version_1_says_has_not_changed() {
+        let mine = Token::from_name("mine").unwrap();
+        let original = Token::from_uuid(uuid::Uuid::from_u128(1));
+        let sid = Sid::parse("AQEBAQEBAgICAgICAgICAgICmzyTLTB6").unwrap();
+        for (text, message) in [
+            ("evict mine 1700000000000001", Message::Evict(mine, 1_700_000_000_000_001)),
+            ("evict MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAx 7", Message::Evict(original, 7)),
+            ("changed mine", Message::Changed(mine)),
+            ("close mine", Message::Close(mine)),
+            ("move AQEBAQEBAgICAgICAgICAgICmzyTLTB6", Message::Move(sid)),
+        ] {
+            assert_eq!(message.to_string(), text);
+            for more in ["", " ", " later", " 7 later=x {\"a\":1} é"] {
+                assert_eq!(Message::parse(&format!("{text}{more}")), Some(message), "{text}{more}");
+            }
+        }
+        for later in ["later", "later mine", "later mine 7", "evict-all mine 7", "changed", "{\"evict\":\"mine\"}"] {
+            assert_eq!(Message::parse(later), None, "{later}");
+        }
+    }
 }
