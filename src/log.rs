@@ -18,6 +18,9 @@ const MAX_WAITING_LINES: usize = 10_000;
 /// How long the process waits at its end until standard error takes its last line.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
+/// What others log as errors and this program tells of by itself, where it matters. Filters may still ask for it.
+const QUIET: &str = "rustls_platform_verifier=off";
+
 static LOST: OnceLock<ErrorCounter> = OnceLock::new();
 
 /// Starts the log, in lines for people or in JSON. `stderr` writes them to standard error. Panics are in it too. What waits is written when the
@@ -26,7 +29,7 @@ static LOST: OnceLock<ErrorCounter> = OnceLock::new();
 /// # Errors
 /// When the filter is none, and when there is a log already.
 pub fn start(filter: &str, as_json: bool, stderr: impl Write + Send + 'static) -> Result<WorkerGuard, String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{filter}")).map_err(|error| error.to_string())?;
     let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING_LINES).thread_name("log");
     let (writer, guard) = builder.finish(stderr);
     let _ = LOST.set(writer.error_counter());

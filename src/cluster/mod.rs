@@ -42,6 +42,7 @@ use self::keys::Secret;
 pub(crate) use self::message::Message;
 use self::sids::Sids;
 use self::strangers::Strangers;
+use self::suspicion::say_unreached;
 use self::waiting::Waiting;
 use self::watched::Watches;
 use crate::net::arrival::Arrival;
@@ -365,7 +366,7 @@ impl Cluster {
         };
         match &sent {
             Err(Undone::Unreached(reason)) => {
-                tracing::debug!(node = %peer.node, reason, "a node cannot be reached");
+                say_unreached(peer, reason);
                 self.directory().refused(peer.node, self.clock.now());
                 self.wake.notify_one();
             }

@@ -1,6 +1,7 @@
 //! Nodes that do not answer: a process that was stopped takes connections, and no timeout of connecting finds it out.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,12 @@ use tokio::time::{sleep, timeout};
 use super::Cluster;
 use super::directory::{LATER, LEASE, PATIENCE, SLOW};
 use super::watched::Watched;
+use crate::net::seldom::Seldom;
 use crate::proto::node::NodeId;
 use crate::store::Peer;
+
+/// How often the log says that nodes cannot be reached.
+const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// How often in a row a node that is not in the table must not answer to be gone.
 const SILENT: u32 = 3;
@@ -73,11 +78,11 @@ impl Cluster {
                 true
             }
             Ok(Err(undone)) => {
-                tracing::debug!(node = %peer.node, %undone, "a node does not say that it is there");
+                say_unreached(peer, undone);
                 false
             }
             Err(_) => {
-                tracing::debug!(node = %peer.node, within = ?PATIENCE, "a node does not say that it is there");
+                say_unreached(peer, format_args!("it does not say within {PATIENCE:?} that it is there"));
                 false
             }
         }
@@ -89,5 +94,15 @@ impl Cluster {
         if let Some(peer) = peer {
             self.ask(&peer).await;
         }
+    }
+}
+
+/// Logs, now and then, that a node cannot be reached.
+pub(super) fn say_unreached(peer: &Peer, reason: impl Display) {
+    static LOG: Seldom = Seldom::new(SAID_EVERY);
+    let Peer { node, label, advertise, .. } = peer;
+    match LOG.pass() {
+        Some(unlogged) => tracing::warn!(%node, %label, %advertise, unlogged, "a node cannot be reached: {reason}"),
+        None => tracing::debug!(%node, "a node cannot be reached: {reason}"),
     }
 }

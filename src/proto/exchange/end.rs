@@ -411,4 +411,14 @@ mod tests {
             assert_eq!(Response::head(status, &headers, limits, Origin::Shared), Ok((head, None)));
         }
     }
+    #[test]
+    fn the_lines_of_trailer_become_one() {
+        for (written, joined) in [(r#""a""#, "a"), (r#"["a","b, c"]"#, "a, b, c"), ("[]", "")] {
+            let headers = format!(r#"{{"trailer":{written},"x":"1"}}"#);
+            let head = Response::head(StatusCode::OK, &headers, HeadLimits::default(), Origin::Shared);
+            let (response, trailer) = head.unwrap();
+            assert_eq!(trailer.map_or(String::new(), |trailer| trailer.to_str().unwrap().to_owned()), joined);
+            assert_eq!(response.headers.len(), 1);
+        }
+    }
 }

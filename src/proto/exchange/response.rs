@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, GetAll, HeaderMap, HeaderName, HeaderValue};
 
 use super::cookie;
 use super::headers::{HopByHop, Origin, end_may_set};
@@ -140,7 +140,8 @@ impl Response {
             }
         }
         read_headers(headers, limits, &mut response.headers)?;
-        let trailer = response.headers.remove(header::TRAILER);
+        let trailer = joined(response.headers.get_all(header::TRAILER));
+        response.headers.remove(header::TRAILER);
         response.stop_headers(origin);
         Ok((response, trailer))
     }
@@ -185,6 +186,12 @@ impl Response {
             cookie::change(given, cookie::without_domain);
         }
     }
+}
+
+/// Joins the lines of a header that is a list.
+fn joined(lines: GetAll<'_, HeaderValue>) -> Option<HeaderValue> {
+    let lines: Vec<_> = lines.iter().map(HeaderValue::as_bytes).collect();
+    HeaderValue::from_bytes(&lines.join(&b", "[..])).ok().filter(|_| !lines.is_empty())
 }
 
 /// Reads trailers that an end gives: an object of JSON. Those that frame a message, belong to a connection or that no end may set
