@@ -28,6 +28,12 @@ pub const HTTP2_STREAMS: u32 = 100;
 /// How often the files of a certificate are looked at. Those who renew certificates do so weeks before the end.
 pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
 
+/// How often the log says that the certificate expires soon.
+pub const EXPIRY_LOOK: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The time before the end of a certificate in which the log says so. Authorities and their clients renew weeks before.
+pub const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
 // Tokens.
 
 /// Time before an original tunnel expires at which its ends hear of it, if they ask for notices, and if a quarter of its life is

@@ -9,6 +9,8 @@ use std::time::SystemTime;
 
 use rustls::sign::CertifiedKey;
 use tokio::sync::Notify;
+use tokio::time::Instant;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::acme::Shown;
 use crate::config::TlsConfig;
@@ -34,14 +36,15 @@ impl Secured {
     /// # Errors
     /// With a sentence for the operator when the files are no certificate with its key.
     pub(super) fn open(config: &TlsConfig, orders: bool) -> io::Result<Option<Self>> {
-        let mut files = config.files().map(|(chain, key)| CertificateFiles { chain, key, seen: None });
+        let mut files = config.files().map(|(chain, key)| CertificateFiles { chain, key, seen: None, expires: None });
         if files.is_none() && !orders {
             return Ok(None);
         }
         let certificates = Certificates::new();
         if let Some(files) = &mut files {
-            let read = files.read().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error));
-            certificates.set_default(read?);
+            let read = files.read().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+            files.warn();
+            certificates.set_default(read);
         }
         let mut tls = Tls::new(Arc::clone(&certificates)).map_err(io::Error::other)?;
         tls.hsts = config.hsts_header();
@@ -69,6 +72,8 @@ pub(super) struct CertificateFiles {
     key: PathBuf,
     /// What the files were when they were read the last time.
     seen: Option<[Stamp; 2]>,
+    /// When the certificate that was read last expires, in seconds since 1970.
+    expires: Option<u64>,
 }
 
 /// What changes when a file is written or replaced.
@@ -109,20 +114,32 @@ impl CertificateFiles {
         let (chain, key) = (self.chain.display(), self.key.display());
         let content =
             |path: &Path| std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()));
-        certified(&content(&self.chain)?, &content(&self.key)?).map_err(|error| match error {
+        let read = certified(&content(&self.chain)?, &content(&self.key)?).map_err(|error| match error {
             PemError::Chain(what) => format!("--tls-cert: `{chain}` {what}"),
             PemError::Key(what) => format!("--tls-key: `{key}` {what}"),
             PemError::Mismatch => format!(
                 "the key in `{key}` (--tls-key) is not that of the first certificate in `{chain}` (--tls-cert): the server's own \
                  certificate comes first, and those that it is signed by follow"
             ),
-        })
+        })?;
+        let first = read.cert.first().and_then(|first| X509Certificate::from_der(first).ok());
+        self.expires = first.and_then(|(_, first)| u64::try_from(first.validity().not_after.timestamp()).ok());
+        Ok(read)
+    }
+
+    /// Says in the log if the certificate is about to expire, or has.
+    fn warn(&self) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if let Some(what) = self.expires.and_then(|expires| expiry(expires, now.as_secs())) {
+            tracing::warn!(file = %self.chain.display(), "the certificate {what}");
+        }
     }
 
     /// Shows the certificate in the files to new connections, from now on: whenever the files change, and when `reload` asks for it.
     /// While they hold no pair, for example between the writing of one and of the other, the certificate before stays.
     async fn keep(mut self, certificates: Arc<Certificates>, reload: Arc<Notify>) -> Infallible {
         let mut is_asked = false;
+        let mut warned = Instant::now();
         loop {
             // Disks may be slow, and workers have no time.
             let looked = tokio::task::spawn_blocking(move || {
@@ -134,6 +151,8 @@ impl CertificateFiles {
             self = files;
             match read {
                 Some(Ok(certificate)) => {
+                    self.warn();
+                    warned = Instant::now();
                     certificates.set_default(certificate);
                     tracing::info!(file = %self.chain.display(), "new connections get the certificate that was read");
                 }
@@ -142,6 +161,10 @@ impl CertificateFiles {
                         "{error}. The certificate before is used still: the files are read again when they change"
                     );
                 }
+                None if warned.elapsed() >= defaults::EXPIRY_LOOK => {
+                    warned = Instant::now();
+                    self.warn();
+                }
                 None => (),
             }
             is_asked = tokio::select! {
@@ -149,5 +172,39 @@ impl CertificateFiles {
                 () = tokio::time::sleep(defaults::CERTIFICATE_LOOK) => false,
             };
         }
+    }
+}
+
+/// Returns what there is to say of a certificate that expires then, if that is soon. Both times are in seconds since 1970.
+fn expiry(expires: u64, now: u64) -> Option<String> {
+    const DAY: u64 = 24 * 60 * 60;
+    match expires.checked_sub(now) {
+        None => Some(
+            "has expired: visitors and ends refuse it. Renew it: the files are read again when they change".to_owned(),
+        ),
+        Some(left) if left < defaults::EXPIRES_SOON.as_secs() => {
+            Some(format!("expires in {} days and is not renewed", left / DAY))
+        }
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_said_that_a_certificate_expires_soon() {
+        let day = 24 * 60 * 60;
+        for (expires, said) in [
+            (100 * day, None),
+            (14 * day, None),
+            (14 * day - 1, Some("expires in 13 days")),
+            (1, Some("expires in 0 days")),
+        ] {
+            let found = expiry(1_000 * day + expires, 1_000 * day);
+            assert_eq!(found.as_deref().map(|found| found.starts_with(said.unwrap())), said.map(|_| true), "{expires}");
+        }
+        assert!(expiry(999 * day, 1_000 * day).unwrap().starts_with("has expired"));
     }
 }

@@ -140,7 +140,7 @@ impl Response {
             }
         }
         read_headers(headers, limits, &mut response.headers)?;
-        let trailer = joined(response.headers.get_all(header::TRAILER));
+        let trailer = joined(&response.headers.get_all(header::TRAILER));
         response.headers.remove(header::TRAILER);
         response.stop_headers(origin);
         Ok((response, trailer))
@@ -189,7 +189,7 @@ impl Response {
 }
 
 /// Joins the lines of a header that is a list.
-fn joined(lines: GetAll<'_, HeaderValue>) -> Option<HeaderValue> {
+fn joined(lines: &GetAll<'_, HeaderValue>) -> Option<HeaderValue> {
     let lines: Vec<_> = lines.iter().map(HeaderValue::as_bytes).collect();
     HeaderValue::from_bytes(&lines.join(&b", "[..])).ok().filter(|_| !lines.is_empty())
 }
