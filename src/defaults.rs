@@ -284,8 +284,12 @@ pub const MAX_HOPS: usize = 20_000;
 /// The fewest characters of the secret of a cluster: those of 24 bytes at random in base64.
 pub const MIN_CLUSTER_SECRET: usize = 32;
 
-/// Time over which a node that stops sends its ends to others, so that they do not come all at once.
+/// Time over which a node that stops sends its ends to others, so that they do not come all at once, and serves visitors whose
+/// balancer does not know of the stop yet.
 pub const MOVE_TIME: Duration = Duration::from_secs(10);
+
+/// How often a node that stops looks whether another one stays.
+pub const PEERS_LOOK: Duration = Duration::from_millis(100);
 
 /// Other nodes that a node expects, for the bound of their connections to it.
 pub const MAX_PEERS: usize = 100;

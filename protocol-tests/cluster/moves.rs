@@ -1,5 +1,7 @@
 //! Ends go from node to node.
 
+use std::time::{Duration, Instant};
+
 use super::Nodes;
 use crate::relay::visitor::{Visitor, get};
 use crate::support::end::{Body, Heard};
@@ -130,4 +132,30 @@ async fn a_body_that_comes_while_its_end_goes_to_another_node_arrives_there() {
         first = tunnel.join(cluster.at(0)).await;
         second.until_disconnected().await;
     }
+}
+
+/// A balancer does not know at once that a node stops.
+#[tokio::test]
+async fn a_node_that_stops_serves_visitors_until_balancers_know_also_without_an_end() {
+    let Some(mut cluster) = Nodes::with(2, |config| config.drain_timeout = Duration::from_secs(4)).await else {
+        return;
+    };
+    let tunnel = Keyed::make(cluster.at(0), r#"{"name":"mine"}"#).await;
+    let mut end = tunnel.join(cluster.at(0)).await;
+    let (address, leaving) = (cluster.at(1), cluster.nodes.remove(1));
+    let (told, stopping) = (Instant::now(), leaving.stop());
+    let mut served = 0;
+    while get(address, "/readyz").await.status == 200 {}
+    while told.elapsed() < Duration::from_millis(1_500) {
+        let asked = async {
+            let asked = end.asked().await;
+            end.answer(&asked, r#"[200,"served"]"#, &[]).await;
+        };
+        let ((), answer) = tokio::join!(asked, get(address, "/go/mine/"));
+        assert_eq!(answer.text(), "served");
+        served += 1;
+    }
+    assert!(served > 1);
+    stopping.stopped().await;
+    assert!(told.elapsed() < Duration::from_secs(4), "nothing was left to wait for");
 }

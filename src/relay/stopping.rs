@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::api::Api;
 use super::router::Router;
@@ -60,17 +60,23 @@ impl Router {
     }
 
     /// Lets the ends of a node go on at others, while this one serves visitors still: those that come to a tunnel whose end has
-    /// just left wait for it, and are passed on.
+    /// just left wait for it, and are passed on. It lasts for a while also without an end, until balancers know of the stop; but not
+    /// without a node that could take the visitors.
     async fn move_ends(&self, until: Instant) {
         let Some(cluster) = self.tokens.cluster() else { return };
         cluster.drain();
-        if cluster.peers().is_empty() {
+        let has_others = || cluster.peers().iter().any(|peer| !peer.is_draining);
+        if !has_others() {
             return;
         }
-        cluster.say_moving(self.pipes.all()).await;
         let over = defaults::MOVE_TIME.min(until.saturating_duration_since(Instant::now()) / 2);
+        let noticed = Instant::now() + over;
         tracing::info!(ends = self.api.tunnels.ends(), ?over, "moving ends to other nodes");
-        self.api.tunnels.move_ends(over).await;
+        cluster.say_moving(self.pipes.all()).await;
+        self.api.tunnels.move_ends(noticed.saturating_duration_since(Instant::now())).await;
+        while has_others() && Instant::now() < noticed {
+            sleep(defaults::PEERS_LOOK.min(noticed.saturating_duration_since(Instant::now()))).await;
+        }
     }
 }
 
