@@ -3,7 +3,7 @@
 //!
 //! - `server`: the `redis-server`; `proxy`: a network between it and ours that loses what it is given
 //! - `semantics`: the store in Redis does what the one in memory does
-//! - `nodes`: what nodes of a cluster share; `recorded`: what version 1 of it has written
+//! - `nodes`: what nodes of a cluster share; `node_table`: their table; `recorded`: what version 1 has written
 //! - `original`: what the original server wrote is served, and both can share one Redis
 //! - `faults`: Redis away in each way, while tunnels are connected
 //! - `failover`: several servers, of which another becomes the master
@@ -16,6 +16,7 @@ mod blocks;
 mod emptied;
 mod failover;
 mod faults;
+mod node_table;
 mod nodes;
 mod original;
 mod program;

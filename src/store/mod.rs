@@ -34,7 +34,7 @@ use ::redis::{ConnectionInfo, RedisError};
 pub use self::error::StoreError;
 pub use self::file::{AddError, Added, FileError, FileStore, add_to_file, read_file};
 pub use self::lines::{list, read_lines, write_lines};
-pub use self::nodes::{Claim, Claimed, INBOX_BATCH, Located, Lost, Peer, Renewal, Renewed, Seen, Written};
+pub use self::nodes::{Claim, Claimed, INBOX_BATCH, Located, Lost, Peer, Renewal, Renewed, Seen, TableNews, Written};
 pub use self::record::{By, CLAIM, Change, Found, Kept, Keyed, Life, Record};
 pub use self::redis::{Nodes, RedisStore, add_to_redis, read_redis};
 pub use self::seal::{Seal, SealError};

@@ -33,7 +33,7 @@ pub struct Renewal {
     pub me: Peer,
     /// What the node knows of its writes.
     pub seen: Seen,
-    /// The version of the table of nodes that it has, 0 for none. The table comes back if it has another.
+    /// The version of the table of nodes that it has, 0 for none.
     pub table: u64,
     /// The number of the last message that it has taken up, 0 for none: that and those before it are removed, if it is there.
     pub taken_up: u64,
@@ -79,13 +79,43 @@ pub struct Renewed {
     pub written: Written,
     /// The node is new to the store, or messages for it are gone unread: it is to announce all its claims.
     pub was_away: bool,
-    /// The version of the table, with the table if the node had another. All nodes of the table live, the node itself included.
-    pub table: (u64, Option<Vec<Peer>>),
+    /// The version of the table of nodes.
+    pub version: u64,
+    /// What is new of it.
+    pub table: TableNews,
     /// The number of the last message that was ever left for the node, 0 for none.
     pub posted: u64,
     /// The messages in the node's inbox with their numbers, oldest first and [`INBOX_BATCH`] at the most. They stay until a
     /// renewal says that they are taken up, and may come more than once.
     pub inbox: Vec<(u64, Box<str>)>,
+}
+
+/// What is new of the table of nodes to a node that renews its lease. All nodes of the table live, the node itself included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TableNews {
+    /// The node has this version.
+    Same,
+    /// The whole table: the node has none, or one that the store did not tell it, or has missed too many changes.
+    Whole(Vec<Peer>),
+    /// What has changed since the version that the node has.
+    Changes {
+        /// Nodes that are new, or say something else of themselves.
+        peers: Vec<Peer>,
+        /// Nodes that are in the table no more. The node may not have heard of some of them.
+        gone: Vec<NodeId>,
+    },
+}
+
+impl TableNews {
+    /// Returns how many nodes it tells of.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Same => 0,
+            Self::Whole(peers) => peers.len(),
+            Self::Changes { peers, gone } => peers.len() + gone.len(),
+        }
+    }
 }
 
 /// A node says that it has the newest end of a tunnel.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use socket2me::fuzzing::{Late, Store};
-use socket2me::store::{Claimed, Renewed};
+use socket2me::store::{Claimed, Renewed, TableNews};
 
 /// How long a caller waits, and how long an answer or a call travels, in µs.
 const CALL_TIMEOUT: u64 = 500_000;
@@ -17,6 +17,9 @@ pub struct Costs {
     /// What a renewal costs more for each row of the table of nodes that comes back
     #[arg(long, default_value_t = 6.4)]
     row: f64,
+    /// What a renewal costs more for each node that is named as gone
+    #[arg(long, default_value_t = 1.0)]
+    gone: f64,
     /// What a renewal costs more for each message that comes back
     #[arg(long, default_value_t = 1.1)]
     message: f64,
@@ -39,8 +42,12 @@ pub struct Costs {
 
 impl Costs {
     pub fn renewal(&self, renewed: &Renewed) -> f64 {
-        let rows = renewed.table.1.as_ref().map_or(0, Vec::len);
-        self.renewal + self.row * rows as f64 + self.message * renewed.inbox.len() as f64
+        let (rows, gone) = match &renewed.table {
+            TableNews::Same => (0, 0),
+            TableNews::Whole(peers) => (peers.len(), 0),
+            TableNews::Changes { peers, gone } => (peers.len(), gone.len()),
+        };
+        self.renewal + self.row * rows as f64 + self.gone * gone as f64 + self.message * renewed.inbox.len() as f64
     }
 
     pub fn claim(&self, claimed: Option<&Claimed>) -> f64 {

@@ -258,7 +258,7 @@ impl World {
             let (renewed, then) =
                 self.redis.call(self.now, |store, until| store.renew(&renewal, until), Costs::renewal);
             self.redis.counts.rows +=
-                renewed.as_ref().and_then(|renewed| renewed.table.1.as_ref()).map_or(0, Vec::len) as u64;
+                renewed.as_ref().map_or(0, |renewed| renewed.table.rows()) as u64;
             self.at(then, Event::Renewed(slot, id, self.now, renewed.map(Box::new)));
         }
         for (token, epoch) in leaves {

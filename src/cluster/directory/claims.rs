@@ -87,10 +87,10 @@ impl Claims {
         self.held.get(token).map(|held| held.epoch)
     }
 
-    /// Takes up what the store says of its writes. Returns whether it has lost some since it was asked last.
-    pub(super) fn saw(&mut self, now: Instant, written: Written) -> bool {
+    /// Takes up what the store says of its writes.
+    pub(super) fn saw(&mut self, now: Instant, written: Written) {
         if written.lost == self.loss {
-            return false;
+            return;
         }
         self.loss = written.lost;
         match written.lost {
@@ -100,7 +100,6 @@ impl Claims {
                 self.leave_again(lost.after);
             }
         }
-        written.lost.is_some()
     }
 
     /// Tells whether a write is among those that may be lost. Its answer may come after that was noticed.
@@ -113,18 +112,16 @@ impl Claims {
         self.due.extend(self.held.keys().copied());
     }
 
-    /// Takes up the number of a write. Returns whether an answer had it before: the store has lost that write, and counted on from
-    /// there before it was told that the node had seen it.
-    pub(super) fn is_doubled(&mut self, number: u64) -> bool {
-        let is_new = self.numbers.insert(number);
-        if !is_new {
+    /// Takes up the number of a write. If an answer had it before, the store has lost that write, and counted on from there before it
+    /// was told that the node had seen it: all is announced again.
+    pub(super) fn number(&mut self, number: u64) {
+        if !self.numbers.insert(number) {
             self.announce_all();
             self.leave_again(0);
         }
         if self.numbers.len() > MOST_NUMBERS {
             self.numbers.pop_first();
         }
-        !is_new
     }
 
     fn leave_again(&mut self, after: u64) {

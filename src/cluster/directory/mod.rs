@@ -3,10 +3,11 @@
 //! Pure, as `proto` is: it reads no clock, waits for nothing and does no I/O. The caller makes the calls that [`Directory`] asks
 //! for, and says what came of them and what time it is.
 //!
-//! - this file: the table of peers, renewals, and what ties the parts together
+//! - this file: renewals, and what ties the parts together
 //! - `effect`: what it says
 //! - `lease`: the node's own lease, and what it may do without one
 //! - `claims`: its claims of tunnels, and those to announce again
+//! - `table`: the other nodes
 //! - `lookups`: where tunnels were found last
 //! - `suspects`: peers that give no sign of life
 //! - `times`: how long it waits for what
@@ -25,6 +26,7 @@ mod effect;
 mod lease;
 mod lookups;
 mod suspects;
+mod table;
 mod times;
 
 use std::time::Duration;
@@ -35,11 +37,12 @@ use self::lease::Lease;
 pub use self::lease::Standing;
 use self::lookups::Lookups;
 use self::suspects::Suspects;
+use self::table::Table;
 pub use self::times::{LATER, LEASE, PATIENCE, SLOW};
 use crate::proto::node::NodeId;
 use crate::proto::time::{Instant, earliest};
 use crate::proto::token::Token;
-use crate::store::{Claim, Claimed, INBOX_BATCH, Located, Peer, Renewal, Renewed, Seen, Written};
+use crate::store::{Claim, Claimed, INBOX_BATCH, Located, Peer, Renewal, Renewed, Seen, TableNews, Written};
 
 /// How many peers are asked at once whether they have a lease: one that says yes is enough.
 const MOST_ASKED: usize = 16;
@@ -52,8 +55,7 @@ pub struct Directory {
     seen: Seen,
     /// The highest epoch that was seen, of any tunnel.
     highest: u64,
-    /// The version of the table, and the other nodes in it.
-    table: (u64, Vec<Peer>),
+    table: Table,
     taken_up: u64,
     claims: Claims,
     lookups: Lookups,
@@ -73,7 +75,7 @@ impl Directory {
             lease: Lease::new(now),
             seen: Seen::default(),
             highest: 0,
-            table: (0, Vec::new()),
+            table: Table::default(),
             taken_up: 0,
             claims: Claims::default(),
             lookups: Lookups::default(),
@@ -104,7 +106,7 @@ impl Directory {
     /// Returns the other nodes that have a lease, as the store said last.
     #[must_use]
     pub fn peers(&self) -> &[Peer] {
-        &self.table.1
+        self.table.peers()
     }
 
     /// Returns how many tunnels the node has claimed.
@@ -177,7 +179,7 @@ impl Directory {
         Renewal {
             me: self.me.clone(),
             seen: self.seen,
-            table: self.table.0,
+            table: self.table.version(),
             taken_up: self.taken_up,
             announced: self.claims.announced(),
         }
@@ -199,8 +201,12 @@ impl Directory {
         if renewed.was_away {
             self.claims.announce_all();
         }
-        if let (version, Some(peers)) = &renewed.table {
-            self.take_table(*version, peers);
+        for gone in self.table.take_up(renewed.version, &renewed.table, self.me.node) {
+            self.lookups.remove_of(gone);
+        }
+        if renewed.table != TableNews::Same {
+            let table = &self.table;
+            self.suspects.retain(|node| table.find(node).is_some());
         }
         self.taken_up = renewed.inbox.last().map_or(renewed.posted, |(number, _)| *number);
         // A message may have come with another answer before, which changes nothing.
@@ -209,17 +215,6 @@ impl Directory {
             self.lease.hurry(now);
         }
         effects
-    }
-
-    fn take_table(&mut self, version: u64, peers: &[Peer]) {
-        let others: Vec<Peer> = peers.iter().filter(|peer| peer.node != self.me.node).cloned().collect();
-        for peer in &self.table.1 {
-            if !others.iter().any(|other| other.node == peer.node) {
-                self.lookups.remove_of(peer.node);
-            }
-        }
-        self.suspects.retain(|node| others.iter().any(|other| other.node == node));
-        self.table = (version, others);
     }
 
     /// Takes up a message of another node, that came with a renewal or directly.
@@ -385,10 +380,11 @@ impl Directory {
         let mut asked = self.suspects.pings(now);
         if self.lease.asks(now) {
             // Others than the last time, if there are many.
-            let start = self.asked % self.table.1.len().max(1);
+            let peers = self.table.peers();
+            let start = self.asked % peers.len().max(1);
             self.asked = start + MOST_ASKED;
-            let others = self.table.1.iter().cycle().skip(start).map(|peer| peer.node);
-            let others: Vec<_> = others.take(MOST_ASKED.min(self.table.1.len())).collect();
+            let others = peers.iter().cycle().skip(start).map(|peer| peer.node);
+            let others: Vec<_> = others.take(MOST_ASKED.min(peers.len())).collect();
             asked.extend(others.into_iter().filter(|node| !asked.contains(node)).collect::<Vec<_>>());
         }
         asked
@@ -420,16 +416,11 @@ impl Directory {
     }
 
     fn saw(&mut self, now: Instant, written: Written) {
-        if self.claims.is_doubled(written.writes) {
-            self.table.0 = 0;
-        }
+        self.claims.number(written.writes);
         // What an answer says that was overtaken by a later one counts no more.
         if written.writes > self.seen.writes {
             self.seen.writes = written.writes;
-            if self.claims.saw(now, written) {
-                // Another table may have this version by now.
-                self.table.0 = 0;
-            }
+            self.claims.saw(now, written);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
-use crate::store::{Ends, Found, Keyed, Life, Lost, Record, Settings};
+use crate::store::{Ends, Found, Keyed, Life, Lost, Record, Settings, TableNews};
 
 fn at(milliseconds: u64) -> Instant {
     Instant::after_origin(Duration::from_millis(milliseconds))
@@ -35,7 +35,7 @@ fn wrote(writes: u64, lost: Option<Lost>) -> Written {
 
 fn renewed(written: Written, inbox: &[(u64, &str)]) -> Renewed {
     let inbox = inbox.iter().map(|(number, text)| (*number, (*text).into())).collect();
-    Renewed { now: 1, written, was_away: false, table: (7, None), posted: 0, inbox }
+    Renewed { now: 1, written, was_away: false, version: 7, table: TableNews::Same, posted: 0, inbox }
 }
 
 fn claimed(epoch: u64, ends: Ends, written: Written) -> Claimed {
@@ -191,7 +191,7 @@ fn a_node_that_others_took_for_dead_announces_all_its_claims() {
 #[test]
 fn lookups_leave_out_suspects_and_forget_peers_that_are_gone() {
     let mut directory = node();
-    let table = Renewed { table: (8, Some(vec![peer(1), peer(2)])), ..renewed(wrote(1, None), &[]) };
+    let table = Renewed { table: TableNews::Whole(vec![peer(1), peer(2)]), ..renewed(wrote(1, None), &[]) };
     let _ = directory.renewal(at(0));
     directory.renewed(at(0), &table, at(0));
     assert_eq!(directory.peers().iter().map(|peer| peer.node).collect::<Vec<_>>(), [peer(2).node]);
@@ -206,7 +206,10 @@ fn lookups_leave_out_suspects_and_forget_peers_that_are_gone() {
     assert_eq!(directory.lookup(&token(1), at(1_002)), Lookup::Known(located));
     assert_eq!(directory.standing(at(1_002)), Standing::Member);
     let _ = directory.renewal(at(2_000));
-    let gone = Renewed { table: (9, Some(vec![peer(1)])), ..renewed(wrote(2, None), &[]) };
+    let gone = Renewed {
+        table: TableNews::Changes { peers: vec![], gone: vec![peer(2).node] },
+        ..renewed(wrote(2, None), &[])
+    };
     directory.renewed(at(2_000), &gone, at(2_000));
     assert_eq!(directory.lookup(&token(1), at(1_002)), Lookup::Ask);
 }
@@ -216,7 +219,7 @@ fn a_node_without_a_lease_asks_its_peers_and_steps_down_if_one_has_one() {
     let mut directory = node();
     let peers = (1..=40).map(peer).collect();
     let _ = directory.renewal(at(0));
-    directory.renewed(at(0), &Renewed { table: (8, Some(peers)), ..renewed(wrote(1, None), &[]) }, at(0));
+    directory.renewed(at(0), &Renewed { table: TableNews::Whole(peers), ..renewed(wrote(1, None), &[]) }, at(0));
     for second in 1..6 {
         assert!(directory.is_awake(at(second * 1_000)));
     }

@@ -7,7 +7,12 @@ use super::exchange::Outcome;
 use super::{NODES, World};
 use crate::cluster::directory::Standing;
 use crate::proto::node::NodeId;
-use crate::store::Ends;
+use crate::store::{Ends, Peer};
+
+/// Returns what a node says of itself.
+fn as_said(peer: &Peer) -> Peer {
+    Peer { lease: Duration::ZERO, ..peer.clone() }
+}
 
 impl World {
     pub(super) fn check(&mut self) {
@@ -15,7 +20,15 @@ impl World {
             let (now, node) = (self.now, &mut self.nodes[slot]);
             assert_eq!(node.directory.standing(now), Standing::Member, "each node has its lease");
             assert!(node.directory.is_awake(now));
-            assert_eq!(node.directory.peers().len(), NODES - 1, "each node knows the others");
+            let me = as_said(node.directory.me());
+            let mut table: Vec<Peer> = node.directory.peers().iter().map(as_said).chain([me]).collect();
+            table.sort_unstable_by_key(|peer| peer.node);
+            assert_eq!(
+                table,
+                self.store.table().iter().map(as_said).collect::<Vec<_>>(),
+                "each node has the store's table"
+            );
+            assert_eq!(table.len(), NODES, "each node knows the others");
             assert!(!node.directory.is_unsure(now), "what was lost is announced");
         }
         self.check_exchanges();

@@ -1,7 +1,7 @@
 //! Three nodes over a store, whose calls and answers are lost or late, with nodes that die, stand still and are cut off, and a store
 //! that forgets its last writes and whose clock is set.
 //!
-//! After a while of quiet, all nodes believe in one owner of each tunnel, nobody holds an end that was evicted, an end that stays is
+//! After a while of quiet, each node has the store's table of nodes, all nodes believe in one owner of each tunnel, nobody holds an end that was evicted, an end that stays is
 //! connected, and the store knows who shares what. No node claims with an epoch that is not above all it has seen. Each exchange has
 //! one outcome, and is handed to one end at the most.
 //!
@@ -154,6 +154,7 @@ impl World {
             11 => self.fall_back(usize::from(choice) % SNAPSHOTS),
             12 => self.set_clock(choice),
             13 => self.set_ends(tunnel, slot, choice >= 128),
+            14 => drop(self.store.crowd()),
             _ => self.pass(Duration::from_millis(1 << (choice % 14))),
         }
     }

@@ -7,13 +7,16 @@ use crate::proto::node::NodeId;
 use crate::proto::token::Token;
 use crate::store::{
     By, Change, Claim, Claimed, Ends, Found, INBOX_BATCH, Life, Located, Lost, Peer, Record, Renewal, Renewed, Seen,
-    Written,
+    TableNews, Written,
 };
 
 /// As in `nodes.lua`, in milliseconds.
 const KEPT: u64 = 600_000;
 const POSTED: u64 = 60_000;
 const SILENCE: u64 = 4_000;
+
+/// As in `renew.lua`.
+const CHANGES_KEPT: usize = 1_000;
 
 /// A call was run later than it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,9 @@ pub struct Store {
     /// The ends of leases, in milliseconds.
     leases: BTreeMap<NodeId, u64>,
     version: Option<u64>,
+    /// Nodes by the version of the table that their last change made, and the lowest version after which all changes are known.
+    changes: BTreeMap<NodeId, u64>,
+    floor: u64,
     renewed: Option<u64>,
     nodes: BTreeMap<NodeId, Node>,
     inboxes: BTreeMap<NodeId, Inbox>,
@@ -39,6 +45,9 @@ pub struct Store {
 #[derive(Debug, Clone, Default)]
 struct Node {
     said: Option<Peer>,
+    /// The version of the table that the node was told last, and the one that it had then.
+    table: u64,
+    had: u64,
     writes: Option<u64>,
     lost: Option<Lost>,
     posted: u64,
@@ -115,13 +124,30 @@ impl Store {
     /// Lets the lease of a node end now.
     #[cfg(test)]
     pub(super) fn lapse(&mut self, node: NodeId) {
-        self.leases.insert(node, 1);
+        self.leases.entry(node).and_modify(|lease| *lease = 1);
     }
 
     /// Forgets when a node renewed its lease last.
     #[cfg(test)]
     pub(super) fn fall_silent(&mut self) {
         self.renewed = Some(1);
+    }
+
+    /// Returns all nodes that are in the table, in the order of their ids.
+    pub(super) fn table(&self) -> Vec<Peer> {
+        self.leases.keys().filter_map(|node| self.known(*node)).collect()
+    }
+
+    /// Has other nodes come and go, so that the next change has older ones forgotten. Returns those nodes.
+    pub(super) fn crowd(&mut self) -> Vec<NodeId> {
+        self.version = self.version.map(|version| version + 1);
+        let of_crowd = |number: u64| {
+            let [.., high, low] = number.to_be_bytes();
+            NodeId::from_random([0xee, 0xee, 0xee, 0xee, high, low])
+        };
+        let crowd: Vec<NodeId> = (0..CHANGES_KEPT as u64).map(of_crowd).collect();
+        self.changes.extend(crowd.iter().map(|node| (*node, self.version.unwrap_or(0))));
+        crowd
     }
 
     /// Drops the messages for a node.
@@ -174,20 +200,18 @@ impl Store {
             written.lost = None;
         }
         let was_dead = self.lease(node, now, length);
-        let leases = self.leases.len();
+        let mut changed: Vec<NodeId> =
+            self.leases.iter().filter(|(_, lease)| **lease <= now).map(|(node, _)| *node).collect();
         self.leases.retain(|_, lease| *lease > now);
-        let mut has_changed = leases != self.leases.len() || was_dead || length == 0;
         let kept = self.nodes.entry(node).or_default();
         let me = Peer { lease: Duration::ZERO, ..renewal.me.clone() };
         let mut was_away = kept.said.is_none();
-        has_changed |= kept.said.as_ref() != Some(&me);
+        if was_dead || length == 0 || kept.said.as_ref() != Some(&me) {
+            changed.push(node);
+        }
         (kept.said, kept.lost, kept.expires) = (Some(me), written.lost, now + length + KEPT);
         self.expires(now + length + KEPT);
-        let mut version = self.version.unwrap_or(0);
-        if has_changed || self.version.is_none() || renewal.table > version {
-            version = self.clock.max(version.max(renewal.table) + 1);
-            self.version = Some(version);
-        }
+        let table = self.turn(&changed, renewal);
         self.renewed = Some(now);
         let (inbox, posted, has_missed) = self.take(node, renewal.taken_up);
         was_away |= has_missed;
@@ -195,9 +219,48 @@ impl Store {
             self.nodes.remove(&node);
             self.inboxes.remove(&node);
         }
-        let peers =
-            (version != renewal.table).then(|| self.leases.keys().filter_map(|node| self.known(*node)).collect());
-        Ok(Renewed { now, written, was_away, table: (version, peers), posted, inbox })
+        let version = self.version.unwrap_or(0);
+        Ok(Renewed { now, written, was_away, version, table, posted, inbox })
+    }
+
+    /// Gives the table a new version if nodes of it have changed. Returns what is new of it to the node that renews its lease.
+    fn turn(&mut self, changed: &[NodeId], renewal: &Renewal) -> TableNews {
+        let has = renewal.table;
+        let stored = self.version.unwrap_or(0);
+        if !changed.is_empty() || self.version.is_none() || has > stored {
+            let version = self.clock.max(stored.max(has) + 1);
+            self.changes.extend(changed.iter().map(|node| (*node, version)));
+            self.forget_changes();
+            if self.version.replace(version).is_none() {
+                self.floor = version;
+            }
+        }
+        let version = self.version.unwrap_or(0);
+        let node = self.nodes.entry(renewal.me.node).or_default();
+        let was_told = has == node.table || has == node.had;
+        let is_known = has > 0 && has >= self.floor && has <= stored && was_told;
+        (node.table, node.had) = (version, if is_known { has } else { 0 });
+        if !is_known {
+            return TableNews::Whole(self.table());
+        }
+        if has == version {
+            return TableNews::Same;
+        }
+        let after: Vec<NodeId> =
+            self.changes.iter().filter(|(_, change)| **change > has).map(|(node, _)| *node).collect();
+        let there = |node: &NodeId| self.leases.contains_key(node).then(|| self.known(*node)).flatten();
+        let gone = after.iter().copied().filter(|node| there(node).is_none()).collect();
+        TableNews::Changes { peers: after.iter().filter_map(there).collect(), gone }
+    }
+
+    /// Forgets the oldest changes, if there are too many.
+    fn forget_changes(&mut self) {
+        while self.changes.len() > CHANGES_KEPT
+            && let Some((version, node)) = self.changes.iter().map(|(node, version)| (*version, *node)).min()
+        {
+            self.changes.remove(&node);
+            self.floor = self.floor.max(version);
+        }
     }
 
     /// Sets the lease of a node. Returns whether others may have taken it for dead.

@@ -1,6 +1,6 @@
 //! The simulated store does what the scripts in Redis do; and clusters come to rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,6 +16,7 @@ use crate::proto::node::NodeId;
 use crate::proto::token::Token;
 use crate::store::{
     By, Change, Claim, Claimed, Ends, Life, Located, Nodes, Patch, Peer, Renewal, Renewed, Seen, Settings, Store,
+    TableNews,
 };
 
 #[expect(dead_code, reason = "the tests of the program need more of it")]
@@ -29,6 +30,12 @@ const KEEP: &str = "redis.call('SELECT', 1) redis.call('FLUSHDB') redis.call('SE
     for _, key in ipairs(redis.call('KEYS', '*')) do redis.call('COPY', key, key, 'DB', 1) end";
 const FALL_BACK: &str = "redis.call('FLUSHDB') redis.call('SELECT', 1) \
     for _, key in ipairs(redis.call('KEYS', '*')) do redis.call('COPY', key, key, 'DB', 0) end";
+
+/// Has a thousand other nodes come and go.
+const CROWD: &str = "local version = redis.call('HGET', 's2m:nodes:state', 'version') \
+    local raised = string.format('%.0f', (tonumber(version or '-1')) + 1) \
+    if version then redis.call('HSET', 's2m:nodes:state', 'version', raised) end \
+    for _, node in ipairs(ARGV) do redis.call('ZADD', 's2m:nodes:changes', raised, node) end";
 
 /// Asks until there is an answer.
 async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
@@ -70,11 +77,26 @@ struct Known {
     renewal: Renewal,
     above: u64,
     claims: BTreeMap<Token, Vec<u64>>,
+    table: BTreeMap<NodeId, (Box<str>, bool)>,
 }
 
 impl Known {
     fn renewed(&mut self, renewed: &Renewed) {
-        self.renewal.table = renewed.table.0;
+        self.renewal.table = renewed.version;
+        let (peers, gone) = match &renewed.table {
+            TableNews::Same => return self.told(renewed),
+            TableNews::Whole(peers) => {
+                self.table.clear();
+                (peers, [].as_slice())
+            }
+            TableNews::Changes { peers, gone } => (peers, gone.as_slice()),
+        };
+        self.table.retain(|node, _| !gone.contains(node));
+        self.table.extend(peers.iter().map(|peer| (peer.node, (peer.label.clone(), peer.is_draining))));
+        self.told(renewed);
+    }
+
+    fn told(&mut self, renewed: &Renewed) {
         self.renewal.taken_up = renewed.inbox.last().map_or(renewed.posted, |(number, _)| *number);
         self.renewal.announced = renewed.written.lost;
         self.saw(renewed.written.writes);
@@ -142,7 +164,7 @@ impl Pair {
                     lease: HOUR,
                 };
                 let renewal = Renewal { me, seen: Seen::default(), table: 0, taken_up: 0, announced: None };
-                Known { renewal, above: 0, claims: BTreeMap::new() }
+                Known { renewal, above: 0, claims: BTreeMap::new(), table: BTreeMap::new() }
             })
             .collect();
         Self {
@@ -188,9 +210,8 @@ impl Pair {
         let simulated = self.simulated.renew(&self.other[node].renewal, 0);
         let (real, simulated) = self.pair(real, simulated).unwrap();
         assert_eq!((real.written, real.was_away), (simulated.written, simulated.was_away));
-        let tables = |renewed: &Renewed| renewed.table.1.as_ref().map(ids);
-        assert_eq!(tables(&real), tables(&simulated));
-        self.versions.same(real.table.0, simulated.table.0);
+        self.same_tables(&real.table, &simulated.table);
+        self.versions.same(real.version, simulated.version);
         self.messages[node].same(real.posted, simulated.posted);
         assert_eq!(real.inbox.len(), simulated.inbox.len(), "{real:?}, {simulated:?}");
         for ((number, text), (other, other_text)) in real.inbox.iter().zip(&simulated.inbox) {
@@ -206,6 +227,29 @@ impl Pair {
         if self.random.random_range(0..4) > 0 {
             self.real[node].renewed(&real);
             self.other[node].renewed(&simulated);
+            let known = self.real[node].table.iter().map(|(node, said)| (*node, said.0.clone(), said.1));
+            assert_eq!(known.collect::<Vec<_>>(), ids(&self.simulated.table()), "changes make the store's table");
+        }
+    }
+
+    fn same_tables(&mut self, real: &TableNews, simulated: &TableNews) {
+        match (real, simulated) {
+            (TableNews::Same, TableNews::Same) => self.count("the same table"),
+            (TableNews::Whole(real), TableNews::Whole(simulated)) => {
+                assert_eq!(ids(real), ids(simulated));
+                self.count("whole tables");
+            }
+            (
+                TableNews::Changes { peers: real, gone },
+                TableNews::Changes { peers: simulated, gone: simulated_gone },
+            ) => {
+                let sorted = |gone: &[NodeId]| gone.iter().copied().collect::<BTreeSet<_>>();
+                assert_eq!((ids(real), sorted(gone)), (ids(simulated), sorted(simulated_gone)));
+                self.count("changes of tables");
+            }
+            (TableNews::Same | TableNews::Whole(_) | TableNews::Changes { .. }, _) => {
+                panic!("{real:?}, {simulated:?}");
+            }
         }
     }
 
@@ -299,6 +343,12 @@ impl Pair {
         }
     }
 
+    fn crowd(&mut self) {
+        let crowd: Vec<NodeId> = self.simulated.crowd();
+        let ids: Vec<&str> = ["EVAL", CROWD, "0"].into_iter().chain(crowd.iter().map(NodeId::as_str)).collect();
+        self.redis.ask::<Option<String>>(&ids);
+    }
+
     async fn step(&mut self, tokens: &[Token]) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         self.simulated.clock = u64::try_from(now.as_micros()).unwrap();
@@ -312,7 +362,7 @@ impl Pair {
             14..=16 => self.locate(node, token).await,
             17 => self.change(node, token).await,
             18 => {
-                self.redis.ask::<i64>(&["ZADD", "s2m:nodes", "1", id.as_str()]);
+                self.redis.ask::<i64>(&["ZADD", "s2m:nodes", "XX", "1", id.as_str()]);
                 self.simulated.lapse(id);
             }
             19 if self.random.random_range(0..4) == 0 => {
@@ -336,7 +386,7 @@ impl Pair {
                     self.redis.ask::<Option<String>>(&["EVAL", FALL_BACK, "0"]);
                     self.simulated = self.kept.clone();
                 }
-                _ => (),
+                _ => self.crowd(),
             },
             23 if self.random.random_range(0..4) == 0 => self.renew(node, Duration::ZERO).await,
             23 => {
@@ -367,6 +417,10 @@ async fn thousands_of_calls_have_the_same_results_in_redis() {
     pair.kept = pair.simulated.clone();
     for _ in 0..6_000 {
         pair.step(&[names[0], names[1], original]).await;
+    }
+    for what in ["the same table", "whole tables", "changes of tables"] {
+        let times = pair.done.get(what).copied().unwrap_or(0);
+        assert!(times > 100, "{what}: {times} times");
     }
     for what in ["away", "lost", "told", "claimed", "too old", "left", "owned", "shared", "changed"] {
         let times = pair.done.get(what).copied().unwrap_or(0);

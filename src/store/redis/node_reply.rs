@@ -5,7 +5,7 @@ use std::vec;
 
 use super::reply::Reply;
 use crate::proto::node::NodeId;
-use crate::store::nodes::{Claimed, Located, Lost, Peer, Renewed, Written};
+use crate::store::nodes::{Claimed, Located, Lost, Peer, Renewed, TableNews, Written};
 use crate::store::settings::Ends;
 
 /// What a script about nodes returns.
@@ -95,11 +95,24 @@ impl Texts {
 
     fn renewed(&mut self) -> Option<Renewed> {
         let (now, written, was_away) = (self.number()?, self.written()?, self.flag()?);
-        let (version, has_table) = (self.number()?, self.flag()?);
-        let peers = self.list(Self::peer)?;
+        let (version, table) = (self.number()?, self.table()?);
         let posted = self.number()?;
         let inbox = self.list(|texts| Some((texts.number()?, texts.text()?.into())))?;
-        Some(Renewed { now, written, was_away, table: (version, has_table.then_some(peers)), posted, inbox })
+        Some(Renewed { now, written, was_away, version, table, posted, inbox })
+    }
+
+    fn table(&mut self) -> Option<TableNews> {
+        let which = self.text()?;
+        if which == "same" {
+            return Some(TableNews::Same);
+        }
+        let peers = self.list(Self::peer)?;
+        let gone = self.list(|texts| NodeId::parse(&texts.text()?))?;
+        match which.as_str() {
+            "whole" => Some(TableNews::Whole(peers)),
+            "changes" => Some(TableNews::Changes { peers, gone }),
+            _ => None,
+        }
     }
 
     fn claimed(mut self) -> Option<Claimed> {
@@ -156,16 +169,24 @@ mod tests {
         let lost = Some(Lost { after: 3, found: 8 });
         assert_eq!(parse("left|9|3|8"), Some(NodeReply::Left(Written { writes: 9, lost })));
         assert_eq!(parse("late"), Some(NodeReply::Other(Reply::Late)));
-        let renewed = Renewed {
+        let renewed = |table| Renewed {
             now: 1_700_000_000_000,
             written: Written { writes: 1, lost: None },
             was_away: true,
-            table: (7, Some(vec![peer("aaaaaaaa")])),
+            version: 7,
+            table,
             posted: 5,
             inbox: vec![(5, "evict x 3".into())],
         };
-        let text = "renewed|1700000000000|1|||1|7|1|1|aaaaaaaa|http://a:1||0.2.0|0|6000|5|1|5|evict x 3";
-        assert_eq!(parse(text), Some(NodeReply::Renewed(renewed)));
+        let (peers, gone) = (vec![peer("aaaaaaaa")], vec![NodeId::parse("bbbbbbbb").unwrap()]);
+        for (text, table) in [
+            ("same", TableNews::Same),
+            ("whole|1|aaaaaaaa|http://a:1||0.2.0|0|6000|0", TableNews::Whole(peers.clone())),
+            ("changes|1|aaaaaaaa|http://a:1||0.2.0|0|6000|1|bbbbbbbb", TableNews::Changes { peers, gone }),
+        ] {
+            let text = format!("renewed|1700000000000|1|||1|7|{text}|5|1|5|evict x 3");
+            assert_eq!(parse(&text), Some(NodeReply::Renewed(renewed(table))));
+        }
         for wrong in ["left|9|3", "left|9|3|8|0", "peer|aaaaaaaa", "renewed|1", "located|1", "x", ""] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }

@@ -1,8 +1,11 @@
 -- What scripts about nodes share. It stands between shared.lua and each of them.
 --
 -- s2m:nodes        a sorted set: the ids of nodes by the ends of their leases, in milliseconds
--- s2m:nodes:state  a hash: `version` of the table of nodes, and `renewed`, when a node last renewed its lease
--- s2m:node:ID      a hash: `advertise`, `label`, `version`, `draining`; `writes`, the number of its last write; `lost` and
+-- s2m:nodes:changes  a sorted set: ids of nodes, also of some that are gone, by the version of the table that their last change made
+-- s2m:nodes:state  a hash: `version` of the table of nodes, `floor`, the lowest one after which all changes are known, and `renewed`,
+--                  when a node last renewed its lease
+-- s2m:node:ID      a hash: `advertise`, `label`, `version`, `draining`; `table`, the version of the table that it was told last, and
+--                  `had`, the one that it had then; `writes`, the number of its last write; `lost` and
 --                  `found`, if writes after `lost` may be lost, which the write `found` has noticed; `posted`, the number of the
 --                  last message for it, `read`, that of the last one that it has taken up, and `missed`, if some are gone unread
 -- s2m:inbox:ID     a list of messages, each a number, a space and a text
@@ -37,11 +40,11 @@ local function lives(node)
   return lease and (tonumber(lease) > now() or all_are_silent())
 end
 
--- Adds a node to a list, as six texts. Returns whether it is known.
-local function add_peer(list, node)
+-- Adds a node to a list, as six texts. `ending` is the end of its lease, if that was read. Returns whether it is known.
+local function add_peer(list, node, ending)
   local fields = redis.call('HMGET', about(node), 'advertise', 'label', 'version', 'draining')
   if not fields[1] then return false end
-  local lease = tonumber(redis.call('ZSCORE', NODES, node) or '0') - now()
+  local lease = tonumber(ending or redis.call('ZSCORE', NODES, node) or '0') - now()
   for _, text in ipairs({node, fields[1], fields[2], fields[3], fields[4], whole(math.max(lease, 0))}) do
     list[#list + 1] = text
   end

@@ -8,9 +8,12 @@
 --
 -- Numbers are written by `whole`: `..` and `tostring` keep 14 digits, and a time has 13 today.
 
+local clock
+
+-- Returns the time at which the script began, in milliseconds.
 local function now()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  clock = clock or redis.call('TIME')
+  return tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 end
 
 local function whole(number)

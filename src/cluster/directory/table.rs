@@ -1,0 +1,97 @@
+//! The table of the other nodes.
+
+use crate::proto::node::NodeId;
+use crate::store::{Peer, TableNews};
+
+/// The other nodes that have a lease, as the store said last.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// The store's version of this table, 0 before it has told one.
+    version: u64,
+    /// In the order of their ids.
+    peers: Vec<Peer>,
+}
+
+impl Table {
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(super) fn peers(&self) -> &[Peer] {
+        &self.peers
+    }
+
+    /// Returns a node, if it is in the table.
+    pub(super) fn find(&self, node: NodeId) -> Option<&Peer> {
+        self.place(node).ok().map(|place| &self.peers[place])
+    }
+
+    fn place(&self, node: NodeId) -> Result<usize, usize> {
+        self.peers.binary_search_by_key(&node, |peer| peer.node)
+    }
+
+    /// Takes up what is new. Returns the nodes that are gone; `me` is in no table of its own.
+    pub(super) fn take_up(&mut self, version: u64, news: &TableNews, me: NodeId) -> Vec<NodeId> {
+        self.version = version;
+        match news {
+            TableNews::Same => Vec::new(),
+            TableNews::Whole(peers) => {
+                let mut others: Vec<Peer> = peers.iter().filter(|peer| peer.node != me).cloned().collect();
+                others.sort_unstable_by_key(|peer| peer.node);
+                let before = std::mem::replace(&mut self.peers, others);
+                before.iter().map(|peer| peer.node).filter(|node| self.find(*node).is_none()).collect()
+            }
+            TableNews::Changes { peers, gone } => {
+                for peer in peers.iter().filter(|peer| peer.node != me) {
+                    match self.place(peer.node) {
+                        Ok(place) => self.peers[place] = peer.clone(),
+                        Err(place) => self.peers.insert(place, peer.clone()),
+                    }
+                }
+                let were_there: Vec<NodeId> = gone.iter().copied().filter(|node| self.find(*node).is_some()).collect();
+                self.peers.retain(|peer| !were_there.contains(&peer.node));
+                were_there
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn id(number: u8) -> NodeId {
+        NodeId::from_random([number; 6])
+    }
+
+    fn peer(number: u8, label: &str) -> Peer {
+        Peer {
+            node: id(number),
+            advertise: "http://a:1".into(),
+            label: label.into(),
+            version: "0.2.0".into(),
+            is_draining: false,
+            lease: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn changes_make_the_same_table_as_the_whole() {
+        let mut table = Table::default();
+        let whole = TableNews::Whole(vec![peer(3, "c"), peer(1, "me"), peer(2, "b"), peer(5, "e")]);
+        assert_eq!(table.take_up(7, &whole, id(1)), []);
+        assert_eq!((table.version(), table.peers()), (7, [peer(2, "b"), peer(3, "c"), peer(5, "e")].as_slice()));
+        assert_eq!(table.take_up(7, &TableNews::Same, id(1)), []);
+        let changes = TableNews::Changes {
+            peers: vec![peer(5, "five"), peer(4, "d"), peer(1, "me again")],
+            gone: vec![id(3), id(9)],
+        };
+        assert_eq!(table.take_up(8, &changes, id(1)), [id(3)]);
+        let after = [peer(2, "b"), peer(4, "d"), peer(5, "five")];
+        assert_eq!((table.version(), table.peers()), (8, after.as_slice()));
+        assert_eq!(table.take_up(9, &TableNews::Whole(after[..1].to_vec()), id(1)), [id(4), id(5)]);
+        assert!(table.find(id(2)).is_some() && table.find(id(4)).is_none());
+    }
+}
