@@ -11,6 +11,7 @@
 //! - `file`: tunnels in a file, with a table before it
 //! - [`Values`]: texts of the server's own that outlive a restart, and leases; `value_table`: those in memory
 //! - `lines`: tunnels as lines of JSON, by which they move from one store to another, and as a list for people
+//! - [`Pace`]: how fast many calls are made at once
 //! - [`Seal`]: secrets at rest
 //! - [`StoreError`]: why a store fails
 
@@ -18,6 +19,7 @@ mod error;
 mod file;
 mod lines;
 mod nodes;
+mod pace;
 mod record;
 mod redis;
 mod seal;
@@ -35,6 +37,7 @@ pub use self::error::StoreError;
 pub use self::file::{AddError, Added, FileError, FileStore, add_to_file, read_file};
 pub use self::lines::{list, read_lines, write_lines};
 pub use self::nodes::{Claim, Claimed, INBOX_BATCH, Located, Lost, Peer, Renewal, Renewed, Seen, TableNews, Written};
+pub use self::pace::Pace;
 pub use self::record::{By, CLAIM, Change, Found, Kept, Keyed, Life, Record};
 pub use self::redis::{Nodes, RedisStore, add_to_redis, read_redis};
 pub use self::seal::{Seal, SealError};

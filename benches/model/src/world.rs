@@ -9,7 +9,7 @@ use socket2me::proto::key::{Key, KeyHash};
 use socket2me::proto::node::NodeId;
 use socket2me::proto::time::Instant;
 use socket2me::proto::token::Token;
-use socket2me::store::{Claim, Claimed, Keyed, Peer, Record, Renewed, Settings, Written};
+use socket2me::store::{Claim, Claimed, Keyed, Pace, Peer, Record, Renewed, Settings, Written};
 
 use crate::random::Random;
 use crate::redis::{Costs, Redis};
@@ -17,9 +17,6 @@ use crate::redis::{Costs, Redis};
 pub const SECOND: u64 = 1_000_000;
 /// How often a node looks whether Redis is the one that it was, and what is blocked.
 const LOOKS_EVERY: [u64; 2] = [2 * SECOND, 5 * SECOND];
-/// How tunnels are written again: as in `relay/tunnels/restoring.rs`.
-const RESTORED_AT_ONCE: usize = 50;
-const RESTORED_EVERY: u64 = 50_000;
 /// How long a message takes from one node to another.
 const HOP: u64 = 1_000;
 /// A tunnel without an end.
@@ -36,9 +33,12 @@ pub struct Node {
     due: u64,
     /// Redis has lost writes of it, as it said last.
     pub has_lost: bool,
-    /// Tunnels to be written again, those of a batch under way, and when that began.
+    /// Tunnels to be written again, as `relay/tunnels/restoring.rs` does it: how many of a batch are under way, whether one of it has
+    /// failed, and when it began.
     pub to_restore: Vec<u32>,
+    pace: Pace,
     restoring: usize,
+    has_failed: bool,
     begun: u64,
     pub is_restoring: bool,
 }
@@ -53,7 +53,6 @@ pub enum Event {
     Told(u32, NodeId, Box<str>),
     Pong { slot: u32, id: NodeId, of: NodeId, has_lease: bool },
     Restore(u32),
-    RestoreOne(u32, u32),
     Restored(u32, u32, bool),
 }
 
@@ -147,7 +146,9 @@ impl World {
             due: self.now,
             has_lost: false,
             to_restore: Vec::new(),
+            pace: Pace::new(self.started),
             restoring: 0,
+            has_failed: false,
             begun: 0,
             is_restoring: false,
         }
@@ -231,7 +232,6 @@ impl World {
                 }
             }
             Event::Restore(slot) => self.restore(slot),
-            Event::RestoreOne(slot, tunnel) => self.restore_one(slot, tunnel),
             Event::Restored(slot, tunnel, is_done) => self.restored(slot, tunnel, is_done),
         }
     }
@@ -383,7 +383,7 @@ impl World {
 
     fn restore(&mut self, slot: u32) {
         let node = &mut self.nodes[slot as usize];
-        let batch = node.to_restore.split_off(node.to_restore.len().saturating_sub(RESTORED_AT_ONCE));
+        let batch = node.to_restore.split_off(node.to_restore.len().saturating_sub(node.pace.at_once()));
         node.restoring = batch.len();
         node.begun = self.now;
         node.is_restoring = !batch.is_empty();
@@ -404,13 +404,18 @@ impl World {
     }
 
     fn restored(&mut self, slot: u32, tunnel: u32, is_done: bool) {
-        if !is_done {
-            return self.after(SECOND, Event::RestoreOne(slot, tunnel));
-        }
         let node = &mut self.nodes[slot as usize];
+        if is_done {
+            node.pace.succeeded();
+        } else {
+            node.to_restore.push(tunnel);
+            node.has_failed = true;
+        }
         node.restoring -= 1;
         if node.restoring == 0 {
-            let next = self.now.max(node.begun + RESTORED_EVERY);
+            let failed = std::mem::take(&mut node.has_failed);
+            let pause = if failed { node.pace.failed().as_micros() as u64 } else { 0 };
+            let next = (self.now + pause).max(node.begun + Pace::EVERY.as_micros() as u64);
             self.at(next, Event::Restore(slot));
         }
     }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use super::times::{AGAIN_EVERY, BATCH, BATCH_EVERY, LEAVE_EVERY, UNSURE_FOR};
+use super::times::{LEAVE_EVERY, UNSURE_FOR};
 use crate::proto::time::{Instant, earliest};
 use crate::proto::token::Token;
-use crate::store::{Claim, Claimed, Ends, Found, Lost, Written};
+use crate::store::{Claim, Claimed, Ends, Found, Lost, Pace, Written};
 
 /// How many tunnels that the node has left are kept, so that it can leave them again if the store forgets that.
 const MOST_LEFT: usize = 1_000;
@@ -47,7 +47,7 @@ struct Left {
 }
 
 /// All claims of this node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Claims {
     held: HashMap<Token, Held>,
     pending: HashMap<Token, Pending>,
@@ -67,6 +67,9 @@ pub(super) struct Claims {
     /// When the next claims may be announced, and the next tunnels left.
     next: Instant,
     next_leave: Instant,
+    /// How many calls there are at once, and the end of the pause after one that failed.
+    pace: Pace,
+    resumes: Instant,
 }
 
 /// What became of a claim.
@@ -79,6 +82,26 @@ pub(super) enum Outcome {
 }
 
 impl Claims {
+    /// Makes the claims of a node that has none. The seed is another at each node.
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            held: HashMap::new(),
+            pending: HashMap::new(),
+            due: BTreeSet::new(),
+            announcing: BTreeSet::new(),
+            leaving: BTreeMap::new(),
+            under_way: BTreeSet::new(),
+            left: VecDeque::new(),
+            numbers: BTreeSet::new(),
+            loss: None,
+            unsure: None,
+            next: Instant::ORIGIN,
+            next_leave: Instant::ORIGIN,
+            pace: Pace::new(seed),
+            resumes: Instant::ORIGIN,
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.held.len()
     }
@@ -155,6 +178,7 @@ impl Claims {
     /// Takes up an answered claim.
     pub(super) fn claimed(&mut self, now: Instant, token: Token, claimed: &Claimed, claim: &Claim) -> Outcome {
         let evicted = self.end_call(&token);
+        self.pace.succeeded();
         let (was_announced, ends) = (claim.again.is_some(), claim.ends);
         if was_announced {
             self.announcing.remove(&token);
@@ -192,6 +216,7 @@ impl Claims {
     /// Takes up that a claim failed: it may have been made all the same.
     pub(super) fn failed(&mut self, now: Instant, token: Token, was_announced: bool) {
         self.end_call(&token);
+        self.pause(now);
         if was_announced {
             self.announcing.remove(&token);
         }
@@ -199,7 +224,6 @@ impl Claims {
             Some(held) => {
                 held.is_uncertain = true;
                 self.due.insert(token);
-                self.next = self.next.max(now + AGAIN_EVERY);
             }
             None if !self.pending.contains_key(&token) => self.give_up(token, u64::MAX),
             None => (),
@@ -209,6 +233,7 @@ impl Claims {
     /// Takes up that there is no such tunnel.
     pub(super) fn absent(&mut self, token: &Token, was_announced: bool) {
         self.end_call(token);
+        self.pace.succeeded();
         if was_announced {
             self.announcing.remove(token);
         }
@@ -300,21 +325,28 @@ impl Claims {
         }
     }
 
+    /// Pauses after a failed call. Of those that were under way with it, one counts.
+    fn pause(&mut self, now: Instant) {
+        if now >= self.resumes {
+            self.resumes = now + self.pace.failed();
+        }
+    }
+
     /// Returns how many calls there may be beside those that are under way.
     fn room(&self) -> usize {
-        BATCH.saturating_sub(self.announcing.len() + self.under_way.len())
+        self.pace.at_once().saturating_sub(self.announcing.len() + self.under_way.len())
     }
 
     /// Returns the claims to announce now, with their epochs and numbers of ends.
     pub(super) fn batch(&mut self, now: Instant) -> Vec<(Token, u64, usize)> {
-        if now < self.next {
+        if now < self.next.max(self.resumes) {
             return Vec::new();
         }
         let free = self.due.iter().filter(|token| !self.pending.contains_key(token));
         let held = free.filter_map(|token| self.held.get(token).map(|held| (*token, held.epoch, held.ends)));
         let batch: Vec<_> = held.take(self.room()).collect();
         if !batch.is_empty() {
-            self.next = now + BATCH_EVERY;
+            self.next = now + Pace::EVERY;
         }
         for (token, _, _) in &batch {
             self.due.remove(token);
@@ -326,12 +358,12 @@ impl Claims {
 
     /// Returns the tunnels to leave now, with the highest epoch that is left. One that is being claimed is not left meanwhile.
     pub(super) fn leaves(&mut self, now: Instant) -> Vec<(Token, u64)> {
-        if now < self.next_leave {
+        if now < self.next_leave.max(self.resumes) {
             return Vec::new();
         }
         let batch: Vec<_> = self.to_leave().take(self.room()).collect();
         if !batch.is_empty() {
-            self.next_leave = now + BATCH_EVERY;
+            self.next_leave = now + Pace::EVERY;
         }
         self.under_way.extend(batch.iter().map(|(token, _)| *token));
         batch
@@ -346,9 +378,9 @@ impl Claims {
     pub(super) fn left(&mut self, now: Instant, token: Token, epoch: u64, number: Option<u64>) {
         self.under_way.remove(&token);
         let Some(number) = number else {
-            self.next_leave = self.next_leave.max(now + AGAIN_EVERY);
-            return;
+            return self.pause(now);
         };
+        self.pace.succeeded();
         if self.leaving.get(&token).is_some_and(|highest| *highest <= epoch) {
             self.leaving.remove(&token);
         }
@@ -369,7 +401,8 @@ impl Claims {
         }
         let announces = self.due.iter().any(|token| !self.pending.contains_key(token));
         let leaves = self.to_leave().next().is_some();
-        earliest(announces.then_some(self.next), leaves.then_some(self.next_leave))
+        let next = earliest(announces.then_some(self.next), leaves.then_some(self.next_leave));
+        next.map(|next| next.max(self.resumes))
     }
 }
 

@@ -70,6 +70,8 @@ impl Directory {
     /// Makes the directory of a node that has just started.
     #[must_use]
     pub fn new(me: Peer, now: Instant) -> Self {
+        // An id is random.
+        let seed = me.node.as_str().bytes().fold(0, |seed, byte| seed << 8 | u64::from(byte));
         Self {
             me: Peer { lease: LEASE, ..me },
             lease: Lease::new(now),
@@ -77,7 +79,7 @@ impl Directory {
             highest: 0,
             table: Table::default(),
             taken_up: 0,
-            claims: Claims::default(),
+            claims: Claims::new(seed),
             lookups: Lookups::default(),
             suspects: Suspects::default(),
             is_store_away: false,

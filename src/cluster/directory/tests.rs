@@ -169,11 +169,34 @@ fn a_claim_whose_answer_was_lost_is_left() {
     directory.claim_failed(at(0), token(1), &claim);
     assert!(directory.leaves(at(0)).is_empty(), "the other one may be made yet");
     directory.claim_failed(at(0), token(1), &claim);
-    assert_eq!(directory.leaves(at(0)), [(token(1), u64::MAX)]);
+    assert!(directory.leaves(at(499)).is_empty(), "a store that has just failed gets a rest");
+    assert_eq!(directory.leaves(at(1_000)), [(token(1), u64::MAX)]);
     let claim = directory.claim(token(1), 1, 0);
-    let _ = directory.claimed(at(1), token(1), &claim, &claimed(7, Ends::Spread, wrote(2, None)));
-    directory.left(at(2), token(1), u64::MAX, Some(wrote(1, None)));
-    assert_eq!(directory.announce(at(3), 0).len(), 1, "the leave may have run after the claim");
+    let _ = directory.claimed(at(1_001), token(1), &claim, &claimed(7, Ends::Spread, wrote(2, None)));
+    directory.left(at(1_002), token(1), u64::MAX, Some(wrote(1, None)));
+    assert_eq!(directory.announce(at(1_003), 0).len(), 1, "the leave may have run after the claim");
+}
+
+#[test]
+fn claims_of_a_store_that_fails_are_announced_by_fewer_and_later() {
+    let mut directory = node();
+    for number in 1..=60 {
+        hold(&mut directory, number, 1_000 + u64::try_from(number).unwrap(), Ends::Newest, 1);
+        directory.changed(&token(number));
+    }
+    let (mut batches, mut pauses, mut last) = (Vec::new(), Vec::new(), 0);
+    for time in (0..40_000).step_by(50) {
+        let batch = directory.announce(at(time), 0);
+        if !batch.is_empty() {
+            batches.push(batch.len());
+            pauses.push(time - last);
+            last = time;
+        }
+        batch.into_iter().for_each(|(token, claim)| directory.claim_failed(at(time), token, &claim));
+    }
+    assert_eq!(batches[..6], [50, 25, 12, 6, 3, 1]);
+    assert!(pauses[1] <= 1_050 && (5_000..=10_050).contains(&pauses[6]), "{pauses:?}");
+    assert!((7..=11).contains(&batches.len()), "the longest pause is bounded: {pauses:?}");
 }
 
 #[test]

@@ -29,13 +29,6 @@ pub(super) const STALE_FOR: Duration = Duration::from_secs(60);
 /// How long after a loss a tunnel that the store does not know may be one that is not announced again yet.
 pub(super) const UNSURE_FOR: Duration = Duration::from_secs(60);
 
-/// How many claims are announced at once, and how often: 1,000 in a second, beside which the store serves others.
-pub(super) const BATCH: usize = 50;
-pub(super) const BATCH_EVERY: Duration = Duration::from_millis(50);
-
-/// Time until a claim or a leave that failed is made again.
-pub(super) const AGAIN_EVERY: Duration = Duration::from_secs(1);
-
 /// Time between two times that a tunnel is left because another node asks for it.
 pub(super) const LEAVE_EVERY: Duration = Duration::from_secs(10);
 

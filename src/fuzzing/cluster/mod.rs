@@ -45,7 +45,7 @@ const MOST_STEPS: usize = 300;
 const LONGEST: Duration = Duration::from_secs(180);
 
 /// How long nothing happens before all must be well.
-const QUIET: Duration = Duration::from_secs(75);
+const QUIET: Duration = Duration::from_secs(90);
 
 /// Time between two states of the store that it may fall back to, and how many there are.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(300);
