@@ -25,7 +25,7 @@ const SECRET: &str = "the secret of all clusters of these tests";
 
 /// Nodes over one Redis.
 struct Nodes {
-    _redis: Redis,
+    redis: Redis,
     nodes: Vec<Server>,
 }
 
@@ -55,7 +55,7 @@ impl Nodes {
             change(&mut config);
             nodes.push(ready(config).await);
         }
-        Some(Self { _redis: redis, nodes })
+        Some(Self { redis, nodes })
     }
 
     /// Returns where a node is.

@@ -9,7 +9,7 @@ use socket2me::proto::node::NodeId;
 use socket2me::proto::token::Token;
 use socket2me::store::{
     By, Change, Claim, Claimed, Ends, Keyed, Located, Nodes, Peer, Record, Renewal, Renewed, Repeat, Seen, Settings,
-    Store,
+    Store, TableNews,
 };
 
 use super::Redis;
@@ -20,12 +20,13 @@ use super::semantics::{HOUR, hash, in_redis, uuid};
 const KEPT: &str = "\
 SET|s2m:marker|00000000-0000-4000-8000-000000000000
 ZADD|s2m:nodes|LEASE|AQEBAQEB|LEASE|AgICAgIC
-HSET|s2m:nodes:state|version|1700000000000007|renewed|NOW|later|x
-HSET|s2m:node:AQEBAQEB|advertise|http://10.0.0.1:7000|label|rack 1|version|0.1.0|draining|0|writes|7|posted|1700000000000011|read|1700000000000010|later|x
-HSET|s2m:node:AgICAgIC|advertise|http://10.0.0.2:7000|label||version|0.1.0|draining|1|writes|9|read|0|later|x
+ZADD|s2m:nodes:changes|1700000000000006|AQEBAQEB|1700000000000007|AgICAgIC
+HSET|s2m:nodes:state|version|1700000000000007|floor|1700000000000005|renewed|NOW|later|x
+HSET|s2m:node:AQEBAQEB|advertise|http://10.0.0.1:7000|label|rack 1|version|0.1.0|draining|0|table|1700000000000007|had|1700000000000006|writes|7|posted|1700000000000011|read|1700000000000010|later|x
+HSET|s2m:node:AgICAgIC|advertise|http://10.0.0.2:7000|label||version|0.1.0|draining|1|table|1700000000000007|had||writes|9|read|0|later|x
 RPUSH|s2m:inbox:AQEBAQEB|1700000000000011 evict mine 1700000000000002 later
 HSET|s2m:t:mine|made|1700000000|by|192.0.2.7|key|KEY|ttl|36000000|timeout|1500|joined|1|expires|EXPIRES|hold|9000|ends|newest|repeat|idempotent|rules||node|AQEBAQEB|epoch|1700000000000001|since|1600000000000000|later|x
-HSET|s2m:t:shared|made|1700000000|by||key|KEY|ttl|36000000|timeout|1500|joined|1|expires|EXPIRES|hold|9000|ends|spread|repeat|idempotent|rules||node|AgICAgIC|epoch|1700000000000004|at:AQEBAQEB|1700000000000003 2|at:AgICAgIC|1700000000000004 1|later|x
+HSET|s2m:t:shared|made|1700000000|by||key|KEY|ttl|36000000|timeout|1500|joined|1|expires|EXPIRES|hold|9000|ends|spread|repeat|idempotent|rules||node|AgICAgIC|epoch|1700000000000004|at:AQEBAQEB|1700000000000003 2 later|at:AgICAgIC|1700000000000004 1|later|x
 HSET|MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAx|ip|192.0.2.7|created|1700000000|socketId||node|AgICAgIC|epoch|1700000000000005|later|x
 EXPIRE|MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAx|3600";
 
@@ -126,7 +127,8 @@ async fn what_version_1_keeps_is_understood_and_keeps_the_fields_of_a_later_one(
     assert_eq!((renewed.written.writes, renewed.written.lost, renewed.was_away), (8, None, false));
     let message = (1_700_000_000_000_011, "evict mine 1700000000000002 later".into());
     assert_eq!((renewed.posted, renewed.inbox), (1_700_000_000_000_011, vec![message]));
-    let other = renewed.table.1.unwrap().into_iter().find(|peer| peer.node != node.me.node).unwrap();
+    let TableNews::Whole(peers) = renewed.table else { panic!("{:?}", renewed.table) };
+    let other = peers.into_iter().find(|peer| peer.node != node.me.node).unwrap();
     assert!(other.lease > Duration::from_secs(2) && other.is_draining, "{other:?}");
     let shown = (other.node.as_str(), &*other.advertise, &*other.label, &*other.version);
     assert_eq!(shown, ("AgICAgIC", "http://10.0.0.2:7000", "", "0.1.0"));

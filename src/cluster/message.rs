@@ -12,8 +12,8 @@ pub(crate) enum Message {
     Evict(Token, u64),
     /// A tunnel has been changed, or has ended.
     Changed(Token),
-    /// The operator has closed a tunnel: its ends are disconnected.
-    Close(Token),
+    /// The operator has closed a tunnel: its ends with claims up to this epoch are disconnected.
+    Close(Token, u64),
     /// The node stops through which the WebSocket of a session comes: the session's ends leave once they have answered.
     Move(Sid),
 }
@@ -30,7 +30,7 @@ impl Message {
         Some(match kind {
             "evict" => Self::Evict(token, words.next()?.parse().ok()?),
             "changed" => Self::Changed(token),
-            "close" => Self::Close(token),
+            "close" => Self::Close(token, words.next()?.parse().ok()?),
             _ => return None,
         })
     }
@@ -41,7 +41,7 @@ impl fmt::Display for Message {
         match self {
             Self::Evict(token, epoch) => write!(f, "evict {} {epoch}", token.as_str()),
             Self::Changed(token) => write!(f, "changed {}", token.as_str()),
-            Self::Close(token) => write!(f, "close {}", token.as_str()),
+            Self::Close(token, epoch) => write!(f, "close {} {epoch}", token.as_str()),
             Self::Move(sid) => write!(f, "move {}", sid.as_str()),
         }
     }
@@ -57,17 +57,19 @@ mod tests {
         for message in [
             Message::Evict(token, u64::MAX),
             Message::Changed(token),
-            Message::Close(token),
+            Message::Close(token, 7),
             Message::Move(Sid::from_random([7; 15])),
         ] {
             assert_eq!(Message::parse(&message.to_string()), Some(message));
         }
         // A later version may say more.
         assert_eq!(Message::parse("evict mine 7 because"), Some(Message::Evict(token, 7)));
-        for other in ["", "evict", "evict mine", "evict mine x", "evict a/b 1", "else mine", "move mine"] {
+        for other in ["", "evict", "evict mine", "evict mine x", "evict a/b 1", "close mine", "else mine", "move mine"]
+        {
             assert_eq!(Message::parse(other), None, "{other}");
         }
     }
+
     /// A node of the next version says these, and understands them. What it says beyond them, this one reads over.
     #[test]
     fn what_version_1_says_has_not_changed() {
@@ -78,7 +80,7 @@ mod tests {
             ("evict mine 1700000000000001", Message::Evict(mine, 1_700_000_000_000_001)),
             ("evict MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAx 7", Message::Evict(original, 7)),
             ("changed mine", Message::Changed(mine)),
-            ("close mine", Message::Close(mine)),
+            ("close mine 1700000000000001", Message::Close(mine, 1_700_000_000_000_001)),
             ("move AQEBAQEBAgICAgICAgICAgICmzyTLTB6", Message::Move(sid)),
         ] {
             assert_eq!(message.to_string(), text);

@@ -42,7 +42,6 @@ use self::keys::Secret;
 pub(crate) use self::message::Message;
 use self::sids::Sids;
 use self::strangers::Strangers;
-use self::suspicion::say_unreached;
 use self::waiting::Waiting;
 use self::watched::Watches;
 use crate::net::arrival::Arrival;
@@ -366,7 +365,7 @@ impl Cluster {
         };
         match &sent {
             Err(Undone::Unreached(reason)) => {
-                say_unreached(peer, reason);
+                self.say_unreached(peer, reason);
                 self.directory().refused(peer.node, self.clock.now());
                 self.wake.notify_one();
             }

@@ -78,11 +78,11 @@ impl Cluster {
                 true
             }
             Ok(Err(undone)) => {
-                say_unreached(peer, undone);
+                self.say_unreached(peer, undone);
                 false
             }
             Err(_) => {
-                say_unreached(peer, format_args!("it does not say within {PATIENCE:?} that it is there"));
+                self.say_unreached(peer, format_args!("it does not say within {PATIENCE:?} that it is there"));
                 false
             }
         }
@@ -95,14 +95,14 @@ impl Cluster {
             self.ask(&peer).await;
         }
     }
-}
 
-/// Logs, now and then, that a node cannot be reached.
-pub(super) fn say_unreached(peer: &Peer, reason: impl Display) {
-    static LOG: Seldom = Seldom::new(SAID_EVERY);
-    let Peer { node, label, advertise, .. } = peer;
-    match LOG.pass() {
-        Some(unlogged) => tracing::warn!(%node, %label, %advertise, unlogged, "a node cannot be reached: {reason}"),
-        None => tracing::debug!(%node, "a node cannot be reached: {reason}"),
+    /// Logs, now and then, that a node cannot be reached.
+    pub(super) fn say_unreached(&self, peer: &Peer, reason: impl Display) {
+        static LOG: Seldom = Seldom::new(SAID_EVERY);
+        let Peer { node, label, advertise, .. } = peer;
+        match LOG.pass() {
+            Some(unlogged) => tracing::warn!(%node, %label, %advertise, unlogged, "a node cannot be reached: {reason}"),
+            None => tracing::debug!(%node, "a node cannot be reached: {reason}"),
+        }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::{Cluster, Message};
 use crate::proto::engine_io::Sid;
 use crate::proto::token::Token;
-use crate::store::{Peer, StoreError};
+use crate::store::{Located, Peer, StoreError};
 
 /// Time to tell a node which of its WebSockets are about to end, and to hear which tunnels it has.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,15 +64,19 @@ impl Cluster {
         });
     }
 
-    /// Tells all other nodes something, by their inboxes.
+    /// Has the ends of a tunnel disconnected that are at other nodes now, also at nodes whose leases have lapsed and which come back
+    /// within a minute. Returns the epoch up to which ends are: those that come back meanwhile stay.
     ///
     /// # Errors
     /// - [`StoreError::Unavailable`] if the store cannot be used now
-    pub(crate) async fn tell_all(self: &Arc<Self>, message: Message) -> Result<(), StoreError> {
-        for peer in self.peers() {
-            self.nodes.post(peer.node, &message.to_string()).await?;
+    pub(crate) async fn close(self: &Arc<Self>, token: &Token) -> Result<u64, StoreError> {
+        let Located { epoch, owner, holders, .. } = self.locate_anew(token).await?;
+        let message = Message::Close(*token, epoch);
+        self.nodes.post_to_claimants(token, self.me, &message.to_string()).await?;
+        let living = holders.into_iter().map(|(peer, _)| peer).chain(owner);
+        for peer in living.filter(|peer| peer.node != self.me) {
             self.tell(peer, message);
         }
-        Ok(())
+        Ok(epoch)
     }
 }

@@ -165,7 +165,7 @@ pub async fn run(
     }
     let ordering = acme.map(|acme| vital.spawn(acme.run()));
     let tunnels = Arc::clone(&relay.tunnels);
-    vital.spawn(blocks.keep(move |token| tunnels.close(token)));
+    vital.spawn(blocks.keep(move |token| tunnels.close(token, u64::MAX)));
     if let Some(listener) = operator {
         vital.spawn(admin::serve(listener, Arc::new(relay.admin())));
     }

@@ -96,7 +96,7 @@ impl Router {
         match message {
             Message::Evict(token, epoch) => tunnels.evict(&token, epoch),
             Message::Changed(token) => tunnels.recheck(&token),
-            Message::Close(token) => tunnels.close(&token),
+            Message::Close(token, epoch) => tunnels.close(&token, epoch),
             Message::Move(sid) => tunnels.move_sessions(&HashSet::from([sid])),
         }
     }
@@ -114,7 +114,7 @@ impl Called for Router {
         for message in &messages {
             match Message::parse(message) {
                 Some(Message::Move(sid)) => drop(moving.insert(sid)),
-                Some(Message::Evict(..) | Message::Changed(_) | Message::Close(_)) | None => cluster.told(message),
+                Some(Message::Evict(..) | Message::Changed(_) | Message::Close(..)) | None => cluster.told(message),
             }
         }
         // At once: each look goes through all tunnels.

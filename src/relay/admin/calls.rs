@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blocks::{Block, Blocks, NotSet, Subject, now};
 use super::listing;
-use crate::cluster::{Cluster, Message};
+use crate::cluster::Cluster;
 use crate::net::reply::{self, Reply};
 use crate::proto::token::Token;
 use crate::relay::audit;
@@ -126,19 +126,24 @@ impl Admin {
     /// Disconnects the ends of a tunnel. They may come back.
     async fn close(&self, by: &str, token: &str) -> Result<Reply, Failed> {
         let token = token_of(token)?;
-        let tunnel = self.tunnels.find(&token);
-        match (&tunnel, self.tokens.cluster()) {
-            (None, None) => return Err(no_tunnel()),
-            (None, Some(_)) => drop(self.tokens.found(&token).await?.ok_or_else(no_tunnel)?),
-            (Some(_), _) => (),
+        let is_here = self.tunnels.find(&token).is_some();
+        match (is_here, self.tokens.cluster()) {
+            (false, None) => return Err(no_tunnel()),
+            (false, Some(_)) => drop(self.tokens.found(&token).await?.ok_or_else(no_tunnel)?),
+            (true, _) => (),
         }
-        let ends = tunnel.map_or(0, |tunnel| tunnel.figures().ends);
-        self.tunnels.close(&token);
-        if let Some(cluster) = self.tokens.cluster() {
-            cluster.tell_all(Message::Close(token)).await?;
-        }
+        let (figures, missing) = listing::sum(&self.tunnels, self.cluster(), &token).await;
+        let epoch = match self.tokens.cluster() {
+            Some(cluster) => cluster.close(&token).await?,
+            None => u64::MAX,
+        };
+        self.tunnels.close(&token, epoch);
         audit::line(by, "close", &token);
-        Ok(json(&serde_json::json!({ "ends": ends })))
+        let mut closed = serde_json::json!({ "ends": figures.ends });
+        if !missing.is_empty() {
+            closed["missing"] = serde_json::to_value(missing).unwrap_or_default();
+        }
+        Ok(json(&closed))
     }
 
     async fn block(&self, by: &str, body: &Bytes) -> Result<Reply, Failed> {
@@ -153,7 +158,7 @@ impl Admin {
             Subject::Network(_) => None,
         };
         if let Some(token) = token {
-            self.tunnels.close(&token);
+            self.tunnels.close(&token, u64::MAX);
             audit::line(by, "block", &token);
         } else {
             audit::line_about(by, "block", subject);

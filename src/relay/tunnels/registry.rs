@@ -347,11 +347,19 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         }
     }
 
-    /// Disconnects the ends of a tunnel, which may come back.
-    pub(in crate::relay) fn close(&self, token: &Token) {
-        let Some(removed) = self.write().remove(token) else { return };
-        let ends = self.count(removed.end());
-        self.say_left(token, &removed);
+    /// Disconnects the ends of a tunnel that have joined with claims up to this epoch. They may come back.
+    pub(in crate::relay) fn close(&self, token: &Token, epoch: u64) {
+        let mut table = self.write();
+        let Some(tunnel) = table.get(token).cloned() else { return };
+        let turnover = if tunnel.has_end_after(epoch) {
+            tunnel.take_ends_before(epoch.saturating_add(1))
+        } else {
+            table.remove(token);
+            tunnel.end()
+        };
+        drop(table);
+        let ends = self.count(turnover);
+        self.say_left(token, &tunnel);
         for end in ends {
             tracing::info!(?token, "the operator has closed the tunnel, its end is disconnected");
             end.disconnect();

@@ -87,7 +87,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
             }
             Err(Failure::TokenNotFound) => return self.remove(token, Closing::Expired),
             // Its end has joined while it was blocked.
-            Err(Failure::Blocked) => return self.close(token),
+            Err(Failure::Blocked) => return self.close(token, u64::MAX),
             Err(_) => None,
         };
         // Under the lock under which ends join and leave: one that came or went meanwhile is not put off.

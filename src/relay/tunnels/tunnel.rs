@@ -338,6 +338,11 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
         self.take(|end| !(end.showed(key) || (spares && end.may_stay())))
     }
 
+    /// Tells whether an end has joined with a newer claim than this.
+    pub(super) fn has_end_after(&self, epoch: u64) -> bool {
+        self.occupancy().ends().iter().any(|end| end.epoch() > epoch)
+    }
+
     /// Takes out the ends that have joined with older claims than this.
     pub(super) fn take_ends_before(&self, epoch: u64) -> Turnover<H> {
         self.take(|end| end.epoch() < epoch)

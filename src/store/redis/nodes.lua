@@ -91,7 +91,7 @@ local function holders(key)
   for _, field in ipairs(redis.call('HKEYS', key)) do
     local node = string.match(field, '^at:(.+)$')
     if node then
-      local epoch, ends = string.match(redis.call('HGET', key, field), '^(%d+) (%d+)$')
+      local epoch, ends = string.match(redis.call('HGET', key, field), '^(%d+) (%d+)')
       found[#found + 1] = {node = node, epoch = tonumber(epoch or '0'), ends = tonumber(ends or '0')}
     end
   end

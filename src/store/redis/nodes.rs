@@ -150,6 +150,17 @@ impl Nodes {
         Ok(())
     }
 
+    /// Leaves a message for all nodes that have a claim of a tunnel, but one. See [`Self::post`].
+    ///
+    /// # Errors
+    /// - [`StoreError::Unavailable`] if the store cannot be used now. The message may be left all the same
+    pub async fn post_to_claimants(&self, token: &Token, except: NodeId, message: &str) -> Result<(), StoreError> {
+        let mut script = about(&self.scripts.peer, token, self.until());
+        script.arg(except.as_str()).arg(message);
+        let NodeReply::Posted = self.call(&script).await? else { return Err(self.strange()) };
+        Ok(())
+    }
+
     /// Begins a call of a script that is about no tunnel.
     fn begin<'s>(&self, script: &'s Script) -> ScriptInvocation<'s> {
         let mut script = script.prepare_invoke();
