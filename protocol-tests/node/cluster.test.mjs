@@ -79,7 +79,7 @@ test('streams go through any node: large bodies, events and WebSockets', limit, 
 });
 
 test('forward takes visitors at another node while its answers at a node that stops go on', limit, async (t) => {
-  const cluster = await Cluster.start(t, { flags: ['--drain-timeout', '20s'] });
+  const cluster = await Cluster.start(t, { flags: ['--drain-timeout', '8s'] });
   const served = await app(t);
   const { path, end } = await forward(t, cluster.fronts.balancer, served.port);
   const request = http.get(`${cluster.nodes[0].url}${path}/events`, { agent: false });
@@ -107,7 +107,7 @@ test('forward takes visitors at another node while its answers at a node that st
 
 for (const name of ['socket.io-client-1.4.8', 'socket.io-client-2.5.0', 'socket.io-client']) {
   test(`${name}: an answer that comes late, at another node, is no answer to somebody else`, limit, async (t) => {
-    const cluster = await Cluster.start(t, { count: 2 });
+    const cluster = await Cluster.start(t, { count: 2, flags: ['--drain-timeout', '1s'] });
     const [one, other] = cluster.nodes;
     const way = await TcpProxy.start(t, one.listen);
     const { token } = await cluster.tunnel();
