@@ -257,8 +257,7 @@ impl World {
         if let Some(renewal) = renewal {
             let (renewed, then) =
                 self.redis.call(self.now, |store, until| store.renew(&renewal, until), Costs::renewal);
-            self.redis.counts.rows +=
-                renewed.as_ref().map_or(0, |renewed| renewed.table.rows()) as u64;
+            self.redis.counts.rows += renewed.as_ref().map_or(0, |renewed| renewed.table.rows()) as u64;
             self.at(then, Event::Renewed(slot, id, self.now, renewed.map(Box::new)));
         }
         for (token, epoch) in leaves {

@@ -63,7 +63,7 @@ impl Asking<'_> {
             Content::Whole(bytes) => {
                 let request = request(self.head, self.note, Outgoing::Whole(bytes.clone()), open)?;
                 let response = open.sender.try_send_request(request).await;
-                Ok((checked(response.map_err(|error| failed(&error))?)?, Sending::whole()))
+                Ok((checked(response.map_err(|error| failed(&error))?)?, Sending::whole(bytes.len())))
             }
             Content::Visitors { body, length, gone } => {
                 let (give, taken) = oneshot::channel();

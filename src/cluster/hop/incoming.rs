@@ -16,6 +16,7 @@ use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt as _, copy_bidirectional};
+use tokio_util::io::{InspectReader, InspectWriter};
 use tokio_util::sync::CancellationToken;
 
 use super::outgoing::Sending;
@@ -89,11 +90,13 @@ impl Occupied {
     }
 }
 
-/// Makes the reply to a visitor of another node's response.
+/// Makes the reply to a visitor of another node's response. [`Sending`] is beside it.
 pub(super) fn reply(response: Response<Incoming>, method: &Method, occupied: Occupied) -> Reply {
     let (head, incoming) = response.into_parts();
+    let sending = occupied.sending.clone();
     let body = body(&head.headers, incoming, method, occupied);
     let mut reply = Reply::new(body);
+    reply.extensions_mut().insert(sending);
     *reply.status_mut() = head.status;
     *reply.headers_mut() = head.headers;
     for name in OF_HOP {
@@ -202,17 +205,19 @@ pub(super) fn join(
 }
 
 impl<V: Future<Output = Option<(Connection, Bytes)>> + Send + 'static> Joined<V> {
-    /// Makes the reply to the visitor, after which both directions are passed on until both have ended.
+    /// Makes the reply to the visitor, after which both directions are passed on until both have ended. [`Piped`] and [`Sending`] are
+    /// beside it.
     pub(super) fn reply(self, response: Response<Incoming>, occupied: Occupied) -> Reply {
         let Self { visitor, node } = self;
         let piped = CancellationToken::new();
         let over = piped.clone().drop_guard();
+        let sending = occupied.sending.clone();
         drop(tokio::spawn(async move {
             let _over = over;
             // Keeps the connection's place.
             let occupied = occupied;
             tokio::select! {
-                () = pass_on(visitor, node) => (),
+                () = pass_on(visitor, node, &occupied.sending) => (),
                 () = occupied.watched.gone() => tracing::debug!("the node of an upgraded connection is gone"),
             }
         }));
@@ -221,13 +226,17 @@ impl<V: Future<Output = Option<(Connection, Bytes)>> + Send + 'static> Joined<V>
         *reply.status_mut() = head.status;
         *reply.headers_mut() = head.headers;
         reply.extensions_mut().insert(Piped(piped));
+        reply.extensions_mut().insert(sending);
         reply
     }
 }
 
 /// Passes on both directions until both have ended.
-async fn pass_on(visitor: impl Future<Output = Option<(Connection, Bytes)>>, node: OnUpgrade) {
-    let Some((mut visitor, read)) = visitor.await else { return };
+async fn pass_on(visitor: impl Future<Output = Option<(Connection, Bytes)>>, node: OnUpgrade, sending: &Sending) {
+    let Some((visitor, read)) = visitor.await else { return };
+    sending.carried(read.len(), 0);
+    let visitor = InspectWriter::new(visitor, |bytes| sending.carried(0, bytes.len()));
+    let mut visitor = InspectReader::new(visitor, |bytes| sending.carried(bytes.len(), 0));
     let Ok(node) = node.await else { return };
     let mut node = TokioIo::new(node);
     if node.write_all(&read).await.is_err() {

@@ -42,4 +42,5 @@ pub(crate) use self::callee::{Called, elsewhere, serve};
 pub(crate) use self::caller::{Calling, Hops};
 pub(crate) use self::incoming::Piped;
 pub(crate) use self::note::Note;
+pub(crate) use self::outgoing::Sending;
 pub(crate) use self::undone::Undone;

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -31,9 +31,17 @@ pub(super) struct Streamed {
     sending: Sending,
 }
 
-/// How much of a request's body is sent.
+/// How much of a request's body is sent, and what the connection carries after an upgrade. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sending(Arc<AtomicU8>);
+pub(crate) struct Sending(Arc<Progress>);
+
+#[derive(Debug, Default)]
+struct Progress {
+    stage: AtomicU8,
+    /// Bytes for the other node, and from it after an upgrade.
+    sent: AtomicU64,
+    received: AtomicU64,
+}
 
 /// The callee has not asked for the body.
 const NOT_BEGUN: u8 = 0;
@@ -43,28 +51,42 @@ const BEGUN: u8 = 1;
 const SENT: u8 = 2;
 
 impl Sending {
-    /// Returns what is said of a body in memory.
-    pub(super) fn whole() -> Self {
-        Self(Arc::new(AtomicU8::new(SENT)))
+    /// Returns what is said of a body in memory, of this length in bytes.
+    pub(super) fn whole(length: usize) -> Self {
+        let sending = Self::default();
+        sending.carried(length, 0);
+        sending.end();
+        sending
     }
 
     /// Returns whether some of the body is or may be sent.
     pub(super) fn is_begun(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != NOT_BEGUN
+        self.0.stage.load(Ordering::Relaxed) != NOT_BEGUN
     }
 
     /// Returns whether all of the body is sent.
     pub(super) fn is_sent(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == SENT
+        self.0.stage.load(Ordering::Relaxed) == SENT
     }
 
     /// The callee has asked for the body.
     pub(super) fn begin(&self) {
-        self.0.store(BEGUN, Ordering::Relaxed);
+        self.0.stage.store(BEGUN, Ordering::Relaxed);
     }
 
     fn end(&self) {
-        self.0.store(SENT, Ordering::Relaxed);
+        self.0.stage.store(SENT, Ordering::Relaxed);
+    }
+
+    /// Counts bytes for the other node, and from it after an upgrade.
+    pub(super) fn carried(&self, sent: usize, received: usize) {
+        self.0.sent.fetch_add(sent as u64, Ordering::Relaxed);
+        self.0.received.fetch_add(received as u64, Ordering::Relaxed);
+    }
+
+    /// Returns the bytes for the other node so far, and those from it after an upgrade.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.0.sent.load(Ordering::Relaxed), self.0.received.load(Ordering::Relaxed))
     }
 }
 
@@ -95,6 +117,9 @@ impl Streamed {
                 },
                 Gate::Open(body) => {
                     let mut frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                    if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+                        self.sending.carried(data.len(), 0);
+                    }
                     let trailers = frame.as_mut().and_then(|frame| frame.as_mut().ok()?.trailers_mut());
                     let is_trailers = trailers.is_some();
                     if let Some(trailers) = trailers {

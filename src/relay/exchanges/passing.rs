@@ -11,7 +11,7 @@ use hyper::body::Body as _;
 
 use super::exchange::Exchange;
 use super::{Exchanges, NotPassed};
-use crate::cluster::hop::{Note, Piped, Undone};
+use crate::cluster::hop::{Note, Piped, Sending, Undone};
 use crate::net::arrival::Arrival;
 use crate::net::body::RequestBody;
 use crate::net::reply::{Reply, ReplyBody};
@@ -87,20 +87,25 @@ impl Passed {
         let mut reply = self.0;
         let ending = ending(&reply);
         exchange.begin_stream(reply.status());
+        let sending = reply.extensions_mut().remove::<Sending>().unwrap_or_default();
         if let Some(piped) = reply.extensions_mut().remove::<Piped>() {
             // The exchange lasts as long as the connection.
             tokio::spawn(async move {
                 piped.over().await;
+                let (sent, received) = sending.bytes();
+                exchange.sent(sent);
+                exchange.streamed(usize::try_from(received).unwrap_or(usize::MAX));
                 exchange.ended(ending);
             });
             return reply;
         }
+        exchange.sent(sending.bytes().0);
         if is_head || reply.body().is_empty() {
             return exchange.answer(reply, ending, is_head);
         }
         let (head, body) = reply.into_parts();
         let length = body.size_hint().exact();
-        let passing = Passing { body, exchange, ending, left: length };
+        let passing = Passing { body, exchange, sending, ending, left: length };
         Reply::from_parts(head, ReplyBody::from_source(Box::new(passing), length))
     }
 }
@@ -119,6 +124,8 @@ fn ending(reply: &Reply) -> Ending {
 struct Passing {
     body: ReplyBody,
     exchange: Exchange,
+    /// The request, which may be sent still.
+    sending: Sending,
     /// What becomes of the exchange once all of it has come.
     ending: Ending,
     /// What of the announced length has not come, in bytes.
@@ -148,5 +155,11 @@ impl Source for Passing {
             None => self.exchange.ended(self.ending),
         }
         Poll::Ready(frame)
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        self.exchange.sent(self.sending.bytes().0);
     }
 }

@@ -335,3 +335,21 @@ async fn statuses_without_a_name_and_marks_of_ends_pass_without_harm() {
     assert!(response.starts_with("HTTP/1.1 421 ") && response.contains("x-kept: 1\r\n"), "{response}");
     assert!(!response.contains("x-socket2me-hop") && response.ends_with("an end's"), "{response}");
 }
+
+#[tokio::test]
+async fn what_is_sent_of_a_body_is_counted() {
+    let callee = seeing().await;
+    let mut first = Arriving::before(&[&callee]).await;
+    let large = "x".repeat(100_000);
+    for (body, count) in [
+        (String::new(), 0),
+        ("Content-Length: 4\r\n\r\nbody".to_owned(), 4),
+        (format!("Content-Length: 100000\r\n\r\n{large}"), 100_000),
+        ("Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n2\r\nup\r\n0\r\n\r\n".to_owned(), 6),
+    ] {
+        let end = if body.is_empty() { "\r\n" } else { "" };
+        let response = first.answer(&format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{body}{end}")).await;
+        assert!(response.starts_with("HTTP/1.1 200"), "{response:.200}");
+        assert_eq!(first.sendings.recv().await.unwrap().bytes(), (count, 0));
+    }
+}

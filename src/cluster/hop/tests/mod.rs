@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::{Called, Calling, Hops, Note, Undone, serve};
+use super::{Called, Calling, Hops, Note, Sending, Undone, serve};
 use crate::cluster::keys::tests::secret;
 use crate::cluster::watched::Watched;
 use crate::net::arrival::Arrival;
@@ -128,6 +128,8 @@ struct Front {
     /// Why requests were not done.
     undone: mpsc::Sender<Undone>,
     watched: Watched,
+    /// What is sent for each request that was done.
+    sendings: mpsc::Sender<Sending>,
 }
 
 impl Handler for Front {
@@ -135,7 +137,10 @@ impl Handler for Front {
         for (node, advertise) in &self.to {
             let note = Note::of("visit").with_id("id-1");
             match self.hops.send((*node, advertise), head, body, (arrival, note, &self.watched)).await {
-                Ok(reply) => return reply,
+                Ok(reply) => {
+                    self.sendings.try_send(reply.extensions().get().cloned().unwrap()).unwrap();
+                    return reply;
+                }
                 Err(undone) => self.undone.try_send(undone).unwrap(),
             }
         }
@@ -150,6 +155,7 @@ struct Arriving {
     undone: mpsc::Receiver<Undone>,
     /// Tells of all other nodes at once that they are gone.
     watched: Watched,
+    sendings: mpsc::Receiver<Sending>,
 }
 
 impl Arriving {
@@ -172,9 +178,10 @@ impl Arriving {
         let address = listener.local_addr().unwrap();
         let (tell, undone) = mpsc::channel(16);
         let watched = Watched::default();
-        let front = Front { hops: Arc::clone(&hops), to, undone: tell, watched: watched.clone() };
+        let (sent, sendings) = mpsc::channel(1_000);
+        let front = Front { hops: Arc::clone(&hops), to, undone: tell, watched: watched.clone(), sendings: sent };
         tokio::spawn(listener::serve(listener, Arc::new(wrap(front)), Limits::default(), pending()));
-        Self { address, hops, undone, watched }
+        Self { address, hops, undone, watched, sendings }
     }
 
     async fn visitor(&self) -> Visitor {

@@ -31,7 +31,7 @@ const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgr
 #[tokio::test]
 async fn each_direction_passes_and_ends_by_itself() {
     let (callee, mut connections) = upgrading().await;
-    let first = Arriving::before(&[&callee]).await;
+    let mut first = Arriving::before(&[&callee]).await;
     let mut visitor = first.visitor().await;
     visitor.send(format!("{REQUEST}early")).await;
     let (mut connection, read) = within("the connection", connections.recv()).await.flatten().unwrap();
@@ -56,6 +56,7 @@ async fn each_direction_passes_and_ends_by_itself() {
     let mut rest = String::new();
     within("the end", connection.read_to_string(&mut rest)).await.unwrap();
     assert_eq!((&up, &*rest), (b"up", "the last"));
+    assert_eq!(first.sendings.recv().await.unwrap().bytes(), (15, 4), "early, up and the last; down");
 }
 
 #[tokio::test]
