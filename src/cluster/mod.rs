@@ -7,17 +7,20 @@
 //!
 //! - this file: `Cluster`, a node among others, with what it asks and tells them
 //! - `directory`: what a node knows of the others and of tunnels, as a value; `message`: what nodes tell each other, and `telling` how
-//! - `keeping`: the tasks of a node; `waiting`: tunnels that it hopes another node will claim; `suspicion`: nodes that do not answer,
-//!   and `watched`, what waits for them; `strangers`: nodes that are in ids of sessions and not in the table
-//! - `keys`: what the cluster's secret is made into; `sids`: ids of sessions that name their node
+//! - `keeping`: the tasks of a node; `joining`: ends that are about to join; `waiting`: tunnels that it hopes another node will claim;
+//!   `suspicion`: nodes that do not answer, and `watched`, what waits for them; `strangers`: nodes that are in ids of sessions and not
+//!   in the table
+//! - `status`: how the nodes are, in words; `keys`: what the cluster's secret is made into; `sids`: ids of sessions that name their node
 //! - `hop`: a request from one node to another
 
 pub mod directory;
 pub(crate) mod hop;
+mod joining;
 mod keeping;
 pub(crate) mod keys;
 mod message;
 pub(crate) mod sids;
+mod status;
 mod strangers;
 mod suspicion;
 mod telling;
@@ -38,6 +41,7 @@ use tokio::sync::{Notify, Semaphore};
 pub(crate) use self::directory::LEASE;
 use self::directory::{Directory, Effect, Lookup, Standing};
 use self::hop::{Hops, Note, Undone};
+use self::joining::Joins;
 use self::keys::Secret;
 pub(crate) use self::message::Message;
 use self::sids::Sids;
@@ -83,6 +87,7 @@ pub(crate) struct Cluster {
     wake: Notify,
     /// Told when this node has lost its place.
     out: Notify,
+    joins: Joins,
     /// What is done with messages for this node.
     told: OnceLock<Box<dyn Fn(Message) + Send + Sync>>,
     telling: Arc<Semaphore>,
@@ -122,6 +127,7 @@ impl Cluster {
             has_joined: AtomicBool::new(false),
             wake: Notify::new(),
             out: Notify::new(),
+            joins: Joins::default(),
             told: OnceLock::new(),
             telling: Arc::new(Semaphore::new(TELLING)),
             lookups: Mutex::default(),
@@ -157,6 +163,7 @@ impl Cluster {
     /// An end has joined by a claim with this epoch. Returns the epoch of this node's claim then. If another node has claimed the tunnel
     /// since, the end is told to leave in a moment.
     pub(crate) fn joined(self: &Arc<Self>, token: Token, epoch: u64, ends: usize) -> u64 {
+        self.joins.tell();
         let mut directory = self.directory();
         if let Some(held) = directory.epoch(&token).filter(|held| *held >= epoch) {
             return held;
@@ -166,6 +173,11 @@ impl Cluster {
         let node = Arc::clone(self);
         drop(tokio::spawn(async move { node.make(token, &claim).await }));
         epoch
+    }
+
+    /// Looks for a tunnel that another node asks for, and waits for an end that is about to join.
+    pub(crate) async fn find_joining<T>(&self, token: &Token, find: impl Fn() -> Option<T>) -> Option<T> {
+        self.joins.find(find, || self.directory().has_claim(token)).await
     }
 
     /// Makes a claim in the store, and takes up what becomes of it.
@@ -402,31 +414,6 @@ impl Cluster {
     /// Returns this node's id.
     pub(crate) fn me(&self) -> NodeId {
         self.me
-    }
-
-    /// Returns what this node answers to another one that asks how it is: how many milliseconds ago the store has renewed its lease.
-    pub(crate) fn standing(&self) -> String {
-        let ago = self.directory().renewed_ago(self.clock.now());
-        ago.map_or_else(|| "never".to_owned(), |ago| ago.as_millis().to_string())
-    }
-
-    /// Returns all nodes as this one knows them, itself first, with a word or two on how each is.
-    pub(crate) fn status(&self) -> Vec<(Peer, &'static str)> {
-        let (now, directory) = (self.clock.now(), self.directory());
-        let own = match directory.standing(now) {
-            Standing::Member => "this node",
-            Standing::Alone => "this node, without the store",
-            Standing::Out => "this node, which has lost its place: others have the store",
-        };
-        let others = directory.peers().iter().map(|peer| {
-            let standing = match peer {
-                _ if directory.is_suspect(peer.node, now) => "does not answer",
-                Peer { is_draining: true, .. } => "draining",
-                Peer { .. } => "lives",
-            };
-            (peer.clone(), standing)
-        });
-        std::iter::once((directory.me().clone(), own)).chain(others).collect()
     }
 
     /// Tells whether this node's lease lasts.

@@ -110,6 +110,11 @@ impl Claims {
         self.held.get(token).map(|held| held.epoch)
     }
 
+    /// Tells whether the node has claimed a tunnel, or is about to.
+    pub(super) fn has(&self, token: &Token) -> bool {
+        self.held.contains_key(token) || self.pending.contains_key(token)
+    }
+
     /// Takes up what the store says of its writes.
     pub(super) fn saw(&mut self, now: Instant, written: Written) {
         if written.lost == self.loss {
@@ -307,7 +312,7 @@ impl Claims {
     pub(super) fn is_not_here(&mut self, now: Instant, token: &Token, epoch: u64) {
         // Others look it up again within a while, and visitors ask for it all the time.
         let was_left = self.left.iter().rev().any(|left| left.token == *token && now - left.at < LEAVE_EVERY);
-        if !was_left && !self.held.contains_key(token) && !self.pending.contains_key(token) {
+        if !was_left && !self.has(token) {
             self.give_up(*token, epoch);
         }
     }

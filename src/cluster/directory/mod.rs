@@ -123,6 +123,12 @@ impl Directory {
         self.claims.epoch(token)
     }
 
+    /// Tells whether the node has claimed a tunnel, or is about to.
+    #[must_use]
+    pub fn has_claim(&self, token: &Token) -> bool {
+        self.claims.has(token)
+    }
+
     /// Returns the highest epoch that the node has seen, of any tunnel.
     #[must_use]
     pub fn highest_epoch(&self) -> u64 {

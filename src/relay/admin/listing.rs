@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::Cluster;
 use crate::proto::token::Token;
-use crate::relay::tunnels::{TunnelFigures, Tunnels};
+use crate::relay::tunnels::{Tunnel, TunnelFigures, Tunnels};
 
 /// An open tunnel in the list.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,9 +35,10 @@ pub(super) enum Line {
 
 /// Returns the tunnels of this server, or one of them, as another node gets them: JSON.
 pub(in crate::relay) fn told(tunnels: &Tunnels, cluster: Option<&Cluster>, token: Option<&str>) -> String {
+    let one = |token| Some(Listed::of(&token, &*tunnels.find(&token)?, cluster));
     let listed = match token {
         None => here(tunnels, cluster),
-        Some(token) => Token::parse(token).and_then(|token| one(tunnels, cluster, &token)).into_iter().collect(),
+        Some(token) => Token::parse(token).and_then(one).into_iter().collect(),
     };
     serde_json::to_string(&listed).unwrap_or_default()
 }
@@ -80,19 +81,17 @@ fn read(text: &str) -> Result<Vec<Listed>, String> {
 
 fn here(tunnels: &Tunnels, cluster: Option<&Cluster>) -> Vec<Listed> {
     let mut listed = Vec::new();
-    tunnels.each(|token, tunnel| {
-        let (keyed, figures) = (tunnel.is_keyed(), tunnel.figures());
-        listed.push(Listed { token: token.to_string(), keyed, figures, node: name(cluster) });
-    });
+    tunnels.each(|token, tunnel| listed.push(Listed::of(&token, tunnel, cluster)));
     listed
 }
 
-fn one(tunnels: &Tunnels, cluster: Option<&Cluster>, token: &Token) -> Option<Listed> {
-    let tunnel = tunnels.find(token)?;
-    let (keyed, figures) = (tunnel.is_keyed(), tunnel.figures());
-    Some(Listed { token: token.to_string(), keyed, figures, node: name(cluster) })
-}
-
-fn name(cluster: Option<&Cluster>) -> Option<String> {
-    cluster.map(|cluster| cluster.me().to_string())
+impl Listed {
+    fn of(token: &Token, tunnel: &Tunnel, cluster: Option<&Cluster>) -> Self {
+        Self {
+            token: token.to_string(),
+            keyed: tunnel.is_keyed(),
+            figures: tunnel.figures(),
+            node: cluster.map(|cluster| cluster.me().to_string()),
+        }
+    }
 }

@@ -33,9 +33,13 @@ impl Exchanges {
         if let Err(blocked) = self.tokens.check(token) {
             return nobody(blocked);
         }
-        let here = self.relaying.tunnels.find(token);
+        let find = || self.relaying.tunnels.find(token);
+        let mut here = find();
         let mut is_lost = false;
         if let Some(cluster) = self.tokens.cluster() {
+            if is_hop && here.is_none() {
+                here = cluster.find_joining(token, find).await;
+            }
             match self.find_in(cluster, token, here.as_ref(), (is_hop, tried)).await {
                 Ok(Where::Here { has_lost_owner }) => is_lost = has_lost_owner,
                 Ok(Where::At(peer, epoch)) => return Found::At(peer, epoch),
