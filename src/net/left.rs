@@ -19,7 +19,7 @@ pub struct Kept {
     pub memory: Memory,
 }
 
-/// The most bytes of a frame of a body that was put back: whoever takes it piece by piece has room for no more.
+/// The most bytes of one frame of a body that was put back. Readers that take a body frame by frame have room for no more.
 const PIECE: usize = 64 << 10;
 
 /// What is left of a body.

@@ -25,7 +25,7 @@ use crate::relay::bind;
 /// What listens for the operator.
 #[derive(Debug)]
 pub(in crate::relay) enum AdminListener {
-    /// At addresses, for whoever shows the secret.
+    /// At addresses. Each request must show the secret.
     Addresses(Vec<TcpListener>, Secret),
     /// At a path of this machine's.
     #[cfg(unix)]
@@ -42,7 +42,7 @@ pub(in crate::relay) async fn listen(place: &AdminPlace, secret: Option<&Secret>
         AdminPlace::Address(listen) => {
             let secret = secret.ok_or_else(|| {
                 let missing =
-                    "--admin with an address needs --admin-secret-file: whoever reaches it could close tunnels";
+                    "--admin with an address needs --admin-secret-file: without it, anybody who reaches the address could close tunnels";
                 io::Error::new(io::ErrorKind::InvalidInput, missing)
             })?;
             Ok(AdminListener::Addresses(bind(*listen).await.map_err(named)?, secret.clone()))

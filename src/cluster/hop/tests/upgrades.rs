@@ -59,14 +59,28 @@ async fn each_direction_passes_and_ends_by_itself() {
     assert_eq!(first.sendings.recv().await.unwrap().bytes(), (15, 4), "early, up and the last; down");
 }
 
-#[tokio::test]
-async fn a_large_message_passes_both_ways() {
+/// A visitor whose connection is upgraded through the first node.
+struct Upgraded {
+    callee: Callee,
+    first: Arriving,
+    visitor: Visitor,
+    /// The other node's side of it.
+    connection: Connection,
+}
+
+async fn upgraded() -> Upgraded {
     let (callee, mut connections) = upgrading().await;
     let first = Arriving::before(&[&callee]).await;
     let mut visitor = first.visitor().await;
     visitor.send(REQUEST).await;
     let (connection, _) = within("the connection", connections.recv()).await.flatten().unwrap();
     visitor.read_to("\r\n\r\n").await;
+    Upgraded { callee, first, visitor, connection }
+}
+
+#[tokio::test]
+async fn a_large_message_passes_both_ways() {
+    let Upgraded { first: _first, visitor, connection, .. } = upgraded().await;
     let echo = tokio::spawn(async move {
         let (mut reader, mut writer) = tokio::io::split(connection);
         tokio::io::copy(&mut reader, &mut writer).await.unwrap();
@@ -87,12 +101,7 @@ async fn a_large_message_passes_both_ways() {
 
 #[tokio::test]
 async fn a_visitor_that_resets_ends_both_connections() {
-    let (callee, mut connections) = upgrading().await;
-    let first = Arriving::before(&[&callee]).await;
-    let mut visitor = first.visitor().await;
-    visitor.send(REQUEST).await;
-    let (mut connection, _) = within("the connection", connections.recv()).await.flatten().unwrap();
-    visitor.read_to("\r\n\r\n").await;
+    let Upgraded { first: _first, visitor, mut connection, .. } = upgraded().await;
     socket2::SockRef::from(&visitor.stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop(visitor);
     let mut rest = Vec::new();
@@ -102,12 +111,7 @@ async fn a_visitor_that_resets_ends_both_connections() {
 
 #[tokio::test]
 async fn an_upgraded_connection_whose_node_is_gone_ends() {
-    let (callee, mut connections) = upgrading().await;
-    let first = Arriving::before(&[&callee]).await;
-    let mut visitor = first.visitor().await;
-    visitor.send(REQUEST).await;
-    let (mut connection, _) = within("the connection", connections.recv()).await.flatten().unwrap();
-    visitor.read_to("\r\n\r\n").await;
+    let Upgraded { callee, first, mut visitor, mut connection } = upgraded().await;
     first.watched.is_gone();
     assert_eq!(visitor.read_all().await, b"");
     let mut rest = Vec::new();
