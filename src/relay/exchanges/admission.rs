@@ -3,9 +3,10 @@
 use http::header;
 use http::request::Parts;
 
+use super::Incoming;
 use super::relaying::Relaying;
 use crate::net::arrival::Arrival;
-use crate::net::body::{self, BodyLimits, Kept, RequestBody};
+use crate::net::body::{self, BodyLimits, Kept};
 use crate::proto::exchange::headers::Origin;
 use crate::relay::failure::Failure;
 use crate::relay::route::Target;
@@ -30,11 +31,9 @@ impl Relaying {
         &self,
         guard: &Guard,
         tunnel: &Tunnel,
-        head: &mut Parts,
-        body: &mut RequestBody,
-        arrival: &Arrival<'_>,
-        target: &Target,
+        incoming: &mut Incoming<'_>,
     ) -> Result<Admitted, Failure> {
+        let Incoming { head, body, arrival, target, .. } = incoming;
         guard.check_head(arrival.client, &head.method)?;
         if let Some(basic) = guard.basic() {
             let shown = head.headers.remove(header::AUTHORIZATION);

@@ -4,7 +4,7 @@
 //! `access` has what its line in the log says, `event` makes what the end gets. `hold` lets visitors wait while their tunnel has no
 //! end. `plain` asks an end that answers with its ack, `whole` makes the response of that; `relaying` is what both ways share.
 //!
-//! `finding` tells which node has the tunnel; a request that belongs to another goes there by `passing`.
+//! `finding` tells which node has the tunnel: `here` serves what is this node's own, and `passing` hands the rest on.
 //!
 //! An end that streams is asked by `streaming`: `upload` brings it the request's body, `download` the response's body to the
 //! visitor, and `upgraded` has what follows a 101.
@@ -19,6 +19,7 @@ mod download;
 mod event;
 mod exchange;
 mod finding;
+mod here;
 mod hold;
 mod passing;
 mod plain;
@@ -31,19 +32,14 @@ mod whole;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use tokio_util::task::TaskTracker;
 
-use self::admission::Admitted;
-use self::event::EndRequest;
 use self::exchange::Exchange;
-use self::hold::{Hold, held};
-use self::plain::Asked;
-use self::relaying::{Relaying, Told, may_repeat};
-use self::streaming::{Asking, Came};
+use self::relaying::{Relaying, Told};
+use self::streaming::Came;
 use self::whole::{timeout_reply, visitor_reply};
 use super::budgets::Budgets;
 use super::code::Code;
@@ -58,7 +54,6 @@ use super::quotas::Quotas;
 use super::route::Target;
 use super::rules::Rulebook;
 use super::shared_origin;
-use super::streams::First;
 use super::tokens::Tokens;
 use super::tunnels::{Tunnel, Tunnels};
 use crate::cluster::Tried;
@@ -66,12 +61,9 @@ use crate::cluster::hop::{self, Note};
 use crate::config::{ErrorStatus, PathHtml, ServeConfig};
 use crate::net::arrival::Arrival;
 use crate::net::body::RequestBody;
-use crate::net::listener::release_head;
 use crate::net::reply::Reply;
-use crate::net::websocket;
 use crate::proto::exchange::ExchangeId;
 use crate::proto::exchange::headers::Origin;
-use crate::proto::headers::list_contains;
 use crate::proto::limit::Limit;
 use crate::proto::token::Token;
 use crate::store::Peer;
@@ -110,6 +102,17 @@ impl From<Failure> for NotPassed {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
+}
+
+/// A visitor's request, in the pieces in which the listener lends it.
+struct Incoming<'r> {
+    head: &'r mut Parts,
+    body: &'r mut RequestBody,
+    arrival: &'r Arrival<'r>,
+    target: &'r Target,
+    id: ExchangeId,
+    /// The id as text.
+    name: &'r str,
 }
 
 /// Serves visitors' requests.
@@ -196,20 +199,19 @@ impl Exchanges {
         let counters = if hop.is_some() { &self.hops } else { &self.counters };
         let mut exchange = Exchange::begin(id, request, Arc::clone(counters), self.in_flight.token());
         let id_value = HeaderValue::from(id);
+        let name = id_value.to_str().unwrap_or_default();
+        let mut incoming = Incoming { head, body, arrival, target, id, name };
         let (mut tries, mut tried) = (0..TRIES, Tried::default());
         let (told, statuses) = loop {
             tries.next();
             let again = hop.is_none() && !tries.is_empty();
             match self.find(target, hop.is_some(), tried).await {
-                Found::Here(tunnel) => {
-                    let name = id_value.to_str().unwrap_or_default();
-                    match self.visit(&mut exchange, &tunnel, head, body, arrival, target, (id, name, tried)).await {
-                        Err(Failure::Elsewhere) if again => (),
-                        told => break (told, self.statuses(tunnel.is_keyed())),
-                    }
-                }
+                Found::Here(tunnel) => match self.visit(&mut exchange, &tunnel, &mut incoming, tried).await {
+                    Err(Failure::Elsewhere) if again => (),
+                    told => break (told, self.statuses(tunnel.is_keyed())),
+                },
                 // In a box: its future would be part of every request's.
-                Found::At(peer, epoch) => match Box::pin(self.pass_on(&peer, head, body, arrival, target, id)).await {
+                Found::At(peer, epoch) => match Box::pin(self.pass_on(&peer, &mut incoming)).await {
                     Ok(passed) => return passed.reply(exchange, is_head),
                     Err(NotPassed::Elsewhere) if again => tried = Tried { epoch, node: Some(peer.node) },
                     Err(NotPassed::Again) if again => (),
@@ -229,7 +231,7 @@ impl Exchanges {
         let told = told.and_then(|came| self.keep_apart(came, target));
         let (mut reply, ending) = match told {
             Ok(Came::Stream(streaming)) => {
-                let mut reply = streaming.reply(exchange, head);
+                let mut reply = streaming.reply(exchange, incoming.head);
                 self.mark(reply.headers_mut());
                 reply.headers_mut().insert(REQUEST_ID, id_value);
                 return reply;
@@ -309,133 +311,4 @@ impl Exchanges {
     fn statuses(&self, is_keyed: bool) -> ErrorStatus {
         if is_keyed { ErrorStatus::Standard } else { self.relaying.config.error_status }
     }
-
-    /// Lets a request pass to the end of its tunnel if the rules of that have nothing against it.
-    #[allow(clippy::too_many_arguments, reason = "they are one request, in the pieces in which hyper lends it")]
-    async fn visit(
-        &self,
-        exchange: &mut Exchange,
-        tunnel: &Arc<Tunnel>,
-        head: &mut Parts,
-        body: &mut RequestBody,
-        arrival: &Arrival<'_>,
-        target: &Target,
-        id: (ExchangeId, &str, Tried),
-    ) -> Result<Came, Failure> {
-        if let Some((interstitial, token)) = self.interstitial.as_ref().zip(target.token.as_ref()) {
-            let is_tls = arrival.scheme(&head.headers).eq_ignore_ascii_case("https");
-            if let Some(cookie) = interstitial.instead_of(head, token, &self.folder(target), is_tls) {
-                return Err(Failure::Interstitial(cookie));
-            }
-        }
-        let Admitted { verified, delivery } = match tunnel.guard() {
-            // In a box: its future would be part of every request's.
-            Some(guard) => Box::pin(self.relaying.admit(&guard, tunnel, head, body, arrival, target)).await?,
-            None => Admitted::default(),
-        };
-        if let Some((quotas, key)) = self.quotas.as_ref().zip(tunnel.key()) {
-            exchange.counts_for(quotas.take(&key).map_err(Failure::Quota)?);
-        }
-        let came = self.run(exchange, tunnel, head, body, arrival, target, (id, verified)).await?;
-        if let Some(delivery) = delivery
-            && came.status().is_some_and(|status| status.is_success())
-        {
-            delivery.succeeded();
-        }
-        Ok(came)
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "they are one request, in the pieces in which hyper lends it")]
-    async fn run(
-        &self,
-        exchange: &mut Exchange,
-        tunnel: &Arc<Tunnel>,
-        head: &mut Parts,
-        body: &mut RequestBody,
-        arrival: &Arrival<'_>,
-        target: &Target,
-        ((id, name, tried), verified): ((ExchangeId, &str, Tried), Option<&'static str>),
-    ) -> Result<Came, Failure> {
-        let token = target.token.as_ref().ok_or(Failure::TokenNotFound)?;
-        let (tunnels, budgets, visitor) = (&*self.relaying.tunnels, &self.relaying.budgets, arrival.client);
-        let mut hold = Hold { tunnels, budgets, tunnel, token, visitor, tried, left: None };
-        // A body is read only for an end that can take it.
-        if !tunnel.has_end() {
-            // In a box: its future would be part of every request's.
-            Box::pin(held(exchange, &mut hold)).await?;
-        }
-        let mut request = EndRequest {
-            head,
-            body: Bytes::new(),
-            body_length: None,
-            arrival,
-            public_url: &self.relaying.public_url,
-            hosts: &self.relaying.hosts,
-            token,
-            origin: target.origin,
-            path: target.path(head),
-            verified,
-            id: name,
-        };
-        let is_upgrade = asks_for_websocket(head);
-        let mut may_repeat = may_repeat(tunnel, &head.method);
-        // Another round where an end that streams has joined meanwhile.
-        let outcome = loop {
-            if tunnel.may_stream() {
-                let asking = Asking { exchange, tunnel, id, is_upgrade, may_repeat: &mut may_repeat };
-                // In a box: its future would be part of every request's.
-                let came = Box::pin(self.relaying.try_to_stream(asking, &mut request, body, &mut hold)).await;
-                if let Some(came) = came.map_err(|failure| request.give_back(failure, exchange, body))? {
-                    return Ok(came);
-                }
-            } else if is_upgrade {
-                return Err(Failure::UpgradeUnsupported);
-            }
-            if request.body_length.is_none() {
-                self.relaying.read_into(exchange, &mut request, body, tunnel).await?;
-            }
-            exchange.take_place_in(tunnel)?;
-            if may_repeat {
-                let asked = Box::pin(self.relaying.ask_twice(exchange, tunnel, &request, &mut hold)).await;
-                match asked.map_err(|failure| request.give_back(failure, exchange, body))? {
-                    Asked::Came(outcome) => break outcome,
-                    Asked::Streams { was_asked } => may_repeat = !was_asked,
-                }
-                continue;
-            }
-            let asked = self.relaying.ask(exchange, tunnel, &request, &mut hold, 0).await;
-            if let Some(outcome) = asked.map_err(|failure| request.give_back(failure, exchange, body))? {
-                drop(request);
-                release_head(head);
-                break outcome.await;
-            }
-        };
-        let end = exchange.ack_in();
-        let told = match outcome {
-            Ok(First::Ack(outcome)) => self.relaying.told(outcome, tunnel, target.origin),
-            // The session's task is gone, and with it all that waited for the session.
-            Err(_) => Err(Failure::Disconnected),
-            // Such an end has streams.
-            Ok(First::Head(_) | First::InvalidHead(_) | First::Aborted(..)) => Err(Failure::Bug),
-        };
-        if let Some(end) = end {
-            self.relaying.notify(&end, name, tunnel, &told);
-        }
-        let told = told?;
-        if let Told::Answer(response) = &told
-            && !exchange.resize_memory(response.bytes(), tunnel.memory())
-        {
-            return Err(Failure::Busy);
-        }
-        Ok(Came::Told(told))
-    }
-}
-
-/// Tells whether a visitor asks for a WebSocket (RFC 6455, section 4.1). Any other upgrade is ignored, and so is one that `Connection`
-/// does not name (RFC 9110, section 7.8).
-fn asks_for_websocket(head: &Parts) -> bool {
-    let names_upgrade = |value: &HeaderValue| list_contains(value.as_bytes(), "upgrade");
-    head.method == Method::GET
-        && websocket::is_upgrade(head)
-        && head.headers.get_all(header::CONNECTION).iter().any(names_upgrade)
 }

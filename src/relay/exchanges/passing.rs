@@ -4,19 +4,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body::Frame;
 use hyper::body::Body as _;
 
 use super::exchange::Exchange;
-use super::{Exchanges, NotPassed};
+use super::{Exchanges, Incoming, NotPassed};
 use crate::cluster::hop::{Note, Piped, Sending, Undone};
-use crate::net::arrival::Arrival;
-use crate::net::body::RequestBody;
 use crate::net::reply::{Reply, ReplyBody};
 use crate::net::streaming::{Broken, Source};
-use crate::proto::exchange::ExchangeId;
 use crate::proto::limit::Limit;
 use crate::relay::code::Code;
 use crate::relay::error_reply::ERROR_HEADER;
@@ -33,15 +29,8 @@ impl Exchanges {
     ///
     /// # Errors
     /// See [`NotPassed`].
-    pub(super) async fn pass_on(
-        &self,
-        peer: &Peer,
-        head: &mut Parts,
-        body: &mut RequestBody,
-        arrival: &Arrival<'_>,
-        target: &Target,
-        id: ExchangeId,
-    ) -> Result<Passed, NotPassed> {
+    pub(super) async fn pass_on(&self, peer: &Peer, incoming: &mut Incoming<'_>) -> Result<Passed, NotPassed> {
+        let Incoming { head, body, arrival, target, id, .. } = incoming;
         let (Some(cluster), Some(token)) = (self.tokens.cluster(), &target.token) else {
             return Err(Failure::Bug.into());
         };
