@@ -160,6 +160,8 @@ enum Line {
     /// A node that does not say which it has.
     Missing {
         node: String,
+        #[serde(default)]
+        label: String,
         error: String,
     },
 }
@@ -173,6 +175,9 @@ struct Listed {
     figures: Figures,
     /// The node of which these are the figures, in a cluster.
     node: Option<String>,
+    /// What the node's operator calls it; empty if it has no name.
+    #[serde(default)]
+    label: String,
 }
 
 /// What a tunnel has, or several in sum.
@@ -209,8 +214,9 @@ fn table(lines: Vec<Line>) -> String {
     for line in lines {
         match line {
             Line::Tunnel(tunnel) => tunnels.push(tunnel),
-            Line::Missing { node, error } => {
-                missing += &format!("node {} is missing: {}\n", printable(&node), printable(&error));
+            Line::Missing { node, label, error } => {
+                let name = if label.is_empty() { node } else { format!("{node} ({label})") };
+                missing += &format!("node {} is missing: {}\n", printable(&name), printable(&error));
             }
         }
     }
@@ -219,13 +225,17 @@ fn table(lines: Vec<Line>) -> String {
     });
     let width = tunnels.iter().map(|tunnel| tunnel.token.len()).max().unwrap_or_default().max("TOKEN".len());
     let mut sums: BTreeMap<String, (usize, Figures)> = BTreeMap::new();
+    let mut labels: BTreeMap<String, String> = BTreeMap::new();
     let is_cluster = !missing.is_empty() || tunnels.iter().any(|tunnel| tunnel.node.is_some());
     let mut text = format!("{:width$}  {:8}  {}{CELLS}\n", "TOKEN", "KIND", if is_cluster { "NODE      " } else { "" });
-    for Listed { token, keyed, figures, node } in tunnels {
+    for Listed { token, keyed, figures, node, label } in tunnels {
         let (token, kind) = (printable(&token), if keyed { "keyed" } else { "original" });
         let node = node.map(|node| printable(&node));
         let at = node.as_ref().map(|node| format!("{node:8}  ")).unwrap_or_default();
         text += &format!("{token:width$}  {kind:8}  {at}{}\n", figures.cells());
+        if let Some(node) = &node {
+            labels.insert(node.clone(), printable(&label));
+        }
         for name in node.into_iter().chain(["all".to_owned()]) {
             let (count, sum) = sums.entry(name).or_default();
             *count += 1;
@@ -235,9 +245,11 @@ fn table(lines: Vec<Line>) -> String {
     if is_cluster {
         // An id of a node is longer than `all`, which comes last.
         let all = sums.remove("all").unwrap_or_default();
-        text += &format!("\n{:8}  TUNNELS  {CELLS}\n", "NODE");
+        text += &format!("\n{:8}  TUNNELS  {CELLS}  LABEL\n", "NODE");
         for (name, (count, sum)) in sums.into_iter().chain([("all".to_owned(), all)]) {
-            text += &format!("{name:8}  {count:>7}  {}\n", sum.cells());
+            let label = labels.get(&name).map_or("", |label| label);
+            let line = format!("{name:8}  {count:>7}  {}  {label}", sum.cells());
+            text += &format!("{}\n", line.trim_end());
         }
     }
     text + &missing
@@ -292,10 +304,10 @@ mod tests {
 
     #[test]
     fn a_list_of_a_cluster_has_sums_and_says_what_is_missing() {
-        let json = r#"[{"token":"mine","keyed":true,"requests":3,"in_flight":0,"memory":0,"ends":1,"node":"aB3-_xyz"},
+        let json = r#"[{"token":"mine","keyed":true,"requests":3,"in_flight":0,"memory":0,"ends":1,"node":"aB3-_xyz","label":"rack-1"},
                        {"token":"mine","keyed":true,"requests":4,"in_flight":1,"memory":9,"ends":2,"node":"Aaaaaaaa"},
                        {"token":"other","keyed":false,"requests":1,"in_flight":2,"memory":1,"ends":1,"node":"Aaaaaaaa"},
-                       {"node":"Bbbbbbbb","error":"it is away"}]"#;
+                       {"node":"Bbbbbbbb","label":"rack-2","error":"it is away"}]"#;
         let text = table(serde_json::from_str(json).unwrap());
         assert_eq!(
             text,
@@ -303,11 +315,11 @@ mod tests {
              mine   keyed     Aaaaaaaa     2           4          1             9\n\
              mine   keyed     aB3-_xyz     1           3          0             0\n\
              other  original  Aaaaaaaa     1           1          2             1\n\n\
-             NODE      TUNNELS  ENDS    REQUESTS  IN FLIGHT        MEMORY\n\
+             NODE      TUNNELS  ENDS    REQUESTS  IN FLIGHT        MEMORY  LABEL\n\
              Aaaaaaaa        2     3           5          3            10\n\
-             aB3-_xyz        1     1           3          0             0\n\
+             aB3-_xyz        1     1           3          0             0  rack-1\n\
              all             3     4           8          3            10\n\
-             node Bbbbbbbb is missing: it is away\n"
+             node Bbbbbbbb (rack-2) is missing: it is away\n"
         );
     }
 

@@ -1,7 +1,12 @@
 //! How this node and the others are, in words.
 
+use std::iter;
+
+use futures::{StreamExt as _, stream};
+
 use super::Cluster;
 use super::directory::Standing;
+use super::telling::ASKED;
 use crate::store::Peer;
 
 impl Cluster {
@@ -11,22 +16,27 @@ impl Cluster {
         ago.map_or_else(|| "never".to_owned(), |ago| ago.as_millis().to_string())
     }
 
-    /// Returns all nodes as this one knows them, itself first, with a word or two on how each is.
-    pub(crate) fn status(&self) -> Vec<(Peer, &'static str)> {
-        let (now, directory) = (self.clock.now(), self.directory());
-        let own = match directory.standing(now) {
+    /// Returns this node as the others know it.
+    pub(crate) fn as_peer(&self) -> Peer {
+        self.directory().me().clone()
+    }
+
+    /// Returns all nodes as this one knows them, itself first, with a word or two on how each is. The others are asked.
+    pub(crate) async fn status(&self) -> Vec<(Peer, String)> {
+        let own = match self.directory().standing(self.clock.now()) {
             Standing::Member => "this node",
             Standing::Alone => "this node, without the store",
             Standing::Out => "this node, which has lost its place: others have the store",
         };
-        let others = directory.peers().iter().map(|peer| {
-            let standing = match peer {
-                _ if directory.is_suspect(peer.node, now) => "does not answer",
-                Peer { is_draining: true, .. } => "draining",
-                Peer { .. } => "lives",
+        let asking = self.peers().into_iter().map(|peer| async move {
+            let standing = match self.ask(&peer).await {
+                Err(reason) => format!("does not answer: {reason}"),
+                Ok(()) if peer.is_draining => "draining".to_owned(),
+                Ok(()) => "lives".to_owned(),
             };
-            (peer.clone(), standing)
+            (peer, standing)
         });
-        std::iter::once((directory.me().clone(), own)).chain(others).collect()
+        let others: Vec<_> = stream::iter(asking).buffered(ASKED).collect().await;
+        iter::once((self.as_peer(), own.to_owned())).chain(others).collect()
     }
 }

@@ -41,7 +41,7 @@ impl Cluster {
             }
             let is_listed = self.directory().peers().iter().any(|listed| listed.node == peer.node);
             // One that is new is not in the table yet. A busy machine may miss a question.
-            silent = if is_listed || self.ask(peer).await { 0 } else { silent + 1 };
+            silent = if is_listed || self.ask(peer).await.is_ok() { 0 } else { silent + 1 };
             if silent == SILENT {
                 return self.watches.gone(peer.node);
             }
@@ -62,9 +62,12 @@ impl Cluster {
         }
     }
 
-    /// Asks a node whether it is there. Returns whether it says so.
-    pub(super) async fn ask(&self, peer: &Peer) -> bool {
-        match timeout(PATIENCE, self.hops.ping((peer.node, &peer.advertise))).await {
+    /// Asks a node whether it is there.
+    ///
+    /// # Errors
+    /// With the reason if it does not say so.
+    pub(super) async fn ask(&self, peer: &Peer) -> Result<(), String> {
+        let silent = match timeout(PATIENCE, self.hops.ping((peer.node, &peer.advertise))).await {
             Ok(Ok(standing)) => {
                 let now = self.clock.now();
                 let mut directory = self.directory();
@@ -75,24 +78,21 @@ impl Cluster {
                     (_, None) => false,
                 };
                 directory.answered(peer.node, has_store, now);
-                true
+                return Ok(());
             }
-            Ok(Err(undone)) => {
-                self.say_unreached(peer, undone);
-                false
-            }
-            Err(_) => {
-                self.say_unreached(peer, format_args!("it does not say within {PATIENCE:?} that it is there"));
-                false
-            }
-        }
+            Ok(Err(undone)) => undone.to_string(),
+            Err(_) => format!("it does not say within {PATIENCE:?} that it is there"),
+        };
+        self.say_unreached(peer, &silent);
+        Err(silent)
     }
 
     /// Asks a node of the table whether it is there.
     pub(super) async fn ask_listed(&self, node: NodeId) {
         let peer = self.directory().peers().iter().find(|peer| peer.node == node).cloned();
         if let Some(peer) = peer {
-            self.ask(&peer).await;
+            // The log says why it does not answer.
+            let _ = self.ask(&peer).await;
         }
     }
 

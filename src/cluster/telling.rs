@@ -15,8 +15,8 @@ use crate::store::{Located, Peer, StoreError};
 /// Time to tell a node which of its WebSockets are about to end, and to hear which tunnels it has.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Nodes that are asked for their tunnels at once.
-const ASKED: usize = 8;
+/// Nodes that are asked the same at once.
+pub(super) const ASKED: usize = 8;
 
 impl Cluster {
     /// Tells the nodes of these sessions, whose WebSockets come through this one, that it stops. A node that is not reached hears of
@@ -40,14 +40,14 @@ impl Cluster {
     }
 
     /// Returns what each other node says of the tunnels that have ends there, or of one of them: JSON, or why it says nothing.
-    pub(crate) async fn tunnels_elsewhere(&self, token: Option<&Token>) -> Vec<(String, Result<String, String>)> {
+    pub(crate) async fn tunnels_elsewhere(&self, token: Option<&Token>) -> Vec<(Peer, Result<String, String>)> {
         let asking = self.peers().into_iter().map(|peer| async move {
             let asking = self.hops.tunnels((peer.node, &peer.advertise), token);
             let answer = match timeout(TIMEOUT, asking).await {
                 Ok(answer) => answer.map_err(|undone| undone.to_string()),
                 Err(_) => Err(format!("the node does not answer within {TIMEOUT:?}")),
             };
-            (peer.node.to_string(), answer)
+            (peer, answer)
         });
         stream::iter(asking).buffered(ASKED).collect().await
     }

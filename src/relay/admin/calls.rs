@@ -50,7 +50,7 @@ impl Admin {
             ("GET", ["tunnels"]) => Ok(json(&listing::all(&self.tunnels, self.cluster()).await)),
             ("GET", ["tunnels", token]) => self.show(token).await,
             ("POST", ["tunnels", token, "close"]) => self.close(by, token).await,
-            ("GET", ["cluster"]) => self.status(),
+            ("GET", ["cluster"]) => self.status().await,
             ("GET", ["blocks"]) => Ok(json(&self.blocks.list())),
             ("POST", ["blocks"]) => self.block(by, body).await,
             ("DELETE", ["blocks", ..]) => self.unblock(by, &percent_decode_str(&parts[1..].join("/")).decode_utf8_lossy()).await,
@@ -68,11 +68,11 @@ impl Admin {
         self.tokens.cluster().map(Arc::as_ref)
     }
 
-    fn status(&self) -> Result<Reply, Failed> {
+    async fn status(&self) -> Result<Reply, Failed> {
         let cluster = self.cluster().ok_or_else(|| {
             Failed(StatusCode::NOT_FOUND, "this server is alone: it runs without --cluster-listen".to_owned())
         })?;
-        let nodes = cluster.status().into_iter().map(|(peer, standing)| {
+        let nodes = cluster.status().await.into_iter().map(|(peer, standing)| {
             serde_json::json!({
                 "node": peer.node.as_str(),
                 "label": peer.label,

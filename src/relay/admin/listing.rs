@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::Cluster;
 use crate::proto::token::Token;
 use crate::relay::tunnels::{Tunnel, TunnelFigures, Tunnels};
+use crate::store::Peer;
 
 /// An open tunnel in the list.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,15 +15,37 @@ pub(super) struct Listed {
     #[serde(flatten)]
     figures: TunnelFigures,
     /// The node of which these are the figures. `None` for a server alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    node: Option<String>,
+    #[serde(flatten)]
+    node: Option<Node>,
+}
+
+/// A node of the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Node {
+    node: String,
+    /// What its operator calls it, if it has a name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    label: String,
+}
+
+impl From<&Peer> for Node {
+    fn from(peer: &Peer) -> Self {
+        Self { node: peer.node.to_string(), label: peer.label.to_string() }
+    }
 }
 
 /// A node whose tunnels are not known.
 #[derive(Serialize)]
 pub(super) struct Missing {
-    node: String,
+    #[serde(flatten)]
+    node: Node,
     error: String,
+}
+
+impl Node {
+    fn own(cluster: Option<&Cluster>) -> Option<Self> {
+        cluster.map(|cluster| Self::from(&cluster.as_peer()))
+    }
 }
 
 /// A line of the list.
@@ -35,7 +58,7 @@ pub(super) enum Line {
 
 /// Returns the tunnels of this server, or one of them, as another node gets them: JSON.
 pub(in crate::relay) fn told(tunnels: &Tunnels, cluster: Option<&Cluster>, token: Option<&str>) -> String {
-    let one = |token| Some(Listed::of(&token, &*tunnels.find(&token)?, cluster));
+    let one = |token| Some(Listed::of(&token, &*tunnels.find(&token)?, Node::own(cluster).as_ref()));
     let listed = match token {
         None => here(tunnels, cluster),
         Some(token) => Token::parse(token).and_then(one).into_iter().collect(),
@@ -68,9 +91,12 @@ pub(super) async fn sum(tunnels: &Tunnels, cluster: Option<&Cluster>, token: &To
     (sum, missing)
 }
 
-async fn elsewhere(cluster: Option<&Cluster>, token: Option<&Token>) -> Vec<(String, Result<String, String>)> {
+async fn elsewhere(cluster: Option<&Cluster>, token: Option<&Token>) -> Vec<(Node, Result<String, String>)> {
     match cluster {
-        Some(cluster) => cluster.tunnels_elsewhere(token).await,
+        Some(cluster) => {
+            let told = cluster.tunnels_elsewhere(token).await;
+            told.into_iter().map(|(peer, text)| (Node::from(&peer), text)).collect()
+        }
         None => Vec::new(),
     }
 }
@@ -80,18 +106,13 @@ fn read(text: &str) -> Result<Vec<Listed>, String> {
 }
 
 fn here(tunnels: &Tunnels, cluster: Option<&Cluster>) -> Vec<Listed> {
-    let mut listed = Vec::new();
-    tunnels.each(|token, tunnel| listed.push(Listed::of(&token, tunnel, cluster)));
+    let (mut listed, node) = (Vec::new(), Node::own(cluster));
+    tunnels.each(|token, tunnel| listed.push(Listed::of(&token, tunnel, node.as_ref())));
     listed
 }
 
 impl Listed {
-    fn of(token: &Token, tunnel: &Tunnel, cluster: Option<&Cluster>) -> Self {
-        Self {
-            token: token.to_string(),
-            keyed: tunnel.is_keyed(),
-            figures: tunnel.figures(),
-            node: cluster.map(|cluster| cluster.me().to_string()),
-        }
+    fn of(token: &Token, tunnel: &Tunnel, node: Option<&Node>) -> Self {
+        Self { token: token.to_string(), keyed: tunnel.is_keyed(), figures: tunnel.figures(), node: node.cloned() }
     }
 }
