@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Nodes;
-use crate::relay::visitor::{Visitor, get};
+use crate::relay::visitor::{Visitor, get, request, visit};
 use crate::support::end::{Body, Heard};
 use crate::support::keyed::Keyed;
 
@@ -40,6 +40,24 @@ async fn visitors_that_wait_at_one_node_reach_an_end_that_joins_at_another() {
         assert_eq!(waiting.await.unwrap().text(), "came");
         end.close().await;
     }
+}
+
+/// The node that has checked a password hands the request on as it came: the other checks it, too.
+#[tokio::test]
+async fn a_password_is_good_for_the_node_to_which_an_end_has_moved() {
+    let Some(cluster) = Nodes::start(2).await else { return };
+    let rules = r#"{"name":"mine","hold":10,"rules":{"basic":{"users":{"me":"a password"}}}}"#;
+    let tunnel = Keyed::make(cluster.at(0), rules).await;
+    tunnel.join(cluster.at(0)).await.close().await;
+    let visitor = cluster.at(0);
+    let with_password = request("GET", "/go/mine/", &[("authorization", "Basic bWU6YSBwYXNzd29yZA==")], b"");
+    let waiting = tokio::spawn(async move { visit(visitor, &with_password).await });
+    let mut end = tunnel.join(cluster.at(1)).await;
+    let asked = end.asked().await;
+    assert_eq!(asked.header("authorization"), None);
+    end.answer(&asked, r#"[200,"came"]"#, &[]).await;
+    assert_eq!(waiting.await.unwrap().text(), "came");
+    assert_eq!(get(visitor, "/go/mine/").await.code(), Some("auth-required"));
 }
 
 #[tokio::test]

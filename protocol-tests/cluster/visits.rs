@@ -52,3 +52,23 @@ async fn an_original_tunnel_is_reached_from_any_node() {
         assert_eq!((answer.status, answer.error().as_str()), (500, "client not connected"), "{node}");
     }
 }
+
+/// Else a browser that comes to another node each time would see it again and again.
+#[tokio::test]
+async fn a_browser_sees_the_page_before_a_tunnel_at_one_node_and_not_at_the_others() {
+    let Some(cluster) = Nodes::with(2, |config| config.interstitial = true).await else { return };
+    let tunnel = Keyed::make(cluster.at(0), r#"{"name":"mine","ends":"spread"}"#).await;
+    let mut ends = [tunnel.join(cluster.at(0)).await, tunnel.join(cluster.at(1)).await];
+    let page = visit(cluster.at(0), &request("GET", "/go/mine/", &[("accept", "text/html")], b"")).await;
+    assert_eq!(page.code(), Some("interstitial"));
+    let cookie = page.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    for (node, end) in ends.iter_mut().enumerate() {
+        let asked = async {
+            let asked = end.asked().await;
+            end.answer(&asked, r#"[200,"app"]"#, &[]).await;
+        };
+        let again = request("GET", "/go/mine/", &[("accept", "text/html"), ("cookie", &cookie)], b"");
+        let ((), answer) = tokio::join!(asked, visit(cluster.at(node), &again));
+        assert_eq!(answer.text(), "app", "{node}");
+    }
+}

@@ -22,6 +22,8 @@ pub(crate) struct Secret {
     pub(super) sids: Key,
     /// Proves at the begin of a connection that both sides have the secret.
     pub(super) greetings: Key,
+    /// Makes what browsers keep that have shown the page before a tunnel.
+    pub(super) pages: Key,
 }
 
 impl Secret {
@@ -43,7 +45,7 @@ impl Secret {
             secret.expand(label, &mut key).expect("HKDF makes keys of this length");
             Key::new(key)
         };
-        Ok(Self { sids: key(b"sids"), greetings: key(b"greetings") })
+        Ok(Self { sids: key(b"sids"), greetings: key(b"greetings"), pages: key(b"pages") })
     }
 }
 
@@ -62,8 +64,13 @@ impl Key {
         Self(Hmac::new_from_slice(&key).expect("HMAC takes keys of any length"))
     }
 
+    /// Makes a key that nobody else has.
+    pub(crate) fn random() -> Self {
+        Self::new(rand::random())
+    }
+
     /// Returns the MAC of some parts for one use. What is in which part counts: each has its length before it.
-    pub(super) fn mac(&self, usage: &str, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+    pub(crate) fn mac(&self, usage: &str, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
         let mut mac = self.0.clone();
         for part in [usage.as_bytes()].iter().chain(parts) {
             mac.update(&(part.len() as u64).to_be_bytes());

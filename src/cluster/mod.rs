@@ -42,7 +42,7 @@ pub(crate) use self::directory::LEASE;
 use self::directory::{Directory, Effect, Lookup, Standing};
 use self::hop::{Hops, Note, Undone};
 use self::joining::Joins;
-use self::keys::Secret;
+use self::keys::{Key, Secret};
 pub(crate) use self::message::Message;
 use self::sids::Sids;
 use self::strangers::Strangers;
@@ -76,6 +76,7 @@ pub(crate) struct Cluster {
     directory: Mutex<Directory>,
     hops: Hops,
     sids: Sids,
+    pages: Key,
     clock: Clock,
     waiting: Waiting,
     strangers: Strangers,
@@ -116,6 +117,7 @@ impl Cluster {
         Arc::new(Self {
             me: me.node,
             sids: Sids::new(secret, me.node),
+            pages: secret.pages.clone(),
             directory: Mutex::new(Directory::new(me, clock.now())),
             nodes,
             hops,
@@ -137,6 +139,11 @@ impl Cluster {
     /// Returns an id for a session of this node.
     pub(crate) fn new_sid(&self) -> Sid {
         self.sids.make()
+    }
+
+    /// Returns the key by which all nodes know the browsers that have shown the page before a tunnel.
+    pub(crate) fn pages(&self) -> Key {
+        self.pages.clone()
     }
 
     /// Claims a tunnel for an end that is about to join; this node has then `ends` ends of it. The others are told. `None` if there

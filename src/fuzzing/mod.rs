@@ -209,6 +209,7 @@ fn check_marker(query: &str) {
         token: "TOKEN",
         has_trusted_request_id: false,
         verified: None,
+        hides_authorization: false,
         id: "",
         body: &VisitBody::Bytes(Bytes::new()),
         body_length: None,

@@ -3,10 +3,10 @@
 use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::page;
+use crate::cluster::keys::Key;
 use crate::proto::token::Token;
 
 /// The cookie of a browser that has shown the page of a tunnel.
@@ -20,13 +20,13 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// Decides which requests get the page.
 #[derive(Debug)]
 pub(super) struct Interstitial {
-    /// A number of this process: nobody else can say that a browser has shown the page.
-    salt: [u8; 32],
+    /// Of this process, or of all nodes of the cluster: nobody else can say that a browser has shown the page.
+    key: Key,
 }
 
 impl Interstitial {
-    pub(super) fn new() -> Self {
-        Self { salt: rand::random() }
+    pub(super) fn new(key: Key) -> Self {
+        Self { key }
     }
 
     /// Returns the cookie to set if a request gets the page in place of its answer: it is a person who opens a page of the tunnel for
@@ -46,8 +46,8 @@ impl Interstitial {
     }
 
     fn value(&self, token: &Token) -> String {
-        let hash = Sha256::new().chain_update(self.salt).chain_update(token.as_str()).finalize();
-        hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        let mac = self.key.mac("interstitial", &[token.as_str().as_bytes()]);
+        mac.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_person_sees_the_page_once_and_a_program_never() {
-        let (interstitial, token) = (Interstitial::new(), Token::from_name("mine").unwrap());
+        let (interstitial, token) = (Interstitial::new(Key::random()), Token::from_name("mine").unwrap());
         let cookie = |method, headers: &[_]| {
             let cookie = interstitial.instead_of(&head(method, headers), &token, "/go/mine/", false)?;
             Some(cookie.to_str().unwrap().to_owned())

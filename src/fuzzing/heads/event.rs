@@ -72,6 +72,7 @@ pub(super) fn encode(head: &Head, arrival: &Arrival<'_>, body: &Body) -> Result<
         token: "TOKEN",
         has_trusted_request_id: arrival.is_proxied(),
         verified: None,
+        hides_authorization: false,
         id: "id",
         body,
         body_length: Some(head.body.len() as u64),

@@ -308,6 +308,7 @@ mod tests {
                 token: "T0KEN",
                 has_trusted_request_id: false,
                 verified: None,
+                hides_authorization: false,
                 id: "7-42",
                 body: if is_stream && begin.is_streamed { &Body::Absent } else { &body },
                 body_length: None,

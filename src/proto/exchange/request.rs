@@ -81,6 +81,8 @@ pub struct Visit<'a> {
     pub has_trusted_request_id: bool,
     /// What the relay has found of the request's signature, as the value of `x-socket2me-verified`; `None` if it was not looked at.
     pub verified: Option<&'static str>,
+    /// The end does not get `Authorization`: it was for the relay.
+    pub hides_authorization: bool,
     /// The exchange's id.
     pub id: &'a str,
     /// The body.
@@ -236,6 +238,7 @@ impl Visit<'_> {
         match name {
             // The relay's own line has it.
             "via" => self.stream.is_none(),
+            "authorization" => !self.hides_authorization,
             REQUEST_ID => self.has_trusted_request_id,
             // Programs behind CGI, WSGI and their like read `_` as `-`: there, `X_Forwarded_For` is the relay's statement,
             // and `Transfer_Encoding` one of the connection.

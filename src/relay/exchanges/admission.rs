@@ -18,6 +18,8 @@ use crate::relay::tunnels::Tunnel;
 pub(super) struct Admitted {
     /// What was found of its signature, for the end; `None` if it was not looked at.
     pub(super) verified: Option<&'static str>,
+    /// `Authorization` was for the rules. It stays in the head, since another node may have to check it.
+    pub(super) hides_authorization: bool,
     /// What is to be told once the end has taken it.
     pub(super) delivery: Option<Delivery>,
 }
@@ -36,10 +38,10 @@ impl Relaying {
         let Incoming { head, body, arrival, target, .. } = incoming;
         guard.check_head(arrival.client, &head.method)?;
         if let Some(basic) = guard.basic() {
-            let shown = head.headers.remove(header::AUTHORIZATION);
-            self.rulebook.passwords.check(basic, shown.as_ref(), arrival.client).await?;
+            let shown = head.headers.get(header::AUTHORIZATION);
+            self.rulebook.passwords.check(basic, shown, arrival.client).await?;
         }
-        let mut admitted = Admitted::default();
+        let mut admitted = Admitted { hides_authorization: guard.basic().is_some(), ..Admitted::default() };
         if let Some(verify) = guard.verify() {
             let limits = BodyLimits {
                 max_bytes: verify.max_bytes.min(self.config.max_body),
@@ -52,7 +54,7 @@ impl Relaying {
             let looked = guard.look(verify, &signed)?;
             body.put_back(kept);
             let verified = looked.verified.map_or("false", |preset| preset.as_str());
-            admitted = Admitted { verified: Some(verified), delivery: looked.delivery };
+            admitted = Admitted { verified: Some(verified), delivery: looked.delivery, ..admitted };
         }
         guard.count(arrival.client)?;
         Ok(admitted)

@@ -37,6 +37,8 @@ pub(super) struct EndRequest<'h> {
     pub(super) path: &'h str,
     /// What was found of its signature; `None` if it was not looked at.
     pub(super) verified: Option<&'static str>,
+    /// `Authorization` was for the relay, and goes no further.
+    pub(super) hides_authorization: bool,
     pub(super) id: &'h str,
 }
 
@@ -90,6 +92,7 @@ impl EndRequest<'_> {
             token: self.token.as_str(),
             has_trusted_request_id: arrival.is_proxied(),
             verified: self.verified,
+            hides_authorization: self.hides_authorization,
             id: self.id,
             body,
             body_length: self.body_length,

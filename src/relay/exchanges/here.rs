@@ -39,7 +39,7 @@ impl Exchanges {
                 return Err(Failure::Interstitial(cookie));
             }
         }
-        let Admitted { verified, delivery } = match tunnel.guard() {
+        let mut admitted = match tunnel.guard() {
             // In a box: its future would be part of every request's.
             Some(guard) => Box::pin(self.relaying.admit(&guard, tunnel, incoming)).await?,
             None => Admitted::default(),
@@ -47,8 +47,8 @@ impl Exchanges {
         if let Some((quotas, key)) = self.quotas.as_ref().zip(tunnel.key()) {
             exchange.counts_for(quotas.take(&key).map_err(Failure::Quota)?);
         }
-        let came = self.run(exchange, tunnel, incoming, verified, tried).await?;
-        if let Some(delivery) = delivery
+        let came = self.run(exchange, tunnel, incoming, &admitted, tried).await?;
+        if let Some(delivery) = admitted.delivery.take()
             && came.status().is_some_and(|status| status.is_success())
         {
             delivery.succeeded();
@@ -62,7 +62,7 @@ impl Exchanges {
         exchange: &mut Exchange,
         tunnel: &Arc<Tunnel>,
         incoming: &mut Incoming<'_>,
-        verified: Option<&'static str>,
+        admitted: &Admitted,
         tried: Tried,
     ) -> Result<Came, Failure> {
         let Incoming { head, body, arrival, target, id, name } = incoming;
@@ -84,7 +84,8 @@ impl Exchanges {
             token,
             origin: target.origin,
             path: target.path(head),
-            verified,
+            verified: admitted.verified,
+            hides_authorization: admitted.hides_authorization,
             id: name,
         };
         let is_upgrade = asks_for_websocket(head);

@@ -58,6 +58,7 @@ use super::tokens::Tokens;
 use super::tunnels::{Tunnel, Tunnels};
 use crate::cluster::Tried;
 use crate::cluster::hop::{self, Note};
+use crate::cluster::keys::Key;
 use crate::config::{ErrorStatus, PathHtml, ServeConfig};
 use crate::net::arrival::Arrival;
 use crate::net::body::RequestBody;
@@ -141,7 +142,8 @@ impl Exchanges {
         rulebook: Arc<Rulebook>,
         config: Arc<ServeConfig>,
     ) -> Self {
-        let interstitial = config.interstitial.then(Interstitial::new);
+        let pages = || tokens.cluster().map_or_else(Key::random, |cluster| cluster.pages());
+        let interstitial = config.interstitial.then(|| Interstitial::new(pages()));
         let quotas = Quotas::new(&config);
         let measures = config.metrics_listen.is_some();
         let process: u32 = rand::random();

@@ -34,6 +34,7 @@ fn visit<'a>(headers: &'a HeaderMap, body: &'a Body) -> Visit<'a> {
         token: "TOKEN",
         has_trusted_request_id: false,
         verified: None,
+        hides_authorization: false,
         id: "k-1",
         body,
         body_length: None,
