@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 use super::admin;
 use super::bind;
@@ -85,7 +86,15 @@ pub(super) async fn leave_when_lost(cluster: Arc<Cluster>, tunnels: Arc<Tunnels>
     loop {
         cluster.lost_place().await;
         tracing::warn!(ends = tunnels.ends(), "moving ends to the nodes that have the store");
-        tunnels.move_ends(defaults::MOVE_TIME).await;
+        let regained = async {
+            while !cluster.has_lease() {
+                sleep(defaults::PEERS_LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = tunnels.move_ends(defaults::MOVE_TIME) => (),
+            () = regained => tracing::info!(ends = tunnels.ends(), "the ends that have not moved stay: the store is back"),
+        }
     }
 }
 

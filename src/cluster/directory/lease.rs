@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::times::{HEARD_FOR, LEASE, LONGEST_GAP, RENEW_EVERY, RETRY_EVERY, TICK_EVERY};
+use super::times::{HEARD_FOR, LEASE, LONGEST_GAP, OUT_AFTER, RENEW_EVERY, RETRY_EVERY, TICK_EVERY};
 use crate::proto::time::{Instant, earliest};
 
 /// What the node's lease lets it do.
@@ -23,8 +23,8 @@ pub(super) struct Lease {
     end: Option<Instant>,
     /// When to renew it; `None` while a renewal is under way.
     due: Option<Instant>,
-    /// Until when it is believed that a peer has the store and this node has not, unless that is heard again.
-    out: Option<Instant>,
+    /// Since when and until when it is believed that a peer has the store and this node has not, unless that is heard again.
+    out: Option<(Instant, Instant)>,
     ticked: Instant,
     /// When the process was found to have stood still; `None` once a renewal is answered that was sent later.
     woke: Option<Instant>,
@@ -83,7 +83,8 @@ impl Lease {
     }
 
     pub(super) fn standing(&self, now: Instant) -> Standing {
-        match (self.is_lapsed(now), self.out.is_some_and(|until| now < until)) {
+        let is_out = self.out.is_some_and(|(since, until)| since + OUT_AFTER <= now && now < until);
+        match (self.is_lapsed(now), is_out) {
             (false, _) => Standing::Member,
             (true, false) => Standing::Alone,
             (true, true) => Standing::Out,
@@ -98,14 +99,20 @@ impl Lease {
 
     /// Takes up that a peer has a lease that lasts.
     pub(super) fn others_last(&mut self, now: Instant) {
-        if self.is_lapsed(now) {
-            self.out = Some(now + HEARD_FOR);
+        if self.is_about_to_lapse(now) {
+            let since = self.out.filter(|(_, until)| now < *until).map_or(now, |(since, _)| since);
+            self.out = Some((since, now + HEARD_FOR));
         }
+    }
+
+    /// Tells whether the lease has lapsed, or will before the peers have been heard for long enough.
+    fn is_about_to_lapse(&self, now: Instant) -> bool {
+        self.is_lapsed(now + OUT_AFTER)
     }
 
     /// Tells whether the peers are to be asked now.
     pub(super) fn asks(&mut self, now: Instant) -> bool {
-        let asks = self.is_lapsed(now) && self.ask <= now;
+        let asks = self.is_about_to_lapse(now) && self.ask <= now;
         if asks {
             self.ask = now + RETRY_EVERY;
         }
@@ -144,11 +151,14 @@ mod tests {
     fn a_node_steps_down_only_while_a_peer_has_a_lease_and_it_has_none() {
         let mut lease = Lease::new(at(0));
         lease.renewed(at(0), at(0));
-        lease.others_last(at(5_999));
+        lease.others_last(at(4_499));
         assert_eq!(lease.standing(at(6_000)), Standing::Alone);
-        assert!(lease.asks(at(6_000)) && !lease.asks(at(6_001)) && lease.asks(at(6_500)));
-        lease.others_last(at(6_100));
-        assert_eq!((lease.standing(at(9_099)), lease.standing(at(9_100))), (Standing::Out, Standing::Alone));
+        assert!(!lease.asks(at(4_499)) && lease.asks(at(4_500)) && !lease.asks(at(4_999)) && lease.asks(at(5_000)));
+        lease.others_last(at(5_000));
+        lease.others_last(at(6_000));
+        assert_eq!((lease.standing(at(6_499)), lease.standing(at(6_500))), (Standing::Alone, Standing::Out));
+        assert_eq!((lease.standing(at(8_999)), lease.standing(at(9_000))), (Standing::Out, Standing::Alone));
+        lease.others_last(at(57_000));
         lease.others_last(at(59_000));
         assert_eq!(
             (lease.standing(at(60_000)), lease.renewed_ago(at(60_000))),
@@ -156,6 +166,20 @@ mod tests {
         );
         lease.renewed(at(60_000), at(60_000));
         assert_eq!((lease.standing(at(60_000)), lease.asks(at(61_000))), (Standing::Member, false));
+    }
+
+    #[test]
+    fn a_node_that_notices_a_little_later_than_its_peers_that_the_store_is_back_stays() {
+        let mut lease = Lease::new(at(0));
+        lease.renewed(at(0), at(0));
+        lease.others_last(at(20_000));
+        lease.others_last(at(20_500));
+        assert_eq!(lease.standing(at(20_501)), Standing::Alone);
+        lease.renewed(at(21_400), at(21_400));
+        assert_eq!(lease.standing(at(21_600)), Standing::Member);
+        // What was heard before counts no more when it lapses again.
+        lease.others_last(at(27_500));
+        assert_eq!(lease.standing(at(27_500)), Standing::Alone);
     }
 
     #[test]

@@ -243,11 +243,12 @@ fn a_node_without_a_lease_asks_its_peers_and_steps_down_if_one_has_one() {
     let peers = (1..=40).map(peer).collect();
     let _ = directory.renewal(at(0));
     directory.renewed(at(0), &Renewed { table: TableNews::Whole(peers), ..renewed(wrote(1, None), &[]) }, at(0));
-    for second in 1..6 {
+    for second in 1..5 {
         assert!(directory.is_awake(at(second * 1_000)));
     }
-    directory.is_awake(at(5_999));
-    assert_eq!((directory.pings(at(5_999)), directory.next()), (vec![], Some(at(2_000))));
+    directory.is_awake(at(4_499));
+    assert_eq!((directory.pings(at(4_499)), directory.next()), (vec![], Some(at(2_000))));
+    assert!(!directory.pings(at(4_500)).is_empty(), "it is about to lapse");
     let mut asked = BTreeSet::new();
     for round in 0..3 {
         asked.extend(directory.pings(at(6_000 + 500 * round)));
@@ -255,6 +256,9 @@ fn a_node_without_a_lease_asks_its_peers_and_steps_down_if_one_has_one() {
     assert_eq!((asked.len(), directory.standing(at(7_000))), (39, Standing::Alone));
     directory.answered(peer(3).node, false, at(7_000));
     assert_eq!(directory.standing(at(7_000)), Standing::Alone);
-    directory.answered(peer(4).node, true, at(7_000));
-    assert_eq!(directory.standing(at(7_000)), Standing::Out);
+    for time in [7_000, 7_500, 8_000] {
+        directory.answered(peer(4).node, true, at(time));
+        assert_eq!(directory.standing(at(time)), Standing::Alone);
+    }
+    assert_eq!(directory.standing(at(8_500)), Standing::Out);
 }
