@@ -7,7 +7,7 @@ use crate::proto::token::Token;
 
 /// A message for a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Message {
+pub enum Message {
     /// Another node has claimed a tunnel with this epoch: ends with older claims leave.
     Evict(Token, u64),
     /// A tunnel has been changed, or has ended.
@@ -20,7 +20,8 @@ pub(crate) enum Message {
 
 impl Message {
     /// Reads what [`fmt::Display`] writes. `None` is a message of a version that knows more.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let (kind, subject) = (words.next()?, words.next()?);
         if kind == "move" {

@@ -205,19 +205,17 @@ impl Cluster {
         match effect {
             Some(Effect::Evicted(token, epoch)) => self.take_up(Message::Evict(token, epoch)),
             Some(Effect::Changed(token) | Effect::Gone(token)) => self.take_up(Message::Changed(token)),
-            Some(Effect::Message(_)) | None => (),
+            None => (),
         }
         made
     }
 
     /// Takes up what another node tells.
-    pub(crate) fn told(&self, text: &str) {
+    pub(crate) fn told(&self, message: Message) {
         // What the directory does because of it, the host does for the ends: it knows with which claims they have joined.
-        let _ = self.directory().told(self.clock.now(), text);
+        let _ = self.directory().told(self.clock.now(), &message);
         self.wake.notify_one();
-        if let Some(message) = Message::parse(text) {
-            self.take_up(message);
-        }
+        self.take_up(message);
     }
 
     fn take_up(&self, message: Message) {
@@ -347,7 +345,7 @@ impl Cluster {
     pub(crate) async fn of_session(&self, sid: &str) -> Option<Peer> {
         let node = self.sids.node_of(sid).filter(|node| *node != self.me)?;
         let now = self.clock.now();
-        let known = self.directory().peers().iter().find(|peer| peer.node == node).cloned();
+        let known = self.directory().peer_of_session(node).cloned();
         let peer = match (known, self.strangers.get(node, now)) {
             (Some(peer), _) => Some(peer),
             (None, Some(stranger)) => stranger,

@@ -4,7 +4,7 @@ use crate::proto::token::Token;
 use crate::store::Located;
 
 /// What the node has to do because of what it was told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// Another node has a newer end of this tunnel, by a claim with this epoch: the ends here leave.
     Evicted(Token, u64),
@@ -12,8 +12,6 @@ pub enum Effect {
     Changed(Token),
     /// The tunnel, of which there are ends here, exists no more.
     Gone(Token),
-    /// A message that the directory does not know.
-    Message(Box<str>),
 }
 
 /// Where a tunnel is, as far as it is known.

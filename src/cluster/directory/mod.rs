@@ -39,6 +39,7 @@ use self::lookups::Lookups;
 use self::suspects::Suspects;
 use self::table::Table;
 pub use self::times::{LATER, LEASE, PATIENCE, SLOW};
+use crate::cluster::message::Message;
 use crate::proto::node::NodeId;
 use crate::proto::time::{Instant, earliest};
 use crate::proto::token::Token;
@@ -109,6 +110,12 @@ impl Directory {
     #[must_use]
     pub fn peers(&self) -> &[Peer] {
         self.table.peers()
+    }
+
+    /// Returns a node that may have sessions: one that lives, or one whose lease has lapsed, since it may not know that yet.
+    #[must_use]
+    pub fn peer_of_session(&self, node: NodeId) -> Option<&Peer> {
+        self.table.find_lapsed(node)
     }
 
     /// Returns how many tunnels the node has claimed.
@@ -218,7 +225,7 @@ impl Directory {
         }
         self.taken_up = renewed.inbox.last().map_or(renewed.posted, |(number, _)| *number);
         // A message may have come with another answer before, which changes nothing.
-        let effects = renewed.inbox.iter().filter_map(|(_, message)| self.told(now, message)).collect();
+        let effects = renewed.inbox.iter().filter_map(|(_, text)| self.told(now, &Message::parse(text)?)).collect();
         if renewed.inbox.len() >= INBOX_BATCH {
             self.lease.hurry(now);
         }
@@ -226,18 +233,14 @@ impl Directory {
     }
 
     /// Takes up a message of another node, that came with a renewal or directly.
-    pub fn told(&mut self, now: Instant, message: &str) -> Option<Effect> {
-        let mut words = message.split(' ');
-        let (what, token) = (words.next(), words.next().and_then(Token::parse));
-        match (what, token, words.next().map(str::parse), words.next()) {
-            (Some("evict"), Some(token), Some(Ok(epoch)), None) => {
-                self.evict(now, &token, epoch).then_some(Effect::Evicted(token, epoch))
-            }
-            (Some("changed"), Some(token), None, None) => {
+    pub fn told(&mut self, now: Instant, message: &Message) -> Option<Effect> {
+        match *message {
+            Message::Evict(token, epoch) => self.evict(now, &token, epoch).then_some(Effect::Evicted(token, epoch)),
+            Message::Changed(token) => {
                 self.changed(&token);
                 Some(Effect::Changed(token))
             }
-            _ => Some(Effect::Message(message.into())),
+            Message::Close(..) | Message::Move(_) => None,
         }
     }
 

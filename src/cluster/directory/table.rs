@@ -1,7 +1,12 @@
 //! The table of the other nodes.
 
+use std::collections::VecDeque;
+
 use crate::proto::node::NodeId;
 use crate::store::{Peer, TableNews};
+
+/// How many nodes are remembered whose leases have lapsed.
+const MOST_LAPSED: usize = 64;
 
 /// The other nodes that have a lease, as the store said last.
 #[derive(Debug, Default)]
@@ -10,6 +15,8 @@ pub(super) struct Table {
     version: u64,
     /// In the order of their ids.
     peers: Vec<Peer>,
+    /// Nodes whose leases have lapsed and that have not said that they stop, the latest last: they may have sessions still.
+    lapsed: VecDeque<Peer>,
 }
 
 impl Table {
@@ -26,6 +33,11 @@ impl Table {
         self.place(node).ok().map(|place| &self.peers[place])
     }
 
+    /// Returns a node that may have sessions: one of the table, or one whose lease has lapsed.
+    pub(super) fn find_lapsed(&self, node: NodeId) -> Option<&Peer> {
+        self.find(node).or_else(|| self.lapsed.iter().find(|peer| peer.node == node))
+    }
+
     fn place(&self, node: NodeId) -> Result<usize, usize> {
         self.peers.binary_search_by_key(&node, |peer| peer.node)
     }
@@ -33,13 +45,13 @@ impl Table {
     /// Takes up what is new. Returns the nodes that are gone; `me` is in no table of its own.
     pub(super) fn take_up(&mut self, version: u64, news: &TableNews, me: NodeId) -> Vec<NodeId> {
         self.version = version;
-        match news {
+        let gone: Vec<Peer> = match news {
             TableNews::Same => Vec::new(),
             TableNews::Whole(peers) => {
                 let mut others: Vec<Peer> = peers.iter().filter(|peer| peer.node != me).cloned().collect();
                 others.sort_unstable_by_key(|peer| peer.node);
                 let before = std::mem::replace(&mut self.peers, others);
-                before.iter().map(|peer| peer.node).filter(|node| self.find(*node).is_none()).collect()
+                before.into_iter().filter(|peer| self.find(peer.node).is_none()).collect()
             }
             TableNews::Changes { peers, gone } => {
                 for peer in peers.iter().filter(|peer| peer.node != me) {
@@ -48,11 +60,13 @@ impl Table {
                         Err(place) => self.peers.insert(place, peer.clone()),
                     }
                 }
-                let were_there: Vec<NodeId> = gone.iter().copied().filter(|node| self.find(*node).is_some()).collect();
-                self.peers.retain(|peer| !were_there.contains(&peer.node));
-                were_there
+                self.peers.extract_if(.., |peer| gone.contains(&peer.node)).collect()
             }
-        }
+        };
+        let ids = gone.iter().map(|peer| peer.node).collect();
+        self.lapsed.extend(gone.into_iter().filter(|peer| !peer.is_draining));
+        self.lapsed.drain(..self.lapsed.len().saturating_sub(MOST_LAPSED));
+        ids
     }
 }
 
@@ -93,5 +107,22 @@ mod tests {
         assert_eq!((table.version(), table.peers()), (8, after.as_slice()));
         assert_eq!(table.take_up(9, &TableNews::Whole(after[..1].to_vec()), id(1)), [id(4), id(5)]);
         assert!(table.find(id(2)).is_some() && table.find(id(4)).is_none());
+        assert!(
+            table.find_lapsed(id(2)).is_some()
+                && table.find_lapsed(id(4)).is_some()
+                && table.find_lapsed(id(9)).is_none()
+        );
+    }
+
+    #[test]
+    fn the_latest_nodes_whose_leases_have_lapsed_are_remembered_but_not_those_that_have_stopped() {
+        let mut table = Table::default();
+        for number in 1..=200 {
+            let peer = Peer { is_draining: number == 200, ..peer(number, "") };
+            table.take_up(u64::from(number), &TableNews::Whole(vec![peer]), id(0));
+        }
+        table.take_up(201, &TableNews::Whole(vec![]), id(0));
+        let remembered: Vec<u8> = (1..=200).filter(|number| table.find_lapsed(id(*number)).is_some()).collect();
+        assert_eq!(remembered, (136..=199).collect::<Vec<u8>>());
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::event::{Answer, Call, Event};
 use super::{NODES, World};
+use crate::cluster::Message;
 use crate::cluster::directory::{Effect, Standing};
 use crate::proto::node::NodeId;
 use crate::proto::token::Token;
@@ -190,7 +191,6 @@ impl World {
             }
             // The claim that is announced again shows the settings.
             Effect::Changed(_) => (),
-            Effect::Message(message) => panic!("nobody has said {message}"),
         }
     }
 
@@ -198,7 +198,8 @@ impl World {
         let now = self.now;
         if self.nodes[slot].id() == id
             && self.nodes[slot].is_alive
-            && let Some(effect) = self.nodes[slot].directory.told(now, message)
+            && let Some(effect) =
+                self.nodes[slot].directory.told(now, &Message::parse(message).expect("nodes say what they know"))
         {
             self.take_up(slot, effect);
         }
