@@ -75,6 +75,7 @@ impl Directory {
             dns: folder.join("dns"),
             refuse_nonce_every: None,
             processing: 0,
+            looks_pending: 0,
             validity: (-3_600, 90 * 86_400),
             window: None,
             problem: None,
@@ -374,12 +375,15 @@ impl Shared {
             return Err(state.violation("a challenge is answered by `{}`, once"));
         }
         let thumbprint = state.accounts[account].key.thumbprint();
+        let reads = |state: &State| state.requests.get(&Place::Authorization).copied().unwrap_or_default();
+        let (looks, before) = (state.rules().looks_pending, reads(state));
         let order = &mut state.orders[number];
-        order.challenge = Some((kind, "processing", None));
+        order.challenge = Some((kind, if looks > 0 { "pending" } else { "processing" }, None));
         let key_authorization = format!("{}.{thumbprint}", order.token);
         let expected = Expected { name: order.name.clone(), token: order.token.clone(), key_authorization };
         let (shared, rules) = (Arc::clone(self), state.rules().clone());
         tokio::spawn(async move {
+            shared.wait_while(|state| reads(state) < before + looks).await;
             let result = validate(kind, &rules, &expected).await;
             shared.lock().validated(number, result);
             shared.tell();

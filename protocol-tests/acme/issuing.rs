@@ -36,6 +36,16 @@ async fn a_name_is_proved_on_port_80_and_visitors_get_its_certificate() {
 }
 
 #[tokio::test]
+async fn a_directory_that_does_not_say_that_it_looks_is_told_to_look_once() {
+    let directory = Directory::start().await;
+    directory.rule(|rules| rules.looks_pending = 3);
+    let server = Server::start(&directory).await;
+    server.certificate(NAME, None).await;
+    assert_eq!(directory.requests(Place::Challenge), 1);
+    assert!(directory.requests(Place::Authorization) > 3);
+}
+
+#[tokio::test]
 async fn a_name_is_proved_on_port_443_where_port_80_does_not_lead_here() {
     let directory = Directory::start().await;
     let server = Server::with(&directory, &settings(&directory, &[NAME]), false).await;

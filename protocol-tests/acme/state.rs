@@ -25,6 +25,9 @@ pub(super) struct Rules {
     pub(super) refuse_nonce_every: Option<u32>,
     /// How long an order is `processing`, in seconds: what Retry-After says, unless it is 0.
     pub(super) processing: u64,
+    /// How often an authorization is read before the directory has looked at the name. Until then its challenge says `pending`, as Let's
+    /// Encrypt's does, and not `processing`.
+    pub(super) looks_pending: usize,
     /// When certificates begin and end, in seconds from now.
     pub(super) validity: (i64, i64),
     /// When they are to be renewed, in seconds from now; `None` for a directory without ARI.

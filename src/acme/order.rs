@@ -45,6 +45,9 @@ pub(super) struct Pace {
     looks: u32,
     /// Since when which answer is shown.
     shown: Option<(Answer, Instant)>,
+    /// The challenge at which the directory was told to look. Not all directories say that they do: Let's Encrypt's stays `pending`,
+    /// and looks once more each time it is told.
+    told: Option<String>,
 }
 
 impl Work<'_> {
@@ -155,7 +158,7 @@ impl Work<'_> {
             let what = "the directory offers no challenge for this name that this server can answer";
             return Err(Trouble::of_order(None, what));
         };
-        if challenge.status != ChallengeStatus::Pending {
+        if challenge.status != ChallengeStatus::Pending || self.pace.told.as_ref() == Some(&challenge.url) {
             return Ok(None);
         }
         let proof = challenge.key_authorization();
@@ -164,6 +167,7 @@ impl Work<'_> {
             return Ok(Some(wait));
         }
         challenge.set_ready().await?;
+        self.pace.told = Some(challenge.url.clone());
         self.pace.looks = 0;
         Ok(None)
     }

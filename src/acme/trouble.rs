@@ -53,7 +53,7 @@ const ADVICE: [(&str, &str); 14] = [
     ("tls", "what answers on port 443 of the name is not this server: let the port lead here, or port 80"),
     (
         "unauthorized",
-        "another program answers at the name, or the DNS hook has set no record: let the name's A and AAAA records lead to this server",
+        "another program answers at the name: let its A and AAAA records lead to this server; with --acme-dns-hook, the program has not set the record, or has taken it away too soon",
     ),
     ("unsupportedContact", "write an address that gets mail behind --acme-email"),
     (
