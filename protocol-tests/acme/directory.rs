@@ -266,7 +266,11 @@ impl Shared {
         *state.requests.entry(place).or_default() += 1;
         match state.rules().problem {
             Some((of, kind, wait)) if of == place => {
-                let status = if kind == "rateLimited" { 429 } else { 403 };
+                let status = match kind {
+                    "rateLimited" => 429,
+                    "badNonce" => 400,
+                    _ => 403,
+                };
                 return Err(Problem { wait, ..Problem::new(status, kind, "the test wants it") });
             }
             Some(_) | None => (),

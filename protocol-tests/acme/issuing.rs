@@ -10,7 +10,7 @@ use socket2me::store::{FileStore, Seal, Store};
 
 use super::directory::Directory;
 use super::server::{NAME, Server, settings};
-use super::state::{NOWHERE, Place};
+use super::state::{NOWHERE, Place, Rules};
 
 /// The kinds of challenge that were answered, by orders.
 fn answered(directory: &Directory) -> Vec<&'static str> {
@@ -107,6 +107,23 @@ async fn a_nonce_that_is_refused_is_no_failure() {
     server.certificate(NAME, None).await;
     assert_eq!(directory.state().accounts[0].contact, ["mailto:me@relay.test"]);
     assert_eq!(server.attempts(Ending::Failed), 0);
+}
+
+#[tokio::test]
+async fn nonces_that_are_refused_in_a_row_are_no_failure_and_after_twelve_there_is_a_pause() {
+    let directory = Directory::start().await;
+    let refuse = |rules: &mut Rules| rules.problem = Some((Place::NewOrder, "badNonce", 0));
+    directory.rule(refuse);
+    let server = Server::start(&directory).await;
+    directory.until("a request after three", |state| state.requests.get(&Place::NewOrder) > Some(&3)).await;
+    directory.rule(|rules| rules.problem = None);
+    server.certificate(NAME, None).await;
+    assert_eq!((server.attempts(Ending::Failed), server.attempts(Ending::Unreached)), (0, 0));
+    let directory = Directory::start().await;
+    directory.rule(refuse);
+    let server = Server::start(&directory).await;
+    server.has(Ending::Unreached).await;
+    assert_eq!((server.attempts(Ending::Failed), directory.requests(Place::NewOrder)), (0, 12));
 }
 
 #[tokio::test]

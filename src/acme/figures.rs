@@ -16,7 +16,7 @@ pub enum Ending {
     Issued,
     /// The directory has refused it.
     Failed,
-    /// The directory was not reached.
+    /// The directory was not reached, or has taken no nonce.
     Unreached,
 }
 

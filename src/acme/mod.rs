@@ -54,6 +54,9 @@ use crate::store::{Seal, Values};
 /// How long a step may take, which is several requests, or a program's run and some.
 const STEP: Duration = Duration::from_secs(150);
 
+/// How often a step is repeated whose nonce the directory has refused. Each request is made with several nonces before.
+const MOST_NONCES: u32 = 3;
+
 /// How long the server that talks with the directory is the one, after it has said so. Longer than a step takes.
 const LEASE: Duration = STEP.saturating_add(Duration::from_secs(30));
 
@@ -241,6 +244,17 @@ impl Acme {
     }
 
     async fn act(&mut self, index: usize, action: Action, now: u64) -> Result<Duration, Trouble> {
+        let mut refused = 0;
+        loop {
+            match self.act_once(index, action, now).await {
+                // The directory has done nothing, and may take the next one (RFC 8555, section 6.5).
+                Err(trouble) if trouble.is_of_nonce && refused < MOST_NONCES => refused += 1,
+                done => return done,
+            }
+        }
+    }
+
+    async fn act_once(&mut self, index: usize, action: Action, now: u64) -> Result<Duration, Trouble> {
         let mut work = self.work(index, now);
         match action {
             Action::Wait(_) => Ok(Duration::ZERO),

@@ -58,7 +58,7 @@ pub(super) struct Fault {
 /// What an attempt has failed at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blame {
-    /// The directory was not reached, so it has not been bothered either. The order is kept.
+    /// The directory was not reached, or has refused each nonce of a request: it has done nothing. The order is kept.
     Unreached,
     /// The directory has refused something. The order is kept, if there is one, and given up after [`MOST_REFUSALS`].
     Refused,

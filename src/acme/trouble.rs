@@ -19,6 +19,8 @@ pub(super) struct Trouble {
     pub(super) advice: &'static str,
     /// The directory does not know the account.
     pub(super) is_of_account: bool,
+    /// The directory has refused the nonces of a request, and done nothing.
+    pub(super) is_of_nonce: bool,
     /// It is an answer of the directory, which may say how long to wait.
     is_answer: bool,
 }
@@ -66,7 +68,7 @@ const OTHERWISE: &str = "it is tried again";
 
 impl Trouble {
     pub(super) fn new(blame: Blame, what: impl Into<String>, advice: &'static str) -> Self {
-        Self { blame, what: what.into(), advice, is_of_account: false, is_answer: false }
+        Self { blame, what: what.into(), advice, is_of_account: false, is_of_nonce: false, is_answer: false }
     }
 
     /// What a directory or a store has that this program cannot use.
@@ -116,6 +118,9 @@ impl From<Error> for Trouble {
         match error {
             error @ Error::Api(_) if Self::is(&error, "accountDoesNotExist") => {
                 Self { is_of_account: true, is_answer: true, ..Self::refused(error.to_string()) }
+            }
+            error @ Error::Api(_) if Self::is(&error, "badNonce") => {
+                Self { is_of_nonce: true, ..Self::new(Blame::Unreached, error.to_string(), OTHERWISE) }
             }
             Error::Api(problem) => Self { is_answer: true, ..Self::of_problem(&problem) },
             Error::Other(other) if other.is::<Unreached>() => {
