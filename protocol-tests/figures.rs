@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt as _;
@@ -13,7 +13,7 @@ use tokio::process::Command;
 use crate::relay::visitor::{Visitor, get, request};
 use crate::starting::{Started, answers};
 use crate::support::end::End;
-use crate::support::within;
+use crate::support::{tool, within};
 
 const ALERTS: &str = "deploy/prometheus/alerts.yml";
 const DASHBOARD: &str = "deploy/grafana/socket2me.json";
@@ -50,23 +50,10 @@ async fn figures() -> String {
     figures.to_owned()
 }
 
-/// Finds promtool: the one that `scripts/test` names, the one that `scripts/prometheus` has fetched, or the system's.
-fn promtool() -> Option<PathBuf> {
-    let named = std::env::var_os("SOCKET2ME_PROMTOOL").filter(|name| !name.is_empty()).map(PathBuf::from);
-    let fetched = root().join("target/tools/prometheus/usr/bin/promtool");
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&paths).map(|folder| folder.join("promtool"));
-    let found = named.or_else(|| on_path.chain([fetched]).find(|program| program.is_file()));
-    if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "there is no promtool: scripts/prometheus fetches one");
-        eprintln!("skipped: there is no promtool. scripts/prometheus fetches one");
-    }
-    found
-}
-
 /// Runs promtool with this on its standard input; it must find nothing wrong.
 async fn check(arguments: &[&str], input: &str) {
-    let Some(promtool) = promtool() else { return };
+    let promtool = tool::find("promtool", "SOCKET2ME_PROMTOOL", "scripts/prometheus", "prometheus/usr/bin/promtool");
+    let Some(promtool) = promtool else { return };
     let mut command = Command::new(promtool);
     command.args(arguments).current_dir(root()).kill_on_drop(true);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

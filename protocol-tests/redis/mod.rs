@@ -30,7 +30,7 @@ use socket2me::config::ServeConfig;
 use self::server::Redis;
 use crate::relay::tunnel::patient;
 use crate::support::keyed::{Keyed, post};
-use crate::support::within;
+use crate::support::{tool, within};
 
 /// The settings of a server over a Redis.
 pub(crate) fn over(url: &str) -> ServeConfig {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use ::redis::{Connection, FromRedisValue};
 
-use super::until;
+use super::{tool, until};
 
 /// A process that ends with the test.
 pub(crate) struct Redis {
@@ -21,7 +21,7 @@ impl Redis {
     /// Starts a server that keeps all it has answered. `None` where there is none to start, and that may be.
     pub(crate) async fn start() -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let program = program()?;
+        let program = tool::find("redis-server", "SOCKET2ME_REDIS", "scripts/redis", "redis/redis-server")?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("socket2me-redis-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -128,18 +128,4 @@ fn run(program: &Path, folder: &Path, port: u16, arguments: &[&str]) -> Child {
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--dir"]).arg(folder);
     command.args(["--appendonly", "yes", "--appendfsync", "always"]).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
-}
-
-/// Finds a `redis-server`: the one that `scripts/test` names, the one that `scripts/redis` has fetched, or the system's.
-fn program() -> Option<PathBuf> {
-    let named = std::env::var_os("SOCKET2ME_REDIS").filter(|name| !name.is_empty()).map(PathBuf::from);
-    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/redis/redis-server");
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&paths).map(|folder| folder.join("redis-server"));
-    let found = named.or_else(|| on_path.chain([fetched]).find(|program| program.is_file()));
-    if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "there is no redis-server: scripts/redis fetches one");
-        eprintln!("skipped: there is no redis-server. scripts/redis fetches one");
-    }
-    found
 }

@@ -5,6 +5,7 @@ pub(crate) mod keyed;
 pub(crate) mod line;
 pub(crate) mod pattern;
 pub(crate) mod streaming_end;
+pub(crate) mod tool;
 pub(crate) mod transfer;
 pub(crate) mod wire;
 

@@ -22,6 +22,8 @@ use crate::store::{
 #[expect(dead_code, reason = "the tests of the program need more of it")]
 #[path = "../../../protocol-tests/redis/server.rs"]
 mod server;
+#[path = "../../../protocol-tests/support/tool.rs"]
+mod tool;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
