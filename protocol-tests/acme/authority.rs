@@ -6,8 +6,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, DnType, IsCa, KeyPair,
-    PublicKeyData as _, SanType, SerialNumber,
+    BasicConstraints, Certificate, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, DnType, IsCa,
+    KeyPair, PublicKeyData as _, SanType, SerialNumber,
 };
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
@@ -31,12 +31,17 @@ impl Authority {
         std::fs::write(path, self.0.pem()).unwrap();
     }
 
+    /// Makes a certificate for a server of HTTPS at this name or address, and its key.
+    pub(super) fn server(&self, host: &str) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+        params.use_authority_key_identifier_extension = true;
+        (params.signed_by(&key, &self.0).unwrap(), key)
+    }
+
     /// The settings of a server of HTTPS on localhost.
     pub(super) fn of_directory(&self) -> rustls::ServerConfig {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-        params.use_authority_key_identifier_extension = true;
-        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let (certificate, key) = self.server("localhost");
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()

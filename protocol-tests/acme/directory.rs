@@ -95,9 +95,14 @@ impl Directory {
         format!("{}/directory", self.shared.url)
     }
 
-    /// A folder that is removed with the directory. `root.pem` in it is the root of its certificates.
+    /// A folder that is removed with the directory.
     pub(super) fn folder(&self) -> &std::path::Path {
         &self.folder
+    }
+
+    /// The file with the root of its certificates.
+    pub(super) fn root(&self) -> PathBuf {
+        self.folder.join("root.pem")
     }
 
     /// Changes what the directory does.

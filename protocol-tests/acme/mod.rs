@@ -5,12 +5,14 @@
 //! - `issuing`: the first certificate, by each challenge; `restarting`: servers that end in between
 //! - `renewing`: renewals; `refusing`: what fails; `sharing`: servers over one Redis
 //! - `serving`: the relay with certificates of its own, and the program
+//! - `pebble`: the program with a directory that others have written
 
 mod authority;
 mod directory;
 mod issuing;
 mod jws;
 mod objects;
+mod pebble;
 mod refusing;
 mod renewing;
 mod restarting;

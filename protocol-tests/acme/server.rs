@@ -1,6 +1,7 @@
 //! A server that orders from the directory: the task of the product over a file, and listeners that show what it shows.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
@@ -37,7 +38,7 @@ pub(super) fn settings(directory: &Directory, names: &[&str]) -> AcmeConfig {
         names: names.iter().map(|name| name.parse().unwrap()).collect(),
         agree_tos: true,
         directory: Some(directory.url()),
-        ca: Some(directory.folder().join("root.pem")),
+        ca: Some(directory.root()),
         ..AcmeConfig::default()
     }
 }
@@ -80,7 +81,7 @@ impl Server {
         let store = Arc::new(store);
         let kept = Arc::clone(&store);
         tasks.spawn(async move { match kept.keep().await {} });
-        Self { figures, store, tasks, tls: address, client: Client::of(directory) }
+        Self { figures, store, tasks, tls: address, client: Client::of(&directory.root()) }
     }
 
     /// Ends the server at once, as a signal would: only its file is given back.
@@ -132,13 +133,14 @@ impl Server {
     }
 }
 
-/// A visitor that trusts a directory.
+/// A visitor that trusts one root.
 pub(super) struct Client(Arc<rustls::ClientConfig>);
 
 impl Client {
-    pub(super) fn of(directory: &Directory) -> Self {
+    /// Makes a visitor that trusts the root in this file.
+    pub(super) fn of(root: &Path) -> Self {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(directory.folder().join("root.pem")).unwrap()).unwrap();
+        roots.add(CertificateDer::from_pem_file(root).unwrap()).unwrap();
         let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
         let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
         Self(Arc::new(config.with_no_client_auth()))

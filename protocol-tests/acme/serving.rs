@@ -56,7 +56,7 @@ async fn a_certificate_is_swapped_while_visitors_are_served() {
         rules.tls_port = server.address.port();
         rules.hold = Some((Place::NewOrder, Some(Place::RenewalInfo)));
     });
-    let client = Client::of(&directory);
+    let client = Client::of(&directory.root());
     let mut old = connection(&client, server.address, None).await;
     let first = leaf(&old);
     assert!(is_served(&mut old).await);
@@ -100,7 +100,7 @@ async fn the_program_gets_a_certificate_and_its_log_has_no_key() {
     directory.rule(|rules| rules.hold = Some((Place::Challenge, None)));
     let file = directory.folder().join("tunnels.redb");
     let place = format!("--store=file:{}", file.display());
-    let root = format!("--acme-ca={}", directory.folder().join("root.pem").display());
+    let root = format!("--acme-ca={}", directory.root().display());
     let url = format!("--acme-directory={}", directory.url());
     let mut server = program(&["--acme", NAME, "--acme-agree-tos", &url, &root, &place]).spawn().unwrap();
     let mut ready = String::new();
@@ -108,7 +108,7 @@ async fn the_program_gets_a_certificate_and_its_log_has_no_key() {
     let address = ready.split_once("https://").unwrap().1.split(' ').next().unwrap();
     let address: SocketAddr = address.parse().unwrap();
     directory.rule(|rules| (rules.tls_port, rules.hold) = (address.port(), None));
-    let mut served = connection(&Client::of(&directory), address, None).await;
+    let mut served = connection(&Client::of(&directory.root()), address, None).await;
     assert!(is_served(&mut served).await);
     drop(served);
     let log = tokio::task::spawn_blocking(move || log(server)).await.unwrap();
@@ -134,7 +134,7 @@ async fn the_plain_listener_of_the_relay_answers_a_directory() {
     })
     .await;
     directory.rule(|rules| (rules.http, rules.hold) = (plain, None));
-    assert!(is_served(&mut connection(&Client::of(&directory), server.address, None).await).await);
+    assert!(is_served(&mut connection(&Client::of(&directory.root()), server.address, None).await).await);
     // A visitor who asks for what the directory has asked for learns nothing.
     let token = directory.state().orders[0].token.clone();
     assert_eq!(get(plain, &format!("/.well-known/acme-challenge/{token}")).await.status, 404);
