@@ -151,13 +151,16 @@ async fn serve(mut config: ServeConfig, inherited: Vec<TcpListener>, format: Log
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     }
-    let needs_key = !config.makes_original();
+    let makes = if config.makes_original() {
+        "get a token with: curl"
+    } else if config.create_secret.is_some() {
+        "make a tunnel with: curl -H 'Content-Type: application/json' -H \"X-Socket2Me-Create: $CREATE_SECRET\" -d '{}'"
+    } else {
+        "make a tunnel with: curl -H 'Content-Type: application/json' -d '{}'"
+    };
     let ready = |url: &str| {
         let line = match format {
-            LogFormat::Human if needs_key => format!(
-                "Socket2Me is ready at {url} - make a tunnel with: curl -H 'Content-Type: application/json' -d '{{}}' {url}/new"
-            ),
-            LogFormat::Human => format!("Socket2Me is ready at {url} - get a token with: curl {url}/new"),
+            LogFormat::Human => format!("Socket2Me is ready at {url} - {makes} {url}/new"),
             LogFormat::Json => json_line(&[("level", "INFO"), ("message", "Socket2Me is ready"), ("url", url)]),
         };
         // A server goes on whether or not somebody reads this.

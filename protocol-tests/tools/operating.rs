@@ -61,7 +61,12 @@ async fn a_server_that_stops_is_not_healthy() {
     within("the server to hear of it", async { while get(address, "/readyz").await.status == 200 {} }).await;
     let (code, out, told) = run(&[], &["healthcheck", "--listen", &address.to_string()]).await;
     assert_eq!((code, &*out), (Some(1), ""), "{told}");
-    assert_eq!(told, format!("socket2me: http://{address}/readyz is 503: the server stops, and takes no requests\n"));
+    assert_eq!(
+        told,
+        format!(
+            "socket2me: http://{address}/readyz is 503: the server takes no requests, because it stops or has no place in its cluster\n"
+        )
+    );
     end.answer(&asked, "[200]", &[]).await;
     stopping.stopped().await;
 }

@@ -40,7 +40,9 @@ pub async fn run(config: &HealthcheckConfig) -> Result<String, String> {
     };
     match status? {
         StatusCode::OK => Ok(format!("{url}{PATH} is 200: the server takes requests")),
-        StatusCode::SERVICE_UNAVAILABLE => Err(format!("{url}{PATH} is 503: the server stops, and takes no requests")),
+        StatusCode::SERVICE_UNAVAILABLE => Err(format!(
+            "{url}{PATH} is 503: the server takes no requests, because it stops or has no place in its cluster"
+        )),
         status => Err(format!("{url}{PATH} is {}: this is no Socket2Me", status.as_u16())),
     }
 }

@@ -56,10 +56,10 @@ impl fmt::Display for AdminPlace {
 pub struct AdminAccess {
     /// Where the operator asks with socket2me admin: unix:PATH, a socket for the server's user and root, or ADDR:PORT with a secret
     /// [default: nowhere]
-    #[arg(help_heading = "Operator", long, env = "SOCKET2ME_ADMIN", value_name = "PLACE")]
+    #[arg(help_heading = "Operator", long, global = true, env = "SOCKET2ME_ADMIN", value_name = "PLACE")]
     pub admin: Option<AdminPlace>,
     /// File with the secret that the operator shows at an address
-    #[arg(help_heading = "Operator", long = "admin-secret-file", env = "SOCKET2ME_ADMIN_SECRET_FILE", value_parser = secret_file, value_name = "FILE")]
+    #[arg(help_heading = "Operator", long = "admin-secret-file", global = true, env = "SOCKET2ME_ADMIN_SECRET_FILE", value_parser = secret_file, value_name = "FILE")]
     pub admin_secret: Option<Secret>,
 }
 
@@ -70,7 +70,7 @@ pub struct AdminConfig {
     #[command(flatten)]
     pub at: AdminAccess,
     /// Print the server's JSON in place of words
-    #[arg(help_heading = "Output", long, env = "SOCKET2ME_JSON")]
+    #[arg(help_heading = "Output", long, global = true, env = "SOCKET2ME_JSON")]
     pub json: bool,
     /// What is asked.
     #[command(subcommand)]
@@ -93,7 +93,7 @@ pub struct ClusterStatusConfig {
     #[command(flatten)]
     pub at: AdminAccess,
     /// Print the server's JSON in place of words
-    #[arg(help_heading = "Output", long, env = "SOCKET2ME_JSON")]
+    #[arg(help_heading = "Output", long, global = true, env = "SOCKET2ME_JSON")]
     pub json: bool,
     /// What is asked.
     #[command(subcommand)]
@@ -103,14 +103,14 @@ pub struct ClusterStatusConfig {
 /// What is asked of a node.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ClusterAction {
-    /// List the nodes, as this one knows them
+    /// List the nodes that this one knows, and how each answers it
     Status,
 }
 
 /// What an operator asks for.
 #[derive(Debug, Clone, Subcommand)]
 pub enum AdminAction {
-    /// List the tunnels that have or had an end at this server
+    /// List the tunnels that have or had an end, in a cluster at any node
     List,
     /// Show what is known of a tunnel
     Show {

@@ -31,7 +31,7 @@ pub struct ClusterConfig {
     /// File with certificates, as PEM, by which those of other nodes are checked, beside the roots of this machine
     #[arg(long, env = "SOCKET2ME_CLUSTER_CA", value_name = "FILE")]
     pub cluster_ca: Option<PathBuf>,
-    /// Name of this node in figures and lists [default: none; each start has a random id]
+    /// Name of this node in socket2me cluster status, admin list and the log [default: none; each start has a random id]
     #[arg(long, env = "SOCKET2ME_NODE_ID", value_parser = label, value_name = "NAME")]
     pub node_id: Option<String>,
     /// Connections to one other node; each carries a request, a poll or a WebSocket at a time. Beyond: 503

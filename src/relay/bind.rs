@@ -30,9 +30,7 @@ pub async fn bind(listen: Listen) -> io::Result<Vec<TcpListener>> {
     };
     bound.map_err(|error| {
         let what_to_do = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                " (another program has this port: stop it, or choose another with --listen ADDR:PORT)"
-            }
+            io::ErrorKind::AddrInUse => " (another program has this port: stop it, or choose another)",
             io::ErrorKind::PermissionDenied => " (ports below 1024 are for privileged programs: choose another)",
             io::ErrorKind::AddrNotAvailable => " (this machine has no such address)",
             _ => "",
