@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -17,12 +17,13 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::dial::{DialError, Dialer};
+use super::frames::Frames;
 use super::requests::{RequestError, USER_AGENT, connect};
 use super::server_url::ServerUrl;
 use super::stream::Stream;
 use crate::outgoing::words;
 use crate::proto::engine_io::Frame;
-use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation, mask, write_masked_head};
+use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation};
 
 /// What a server may send in one message: a request's head in JSON, or the bytes of one event. A message beyond it is dropped, and
 /// one beyond four times it ends the session.
@@ -80,9 +81,7 @@ pub struct WebSocket {
     read: Box<[u8]>,
     /// Bytes that came behind the server's 101, until they were read.
     early: Bytes,
-    /// Frames that were not written yet, from `written` on.
-    frames: Vec<u8>,
-    written: usize,
+    frames: Frames,
 }
 
 /// What a WebSocket has received.
@@ -141,22 +140,21 @@ impl WebSocket {
             reader: Reader::of_client(LIMITS),
             read: vec![0; READ].into(),
             early: parts.read_buf,
-            frames: Vec::new(),
-            written: 0,
+            frames: Frames::default(),
         })
     }
 
     /// Returns how many bytes wait to be written.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.frames.len() - self.written
+        self.frames.waiting()
     }
 
     /// Queues a frame.
     pub fn push(&mut self, frame: &Frame) {
         match frame {
-            Frame::Text(text) => self.push_frame(Opcode::Text, text.as_bytes()),
-            Frame::Binary(data) => self.push_frame(Opcode::Binary, data),
+            Frame::Text(text) => self.frames.push(Opcode::Text, text.as_bytes()),
+            Frame::Binary(data) => self.frames.push(Opcode::Binary, data),
         }
     }
 
@@ -164,16 +162,8 @@ impl WebSocket {
     pub fn push_pong(&mut self, payload: &[u8]) {
         // A server that sends pings and reads nothing gets no more answers than fit here.
         if self.waiting() < READ {
-            self.push_frame(Opcode::Pong, payload);
+            self.frames.push(Opcode::Pong, payload);
         }
-    }
-
-    fn push_frame(&mut self, opcode: Opcode, payload: &[u8]) {
-        let key = rand::random();
-        write_masked_head(opcode, payload.len(), key, &mut self.frames);
-        let start = self.frames.len();
-        self.frames.extend_from_slice(payload);
-        mask(&mut self.frames[start..], key);
     }
 
     /// Waits until something comes, and writes what waits meanwhile. Nothing is lost if this is dropped.
@@ -230,16 +220,7 @@ impl WebSocket {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        while self.waiting() > 0 {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.frames[self.written..]))?;
-            if written == 0 {
-                return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
-            }
-            self.written += written;
-        }
-        self.frames.clear();
-        self.written = 0;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.frames.poll_write(&mut self.stream, cx)
     }
 
     /// Writes all that waits, and ends this half of the connection.
