@@ -10,7 +10,7 @@ const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait of all.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// A session that lasted for this long was a good one: the next failure is the first again.
+/// A session that was lost this long after the server had let it in was a good one: the next failure is the first again.
 pub(super) const GOOD: Duration = Duration::from_secs(10);
 
 /// How often a wait looks whether the machine has slept.

@@ -87,6 +87,8 @@ pub struct Tunnel {
     told: Option<String>,
     has_told: bool,
     raw_headers: bool,
+    /// When the server has let the present session in, or the last one. `None` if it has not.
+    ready_at: Option<Instant>,
     /// Sessions that get no more requests, and answer those that they have.
     moving: JoinSet<()>,
 }
@@ -127,6 +129,7 @@ impl Tunnel {
             told: None,
             has_told: false,
             raw_headers: false,
+            ready_at: None,
             moving: JoinSet::new(),
         }
     }
@@ -145,7 +148,7 @@ impl Tunnel {
         let (mut backoff, mut was_gone) = (Backoff::default(), false);
         self.load()?;
         while !stop.is_cancelled() {
-            let began = Instant::now();
+            self.ready_at = None;
             let lost = tokio::select! {
                 biased;
                 lost = self.open(handler, stop) => lost?,
@@ -155,7 +158,9 @@ impl Tunnel {
             let Some(why) = lost else { break };
             // A server that does not know the tunnel is there; but it may say so each time.
             let is_gone = !self.is_checked && self.has_told;
-            if began.elapsed() > GOOD || (is_gone && !was_gone) {
+            // A server that is slow to fail has let no session in.
+            let was_good = self.ready_at.is_some_and(|ready_at| ready_at.elapsed() > GOOD);
+            if was_good || (is_gone && !was_gone) {
                 backoff.reset();
             }
             was_gone = is_gone;
@@ -298,6 +303,7 @@ impl Tunnel {
         match notice {
             Notice::Ready(ready) => {
                 said.is_ready = true;
+                self.ready_at = Some(Instant::now());
                 self.ready(&ready, known)?;
             }
             Notice::Refused { code, message } => {
@@ -420,3 +426,6 @@ fn is_localhost(url: &str) -> bool {
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest.split('/').next().unwrap_or_default());
     authority.split(':').next().is_some_and(|host| host.ends_with(".localhost"))
 }
+
+#[cfg(test)]
+mod tests;
