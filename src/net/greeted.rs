@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::budget::{Budget, Exempt, PerAddress};
@@ -14,7 +14,7 @@ use super::http_connection::HttpConnection;
 use super::http1;
 use super::seldom::Seldom;
 use super::serving::{Handler, Limits};
-use super::socket::{self, Place, Socket};
+use super::socket::{self, OF_SERVERS, Place, Socket};
 #[cfg(feature = "tls")]
 use super::tls::{Greeting, Speaks};
 use crate::defaults;
@@ -74,7 +74,7 @@ pub(crate) async fn serve<H, F>(
             }
             continue;
         };
-        prepare(&stream);
+        let _ = socket::prepare(&stream, OF_SERVERS);
         let place = Place { connection, of_address, hits: Arc::clone(&limits.hits) };
         let socket = Socket::new(stream, limits.stall_timeout, place);
         let (greet, limits, timeout) = (Arc::clone(&greet), limits.clone(), greetings.timeout);
@@ -113,12 +113,6 @@ async fn greeted<H, F: Future<Output = Option<(Connection, H)>>>(
         }),
         () = async { drop(stopped.wait_for(|&stopped| stopped).await) } => None,
     }
-}
-
-/// Sets what holds for each connection: no waiting for more to send, and a peer whose machine is gone is noticed.
-fn prepare(stream: &TcpStream) {
-    let _ = stream.set_nodelay(true);
-    socket::keep_alive(stream);
 }
 
 /// Completes the handshake of TLS, if the listener speaks it. `None` if that fails.

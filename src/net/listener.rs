@@ -8,6 +8,7 @@ use std::time::Duration;
 
 #[cfg(feature = "tls")]
 use http::StatusCode;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -20,7 +21,7 @@ use super::linger;
 use super::proxy_protocol;
 use super::seldom::Seldom;
 pub use super::serving::{Handler, Limits, UnreadHeads, release_head};
-use super::socket::{Place, Socket};
+use super::socket::{self, OF_CLIENTS, Place, Socket};
 #[cfg(feature = "tls")]
 use super::tls::{self, Greeting, Speaks, Tls};
 use crate::defaults;
@@ -36,16 +37,16 @@ pub async fn serve(listener: TcpListener, handler: Arc<impl Handler>, limits: Li
     let (stopping, stopped) = watch::channel(false);
     tokio::pin!(stop);
     // Responses are written whole, so waiting for more to send would only delay them. On Linux a connection inherits the
-    // option from its listener, which saves a system call for each.
-    let inherits = socket2::SockRef::from(&listener).set_tcp_nodelay(true).is_ok() && cfg!(target_os = "linux");
+    // options from its listener, which saves system calls for each.
+    let _ = socket::prepare(&listener, OF_CLIENTS);
     let failures = Seldom::new(defaults::LOG_PAUSE);
     loop {
         tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    if !inherits {
-                        let _ = stream.set_nodelay(true);
+                    if !has_inherited(&stream) {
+                        let _ = socket::prepare(&stream, OF_CLIENTS);
                     }
                     match place(&limits, peer) {
                         Some(place) if limits.has_proxy_header(peer) => {
@@ -76,6 +77,11 @@ fn log_refused_accept(lines: &Seldom, error: &io::Error) {
     if let Some(unlogged) = lines.pass() {
         tracing::warn!(%error, unlogged, "cannot accept a connection");
     }
+}
+
+/// Returns whether a connection has the options of its listener. One that came before the listener had them has not.
+fn has_inherited(stream: &TcpStream) -> bool {
+    cfg!(target_os = "linux") && SockRef::from(stream).keepalive().unwrap_or(false)
 }
 
 /// Takes a place for a connection, or returns `None` where there is none.
@@ -219,8 +225,12 @@ mod tests {
     #[tokio::test]
     async fn connections_inherit_the_options_of_their_listener() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        socket2::SockRef::from(&listener).set_tcp_nodelay(true).unwrap();
-        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        assert!(listener.accept().await.unwrap().0.nodelay().unwrap());
+        let _early = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        socket::prepare(&listener, OF_CLIENTS).unwrap();
+        let _late = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        for inherits in [false, true] {
+            let (stream, _) = listener.accept().await.unwrap();
+            assert_eq!((has_inherited(&stream), stream.nodelay().unwrap()), (inherits, inherits));
+        }
     }
 }

@@ -121,15 +121,27 @@ impl Socket {
     }
 }
 
-/// How long a connection between servers may be silent before its peer's machine is asked whether it is there, the pause between
-/// such questions, and how many may stay without an answer: a machine that is gone is noticed within 30 s.
-const KEEP_ALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
+/// How long a connection may be silent before its peer's machine is asked whether it is there, the pause between such questions, and
+/// how many may stay without an answer.
+pub(crate) type KeepAlive = (Duration, Duration, u32);
 
-/// Makes the system notice that the machine at the other end of a silent connection is gone. The connection then fails.
-pub(crate) fn keep_alive(stream: &TcpStream) {
-    let (after, pause, questions) = KEEP_ALIVE;
+/// Between servers: a machine that is gone is noticed within 30 s.
+pub(crate) const OF_SERVERS: KeepAlive = (Duration::from_secs(15), Duration::from_secs(5), 3);
+
+/// Of visitors and ends: 90 s. Other connections than those that may be silent for any time speak more often than once a minute, or are
+/// closed (`--head-timeout`), so that the questions cost nothing there.
+pub(crate) const OF_CLIENTS: KeepAlive = (Duration::from_secs(60), Duration::from_secs(10), 3);
+
+/// Sets what holds for each connection: what is written is not held back for more to come, and the system notices that the machine at
+/// the other end of a silent connection is gone. The connection then fails.
+///
+/// # Errors
+/// When the system has no such options.
+pub(crate) fn prepare<'s>(socket: impl Into<SockRef<'s>>, (after, pause, questions): KeepAlive) -> io::Result<()> {
+    let socket = socket.into();
+    socket.set_tcp_nodelay(true)?;
     let keep_alive = socket2::TcpKeepalive::new().with_time(after).with_interval(pause).with_retries(questions);
-    let _ = SockRef::from(stream).set_tcp_keepalive(&keep_alive);
+    socket.set_tcp_keepalive(&keep_alive)
 }
 
 /// Measures how fast the peer reads. A window of `timeout` opens when a write has to wait; at its end the peer must have
@@ -250,6 +262,14 @@ pub(super) mod tests {
     #[cfg(target_os = "linux")]
     pub(in crate::net) fn unsent_limit(connection: &Connection) -> u32 {
         SockRef::from(&connection.socket().stream).tcp_notsent_lowat().unwrap()
+    }
+
+    /// Returns when the system asks whether a connection's peer is there. `None` if it never does.
+    #[cfg(target_os = "linux")]
+    pub(in crate::net) fn keep_alive_of(connection: &Connection) -> Option<KeepAlive> {
+        let socket = SockRef::from(&connection.socket().stream);
+        let times = (socket.tcp_keepalive_time(), socket.tcp_keepalive_interval(), socket.tcp_keepalive_retries());
+        socket.keepalive().unwrap().then(|| (times.0.unwrap(), times.1.unwrap(), times.2.unwrap()))
     }
 
     /// Time is paused: it moves on when nothing else does.

@@ -20,7 +20,7 @@ use super::greeting::{Caller, Greeted};
 use super::limits::{CONNECT, GREETED, MORE_HEAD, MORE_HEADERS};
 use super::outgoing::Outgoing;
 use crate::cluster::keys::Secret;
-use crate::net::socket;
+use crate::net::socket::{self, OF_SERVERS};
 use crate::proto::node::NodeId;
 
 /// What a connection's bytes go through.
@@ -87,8 +87,7 @@ impl Dialer {
         let (host, port, is_tls) =
             place(advertise).ok_or_else(|| "this is no http:// or https:// URL with a host and a port".to_owned())?;
         let stream = in_time(CONNECT, "connect", TcpStream::connect((&*host, port))).await?;
-        let _ = stream.set_nodelay(true);
-        socket::keep_alive(&stream);
+        let _ = socket::prepare(&stream, OF_SERVERS);
         let greeting = async {
             let mut stream: Box<dyn Io> = match &self.tls {
                 _ if !is_tls => Box::new(stream),

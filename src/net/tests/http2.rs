@@ -335,7 +335,8 @@ async fn a_connection_with_too_many_frames_that_nobody_reads_is_ended() {
     while sent < 100_000 && within("a frame to leave", sender.send(Bytes::new())).await.is_ok() {
         sent += 1;
     }
-    assert!((1000..100_000).contains(&sent), "{sent}");
+    // h2 takes a hundred of them. More are on their way until its goodbye has come.
+    assert!((100..100_000).contains(&sent), "{sent}");
     assert!(within("the end", answer).await.unwrap().is_err());
     drop(body);
     let given_back = async {

@@ -72,3 +72,15 @@ async fn a_request_that_asks_for_no_upgrade_gives_no_connection() {
     client.send("GET / HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
     assert!(within("an answer", connections.recv()).await.unwrap().is_none());
 }
+
+/// Nothing else would tell: neither side need ever send a byte.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_visitor_whose_machine_is_gone_does_not_hold_an_upgraded_connection_for_ever() {
+    use crate::net::socket::tests::keep_alive_of;
+    let (address, mut connections) = upgrading().await;
+    let mut client = Client::connect(address).await;
+    client.send(REQUEST).await;
+    let (connection, _) = within("the connection", connections.recv()).await.flatten().unwrap();
+    assert_eq!(keep_alive_of(&connection), Some((Duration::from_secs(60), Duration::from_secs(10), 3)));
+}
