@@ -157,6 +157,41 @@ fn no_channel_is_unbounded() {
     }
 }
 
+/// The files of the server whose warnings no stranger can cause without limit: the operator and this machine cause them, or there is
+/// one for each tunnel or process.
+const WARNING: [&str; 12] = [
+    "src/engine/mod.rs",
+    "src/net/listener.rs",
+    "src/net/seldom.rs",
+    "src/relay/admin/at_path.rs",
+    "src/relay/mod.rs",
+    "src/relay/node.rs",
+    "src/relay/router.rs",
+    "src/relay/rules/rulebook.rs",
+    "src/relay/stopping.rs",
+    "src/relay/storage.rs",
+    "src/relay/tls.rs",
+    "src/relay/tunnels/restoring.rs",
+];
+
+#[test]
+fn strangers_cannot_fill_the_log_with_warnings() {
+    let mut offences = Vec::new();
+    for (path, text) in product_files() {
+        let file = shown(&path).to_string();
+        if !["src/engine", "src/net", "src/relay"].iter().any(|folder| file.starts_with(folder)) {
+            continue;
+        }
+        let warnings: Vec<_> = code(&text).filter(|(_, line)| line.contains("tracing::warn!")).collect();
+        let is_listed = WARNING.contains(&&*file);
+        assert!(!is_listed || !warnings.is_empty(), "{file} has no warnings");
+        if !is_listed {
+            offences.extend(warnings.iter().map(|(index, line)| format!("{file}:{}: {}", index + 1, line.trim())));
+        }
+    }
+    assert!(offences.is_empty(), "these belong in `warn_seldom!`, or their file in the list:\n{}", offences.join("\n"));
+}
+
 /// The patches that `scripts/fuzz --planted` applies name a fuzz target, and fit the sources as they are.
 #[test]
 fn planted_faults_fit() {

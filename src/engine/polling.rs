@@ -14,12 +14,11 @@ use tokio::sync::oneshot;
 use super::command::SessionCommand;
 use super::mailbox;
 use super::sessions::Limits;
-use crate::defaults;
 use crate::net::body::{self, BodyError, BodyLimits, Kept, RequestBody};
 use crate::net::budget::Budget;
 use crate::net::listener::release_head;
 use crate::net::reply::{self, Reply, ReplyBody};
-use crate::net::seldom::Seldom;
+use crate::net::seldom::warn_seldom;
 use crate::proto::engine_io::jsonp::{Jsonp, payload_of_form};
 use crate::proto::engine_io::payload::{Batch, Body};
 use crate::proto::engine_io::query::Target;
@@ -46,7 +45,7 @@ pub(super) async fn poll<C>(
     }
     match answer.await {
         Ok(PollAnswer::Packets(batch)) => packets(&batch, jsonp, memory).unwrap_or_else(|| {
-            tracing::warn!("no memory for the answer to a poll: its session is closed");
+            warn_seldom!("no memory for the answer to a poll: its session is closed");
             // The client has lost the packets, and takes this status for the end of its session. What waits for acks is told.
             mailbox.send(SessionCommand::Close(CloseReason::Overflow));
             reply::empty(StatusCode::SERVICE_UNAVAILABLE)
@@ -147,11 +146,11 @@ impl PostFailure {
             Self::Session(PostError::Rejected(rejection)) => return refuse(rejection),
             Self::Session(PostError::Broken) => StatusCode::BAD_REQUEST,
             Self::TooLarge => {
-                tracing::warn!("a polling body is over --max-payload: its session is closed");
+                warn_seldom!("a polling body is over --max-payload: its session is closed");
                 StatusCode::PAYLOAD_TOO_LARGE
             }
             Self::NoMemory => {
-                tracing::warn!("no memory for a polling body: its session is closed");
+                warn_seldom!("no memory for a polling body: its session is closed");
                 StatusCode::SERVICE_UNAVAILABLE
             }
         };
@@ -262,9 +261,6 @@ pub(super) fn refuse(rejection: Rejection) -> Reply {
 
 /// Tells the operator, who alone can mend the proxy.
 fn log_not_upgraded(rejection: Rejection) {
-    static LOG: Seldom = Seldom::new(defaults::LOG_PAUSE);
-    if let Some(unlogged) = LOG.pass() {
-        let answer = rejection.code_and_message().map(|(_, message)| message);
-        tracing::warn!(answer, unlogged, "a client asked for a WebSocket without an upgrade: does a proxy drop it?");
-    }
+    let answer = rejection.code_and_message().map(|(_, message)| message);
+    warn_seldom!(answer, "a client asked for a WebSocket without an upgrade: does a proxy drop it?");
 }

@@ -17,6 +17,7 @@ use super::mailbox;
 use super::sessions::Registration;
 use super::transport::{SessionWebSocket, close_code, close_reason, frame_of, message_of};
 use crate::net::budget::{Memory, UNCOUNTED_BYTES};
+use crate::net::seldom::warn_seldom;
 use crate::net::websocket::{Lost, Received};
 use crate::proto::engine_io::payload::Body;
 use crate::proto::engine_io::session::{Output, PostError, UpgradeError, UpgradeTicket};
@@ -317,7 +318,7 @@ impl<A: Application> SessionTask<A> {
         if bytes <= UNCOUNTED_BYTES {
             self.memory.clear();
         } else if !self.memory.resize(bytes, &self.registration.sessions.limits.bytes) {
-            tracing::warn!(session = ?self.registration.sid, bytes, "no memory for what waits for a client: its session is closed");
+            warn_seldom!(session = ?self.registration.sid, bytes, "no memory for what waits for a client: its session is closed");
             self.link.close(CloseReason::Overflow, now);
             self.let_application_act(now);
         }

@@ -12,12 +12,11 @@ use super::budget::{Budget, Exempt, PerAddress};
 use super::connection::Connection;
 use super::http_connection::HttpConnection;
 use super::http1;
-use super::seldom::Seldom;
+use super::seldom::warn_seldom;
 use super::serving::{Handler, Limits};
 use super::socket::{self, OF_SERVERS, Place, Socket};
 #[cfg(feature = "tls")]
 use super::tls::{Greeting, Speaks};
-use crate::defaults;
 
 /// How long open connections may take to finish once the server stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -47,7 +46,6 @@ pub(crate) async fn serve<H, F>(
     H: Handler,
     F: Future<Output = Option<(Connection, H)>> + Send + 'static,
 {
-    static LOG: Seldom = Seldom::new(defaults::LOG_PAUSE);
     let (stopping, stopped) = watch::channel(false);
     let addresses = PerAddress::new(usize::MAX, Exempt::default());
     let greet = Arc::new(greet);
@@ -58,9 +56,7 @@ pub(crate) async fn serve<H, F>(
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    if let Some(unlogged) = LOG.pass() {
-                        tracing::warn!(%error, unlogged, "cannot accept a connection");
-                    }
+                    warn_seldom!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -69,9 +65,7 @@ pub(crate) async fn serve<H, F>(
         let (Some(of_address), Some(connection), Some(greeting)) =
             (addresses.hold(peer.ip()), limits.connections.hold(1), greetings.places.hold(1))
         else {
-            if let Some(unlogged) = LOG.pass() {
-                tracing::warn!(%peer, unlogged, "too many connections: one more is closed");
-            }
+            warn_seldom!(%peer, "too many connections: one more is closed");
             continue;
         };
         let _ = socket::prepare(&stream, OF_SERVERS);
@@ -102,13 +96,10 @@ async fn greeted<H, F: Future<Output = Option<(Connection, H)>>>(
     (limits, timeout): (&Limits, Duration),
     mut stopped: watch::Receiver<bool>,
 ) -> Option<(Connection, H)> {
-    static LOG: Seldom = Seldom::new(defaults::LOG_PAUSE);
     let greeting = async { greet(secured(socket, limits, timeout).await?, peer).await };
     tokio::select! {
         greeted = tokio::time::timeout(timeout, greeting) => greeted.unwrap_or_else(|_| {
-            if let Some(unlogged) = LOG.pass() {
-                tracing::warn!(%peer, unlogged, "a connection does not greet in time");
-            }
+            warn_seldom!(%peer, "a connection does not greet in time");
             None
         }),
         () = async { drop(stopped.wait_for(|&stopped| stopped).await) } => None,

@@ -19,7 +19,7 @@ use super::http1;
 use super::http2;
 use super::linger;
 use super::proxy_protocol;
-use super::seldom::Seldom;
+use super::seldom::{Seldom, warn_seldom};
 pub use super::serving::{Handler, Limits, UnreadHeads, release_head};
 use super::socket::{self, OF_CLIENTS, Place, Socket};
 #[cfg(feature = "tls")]
@@ -100,7 +100,6 @@ async fn passed_on(
     limits: Limits,
     mut stopped: watch::Receiver<bool>,
 ) {
-    static LOG: Seldom = Seldom::new(defaults::LOG_PAUSE);
     let read = tokio::select! {
         read = tokio::time::timeout(limits.head_timeout, proxy_protocol::read(&mut stream)) => read,
         () = async { drop(stopped.wait_for(|&stopped| stopped).await) } => return,
@@ -109,9 +108,7 @@ async fn passed_on(
         // Nobody's: nothing is believed that comes with it, for the proxy has not written it.
         Ok(client) => client.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into()),
         Err(error) => {
-            if let Some(unlogged) = LOG.pass() {
-                tracing::warn!(%proxy, %error, unlogged, "a trusted proxy does not say whose connection it passes on");
-            }
+            warn_seldom!(%proxy, %error, "a trusted proxy does not say whose connection it passes on");
             return;
         }
     };
@@ -186,14 +183,27 @@ fn refuse(stream: TcpStream, peer: SocketAddr, limits: &Limits) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Mutex;
 
     use super::*;
 
-    /// Counts lines of the log.
+    /// Keeps lines of the log.
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    pub(in crate::net) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        /// Has this thread's lines, until the guard is dropped.
+        pub(in crate::net) fn listen(&self) -> tracing::subscriber::DefaultGuard {
+            let lines = self.clone();
+            let subscriber = tracing_subscriber::fmt().with_writer(move || lines.clone()).with_ansi(false).finish();
+            tracing::subscriber::set_default(subscriber)
+        }
+
+        pub(in crate::net) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -208,15 +218,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn connections_that_cannot_be_accepted_are_logged_once_a_second() {
         let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
-        let _log = tracing::subscriber::set_default(subscriber);
+        let _log = lines.listen();
         let failures = Seldom::new(defaults::LOG_PAUSE);
         for _ in 0..41 {
             log_refused_accept(&failures, &io::Error::other("too many open files"));
             tokio::time::advance(ACCEPT_PAUSE).await;
         }
-        let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let log = lines.text();
         assert_eq!(log.lines().count(), 3, "{log}");
         assert!(log.lines().next_back().is_some_and(|line| line.contains("unlogged=19")), "{log}");
     }

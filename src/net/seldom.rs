@@ -30,9 +30,45 @@ impl Seldom {
     }
 }
 
+/// Warns of what strangers can cause without limit: one line of each place in [`LOG_PAUSE`](crate::defaults::LOG_PAUSE), which says how
+/// many were held back. Those are at the level `debug`.
+macro_rules! warn_seldom {
+    ($($line:tt)+) => {{
+        static LOG: $crate::net::seldom::Seldom = $crate::net::seldom::Seldom::new($crate::defaults::LOG_PAUSE);
+        match LOG.pass() {
+            Some(unlogged) => tracing::warn!(unlogged, $($line)+),
+            None => tracing::debug!($($line)+),
+        }
+    }};
+}
+
+pub(crate) use warn_seldom;
+
 #[cfg(test)]
 mod tests {
+    use super::super::listener::tests::Lines;
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_warning_that_strangers_cause_is_one_line_a_second_and_has_its_fields() {
+        let lines = Lines::default();
+        let _log = lines.listen();
+        for number in 0..21 {
+            warn_seldom!(number, "somebody knocks");
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        let text = lines.text();
+        let said: Vec<_> =
+            text.lines().filter_map(|line| line.split_once("seldom::tests: ")).map(|(_, said)| said).collect();
+        assert_eq!(
+            said,
+            [
+                "somebody knocks unlogged=0 number=0",
+                "somebody knocks unlogged=9 number=10",
+                "somebody knocks unlogged=9 number=20"
+            ]
+        );
+    }
 
     #[tokio::test(start_paused = true)]
     async fn one_line_passes_in_each_interval_and_says_how_many_did_not() {

@@ -20,7 +20,6 @@ use super::stamp::Stamps;
 use super::trailers;
 use super::words::{ELSEWHERE, HOP, PING, REFUSED, TELL, TUNNELS};
 use crate::cluster::keys::Secret;
-use crate::defaults;
 use crate::net::arrival::{Arrival, Peer};
 use crate::net::body::{self, BodyLimits, RequestBody};
 use crate::net::budget::{Budget, Exempt, PerAddress};
@@ -29,7 +28,7 @@ use crate::net::greeted::{self, Greetings};
 use crate::net::linger;
 use crate::net::listener::{Handler, Limits};
 use crate::net::reply::{self, Reply};
-use crate::net::seldom::Seldom;
+use crate::net::seldom::warn_seldom;
 use crate::proto::node::NodeId;
 
 /// What a node does that others call.
@@ -109,13 +108,10 @@ async fn greet(
     node: NodeId,
     secret: &Secret,
 ) -> Option<(Connection, Greeted)> {
-    static LOG: Seldom = Seldom::new(defaults::LOG_PAUSE);
     match try_to_greet(&mut connection, node, secret).await {
         Ok(Ok(greeted)) => Some((connection, greeted)),
         Ok(Err(refused)) => {
-            if let Some(unlogged) = LOG.pass() {
-                tracing::warn!(peer = %address, unlogged, "a connection to --cluster-listen is refused: {refused}");
-            }
+            warn_seldom!(peer = %address, "a connection to --cluster-listen is refused: {refused}");
             None
         }
         // A check of the port, or a peer that has refused this node.
@@ -212,20 +208,16 @@ impl<C: Called> Handler for Caller<C> {
 impl<C: Called> Caller<C> {
     /// Returns what the stamp of a request says. `None` if it is forged, or one before it was.
     fn verify(&self, head: &mut Parts, peer: &Peer) -> Option<Note> {
-        static LOG: Seldom = Seldom::new(defaults::LOG_PAUSE);
         let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
         match stamps.as_mut()?.verify(head) {
             Ok(note) => Some(note),
             Err(forged) => {
                 *stamps = None;
-                if let Some(unlogged) = LOG.pass() {
-                    tracing::warn!(
-                        peer = %peer.address,
-                        node = %self.node,
-                        unlogged,
-                        "a request to --cluster-listen is refused: {forged}"
-                    );
-                }
+                warn_seldom!(
+                    peer = %peer.address,
+                    node = %self.node,
+                    "a request to --cluster-listen is refused: {forged}"
+                );
                 None
             }
         }

@@ -28,6 +28,7 @@ use self::writer::Outgoing;
 use crate::net::budget::{Budget, Memory};
 use crate::net::buffers::{BUFFER_SIZE, Buffer};
 use crate::net::connection::Connection;
+use crate::net::seldom::warn_seldom;
 use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation};
 
 /// Bytes that wait before they are written while more frames come. All that waits is written together at the latest when
@@ -202,7 +203,7 @@ impl WebSocket {
                     return Poll::Ready((Received::Ended(Ended::Closed { code, reason }), true));
                 }
                 Ok(None) if !self.has_memory(whole) => {
-                    tracing::warn!("no memory for a message: its session is closed");
+                    warn_seldom!("no memory for a message: its session is closed");
                     return Poll::Ready((Received::Ended(Ended::NoMemory), true));
                 }
                 Ok(None) => match ready!(self.poll_read(cx)) {
@@ -215,7 +216,7 @@ impl WebSocket {
                 },
                 Err(violation) => {
                     if violation == Violation::TooLarge {
-                        tracing::warn!("a message is far over --max-payload: its session is closed");
+                        warn_seldom!("a message is far over --max-payload: its session is closed");
                     }
                     return Poll::Ready((Received::Ended(Ended::Violation(violation)), true));
                 }

@@ -20,6 +20,7 @@ use crate::net::body::{self, BodyLimits, RequestBody};
 use crate::net::budget::Budget;
 use crate::net::listener::{self, Handler};
 use crate::net::reply::Reply;
+use crate::net::seldom::warn_seldom;
 use crate::relay::bind;
 
 /// What listens for the operator.
@@ -132,7 +133,7 @@ impl Guarded {
 impl Handler for Guarded {
     async fn serve(&self, head: &mut Parts, body: &mut RequestBody, arrival: &Arrival<'_>) -> Reply {
         if !self.is_shown(head.headers.get(header::AUTHORIZATION)) {
-            tracing::warn!(peer = arrival.peer.text(), "somebody asks for the operator's calls without the secret");
+            warn_seldom!(peer = arrival.peer.text(), "somebody asks for the operator's calls without the secret");
             // A guess takes a moment.
             tokio::time::sleep(defaults::ADMIN_PAUSE).await;
             return Failed(StatusCode::UNAUTHORIZED, "this needs the secret of --admin-secret-file".to_owned()).reply();

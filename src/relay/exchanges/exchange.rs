@@ -11,6 +11,7 @@ use tracing::Level;
 use super::access::{self, Request};
 use crate::net::budget::{Budget, Held, Memory};
 use crate::net::reply::Reply;
+use crate::net::seldom::warn_seldom;
 use crate::proto::exchange::ExchangeId;
 use crate::proto::socket_io::AckId;
 use crate::relay::failure::Failure;
@@ -282,7 +283,7 @@ impl Drop for Exchange {
             (Some(request), Some(took)) => self.log(request, took),
             // Nothing else shows it: its status is 200.
             _ if self.ending == Ending::Silent => {
-                tracing::warn!(id = %self.id, "the end did not answer in time, and its visitor got 200");
+                warn_seldom!(id = %self.id, "the end did not answer in time, and its visitor got 200");
             }
             _ => (),
         }
