@@ -388,7 +388,7 @@ impl Cluster {
             }
             // The head of a response is a sign of life, too.
             Ok(_) | Err(Undone::Elsewhere) => self.directory().is_there(peer.node, self.clock.now()),
-            Err(Undone::Cut(reason)) => tracing::debug!(node = %peer.node, reason, "a node does not greet"),
+            Err(Undone::Cut(reason)) => tracing::debug!(node = %peer.node, reason, "a node does not serve this one"),
             Err(Undone::Broken(_) | Undone::Full | Undone::Left | Undone::Body(_)) => (),
         }
         sent

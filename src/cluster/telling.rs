@@ -12,7 +12,7 @@ use crate::proto::engine_io::Sid;
 use crate::proto::token::Token;
 use crate::store::{Located, Peer, StoreError};
 
-/// Time to tell a node which of its WebSockets are about to end, and to hear which tunnels it has.
+/// Time in which a node answers what it is told or asked.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Nodes that are asked the same at once.
@@ -54,11 +54,17 @@ impl Cluster {
 
     /// Tells a node something, without waiting. What does not reach it is in its inbox.
     pub(super) fn tell(self: &Arc<Self>, peer: Peer, message: Message) {
-        let Ok(permit) = Arc::clone(&self.telling).try_acquire_owned() else { return };
+        let Ok(permit) = Arc::clone(&self.telling).try_acquire_owned() else {
+            return tracing::debug!(node = %peer.node, "a node is not told: as many are as may");
+        };
         let node = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(undone) = node.hops.tell((peer.node, &peer.advertise), &[message.to_string()]).await {
-                tracing::debug!(node = %peer.node, ?undone, "a node is not told");
+            let messages = [message.to_string()];
+            // One that stands still takes the message, and does not answer.
+            match timeout(TIMEOUT, node.hops.tell((peer.node, &peer.advertise), &messages)).await {
+                Ok(Ok(())) => (),
+                Ok(Err(undone)) => tracing::debug!(node = %peer.node, ?undone, "a node is not told"),
+                Err(_) => tracing::debug!(node = %peer.node, "a node is not told within {TIMEOUT:?}"),
             }
             drop(permit);
         });

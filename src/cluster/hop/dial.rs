@@ -46,7 +46,7 @@ pub(super) struct Dialer {
 pub(super) enum NotDialled {
     /// The node is not there, or is another one.
     Down(String),
-    /// The node has taken the connection and does not greet: perhaps as many do as may.
+    /// The node takes no connection in time, or has taken it and does not greet: perhaps as many do as may.
     Cut(String),
 }
 
@@ -86,7 +86,10 @@ impl Dialer {
     async fn try_to_dial(&self, node: NodeId, advertise: &str) -> Result<Dialled, NotDialled> {
         let (host, port, is_tls) =
             place(advertise).ok_or_else(|| "this is no http:// or https:// URL with a host and a port".to_owned())?;
-        let stream = in_time(CONNECT, "connect", TcpStream::connect((&*host, port))).await?;
+        // A node that is busy, or a network that loses a packet, is no node that is gone.
+        let late = |_| NotDialled::Cut(format!("it takes no connection within {CONNECT:?}"));
+        let stream = timeout(CONNECT, TcpStream::connect((&*host, port))).await.map_err(late)?;
+        let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
         let _ = socket::prepare(&stream, OF_SERVERS);
         let greeting = async {
             let mut stream: Box<dyn Io> = match &self.tls {
@@ -126,17 +129,6 @@ impl Dialer {
 
 fn words(error: impl Display) -> String {
     error.to_string()
-}
-
-async fn in_time<T, E: Display>(
-    time: std::time::Duration,
-    what: &str,
-    future: impl Future<Output = Result<T, E>>,
-) -> Result<T, String> {
-    match timeout(time, future).await {
-        Ok(result) => result.map_err(|error| format!("cannot {what}: {error}")),
-        Err(_) => Err(format!("cannot {what} within {time:?}")),
-    }
 }
 
 /// Returns the host and the port of a node's URL, and whether it speaks TLS.

@@ -15,8 +15,8 @@ pub(super) const MAX_DIALLING: usize = 32;
 /// Connections that may be at their greeting; one more is closed, and its caller tries again: those of thirty other nodes.
 pub(super) const MAX_GREETINGS: usize = 1_000;
 
-/// Time to connect to a node. Nodes are near each other.
-pub(super) const CONNECT: Duration = Duration::from_secs(1);
+/// Time to connect to a node. Nodes are near each other, but a system sends a packet that was lost again after a second.
+pub(super) const CONNECT: Duration = Duration::from_secs(2);
 
 /// Time after which a caller closes a connection without a request.
 pub(super) const IDLE: Duration = Duration::from_secs(60);
