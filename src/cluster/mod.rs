@@ -231,8 +231,8 @@ impl Cluster {
     }
 
     /// Another node has asked here for a tunnel that is not here.
-    pub(crate) fn is_not_here(&self, token: &Token) {
-        self.directory().is_not_here(self.clock.now(), token);
+    pub(crate) fn note_absent(&self, token: &Token) {
+        self.directory().note_absent(self.clock.now(), token);
         self.wake.notify_one();
     }
 
@@ -387,7 +387,7 @@ impl Cluster {
                 self.wake.notify_one();
             }
             // The head of a response is a sign of life, too.
-            Ok(_) | Err(Undone::Elsewhere) => self.directory().is_there(peer.node, self.clock.now()),
+            Ok(_) | Err(Undone::Elsewhere) => self.directory().note_there(peer.node, self.clock.now()),
             Err(Undone::Cut(reason)) => tracing::debug!(node = %peer.node, reason, "a node does not serve this one"),
             Err(Undone::Broken(_) | Undone::Full | Undone::Left | Undone::Body(_)) => (),
         }

@@ -53,7 +53,7 @@ impl Cluster {
     pub(super) async fn doubt(self: &Arc<Self>, peer: &Peer) -> Infallible {
         loop {
             sleep(SLOW).await;
-            let asks = self.directory().is_slow(peer.node, self.clock.now());
+            let asks = self.directory().note_slow(peer.node, self.clock.now());
             if asks {
                 // In a task of its own: the request may be over before the answer comes, and others wait for it.
                 let (node, peer) = (Arc::clone(self), peer.clone());

@@ -19,7 +19,7 @@ impl Watched {
     }
 
     /// Tells all that wait for the node that it is gone.
-    pub(crate) fn is_gone(&self) {
+    pub(crate) fn mark_gone(&self) {
         self.0.cancel();
     }
 }
@@ -56,7 +56,7 @@ impl Watches {
     pub(super) fn gone(&self, node: NodeId) {
         let token = remove(&mut self.watches(), node).and_then(|token| token.upgrade());
         if let Some(token) = token {
-            Watched(token).is_gone();
+            Watched(token).mark_gone();
         }
     }
 

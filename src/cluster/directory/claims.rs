@@ -309,7 +309,7 @@ impl Claims {
     }
 
     /// Has a tunnel left that others take this node to have ends of.
-    pub(super) fn is_not_here(&mut self, now: Instant, token: &Token, epoch: u64) {
+    pub(super) fn note_absent(&mut self, now: Instant, token: &Token, epoch: u64) {
         // Others look it up again within a while, and visitors ask for it all the time.
         let was_left = self.left.iter().rev().any(|left| left.token == *token && now - left.at < LEAVE_EVERY);
         if !was_left && !self.has(token) {

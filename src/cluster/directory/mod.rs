@@ -338,8 +338,8 @@ impl Directory {
     }
 
     /// Takes up that another node has asked for a tunnel here of which this node has no ends.
-    pub fn is_not_here(&mut self, now: Instant, token: &Token) {
-        self.claims.is_not_here(now, token, self.highest);
+    pub fn note_absent(&mut self, now: Instant, token: &Token) {
+        self.claims.note_absent(now, token, self.highest);
     }
 
     /// Returns where a tunnel is.
@@ -381,8 +381,8 @@ impl Directory {
     /// Takes up that a peer has not begun a response for [`SLOW`]. Returns whether it is to be asked for a sign of life, on a
     /// connection of its own.
     #[must_use]
-    pub fn is_slow(&mut self, node: NodeId, now: Instant) -> bool {
-        self.suspects.is_slow(node, now)
+    pub fn note_slow(&mut self, node: NodeId, now: Instant) -> bool {
+        self.suspects.note_slow(node, now)
     }
 
     /// Returns the peers that are to be asked for a sign of life now: suspects, and all of them if this node has no lease.
@@ -416,8 +416,8 @@ impl Directory {
     }
 
     /// Takes up that a peer has given a sign of life that says nothing of its lease.
-    pub fn is_there(&mut self, node: NodeId, now: Instant) {
-        self.suspects.is_there(node, now);
+    pub fn note_there(&mut self, node: NodeId, now: Instant) {
+        self.suspects.note_there(node, now);
     }
 
     /// Tells whether a peer gives no sign of life.

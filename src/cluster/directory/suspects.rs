@@ -28,7 +28,7 @@ impl Suspects {
     }
 
     /// Takes up that the head of a response takes long. Returns whether the peer is to be asked for a sign of life now.
-    pub(super) fn is_slow(&mut self, node: NodeId, now: Instant) -> bool {
+    pub(super) fn note_slow(&mut self, node: NodeId, now: Instant) -> bool {
         let asks = match self.0.get(&node) {
             None => true,
             Some(Doubt::Answered(answered)) => now - *answered >= PING_EVERY,
@@ -46,7 +46,7 @@ impl Suspects {
     }
 
     /// Takes up a response of a peer: one that was asked for a sign of life has given one.
-    pub(super) fn is_there(&mut self, node: NodeId, now: Instant) {
+    pub(super) fn note_there(&mut self, node: NodeId, now: Instant) {
         if self.0.contains_key(&node) {
             self.answered(node, now);
         }
@@ -107,14 +107,14 @@ mod tests {
     #[test]
     fn a_slow_peer_is_asked_once_and_suspected_if_it_is_silent() {
         let (mut suspects, node) = (Suspects::default(), NodeId::from_random([1; 6]));
-        assert!(suspects.is_slow(node, at(0)) && !suspects.is_slow(node, at(10)));
+        assert!(suspects.note_slow(node, at(0)) && !suspects.note_slow(node, at(10)));
         assert!(!suspects.is_suspect(node, at(499)) && suspects.is_suspect(node, at(500)));
         assert_eq!((suspects.pings(at(999)), suspects.pings(at(1_000))), (vec![], vec![node]));
         assert_eq!((suspects.next(), suspects.pings(at(1_500))), (Some(at(2_000)), vec![]));
         suspects.answered(node, at(1_600));
-        assert!(!suspects.is_suspect(node, at(9_000)) && !suspects.is_slow(node, at(2_599)));
-        assert!(suspects.is_slow(node, at(2_600)));
-        suspects.is_there(node, at(2_700));
+        assert!(!suspects.is_suspect(node, at(9_000)) && !suspects.note_slow(node, at(2_599)));
+        assert!(suspects.note_slow(node, at(2_600)));
+        suspects.note_there(node, at(2_700));
         assert!(!suspects.is_suspect(node, at(9_000)), "a response is a sign of life");
         suspects.refused(node, at(3_000));
         assert!(suspects.is_suspect(node, at(3_000)));

@@ -131,7 +131,7 @@ impl World {
             self.exchanges[number].emitted += 1;
             return self.end(number, Outcome::Answered(client));
         }
-        node.directory.is_not_here(now, &token);
+        node.directory.note_absent(now, &token);
         self.nodes[slot].directory.misled(&token);
         self.come_back_from(number);
     }
@@ -149,7 +149,7 @@ impl World {
     /// The head of a response is late.
     pub(super) fn slow(&mut self, number: usize, to: NodeId) {
         let Exchange { slot, is_sent, outcome, .. } = self.exchanges[number];
-        if outcome.is_none() && is_sent == Some(to) && self.nodes[slot].directory.is_slow(to, self.now) {
+        if outcome.is_none() && is_sent == Some(to) && self.nodes[slot].directory.note_slow(to, self.now) {
             self.after(Duration::from_millis(1), Event::Ping { from: slot, to });
         }
     }

@@ -83,7 +83,7 @@ impl Exchanges {
         let here_alone = Where::Here { has_lost_owner: false };
         if is_hop {
             return if here.is_none() {
-                cluster.is_not_here(token);
+                cluster.note_absent(token);
                 Err(Failure::Elsewhere)
             } else if cluster.serves() {
                 Ok(here_alone)

@@ -58,8 +58,8 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
     /// joined.
     async fn ask_store(&self, token: &Token, tunnel: &Tunnel<H>) -> Result<Found, Failure> {
         tunnel.asked_anew();
-        let wants_check = tunnel.wants_check();
-        let wants_renewal = tunnel.is_keyed() && tunnel.wants_renewal();
+        let wants_check = tunnel.take_check();
+        let wants_renewal = tunnel.is_keyed() && tunnel.take_renewal();
         let found = if wants_renewal { self.tokens.renew(token).await } else { self.tokens.find(token).await };
         if found.is_err() {
             tunnel.still_wants(wants_renewal, wants_check);

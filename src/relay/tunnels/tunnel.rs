@@ -292,7 +292,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
     }
 
     /// Tells whether an end has joined whose key was not [checked](Self::take_ends_of_another_key).
-    pub(super) fn wants_check(&self) -> bool {
+    pub(super) fn take_check(&self) -> bool {
         self.is_unchecked.swap(false, Ordering::Relaxed)
     }
 
@@ -324,7 +324,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
     }
 
     /// Tells whether the tunnel's life counts from now: an end is connected, or the last has left since this was asked last.
-    pub(super) fn wants_renewal(&self) -> bool {
+    pub(super) fn take_renewal(&self) -> bool {
         self.is_unrenewed.swap(false, Ordering::Relaxed) || self.has_end()
     }
 

@@ -133,7 +133,7 @@ async fn a_response_whose_node_is_gone_breaks_off() {
         let (callee, sender) = streaming(length).await;
         let first = Arriving::before(&[&callee]).await;
         let mut visitor = begun(&first, &sender).await;
-        first.watched.is_gone();
+        first.watched.mark_gone();
         let rest = visitor.read_all().await;
         assert!(!rest.ends_with(b"0\r\n\r\n"), "no end in order: {}", rest.escape_ascii());
         within("the source's drop", sender.closed()).await;

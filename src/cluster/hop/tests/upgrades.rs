@@ -112,7 +112,7 @@ async fn a_visitor_that_resets_ends_both_connections() {
 #[tokio::test]
 async fn an_upgraded_connection_whose_node_is_gone_ends() {
     let Upgraded { callee, first, mut visitor, mut connection } = upgraded().await;
-    first.watched.is_gone();
+    first.watched.mark_gone();
     assert_eq!(visitor.read_all().await, b"");
     let mut rest = Vec::new();
     let _ = within("the end", connection.read_to_end(&mut rest)).await;
