@@ -52,6 +52,15 @@ async fn a_value_and_a_lease_in_redis_are_those_of_all_servers() {
         assert_eq!(a.get("acme/x").await, Ok(None));
         a.put("acme/x", "text").await.unwrap();
         assert_eq!(b.get("acme/x").await, Ok(Some("text".to_owned())));
+        assert_eq!((a.put_if("acme/x", None, "a").await, b.put_if("acme/y", None, "").await), (Ok(false), Ok(true)));
+        assert_eq!(
+            (a.put_if("acme/y", Some(""), "1").await, b.put_if("acme/y", None, "2").await),
+            (Ok(true), Ok(false))
+        );
+        assert_eq!(
+            (b.put_if("acme/y", Some(""), "2").await, b.get("acme/y").await),
+            (Ok(false), Ok(Some("1".to_owned())))
+        );
         assert_eq!((a.lease("acme", "one", minute).await, b.lease("acme", "two", minute).await), (Ok(true), Ok(false)));
         assert_eq!((a.lease("acme", "one", minute).await, b.lease("other", "two", minute).await), (Ok(true), Ok(true)));
         assert_eq!(

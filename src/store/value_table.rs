@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::error::StoreError;
+
 /// The values of this process, and who holds which lease.
 #[derive(Debug, Default)]
 pub(super) struct ValueTable(Mutex<Inner>);
@@ -29,15 +31,24 @@ impl ValueTable {
         self.lock().values.get(name).cloned()
     }
 
-    /// Sets a value. Returns false, and sets nothing, if it would be one more than `most`.
-    pub(super) fn put(&self, name: &str, text: &str, most: usize) -> bool {
+    /// Sets a value.
+    ///
+    /// # Errors
+    /// - [`StoreError::Full`] if it would be one more than `most`
+    pub(super) fn put(&self, name: &str, text: &str, most: usize) -> Result<(), StoreError> {
+        self.lock().put(name, text, most)
+    }
+
+    /// Sets a value if it is `was` still, where `None` is no value. Returns false, and sets nothing, if it is another one.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub(super) fn put_if(&self, name: &str, was: Option<&str>, text: &str, most: usize) -> Result<bool, StoreError> {
         let mut inner = self.lock();
-        if !inner.values.contains_key(name) && inner.values.len() >= most {
-            return false;
+        if inner.values.get(name).map(String::as_str) != was {
+            return Ok(false);
         }
-        inner.values.insert(name.to_owned(), text.to_owned());
-        inner.changed.insert(name.to_owned());
-        true
+        inner.put(name, text, most).map(|()| true)
     }
 
     /// Takes up what was kept elsewhere, which is no change.
@@ -75,6 +86,17 @@ impl ValueTable {
     }
 }
 
+impl Inner {
+    fn put(&mut self, name: &str, text: &str, most: usize) -> Result<(), StoreError> {
+        if !self.values.contains_key(name) && self.values.len() >= most {
+            return Err(StoreError::Full { capacity: most });
+        }
+        self.values.insert(name.to_owned(), text.to_owned());
+        self.changed.insert(name.to_owned());
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,12 +105,24 @@ mod tests {
     fn a_value_is_what_was_put_last_and_there_are_not_more_than_may_be() {
         let table = ValueTable::default();
         assert_eq!(table.get("a"), None);
-        assert!(table.put("a", "1", 2) && table.put("b", "2", 2) && !table.put("c", "3", 2) && table.put("a", "4", 2));
+        let put = |name, text| table.put(name, text, 2);
+        assert_eq!((put("a", "1"), put("b", "2")), (Ok(()), Ok(())));
+        assert_eq!((put("c", "3"), put("a", "4")), (Err(StoreError::Full { capacity: 2 }), Ok(())));
         assert_eq!((table.get("a").as_deref(), table.get("c")), (Some("4"), None));
         assert_eq!(table.take_changed(), [("a".to_owned(), "4".to_owned()), ("b".to_owned(), "2".to_owned())]);
         table.note_changed("b");
         assert_eq!(table.take_changed(), [("b".to_owned(), "2".to_owned())]);
         assert_eq!(table.take_changed(), []);
+    }
+
+    #[test]
+    fn a_value_is_put_over_the_one_that_was_read_alone() {
+        let table = ValueTable::default();
+        let put = |was, text| table.put_if("a", was, text, 1);
+        assert_eq!((put(Some("0"), "1"), put(None, "1"), put(None, "2")), (Ok(false), Ok(true), Ok(false)));
+        assert_eq!((put(Some("0"), "2"), put(Some("1"), "2")), (Ok(false), Ok(true)));
+        assert_eq!(table.put_if("b", None, "1", 1), Err(StoreError::Full { capacity: 1 }));
+        assert_eq!(table.take_changed(), [("a".to_owned(), "2".to_owned())]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -72,29 +72,41 @@ impl Values {
         }
     }
 
-    /// Sets a value. Once this returns, it is as durable as a tunnel that was made.
+    /// Sets a value. Once this returns, it is as durable as a tunnel that was made. A value that could not be written may be there
+    /// all the same.
     ///
     /// # Errors
     /// - [`StoreError::Unavailable`] if the store cannot be used now, and if the name or the value is too long
     /// - [`StoreError::Full`] if a store that is not shared has as many values as it may
     pub async fn put(&self, name: &str, text: &str) -> Result<(), StoreError> {
-        if name.len() > MAX_NAME || text.len() > MAX_VALUE {
-            return Err(StoreError::Unavailable(format!(
-                "`{name}` has {} bytes: a value has {MAX_VALUE} at the most, and its name {MAX_NAME}",
-                text.len()
-            )));
-        }
-        let put = |table: &ValueTable| match table.put(name, text, MAX_VALUES) {
-            true => Ok(()),
-            false => Err(StoreError::Full { capacity: MAX_VALUES }),
-        };
+        check(name, text)?;
         match &self.0 {
-            Place::Memory(table) => put(table),
+            Place::Memory(table) => table.put(name, text, MAX_VALUES),
             Place::File(values) => {
-                put(values.table())?;
+                values.table().put(name, text, MAX_VALUES)?;
                 values.written().await
             }
             Place::Redis(values) => values.put(name, text).await,
+        }
+    }
+
+    /// Sets a value as [`Self::put`] does, if it is `was` still: what [`Self::get`] has returned. Returns false, and sets nothing, if
+    /// somebody else has set another one since.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub async fn put_if(&self, name: &str, was: Option<&str>, text: &str) -> Result<bool, StoreError> {
+        check(name, text)?;
+        match &self.0 {
+            Place::Memory(table) => table.put_if(name, was, text, MAX_VALUES),
+            Place::File(values) => {
+                let is_put = values.table().put_if(name, was, text, MAX_VALUES)?;
+                if is_put {
+                    values.written().await?;
+                }
+                Ok(is_put)
+            }
+            Place::Redis(values) => values.put_if(name, was, text).await,
         }
     }
 
@@ -110,4 +122,15 @@ impl Values {
             Place::Redis(values) => values.lease(name, holder, time).await,
         }
     }
+}
+
+/// Checks that a value is not too long.
+fn check(name: &str, text: &str) -> Result<(), StoreError> {
+    if name.len() <= MAX_NAME && text.len() <= MAX_VALUE {
+        return Ok(());
+    }
+    Err(StoreError::Unavailable(format!(
+        "`{name}` has {} bytes: a value has {MAX_VALUE} at the most, and its name {MAX_NAME}",
+        text.len()
+    )))
 }

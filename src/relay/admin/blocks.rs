@@ -31,6 +31,9 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// How soon a server asks again that has not heard yet what is blocked.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Attempts at a change when other servers change blocks at the same moment, which operators do by hand.
+const ATTEMPTS: usize = 10;
+
 /// What is kept out, in memory and in the store.
 #[derive(Debug)]
 pub(in crate::relay) struct Blocks {
@@ -38,8 +41,8 @@ pub(in crate::relay) struct Blocks {
     any: AtomicBool,
     blocked: RwLock<Arc<Blocked>>,
     values: Values,
-    /// One change at a time: each writes all of them.
-    changing: tokio::sync::Mutex<()>,
+    /// Held from a look at the store until what it has is taken up: what was read first is not taken up last.
+    reading: tokio::sync::Mutex<()>,
 }
 
 /// All blocks by what they are about, as text.
@@ -63,13 +66,20 @@ pub(super) struct Block {
     pub(super) note: String,
 }
 
-/// Why a block is not set.
-#[derive(Debug)]
-pub(super) enum NotSet {
+/// Why blocks are not read or changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::relay) enum BlockError {
     /// There are as many as there may be.
     TooMany,
-    /// Its note is too long, or has control characters.
+    /// The note of one is too long, or has control characters.
     WrongNote,
+    /// There is none about this.
+    Absent,
+    /// Other servers have changed them at each attempt.
+    Busy,
+    /// The store has a text that is not understood, for this reason. Blocks that are known hold on.
+    Unreadable(String),
+    /// The store failed. A change may hold all the same.
     Store(StoreError),
 }
 
@@ -77,8 +87,8 @@ impl Blocks {
     /// Reads what is kept in the store. A store that is shared is read by [`Self::keep`].
     ///
     /// # Errors
-    /// When the store cannot be used.
-    pub(in crate::relay) async fn open(values: Values) -> Result<Self, StoreError> {
+    /// When the store cannot be used, and when what it has is not understood.
+    pub(in crate::relay) async fn open(values: Values) -> Result<Self, BlockError> {
         let blocks = Self::new(values);
         if !blocks.values.are_shared() {
             blocks.load().await?;
@@ -88,31 +98,36 @@ impl Blocks {
 
     /// Makes blocks that know of none yet.
     pub(in crate::relay) fn new(values: Values) -> Self {
-        Self {
-            any: AtomicBool::new(false),
-            blocked: RwLock::default(),
-            values,
-            changing: tokio::sync::Mutex::default(),
-        }
+        Self { any: AtomicBool::new(false), blocked: RwLock::default(), values, reading: tokio::sync::Mutex::default() }
     }
 
-    async fn load(&self) -> Result<(), StoreError> {
-        let kept = self.values.get(VALUE).await?;
-        let texts: BTreeMap<String, Block> = kept.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        self.set(texts.into_iter().filter_map(|(subject, block)| Some((subject.parse().ok()?, block))).collect());
+    /// Takes up what the store has.
+    async fn load(&self) -> Result<(), BlockError> {
+        let _reading = self.reading.lock().await;
+        let (_, blocked) = self.read().await?;
+        self.set(blocked);
         Ok(())
+    }
+
+    /// Returns the text that the store has, and what it says.
+    async fn read(&self) -> Result<(Option<String>, Blocked), BlockError> {
+        let text = self.values.get(VALUE).await?;
+        let blocked = text.as_deref().map(read).transpose().map_err(BlockError::Unreadable)?;
+        Ok((text, blocked.unwrap_or_default()))
     }
 
     /// Takes up what other servers with the same store have set, and has the tunnels closed that they keep out. Never completes.
     pub(in crate::relay) async fn keep(self: Arc<Self>, close: impl Fn(&Token) + Send) -> Infallible {
-        let mut is_known = false;
+        let (mut is_known, mut is_told) = (false, false);
         while self.values.are_shared() {
-            let changing = self.changing.lock().await;
             match self.load().await {
-                Ok(()) => is_known = true,
+                Ok(()) => (is_known, is_told) = (true, false),
+                Err(error @ BlockError::Unreadable(_)) if !is_told => {
+                    is_told = true;
+                    tracing::error!(%error, "the blocks in the store are not taken up");
+                }
                 Err(error) => tracing::debug!(%error, "the store does not tell what is blocked"),
             }
-            drop(changing);
             for subject in self.held().keys() {
                 if let Subject::Tunnel(token) = subject {
                     close(token);
@@ -150,40 +165,40 @@ impl Blocks {
     /// Sets a block, or another one about the same.
     ///
     /// # Errors
-    /// See [`NotSet`]. The block holds only once the store has it.
-    pub(super) async fn block(&self, subject: Subject, block: Block) -> Result<(), NotSet> {
+    /// See [`BlockError`]. The block holds only once the store has it.
+    pub(super) async fn block(&self, subject: Subject, block: Block) -> Result<(), BlockError> {
         if block.note.len() > MAX_NOTE || block.note.contains(char::is_control) {
-            return Err(NotSet::WrongNote);
+            return Err(BlockError::WrongNote);
         }
-        let _changing = self.changing.lock().await;
-        let mut blocked = self.held();
-        blocked.insert(subject, block);
-        if blocked.len() > MAX_BLOCKS {
-            return Err(NotSet::TooMany);
-        }
-        self.write(blocked).await.map_err(NotSet::Store)
+        let add = |blocked: &mut Blocked| {
+            blocked.insert(subject, block.clone());
+            if blocked.len() > MAX_BLOCKS { Err(BlockError::TooMany) } else { Ok(()) }
+        };
+        self.change(add).await
     }
 
-    /// Removes a block. Returns false if there is none.
+    /// Removes a block.
     ///
     /// # Errors
-    /// When the store cannot be used.
-    pub(super) async fn unblock(&self, subject: Subject) -> Result<bool, StoreError> {
-        let _changing = self.changing.lock().await;
-        let mut blocked = self.held();
-        let was_there = blocked.remove(&subject).is_some();
-        if was_there {
-            self.write(blocked).await?;
-        }
-        Ok(was_there)
+    /// See [`BlockError`]. The block holds on until the store has none.
+    pub(super) async fn unblock(&self, subject: Subject) -> Result<(), BlockError> {
+        self.change(|blocked| blocked.remove(&subject).map(drop).ok_or(BlockError::Absent)).await
     }
 
-    async fn write(&self, blocked: Blocked) -> Result<(), StoreError> {
-        let texts: BTreeMap<_, _> = blocked.iter().map(|(subject, block)| (subject.to_string(), block)).collect();
-        let text = serde_json::to_string(&texts).expect("a map of texts is JSON");
-        self.values.put(VALUE, &text).await?;
-        self.set(blocked);
-        Ok(())
+    /// Changes what the store has, which other servers may change at the same moment.
+    async fn change(&self, change: impl Fn(&mut Blocked) -> Result<(), BlockError>) -> Result<(), BlockError> {
+        let _reading = self.reading.lock().await;
+        for _ in 0..ATTEMPTS {
+            let (was, mut blocked) = self.read().await?;
+            let now = now();
+            blocked.retain(|_, block| block.holds(now));
+            change(&mut blocked)?;
+            if self.values.put_if(VALUE, was.as_deref(), &written(&blocked)).await? {
+                self.set(blocked);
+                return Ok(());
+            }
+        }
+        Err(BlockError::Busy)
     }
 
     fn set(&self, blocked: Blocked) {
@@ -205,6 +220,42 @@ impl Blocks {
         Arc::clone(&self.blocked.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+fn read(text: &str) -> Result<Blocked, String> {
+    let texts: BTreeMap<String, Block> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    texts.into_iter().map(|(subject, block)| Ok((subject.parse()?, block))).collect()
+}
+
+fn written(blocked: &Blocked) -> String {
+    let texts: BTreeMap<_, _> = blocked.iter().map(|(subject, block)| (subject.to_string(), block)).collect();
+    serde_json::to_string(&texts).expect("a map of texts is JSON")
+}
+
+impl From<StoreError> for BlockError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl fmt::Display for BlockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany => write!(f, "there are {MAX_BLOCKS} blocks, as many as there may be: remove some"),
+            Self::WrongNote => write!(f, "the note must be one line of {MAX_NOTE} bytes at the most"),
+            Self::Absent => f.write_str("there is no such block"),
+            Self::Busy => f.write_str("other servers change blocks at this moment: repeat the call"),
+            Self::Unreadable(reason) => write!(
+                f,
+                "the store has blocks that this version cannot read ({reason}): those that are known hold on, and none can be changed. \
+                 Run the version that wrote them. Or set all anew once they are gone: delete the key s2m:v:{VALUE} in Redis, or export \
+                 the tunnels of a file and import them into another one"
+            ),
+            Self::Store(error) => write!(f, "the store cannot be used: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BlockError {}
 
 impl Block {
     fn holds(&self, now: u64) -> bool {
@@ -272,19 +323,57 @@ mod tests {
             assert!(blocks.has_tunnel(&token) && !blocks.has_tunnel(&Token::from_name("other").unwrap()));
             assert_eq!(blocks.list().into_keys().collect::<Vec<_>>(), ["192.0.2.0/24", "mine"]);
         }
-        assert!(blocks.unblock(subject("192.0.2.0/24")).await.unwrap() && !blocks.has_address(address));
-        assert!(!blocks.unblock(subject("192.0.2.0/24")).await.unwrap());
+        blocks.unblock(subject("192.0.2.0/24")).await.unwrap();
+        assert!(!blocks.has_address(address));
+        assert_eq!(blocks.unblock(subject("192.0.2.0/24")).await, Err(BlockError::Absent));
+    }
+
+    #[tokio::test]
+    async fn servers_that_share_a_store_change_blocks_without_undoing_each_others() {
+        let values = Store::<()>::in_memory(1).values();
+        let (one, other) = (Blocks::new(values.clone()), Blocks::new(values.clone()));
+        one.block(subject("192.0.2.1"), block(None)).await.unwrap();
+        one.block(subject("mine"), block(None)).await.unwrap();
+        // This one has not read any of them yet.
+        other.block(subject("192.0.2.2"), block(None)).await.unwrap();
+        other.unblock(subject("192.0.2.1/32")).await.unwrap();
+        one.block(subject("192.0.2.3"), block(None)).await.unwrap();
+        let all = ["192.0.2.2/32", "192.0.2.3/32", "mine"];
+        assert_eq!(Blocks::open(values).await.unwrap().list().into_keys().collect::<Vec<_>>(), all);
+        assert!(one.has_address("192.0.2.2".parse().unwrap()), "what it has read on the way holds, too");
+    }
+
+    #[tokio::test]
+    async fn blocks_hold_on_and_are_not_written_over_when_the_store_has_some_that_cannot_be_read() {
+        let values = Store::<()>::in_memory(1).values();
+        let blocks = Blocks::open(values.clone()).await.unwrap();
+        let mine = Token::from_name("mine").unwrap();
+        blocks.block(subject("mine"), block(None)).await.unwrap();
+        for text in ["", "[]", r#"{"mine":{},"a kind of the next version":{}}"#, r#"{"mine":{"until":"tomorrow"}}"#] {
+            values.put(VALUE, text).await.unwrap();
+            let failed = [
+                blocks.load().await,
+                blocks.block(subject("192.0.2.1"), block(None)).await,
+                blocks.unblock(subject("mine")).await,
+                Blocks::open(values.clone()).await.map(drop),
+            ];
+            for failed in failed {
+                assert!(matches!(failed, Err(BlockError::Unreadable(_))), "{text}: {failed:?}");
+            }
+            assert!(blocks.has_tunnel(&mine));
+            assert_eq!(values.get(VALUE).await.unwrap().as_deref(), Some(text));
+        }
     }
 
     #[tokio::test]
     async fn there_is_an_end_to_blocks_and_to_notes() {
         let blocks = Blocks::open(Store::<()>::in_memory(1).values()).await.unwrap();
         let long = Block { until: None, note: "x".repeat(MAX_NOTE + 1) };
-        assert!(matches!(blocks.block(subject("mine"), long).await, Err(NotSet::WrongNote)));
+        assert!(matches!(blocks.block(subject("mine"), long).await, Err(BlockError::WrongNote)));
         for number in 0..MAX_BLOCKS {
             let note = "\"".repeat(MAX_NOTE);
             blocks.block(subject(&format!("{number:063}")), Block { until: None, note }).await.unwrap();
         }
-        assert!(matches!(blocks.block(subject("mine"), block(None)).await, Err(NotSet::TooMany)));
+        assert!(matches!(blocks.block(subject("mine"), block(None)).await, Err(BlockError::TooMany)));
     }
 }

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
-use super::blocks::{Block, Blocks, NotSet, Subject, now};
+use super::blocks::{Block, BlockError, Blocks, Subject, now};
 use super::listing;
 use crate::cluster::Cluster;
 use crate::net::reply::{self, Reply};
@@ -168,9 +168,7 @@ impl Admin {
 
     async fn unblock(&self, by: &str, subject: &str) -> Result<Reply, Failed> {
         let subject: Subject = subject.parse().map_err(|error| Failed(StatusCode::BAD_REQUEST, error))?;
-        if !self.blocks.unblock(subject).await? {
-            return Err(Failed(StatusCode::NOT_FOUND, "there is no such block".to_owned()));
-        }
+        self.blocks.unblock(subject).await?;
         match subject {
             Subject::Tunnel(token) => audit::line(by, "unblock", &token),
             Subject::Network(_) => audit::line_about(by, "unblock", subject),
@@ -193,17 +191,15 @@ impl From<StoreError> for Failed {
     }
 }
 
-impl From<NotSet> for Failed {
-    fn from(not_set: NotSet) -> Self {
-        match not_set {
-            NotSet::TooMany => {
-                Self(StatusCode::CONFLICT, "there are as many blocks as there may be: remove some".to_owned())
-            }
-            NotSet::WrongNote => {
-                Self(StatusCode::BAD_REQUEST, "the note must be one line of 100 bytes at the most".to_owned())
-            }
-            NotSet::Store(error) => error.into(),
-        }
+impl From<BlockError> for Failed {
+    fn from(error: BlockError) -> Self {
+        let status = match error {
+            BlockError::TooMany => StatusCode::CONFLICT,
+            BlockError::WrongNote => StatusCode::BAD_REQUEST,
+            BlockError::Absent => StatusCode::NOT_FOUND,
+            BlockError::Busy | BlockError::Unreadable(_) | BlockError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self(status, error.to_string())
     }
 }
 

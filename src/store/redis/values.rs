@@ -26,8 +26,17 @@ impl RedisValues {
     }
 
     pub(in crate::store) async fn put(&self, name: &str, text: &str) -> Result<(), StoreError> {
-        let texts = self.call("put", format!("s2m:v:{name}"), |script| _ = script.arg(text)).await?;
-        if is_done(&texts) { Ok(()) } else { Err(self.link.fail(LATE)) }
+        self.call("put", format!("s2m:v:{name}"), |script| _ = script.arg(text)).await.map(drop)
+    }
+
+    pub(in crate::store) async fn put_if(&self, name: &str, was: Option<&str>, text: &str) -> Result<bool, StoreError> {
+        let add = |script: &mut ScriptInvocation<'_>| {
+            script.arg(text);
+            if let Some(was) = was {
+                script.arg(was);
+            }
+        };
+        self.call("put if", format!("s2m:v:{name}"), add).await.map(|texts| is_done(&texts))
     }
 
     pub(in crate::store) async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, StoreError> {
@@ -46,7 +55,8 @@ impl RedisValues {
         let mut script = self.script.key(key);
         script.arg(self.link.deadline()).arg(what);
         add(&mut script);
-        self.link.texts(&script).await
+        let texts = self.link.texts(&script).await?;
+        if matches!(&texts[..], [word] if word == "late") { Err(self.link.late()) } else { Ok(texts) }
     }
 }
 
@@ -54,5 +64,3 @@ impl RedisValues {
 fn is_done(texts: &[String]) -> bool {
     matches!(texts, [word] if word == "done")
 }
-
-const LATE: &str = "Redis runs a call too late";
