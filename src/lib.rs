@@ -65,3 +65,5 @@ pub mod service;
 #[cfg(feature = "server")]
 pub mod store;
 mod tables;
+#[cfg(feature = "server")]
+mod tasks;

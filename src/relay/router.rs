@@ -32,6 +32,7 @@ use crate::proto::headers::accepts_by_name;
 use crate::proto::limit::Limit;
 use crate::proto::token::Token;
 use crate::store::Peer;
+use crate::tasks::complete;
 
 /// What a page of another origin may read of an answer besides its body: why it is an error, and when to try again.
 const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after, x-socket2me-error");
@@ -269,7 +270,10 @@ impl Router {
         if head.method == Method::HEAD {
             return Ok(token_reply("", wants_json));
         }
-        Ok(token_reply(self.tokens.create(arrival.client).await?.as_str(), wants_json))
+        let (tokens, client) = (Arc::clone(&self.tokens), arrival.client);
+        // A token counts for its maker, also if that hangs up meanwhile.
+        let token = complete(async move { tokens.create(client).await }).await?;
+        Ok(token_reply(token.as_str(), wants_json))
     }
 
     async fn refresh(&self, head: &Parts, token: Option<Token>) -> Result<Reply, Failure> {

@@ -40,17 +40,17 @@ pub(super) async fn serve(listener: &UnixListener, admin: &Arc<Admin>) {
     }
 }
 
-async fn connection(stream: UnixStream, admin: &Admin) -> hyper::Result<()> {
+async fn connection(stream: UnixStream, admin: &Arc<Admin>) -> hyper::Result<()> {
     let user = stream.peer_cred().map_or(0, |peer| peer.uid());
     let by = format!("user {user}");
     let service = service_fn(async |request| Ok::<_, Infallible>(answer(admin, &by, request).await));
     http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service).await
 }
 
-async fn answer(admin: &Admin, by: &str, request: Request<Incoming>) -> Response<ReplyBody> {
+async fn answer(admin: &Arc<Admin>, by: &str, request: Request<Incoming>) -> Response<ReplyBody> {
     let (head, body) = request.into_parts();
     match Limited::new(body, defaults::MAX_API_BODY).collect().await {
-        Ok(body) => admin.call(by, &head.method, head.uri.path(), &body.to_bytes()).await,
+        Ok(body) => admin.call(by, &head.method, head.uri.path(), body.to_bytes()).await,
         Err(_) => Failed(StatusCode::BAD_REQUEST, "the body is too large or did not arrive".to_owned()).reply(),
     }
 }

@@ -17,6 +17,7 @@ use crate::relay::rules::Rulebook;
 use crate::relay::tokens::Tokens;
 use crate::relay::tunnels::Tunnels;
 use crate::store::{Life, StoreError};
+use crate::tasks::complete;
 
 /// Serves the operator.
 pub(in crate::relay) struct Admin {
@@ -43,8 +44,14 @@ struct Blocking {
 }
 
 impl Admin {
-    /// Answers a call of `by`.
-    pub(super) async fn call(&self, by: &str, method: &Method, path: &str, body: &Bytes) -> Reply {
+    /// Answers a call of `by`. What it changes is changed as a whole, and is told in the log, also if the operator hangs up meanwhile.
+    pub(super) async fn call(self: &Arc<Self>, by: &str, method: &Method, path: &str, body: Bytes) -> Reply {
+        let admin = Arc::clone(self);
+        let (by, method, path) = (by.to_owned(), method.clone(), path.to_owned());
+        complete(async move { admin.answer(&by, &method, &path, &body).await }).await
+    }
+
+    async fn answer(&self, by: &str, method: &Method, path: &str, body: &Bytes) -> Reply {
         let parts: Vec<_> = path.trim_matches('/').splitn(3, '/').collect();
         let called = match (method.as_str(), &parts[..]) {
             ("GET", ["tunnels"]) => Ok(json(&listing::all(&self.tunnels, self.cluster()).await)),
@@ -214,4 +221,41 @@ fn no_tunnel() -> Failed {
 fn json(body: &impl Serialize) -> Reply {
     let body = serde_json::to_string(body).expect("structs of texts and numbers are JSON");
     reply::text(StatusCode::OK, "application/json; charset=utf-8", body)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::config::ServeConfig;
+    use crate::relay::budgets::Budgets;
+    use crate::relay::settings::end_limits;
+    use crate::store::{FileStore, Store};
+
+    #[tokio::test]
+    async fn a_block_is_set_as_a_whole_although_the_operator_hangs_up() {
+        let file = std::env::temp_dir().join(format!("socket2me-operator-hangs-up-{}.redb", std::process::id()));
+        let _ = std::fs::remove_file(&file);
+        let config = ServeConfig::defaults();
+        let budgets = Budgets::new(&config);
+        let per_address = Arc::clone(&budgets.tunnels_per_address);
+        let store = FileStore::open(&file, 9, |address| per_address.hold_again(address)).await.unwrap();
+        let store = Store::File(store);
+        let blocks = Arc::new(Blocks::open(store.values()).await.unwrap());
+        let tokens = Arc::new(Tokens::new(store, Arc::clone(&blocks), &budgets, config.token_ttl));
+        let rulebook = Arc::<Rulebook>::default();
+        let tunnels = Tunnels::new(Arc::clone(&tokens), Arc::clone(&rulebook), budgets, end_limits(&config));
+        let admin = Arc::new(Admin { tokens, tunnels, rulebook, blocks });
+        let body = Bytes::from_static(br#"{"subject":"mine"}"#);
+        let called = admin.call("the test", &Method::POST, "/blocks", body).now_or_never();
+        assert!(called.is_none(), "it waits for the disk");
+        let blocked = async {
+            while !admin.blocks.has_tunnel(&Token::parse("mine").unwrap()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), blocked).await.expect("the block holds");
+        let _ = std::fs::remove_file(&file);
+    }
 }

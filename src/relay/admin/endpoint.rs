@@ -142,7 +142,7 @@ impl Handler for Guarded {
         let limits =
             BodyLimits { max_bytes: defaults::MAX_API_BODY, stall_timeout: defaults::STALL_TIMEOUT, memory: &memory };
         match body::read(body, limits).await {
-            Ok(body) => self.admin.call(arrival.peer.text(), &head.method, head.uri.path(), &body.bytes).await,
+            Ok(body) => self.admin.call(arrival.peer.text(), &head.method, head.uri.path(), body.bytes).await,
             Err(_) => Failed(StatusCode::BAD_REQUEST, "the body is too large or did not arrive".to_owned()).reply(),
         }
     }

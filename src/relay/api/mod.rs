@@ -1,11 +1,13 @@
 //! Keyed tunnels over HTTP: made by `POST /new`, read and changed under `/tunnel/TOKEN` (PROTOCOL.md, "Keyed tunnels").
 //!
 //! - this file: each call, from its request to its answer
+//! - `owner`: what the owner of a tunnel changes
 //! - `fields`: the bodies of requests, as JSON
 //! - `answer`: the bodies of answers
 
 mod answer;
 mod fields;
+mod owner;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -19,12 +21,12 @@ use subtle::ConstantTimeEq as _;
 
 use self::answer::Shown;
 use self::fields::{Fields, Rekeying};
+use self::owner::Owner;
 use super::audit;
 use super::failure::Failure;
 use super::own_hosts::OwnHosts;
 use super::public_url::PublicUrl;
 use super::rules::{Rulebook, Rules, RulesPatch, Unhashed};
-use super::streams::Closing;
 use super::tokens::{Tokens, Wanted, new_token};
 use super::tunnels::Tunnels;
 use crate::config::ServeConfig;
@@ -35,7 +37,8 @@ use crate::net::budget::Budget;
 use crate::net::reply::{self, Reply};
 use crate::proto::key::{Key, KeyHash};
 use crate::proto::token::Token;
-use crate::store::{Change, Found, Patch, RulesChange, Settings};
+use crate::store::{Found, Patch, RulesChange, Settings};
+use crate::tasks::complete;
 
 /// The header in which somebody shows the operator's secret.
 const CREATE_SECRET: HeaderName = HeaderName::from_static("x-socket2me-create");
@@ -98,10 +101,15 @@ impl Api {
             None => None,
         };
         let wanted = Wanted { token, settings, rules };
-        let made = self.tokens.make(arrival.client, wanted, key).await?;
-        if made.key.is_some() {
-            audit::line(arrival.client_text(), "make", &made.token);
-        }
+        let (tokens, client, by) = (Arc::clone(&self.tokens), arrival.client, arrival.client_text().into_owned());
+        let make = async move {
+            let made = tokens.make(client, wanted, key).await?;
+            if made.key.is_some() {
+                audit::line(by, "make", &made.token);
+            }
+            Ok::<_, Failure>(made)
+        };
+        let made = complete(make).await?;
         let status = if made.key.is_some() { StatusCode::CREATED } else { StatusCode::OK };
         let base = self.base(head, arrival);
         let shown = self.shown(&base, made.token, &made.found);
@@ -119,23 +127,21 @@ impl Api {
     ) -> Result<Reply, Failure> {
         let key = bearer(&head.headers)?.ok_or(Failure::KeyRequired)?;
         let token = token.ok_or(Failure::NoSuchTunnel)?;
-        let by = arrival.client_text();
+        let owner = self.owner(token, &key, arrival);
         let found = match call {
-            Call::Show => self.tokens.find_of(&token, key.hash()).await?,
+            Call::Show => owner.find().await?,
             Call::Set => {
                 self.tokens.check(&token)?;
-                let found = self.set(&token, &key, head, body).await?;
-                audit::line(by, "set", &token);
-                found
+                let patch = self.read_patch(&owner, head, body).await?;
+                owner.set(patch).await?
             }
             Call::Delete => {
-                self.delete(&token, &key).await?;
-                audit::line(by, "delete", &token);
+                owner.delete().await?;
                 return Ok(answer::empty());
             }
             Call::Rekey => {
-                self.rekey(&token, &key, head, body).await?;
-                audit::line(by, "rekey", &token);
+                let (new, disconnect) = self.read_key(head, body).await?;
+                owner.rekey(new, disconnect).await?;
                 return Ok(answer::empty());
             }
         };
@@ -144,44 +150,35 @@ impl Api {
         Ok(answer::json(StatusCode::OK, &shown.in_full()))
     }
 
-    async fn set(&self, token: &Token, key: &Key, head: &Parts, body: &mut RequestBody) -> Result<Found, Failure> {
+    fn owner(&self, token: Token, key: &Key, arrival: &Arrival<'_>) -> Owner {
+        let (tokens, tunnels) = (Arc::clone(&self.tokens), Arc::clone(&self.tunnels));
+        Owner { tokens, tunnels, token, key: key.hash(), by: arrival.client_text().into_owned() }
+    }
+
+    /// Reads what the owner of a tunnel sets.
+    async fn read_patch(&self, owner: &Owner, head: &Parts, body: &mut RequestBody) -> Result<Patch, Failure> {
         let fields: Fields = self.read(head, body).await?;
         if fields.name.is_some() {
             return Err(Failure::InvalidRequest("a tunnel keeps its name: make another one".to_owned()));
         }
-        let patch = self.patch(&fields)?;
-        let found = match fields.rules {
-            None => self.tokens.change(token, key.hash(), &Change::Set(patch)).await?,
-            Some(rules) => self.set_rules(token, key.hash(), patch, rules).await?,
-        };
-        if let Some(keyed) = &found.record.keyed {
-            self.tunnels.set(token, keyed);
+        let mut patch = self.patch(&fields)?;
+        if let Some(rules) = fields.rules {
+            patch.rules = Some(self.change_of_rules(owner, rules).await?);
         }
-        Ok(found)
+        Ok(patch)
     }
 
-    /// Sets rules from those that there are: somebody else who has the key may do so at the same time.
-    async fn set_rules(
-        &self,
-        token: &Token,
-        key: KeyHash,
-        mut patch: Patch,
-        rules: Option<RulesPatch>,
-    ) -> Result<Found, Failure> {
-        let found = self.tokens.find_of(token, key).await?;
-        let was = found.record.keyed.and_then(|keyed| keyed.rules);
+    /// Makes rules from those that there are: somebody else who has the key may do so at the same time.
+    async fn change_of_rules(&self, owner: &Owner, rules: Option<RulesPatch>) -> Result<RulesChange, Failure> {
+        let was = owner.find().await?.record.keyed.and_then(|keyed| keyed.rules);
         let now = match rules {
             None => None,
             Some(rules) => {
-                let before = was.as_ref().map(|was| self.rulebook.read(token, was)).transpose()?;
-                self.rulebook.write(token, &self.patched(before.unwrap_or_default(), rules).await?)
+                let before = was.as_ref().map(|was| self.rulebook.read(&owner.token, was)).transpose()?;
+                self.rulebook.write(&owner.token, &self.patched(before.unwrap_or_default(), rules).await?)
             }
         };
-        patch.rules = Some(RulesChange { was, now });
-        match self.tokens.change(token, key, &Change::Set(patch)).await {
-            Err(Failure::NoSuchTunnel) if self.tokens.find_of(token, key).await.is_ok() => Err(Failure::RulesChanged),
-            changed => changed,
-        }
+        Ok(RulesChange { was, now })
     }
 
     /// Returns rules as they are after a change.
@@ -189,35 +186,12 @@ impl Api {
         self.rulebook.patched(rules, patch).await.map_err(|Unhashed| Failure::Busy)
     }
 
-    async fn delete(&self, token: &Token, key: &Key) -> Result<(), Failure> {
-        self.tokens.find_of(token, key.hash()).await?;
-        // The store may not know yet that an end has joined, for which the name is kept.
-        if self.tunnels.find(token).is_some() {
-            self.tokens.renew(token).await?;
-        }
-        self.tokens.change(token, key.hash(), &Change::Delete).await?;
-        self.tunnels.remove(token, Closing::Deleted);
-        Ok(())
-    }
-
-    /// Gives a tunnel the key that its owner made. A request that repeats one finds the new key in place, and succeeds although
-    /// it shows the key before: its body proves that the sender knows the new key.
-    async fn rekey(&self, token: &Token, key: &Key, head: &Parts, body: &mut RequestBody) -> Result<(), Failure> {
-        let Rekeying { key: new, disconnect } = self.read(head, body).await?;
+    /// Reads the key that an owner made, and whether the ends of the tunnel are to be disconnected.
+    async fn read_key(&self, head: &Parts, body: &mut RequestBody) -> Result<(KeyHash, bool), Failure> {
+        let Rekeying { key, disconnect } = self.read(head, body).await?;
         let wrong =
             || Failure::InvalidRequest("key is no key: it is s2m_ and 43 letters and digits, at random".to_owned());
-        let new = Key::parse(&new).ok_or_else(wrong)?.hash();
-        if !disconnect && self.tokens.find_of(token, key.hash()).await.is_ok() {
-            self.tunnels.let_ends_stay(token);
-        }
-        let found = match self.tokens.change(token, key.hash(), &Change::Rekey(new)).await {
-            Err(Failure::NoSuchTunnel) => self.tokens.find_of(token, new).await?,
-            found => found?,
-        };
-        if let Some(keyed) = &found.record.keyed {
-            self.tunnels.rekeyed(token, keyed, disconnect);
-        }
-        Ok(())
+        Ok((Key::parse(&key).ok_or_else(wrong)?.hash(), disconnect))
     }
 
     /// Checks the operator's secret, if there is one.
