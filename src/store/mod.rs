@@ -206,7 +206,8 @@ impl<H: Send + Sync + 'static> Store<H> {
     /// ([`Record::admits`]), or the change is none for it ([`Record::apply`]).
     ///
     /// # Errors
-    /// - [`StoreError::Unavailable`] if the store cannot be used now
+    /// - [`StoreError::Unavailable`] if the store cannot be used now. The change may hold all the same: a file has it in memory until
+    ///   it can be written, and of Redis the answer may be lost. [`Self::find`] tells
     pub async fn change(&self, token: &Token, by: By, change: &Change) -> Result<Option<Found>, StoreError> {
         match self {
             Self::Memory(table) => Ok(table.change(token, by, change)),

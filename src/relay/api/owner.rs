@@ -82,9 +82,13 @@ impl Owner {
         Ok(())
     }
 
+    /// Tells of a change in the log. After one that has failed, the store is asked about the tunnel: it may hold all the same. Only for
+    /// the key that the tunnel has here, as others could have the store asked without limit.
     fn told<T>(&self, action: &'static str, changed: Result<T, Failure>) -> Result<T, Failure> {
         if changed.is_ok() {
             audit::line(&self.by, action, &self.token);
+        } else if self.tunnels.find(&self.token).is_some_and(|tunnel| tunnel.key() == Some(self.key)) {
+            self.tunnels.recheck(&self.token);
         }
         changed
     }
@@ -162,5 +166,29 @@ mod tests {
         let world = World::new("owner-hangs-up").await;
         assert!(world.owner().delete().now_or_never().is_none(), "it waits for the disk");
         world.until_gone().await;
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_serves_no_longer_when_its_delete_has_failed_and_holds() {
+        let world = World::new("failed-delete").await;
+        // All changes fail from now on, and happen in memory.
+        world.tokens.close().await;
+        let failed = world.owner().delete().await;
+        assert!(matches!(failed, Err(Failure::Store)), "{failed:?}");
+        world.until_gone().await;
+    }
+
+    #[tokio::test]
+    async fn what_an_owner_sets_counts_when_the_call_has_failed_and_holds() {
+        let world = World::new("failed-set").await;
+        world.tokens.close().await;
+        let timeout = Duration::from_secs(7);
+        world.owner().set(Patch { timeout: Some(timeout), ..Patch::default() }).await.unwrap_err();
+        let set = async {
+            while world.tunnels.find(&world.token).unwrap().settings().unwrap().timeout != timeout {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), set).await.expect("it counts");
     }
 }

@@ -88,7 +88,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         self.retire(Some(turnover));
     }
 
-    /// Another node has changed a tunnel, or its life: the store is asked at once.
+    /// Asks the store about a tunnel at once: another node has changed it, or a change has failed and may hold all the same.
     pub(in crate::relay) fn recheck(&self, token: &Token) {
         let Some(tunnel) = self.find(token) else { return };
         tunnel.outdate();

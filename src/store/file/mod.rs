@@ -168,7 +168,8 @@ impl<H: Send + Sync + 'static> FileStore<H> {
     }
 
     /// As [`super::Store::change`]. Once this returns, the change is durable, but for the end of the tunnel's life. That an end
-    /// has joined is written at once, and nobody waits for it.
+    /// has joined is written at once, and nobody waits for it. A change that cannot be written holds in memory, and is written once
+    /// the file can be.
     pub(super) async fn change(&self, token: &Token, by: By, change: &Change) -> Result<Option<Found>, StoreError> {
         let is_first_join = *change == Change::Renew && self.table.is_unjoined(token);
         let Some(found) = self.table.change(token, by, change) else { return Ok(None) };
@@ -302,7 +303,7 @@ impl<H: Send + Sync + 'static> Writer<H> {
             }
             Err(why) => {
                 if self.failed.is_none() {
-                    tracing::error!(%why, "cannot write the file of tunnels: no tunnel can be made or changed until this is mended");
+                    tracing::error!(%why, "cannot write the file of tunnels: no tunnel can be made, and a change is answered 503 and is lost if the server ends before this is mended");
                 }
                 for entry in entries {
                     match entry {
