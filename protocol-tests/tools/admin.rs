@@ -113,6 +113,10 @@ async fn at_an_address_the_operator_shows_a_secret() {
     assert!(code == Some(3) && told.contains("needs the secret"), "{told}");
     let wrong = visit(admin_address, &request("GET", "/tunnels", &[("Authorization", "Bearer tell-nobod")], b"")).await;
     assert_eq!(wrong.status, 401);
+    // The name of the scheme may be in any case (RFC 9110, section 11.1).
+    let right =
+        visit(admin_address, &request("GET", "/tunnels", &[("Authorization", "bearer tell-nobody")], b"")).await;
+    assert_eq!(right.status, 200);
     server.logged("without the secret").await;
     // What visitors reach has none of these calls.
     assert_eq!(get(([127, 0, 0, 1], server.port()).into(), "/tunnels").await.status, 404);

@@ -8,7 +8,8 @@
 //! - `route` and `router`: which request goes where, and `own_hosts` which hosts are tunnels'; `page`, `failure`, `error_reply` and `code` make the responses of the relay's own,
 //!   `interstitial` says who sees a page before a tunnel's, and `shared_origin` changes those that keep tunnels apart in a browser
 //! - `node`: the relay as one of several that are a cluster; `pipes`: WebSockets of other nodes' sessions that come through it
-//! - `api`: what the owners of keyed tunnels ask for; `admin`: what the operator asks for; `audit`: who has changed what
+//! - `api`: what the owners of keyed tunnels ask for; `admin`: what the operator asks for; `audit`: who has changed what;
+//!   `bearer`: what both show
 //! - `exchanges`: one visitor's request and its response, from the event to the ack
 //! - `tunnels`: which end holds which token, and what happens when another end takes over; `tokens`: which tokens exist;
 //!   `storage`: where they are kept
@@ -22,6 +23,7 @@
 mod admin;
 mod api;
 mod audit;
+mod bearer;
 mod bind;
 mod budgets;
 mod code;

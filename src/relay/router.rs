@@ -280,7 +280,7 @@ impl Router {
         // The store may be another server's by now, which would not hear of it.
         self.check_running()?;
         let token = token.ok_or(Failure::TokenNotFound)?;
-        self.tokens.refresh(&token, || api::bearer(&head.headers)).await.map_err(|failure| match failure {
+        self.tokens.refresh(&token, || api::shown_key(&head.headers)).await.map_err(|failure| match failure {
             Failure::TokenNotFound if token.is_name() => Failure::NoSuchTunnel,
             failure => failure,
         })?;

@@ -41,10 +41,14 @@ pub(super) async fn serve(listener: &UnixListener, admin: &Arc<Admin>) {
 }
 
 async fn connection(stream: UnixStream, admin: &Arc<Admin>) -> hyper::Result<()> {
-    let user = stream.peer_cred().map_or(0, |peer| peer.uid());
-    let by = format!("user {user}");
+    let by = name(stream.peer_cred().ok().map(|peer| peer.uid()));
     let service = service_fn(async |request| Ok::<_, Infallible>(answer(admin, &by, request).await));
     http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service).await
+}
+
+/// Names a user of this machine for the log. `None` is one that the system does not tell.
+fn name(user: Option<u32>) -> String {
+    user.map_or_else(|| "a user of this machine".to_owned(), |user| format!("user {user}"))
 }
 
 async fn answer(admin: &Arc<Admin>, by: &str, request: Request<Incoming>) -> Response<ReplyBody> {
@@ -52,5 +56,15 @@ async fn answer(admin: &Arc<Admin>, by: &str, request: Request<Incoming>) -> Res
     match Limited::new(body, defaults::MAX_API_BODY).collect().await {
         Ok(body) => admin.call(by, &head.method, head.uri.path(), body.to_bytes()).await,
         Err(_) => Failed(StatusCode::BAD_REQUEST, "the body is too large or did not arrive".to_owned()).reply(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_that_the_system_does_not_tell_is_not_taken_for_root() {
+        assert_eq!((&*name(Some(0)), &*name(None)), ("user 0", "a user of this machine"));
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use http::StatusCode;
-use http::header::{self, HeaderValue};
+use http::header::HeaderMap;
 use http::request::Parts;
 use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
@@ -21,6 +21,7 @@ use crate::net::budget::Budget;
 use crate::net::listener::{self, Handler};
 use crate::net::reply::Reply;
 use crate::net::seldom::warn_seldom;
+use crate::relay::bearer::bearer;
 use crate::relay::bind;
 
 /// What listens for the operator.
@@ -96,7 +97,14 @@ async fn remove_dead(path: &std::path::Path) -> io::Result<()> {
     }
     match tokio::net::UnixStream::connect(path).await {
         Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there")),
-        Err(_) => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        // It has ended in this moment.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // It is another user's, or has more connections than it accepts.
+        Err(error) => {
+            let words = format!("there is a socket of which it cannot be told whether a server listens: {error}");
+            Err(io::Error::new(error.kind(), words))
+        }
     }
 }
 
@@ -124,15 +132,14 @@ struct Guarded {
 }
 
 impl Guarded {
-    fn is_shown(&self, authorization: Option<&HeaderValue>) -> bool {
-        let shown = authorization.and_then(|value| value.as_bytes().strip_prefix(b"Bearer ")).unwrap_or_default();
-        bool::from(self.secret.as_bytes().ct_eq(shown))
+    fn is_shown(&self, headers: &HeaderMap) -> bool {
+        bool::from(self.secret.as_bytes().ct_eq(bearer(headers).unwrap_or_default()))
     }
 }
 
 impl Handler for Guarded {
     async fn serve(&self, head: &mut Parts, body: &mut RequestBody, arrival: &Arrival<'_>) -> Reply {
-        if !self.is_shown(head.headers.get(header::AUTHORIZATION)) {
+        if !self.is_shown(&head.headers) {
             warn_seldom!(peer = arrival.peer.text(), "somebody asks for the operator's calls without the secret");
             // A guess takes a moment.
             tokio::time::sleep(defaults::ADMIN_PAUSE).await;
@@ -145,5 +152,39 @@ impl Handler for Guarded {
             Ok(body) => self.admin.call(arrival.peer.text(), &head.method, head.uri.path(), body.bytes).await,
             Err(_) => Failed(StatusCode::BAD_REQUEST, "the body is too large or did not arrive".to_owned()).reply(),
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use tokio::net::{UnixSocket, UnixStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_of_a_server_that_accepts_no_more_connections_stays() {
+        let path = std::env::temp_dir().join(format!("socket2me-full-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let socket = UnixSocket::new_stream().unwrap();
+        socket.bind(&path).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let mut waiting = Vec::new();
+        // Systems differ in how many they keep. One that refuses them looks as one where nobody listens.
+        let is_full = loop {
+            match UnixStream::connect(&path).await {
+                Ok(stream) if waiting.len() < 100 => waiting.push(stream),
+                Ok(_) => break false,
+                Err(error) => break error.kind() == io::ErrorKind::WouldBlock,
+            }
+        };
+        if is_full {
+            let refused = remove_dead(&path).await.unwrap_err();
+            assert!(refused.to_string().contains("cannot be told"), "{refused}");
+            assert!(path.exists());
+        }
+        drop((listener, waiting));
+        remove_dead(&path).await.unwrap();
+        assert!(!path.exists());
+        remove_dead(&path).await.unwrap();
     }
 }

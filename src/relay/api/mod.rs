@@ -23,6 +23,7 @@ use self::answer::Shown;
 use self::fields::{Fields, Rekeying};
 use self::owner::Owner;
 use super::audit;
+use super::bearer::bearer;
 use super::failure::Failure;
 use super::own_hosts::OwnHosts;
 use super::public_url::PublicUrl;
@@ -125,7 +126,7 @@ impl Api {
         body: &mut RequestBody,
         arrival: &Arrival<'_>,
     ) -> Result<Reply, Failure> {
-        let key = bearer(&head.headers)?.ok_or(Failure::KeyRequired)?;
+        let key = shown_key(&head.headers)?.ok_or(Failure::KeyRequired)?;
         let token = token.ok_or(Failure::NoSuchTunnel)?;
         let owner = self.owner(token, &key, arrival);
         let found = match call {
@@ -262,25 +263,19 @@ pub(super) fn preflight(methods: &'static str) -> Reply {
     reply
 }
 
-/// Returns the key that a request shows: `Authorization: Bearer KEY`. Without that header, or with one of another scheme,
-/// `None`.
+/// Returns the key that a request shows, as [`bearer`] returns it.
 ///
 /// # Errors
 /// With [`Failure::NoSuchTunnel`] for a text that is no key: it is nobody's.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<Key>, Failure> {
-    let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) else { return Ok(None) };
-    // The name of a scheme may be in any case (RFC 9110, section 11.1).
-    let Some((scheme, key)) = value.split_once(' ') else { return Ok(None) };
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Ok(None);
-    }
-    Key::parse(key.trim_matches(' ')).map(Some).ok_or(Failure::NoSuchTunnel)
+pub(super) fn shown_key(headers: &HeaderMap) -> Result<Option<Key>, Failure> {
+    let Some(shown) = bearer(headers) else { return Ok(None) };
+    str::from_utf8(shown).ok().and_then(Key::parse).map(Some).ok_or(Failure::NoSuchTunnel)
 }
 
 /// Returns the key that the maker of a tunnel shows for its name.
 fn own_key(headers: &HeaderMap) -> Result<Option<Key>, Failure> {
     let wrong = "Authorization shows no key: it is s2m_ and 43 letters and digits";
-    bearer(headers).map_err(|_| Failure::InvalidRequest(wrong.to_owned()))
+    shown_key(headers).map_err(|_| Failure::InvalidRequest(wrong.to_owned()))
 }
 
 /// Returns what a method asks for at `/tunnel/TOKEN`, or, with `is_key`, at `/tunnel/TOKEN/key`.
