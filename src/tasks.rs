@@ -1,13 +1,22 @@
-//! Work in another task than the one that waits for it.
+//! Work in another task or thread than the one that waits for it.
 
 use std::panic::resume_unwind;
 
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinHandle};
 
 /// Runs a future to its end, also if the caller is dropped while it waits: a change that was begun is made as a whole, although the
 /// peer that asked for it has hung up. Panics if the future does.
 pub(crate) async fn complete<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    match tokio::spawn(work).await.map_err(JoinError::try_into_panic) {
+    ended(tokio::spawn(work)).await
+}
+
+/// Runs a function that blocks, in a thread where it may. Panics if the function does.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    ended(tokio::task::spawn_blocking(work)).await
+}
+
+async fn ended<T>(work: JoinHandle<T>) -> T {
+    match work.await.map_err(JoinError::try_into_panic) {
         Ok(done) => done,
         Err(Ok(panic)) => resume_unwind(panic),
         // The runtime ends, and with it the task that waits.
@@ -37,6 +46,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_of_the_work_is_one_of_its_caller() {
+        let blocked = tokio::spawn(blocking(|| panic!("in a thread"))).await;
+        assert!(blocked.is_err_and(|error| error.is_panic()));
         let completed = tokio::spawn(complete(async { panic!("in a task") })).await;
         assert!(completed.is_err_and(|error| error.is_panic()));
     }

@@ -17,6 +17,7 @@ use crate::config::TlsConfig;
 use crate::defaults;
 use crate::net::challenges::Challenges;
 use crate::net::tls::{Certificates, PemError, Tls, certified};
+use crate::tasks::blocking;
 
 /// TLS as the settings ask for it.
 pub(super) struct Secured {
@@ -142,13 +143,13 @@ impl CertificateFiles {
         let mut warned = Instant::now();
         loop {
             // Disks may be slow, and workers have no time.
-            let looked = tokio::task::spawn_blocking(move || {
+            let read;
+            (self, read) = blocking(move || {
                 let is_changed = self.stamps() != self.seen;
                 let read = (is_changed || is_asked).then(|| self.read());
                 (self, read)
-            });
-            let Ok((files, read)) = looked.await else { return std::future::pending().await };
-            self = files;
+            })
+            .await;
             match read {
                 Some(Ok(certificate)) => {
                     self.warn();

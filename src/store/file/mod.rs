@@ -42,6 +42,7 @@ use super::record::{By, Change, Found, Kept, Record};
 use super::table::Table;
 use super::value_table::ValueTable;
 use crate::proto::token::Token;
+use crate::tasks::blocking;
 
 /// How long a change may be in memory alone that nobody waits for.
 const LAG: Duration = Duration::from_secs(20);
@@ -329,13 +330,5 @@ fn entry(clock: &Clock, token: Token, left: Option<(Record, Instant)>) -> Entry 
             Entry::Put(Kept { token, record, expires })
         }
         None => Entry::Remove(token),
-    }
-}
-
-/// Does something that blocks.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
