@@ -1,7 +1,6 @@
 //! What the tunnels of one key may carry in a time.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -20,14 +19,14 @@ pub(super) struct Quotas {
     bytes: u64,
     window: Duration,
     /// What each key has used, until its time ends.
-    used: Mutex<Expiring<[u8; 32], Arc<Usage>>>,
+    used: Mutex<Expiring<[u8; 32], Usage>>,
 }
 
 /// What the tunnels of a key have carried in their time.
 #[derive(Debug, Default)]
-pub(super) struct Usage {
-    requests: AtomicU64,
-    bytes: AtomicU64,
+struct Usage {
+    requests: u64,
+    bytes: u64,
 }
 
 impl Quotas {
@@ -42,11 +41,27 @@ impl Quotas {
         })
     }
 
-    /// Counts a request, and returns where its bytes are to be counted when it is over.
+    /// Counts a request.
     ///
     /// # Errors
     /// When the key has used all that it may, with the time until it may use more.
-    pub(super) fn take(&self, key: &KeyHash) -> Result<Arc<Usage>, Duration> {
+    pub(super) fn take(&self, key: &KeyHash) -> Result<(), Duration> {
+        self.change(key, |usage, left| {
+            if usage.requests >= self.requests || usage.bytes >= self.bytes {
+                return Err(left);
+            }
+            usage.requests += 1;
+            Ok(())
+        })
+    }
+
+    /// Counts the bytes of an exchange that is over. They are used of the window in which it ends.
+    pub(super) fn charge(&self, key: &KeyHash, bytes: usize) {
+        self.change(key, |usage, _| usage.bytes = usage.bytes.saturating_add(bytes as u64));
+    }
+
+    /// Changes what a key has used in the window that lasts, or that begins now; `change` gets what is left of it, too.
+    fn change<T>(&self, key: &KeyHash, change: impl FnOnce(&mut Usage, Duration) -> T) -> T {
         let (key, now) = (*key.as_bytes(), Instant::now());
         // Nothing that is done under the lock can panic half-way.
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,22 +72,9 @@ impl Quotas {
             used.remove(&first);
         }
         let until = used.expiry(&key).unwrap_or(now + self.window);
-        let usage = Arc::clone(used.get_or_insert(key, until, Arc::default));
-        drop(used);
-        let is_used_up = usage.requests.load(Ordering::Relaxed) >= self.requests
-            || usage.bytes.load(Ordering::Relaxed) >= self.bytes;
-        if is_used_up {
-            return Err(until.saturating_duration_since(now));
-        }
-        usage.requests.fetch_add(1, Ordering::Relaxed);
-        Ok(usage)
-    }
-}
-
-impl Usage {
-    /// Counts what an exchange has carried.
-    pub(super) fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        used.get_or_insert(key, until, Usage::default);
+        let usage = used.get_mut(&key).expect("it was just inserted");
+        change(usage, until.saturating_duration_since(now))
     }
 }
 
@@ -97,10 +99,26 @@ mod tests {
         assert!(quotas.take(&key(1)).is_ok() && quotas.take(&key(1)).is_ok());
         tokio::time::advance(Duration::from_secs(20)).await;
         assert_eq!(quotas.take(&key(1)).unwrap_err(), Duration::from_secs(40));
-        quotas.take(&key(2)).expect("another key has its own").add(100);
+        quotas.take(&key(2)).expect("another key has its own");
+        quotas.charge(&key(2), 100);
         assert_eq!(quotas.take(&key(2)).unwrap_err(), Duration::from_secs(60), "its bytes are used up");
         tokio::time::advance(Duration::from_secs(40)).await;
         assert!(quotas.take(&key(1)).is_ok() && quotas.take(&key(2)).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exchange_is_charged_to_the_window_in_which_it_ends() {
+        let quotas = quotas(None, Some(100));
+        let minute = Duration::from_secs(60);
+        quotas.take(&key(1)).unwrap();
+        tokio::time::advance(3 * minute).await;
+        quotas.charge(&key(1), 100);
+        assert_eq!(quotas.take(&key(1)), Err(minute));
+        tokio::time::advance(minute).await;
+        quotas.take(&key(1)).unwrap();
+        quotas.charge(&key(1), usize::MAX);
+        quotas.charge(&key(1), usize::MAX);
+        assert_eq!(quotas.take(&key(1)), Err(minute));
     }
 
     #[test]

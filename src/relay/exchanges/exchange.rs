@@ -13,11 +13,12 @@ use crate::net::budget::{Budget, Held, Memory};
 use crate::net::reply::Reply;
 use crate::net::seldom::warn_seldom;
 use crate::proto::exchange::ExchangeId;
+use crate::proto::key::KeyHash;
 use crate::proto::socket_io::AckId;
 use crate::relay::failure::Failure;
 use crate::relay::figures::{Ending, ExchangeCounters, Took};
 use crate::relay::notices::{About, Notice};
-use crate::relay::quotas::Usage;
+use crate::relay::quotas::Quotas;
 use crate::relay::tunnels::{NoPlace, Seat, Tunnel};
 
 /// One exchange, from the head of the request to the last byte of the response's body.
@@ -49,8 +50,8 @@ pub(super) struct Exchange {
     /// The memory of its request, then of its response.
     memory: Memory,
     counters: Arc<ExchangeCounters>,
-    /// Where its bytes are counted when it is over.
-    usage: Option<Arc<Usage>>,
+    /// The quota of which its bytes are used when it is over, and the key whose it is.
+    quota: Option<(Arc<Quotas>, KeyHash)>,
     _in_flight: TaskTrackerToken,
 }
 
@@ -107,14 +108,14 @@ impl Exchange {
             place: None,
             memory: Memory::default(),
             counters,
-            usage: None,
+            quota: None,
             _in_flight: in_flight,
         }
     }
 
-    /// What the exchange carries is used of a quota.
-    pub(super) fn counts_for(&mut self, usage: Arc<Usage>) {
-        self.usage = Some(usage);
+    /// What the exchange carries is used of a key's quota.
+    pub(super) fn counts_for(&mut self, quotas: &Arc<Quotas>, key: KeyHash) {
+        self.quota = Some((Arc::clone(quotas), key));
     }
 
     /// The visitor begins to wait for an end.
@@ -272,8 +273,8 @@ impl Drop for Exchange {
             }
         }
         self.counters.end(self.ending);
-        if let Some(usage) = &self.usage {
-            usage.add(self.request_bytes.saturating_add(self.response_bytes));
+        if let Some((quotas, key)) = &self.quota {
+            quotas.charge(key, self.request_bytes.saturating_add(self.response_bytes));
         }
         let took = self.moments.as_ref().map(Moments::took);
         if let Some(took) = took {

@@ -45,7 +45,8 @@ impl Exchanges {
             None => Admitted::default(),
         };
         if let Some((quotas, key)) = self.quotas.as_ref().zip(tunnel.key()) {
-            exchange.counts_for(quotas.take(&key).map_err(Failure::Quota)?);
+            quotas.take(&key).map_err(Failure::Quota)?;
+            exchange.counts_for(quotas, key);
         }
         let came = self.run(exchange, tunnel, incoming, &admitted, tried).await?;
         if let Some(delivery) = admitted.delivery.take()

@@ -123,7 +123,7 @@ pub(super) struct Exchanges {
     /// `None` if the operator wants no page before tunnels'.
     interstitial: Option<Interstitial>,
     /// `None` if the operator sets none.
-    quotas: Option<Quotas>,
+    quotas: Option<Arc<Quotas>>,
     counters: Arc<ExchangeCounters>,
     /// Exchanges that other nodes have passed on, which count them as theirs, too.
     hops: Arc<ExchangeCounters>,
@@ -144,7 +144,7 @@ impl Exchanges {
     ) -> Self {
         let pages = || tokens.cluster().map_or_else(Key::random, |cluster| cluster.pages());
         let interstitial = config.interstitial.then(|| Interstitial::new(pages()));
-        let quotas = Quotas::new(&config);
+        let quotas = Quotas::new(&config).map(Arc::new);
         let measures = config.metrics_listen.is_some();
         let process: u32 = rand::random();
         let via = format!("socket2me-{process:x}");
