@@ -141,13 +141,12 @@ impl Link {
     /// With [`StoreError::Unavailable`] while Redis is away, when it does not answer in time, and when it refuses.
     pub(super) async fn call(&self, script: &ScriptInvocation<'_>) -> Result<Reply, StoreError> {
         match Reply::parse(&self.texts(script).await?) {
-            Some(Reply::Late) => Err(self.late()),
             Some(reply) => Ok(reply),
             None => Err(self.fail("a tunnel in Redis has fields that no server of ours writes")),
         }
     }
 
-    /// Runs a script, and returns what it returns.
+    /// Runs a script, and returns what it returns, which is not that it was too late.
     ///
     /// # Errors
     /// As [`Self::call`].
@@ -157,23 +156,21 @@ impl Link {
             Ok((connection, number)) => self.ask(script, connection, number, begun + CALL_TIMEOUT).await,
             Err(reason) => Err(reason),
         };
-        result.map_err(|reason| {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-            StoreError::Unavailable(reason)
-        })
+        match result {
+            Ok(texts) if texts == ["late"] => {
+                // Redis has not run it. Or its clock was set forward.
+                self.look();
+                Err(self.fail(&format!("Redis runs a call later than {CALL_TIMEOUT:?}")))
+            }
+            Ok(texts) => Ok(texts),
+            Err(reason) => Err(self.fail(&reason)),
+        }
     }
 
-    /// Counts a call that failed for another reason than this link.
+    /// Counts a call that failed.
     pub(super) fn fail(&self, reason: &str) -> StoreError {
         self.failures.fetch_add(1, Ordering::Relaxed);
         StoreError::Unavailable(reason.to_owned())
-    }
-
-    /// Counts a call that Redis has run too late, and so has refused.
-    pub(super) fn late(&self) -> StoreError {
-        // Or its clock was set forward.
-        self.look();
-        self.fail(&format!("Redis runs a call later than {CALL_TIMEOUT:?}"))
     }
 
     /// Makes sure that a tunnel that is not in a Redis of this marker is in none.

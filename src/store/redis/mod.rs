@@ -117,7 +117,7 @@ impl<H> RedisStore<H> {
                 self.link.look();
                 Err(self.link.fail(WRITING))
             }
-            Reply::Same | Reply::Taken | Reply::Refused | Reply::Late | Reply::Found(_) => Err(StoreError::Taken),
+            Reply::Same | Reply::Taken | Reply::Refused | Reply::Found(_) => Err(StoreError::Taken),
         }
     }
 
@@ -144,7 +144,7 @@ impl<H> RedisStore<H> {
         let script = self.link.scripts.create(token, record, life, self.link.deadline(), "");
         match self.link.call(&script).await? {
             Reply::Made | Reply::Same => Ok(true),
-            Reply::Taken | Reply::Refused | Reply::Late | Reply::Found(_) | Reply::Absent(_) => Ok(false),
+            Reply::Taken | Reply::Refused | Reply::Found(_) | Reply::Absent(_) => Ok(false),
         }
     }
 
@@ -159,7 +159,7 @@ impl<H> RedisStore<H> {
     fn found(&self, reply: Reply) -> Result<Option<Found>, StoreError> {
         match reply {
             Reply::Found(found) => Ok(Some(found)),
-            Reply::Refused | Reply::Late | Reply::Made | Reply::Same | Reply::Taken => Ok(None),
+            Reply::Refused | Reply::Made | Reply::Same | Reply::Taken => Ok(None),
             Reply::Absent(marker) => self.link.absent(&marker).map(|()| None),
         }
     }

@@ -120,7 +120,7 @@ impl Texts {
         let others = self.list(Self::peer)?;
         match Reply::parse(self.0.as_slice())? {
             Reply::Found(found) => Some(Claimed { found, epoch, is_newest, others, written }),
-            Reply::Absent(_) | Reply::Late | Reply::Refused | Reply::Made | Reply::Same | Reply::Taken => None,
+            Reply::Absent(_) | Reply::Refused | Reply::Made | Reply::Same | Reply::Taken => None,
         }
     }
 
@@ -168,7 +168,7 @@ mod tests {
     fn replies_are_read_to_their_end() {
         let lost = Some(Lost { after: 3, found: 8 });
         assert_eq!(parse("left|9|3|8"), Some(NodeReply::Left(Written { writes: 9, lost })));
-        assert_eq!(parse("late"), Some(NodeReply::Other(Reply::Late)));
+        assert_eq!(parse("refused"), Some(NodeReply::Other(Reply::Refused)));
         let renewed = |table| Renewed {
             now: 1_700_000_000_000,
             written: Written { writes: 1, lost: None },

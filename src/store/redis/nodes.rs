@@ -170,7 +170,6 @@ impl Nodes {
 
     async fn call(&self, script: &ScriptInvocation<'_>) -> Result<NodeReply, StoreError> {
         match NodeReply::parse(self.link.texts(script).await?) {
-            Some(NodeReply::Other(Reply::Late)) => Err(self.link.late()),
             Some(reply) => Ok(reply),
             None => Err(self.strange()),
         }

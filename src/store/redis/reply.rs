@@ -11,15 +11,13 @@ use crate::store::settings::{Ends, Repeat, RulesText, Settings};
 /// How long an original tunnel is taken to live that has no expiry in Redis: it is looked at again then.
 const WITHOUT_EXPIRY: Duration = Duration::from_secs(3600);
 
-/// What a script returns.
+/// What a script returns that was not too late.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     /// A tunnel.
     Found(Found),
     /// There is none, in a Redis with this marker.
     Absent(String),
-    /// Nothing was done: it was too late for it.
-    Late,
     /// There is one, and the change is none for it.
     Refused,
     /// It was added.
@@ -35,7 +33,6 @@ impl Reply {
     pub(super) fn parse(texts: &[String]) -> Option<Self> {
         let (kind, fields) = texts.split_first()?;
         Some(match (kind.as_str(), fields) {
-            ("late", []) => Self::Late,
             ("refused", []) => Self::Refused,
             ("made", []) => Self::Made,
             ("same", []) => Self::Same,
