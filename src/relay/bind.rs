@@ -149,7 +149,8 @@ mod tests {
         for listen in [Listen::Address(taken), Listen::Loopback(taken.port())] {
             let error = bind(listen).await.unwrap_err().to_string();
             assert!(
-                error.starts_with(&format!("cannot listen on {listen}: ")) && error.contains("--listen"),
+                error.starts_with(&format!("cannot listen on {listen}: "))
+                    && error.contains("stop it, or choose another"),
                 "{error}"
             );
         }

@@ -288,12 +288,19 @@ impl Link {
             match connected {
                 Ok((connection, address)) => {
                     number += 1;
-                    pause = FIRST_PAUSE;
                     match away.take() {
                         None => tracing::info!(address, "tunnels are kept in Redis"),
                         Some(since) => tracing::info!(address, after = ?since.elapsed(), "Redis is there again"),
                     }
+                    let begun = Instant::now();
                     away = self.use_up(connection, number, address).await;
+                    // One that ends at once may do so each time.
+                    if begun.elapsed() >= LAST_PAUSE {
+                        pause = FIRST_PAUSE;
+                    } else {
+                        tokio::time::sleep(pause).await;
+                        pause = (2 * pause).min(LAST_PAUSE);
+                    }
                 }
                 Err(reason) => {
                     if away.is_none() {
