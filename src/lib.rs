@@ -13,6 +13,8 @@
 //! - [`engine`]: an Engine.IO and Socket.IO server for any host
 //! - [`relay`]: the product: tokens, tunnels, exchanges
 //! - [`store`]: which tokens exist
+//! - [`client`]: `socket2me forward` and its like, which ask a server from elsewhere
+//! - [`log`], [`process`], [`service`]: the program's log, its descriptors and signals, and its service manager
 //!
 //! ARCHITECTURE.md walks with a request, a frame and a poll through these modules, and says where to change what.
 //!
@@ -25,12 +27,12 @@
 //! - Uses point one way: `relay` uses all the others, `engine` uses `net` and `proto`, `net` uses `proto`. A test fails
 //!   otherwise.
 //! - `proto` is pure: bytes and the time go in; bytes, events and the next deadline come out.
-//! - One task owns a session. Other tasks send it commands through a bounded mailbox.
+//! - One task owns a session. Other tasks send it commands through a mailbox.
 //! - What peers take of a shared resource is counted against a limit, and comes back when its holder is dropped.
 //! - An exchange has exactly one outcome, which is logged and counted.
 //!
-//! What is absent, on purpose: a task or timer per heartbeat, upgrade, ack or deadline (they are state); a lock held
-//! across an await; an unbounded channel or buffer; a JSON tree of anything that is only passed on; unsafe code.
+//! What is absent, on purpose: a task or timer per heartbeat, upgrade, ack or deadline (they are state); a lock of
+//! `std` held across an await; a channel or buffer that a peer can fill without a limit; a JSON tree of anything that is only passed on; unsafe code.
 
 // Some of `net` serves the relay alone, and the map links to the relay's modules. A build with the relay finds code that is
 // really dead and links that are really broken.
@@ -38,6 +40,8 @@
 
 #[cfg(feature = "server")]
 pub mod acme;
+#[cfg(feature = "server")]
+mod causes;
 #[cfg(feature = "server")]
 pub mod client;
 #[cfg(feature = "server")]
@@ -54,8 +58,6 @@ pub mod fuzzing;
 pub mod log;
 pub mod net;
 #[cfg(feature = "server")]
-mod outgoing;
-#[cfg(feature = "server")]
 pub mod process;
 pub mod proto;
 #[cfg(feature = "server")]
@@ -67,3 +69,5 @@ pub mod store;
 mod tables;
 #[cfg(feature = "server")]
 mod tasks;
+#[cfg(feature = "server")]
+mod trust;

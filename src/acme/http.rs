@@ -20,7 +20,8 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tower_service::Service as _;
 
-use crate::outgoing::{self, words};
+use crate::causes::words;
+use crate::trust;
 
 /// How long a request may take, with its connection.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,7 +55,7 @@ impl Http {
     /// # Errors
     /// When the file has no certificates, and when this machine has no roots.
     pub(super) fn new(ca: Option<&Path>) -> Result<Self, String> {
-        let tls = outgoing::tls(ca).map_err(|error| if ca.is_some() { format!("--acme-ca {error}") } else { error })?;
+        let tls = trust::tls(ca).map_err(|error| if ca.is_some() { format!("--acme-ca {error}") } else { error })?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(TIMEOUT / 2));

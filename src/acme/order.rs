@@ -43,7 +43,7 @@ pub(super) struct Work<'w> {
 pub(super) struct Pace {
     /// Looks at the order without a change.
     looks: u32,
-    /// Since when which answer is shown.
+    /// The answer to a challenge that is shown, and since when.
     shown: Option<(Answer, Instant)>,
     /// The challenge at which the directory was told to look. Not all directories say that they do: Let's Encrypt's stays `pending`,
     /// and looks once more each time it is told.

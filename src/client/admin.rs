@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::api::printable;
+use crate::causes::words;
 use crate::config::{AdminAccess, AdminAction, AdminConfig, AdminPlace, ClusterAction, ClusterStatusConfig};
-use crate::outgoing::words;
 
 /// How long an answer may take: longer than a server waits for its store.
 const PATIENCE: Duration = Duration::from_secs(30);

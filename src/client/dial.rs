@@ -17,9 +17,10 @@ use tower_service::Service as _;
 
 use super::server_url::ServerUrl;
 use super::stream::Stream;
+use crate::causes::words;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 use crate::defaults::UNSENT;
-use crate::outgoing::{self, words};
+use crate::trust;
 
 /// How long a connection may take, with its proxy and its TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -68,7 +69,7 @@ impl Dialer {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(ADDRESS_TIMEOUT));
-        Ok(Self { tcp, proxies: Arc::new(Matcher::from_env()), tls: Arc::new(outgoing::tls(ca)?) })
+        Ok(Self { tcp, proxies: Arc::new(Matcher::from_env()), tls: Arc::new(trust::tls(ca)?) })
     }
 
     /// Returns what holds for TLS connections: roots, versions, and the one provider of cryptography.

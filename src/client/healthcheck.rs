@@ -16,8 +16,8 @@ use super::dial::Dialer;
 use super::forward::unverified;
 use super::server_url::ServerUrl;
 use super::stream::Stream;
+use crate::causes::words;
 use crate::config::HealthcheckConfig;
-use crate::outgoing::words;
 
 /// How long the answer may take. Those who ask have times of their own: Docker 30 s, Kubernetes 1 s.
 const PATIENCE: Duration = Duration::from_secs(5);

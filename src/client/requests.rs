@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::dial::{DialError, Dialer};
 use super::server_url::ServerUrl;
-use crate::outgoing::words;
+use crate::causes::words;
 
 /// How this program names itself.
 pub(super) const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("socket2me/", env!("CARGO_PKG_VERSION")));

@@ -21,7 +21,7 @@ use super::frames::Frames;
 use super::requests::{RequestError, USER_AGENT, connect};
 use super::server_url::ServerUrl;
 use super::stream::Stream;
-use crate::outgoing::words;
+use crate::causes::words;
 use crate::proto::engine_io::Frame;
 use crate::proto::websocket::{Item, Opcode, ReadLimits, Reader, Violation};
 

@@ -296,7 +296,7 @@ impl Cluster {
         self.directory().misled(token);
     }
 
-    /// Completes when another node than those that were tried has claimed a tunnel that has no end here.
+    /// Completes when a node that was not tried yet claims a tunnel that has no end here.
     pub(crate) async fn claimed_elsewhere(&self, token: &Token, tried: Tried) {
         loop {
             let located = self.waiting.located(token).await;

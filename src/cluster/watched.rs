@@ -29,7 +29,7 @@ impl Watched {
 pub(super) struct Watches(Mutex<HashMap<NodeId, Weak<CancellationToken>>>);
 
 impl Watches {
-    /// Returns a node to wait for, and whether it was not looked after so far.
+    /// Returns what completes when a node is gone, and whether the caller must begin to look after the node.
     pub(super) fn watch(&self, node: NodeId) -> (Watched, bool) {
         let mut watches = self.watches();
         let kept = watches.get(&node);

@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use http::HeaderMap;
 use http::header::{self, HeaderName};
 
+use crate::proto::headers::is_token;
+
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Returns the hops that the headers of a request report, the nearest first. `None` is a hop whose entry is no address.
@@ -146,9 +148,4 @@ fn last_pair(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 fn split_word(text: &[u8], is_word: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
     let start = text.iter().rposition(|&byte| !is_word(byte)).map_or(0, |at| at + 1);
     text.split_at(start)
-}
-
-/// Returns whether a byte may stand in a token (RFC 9110, section 5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

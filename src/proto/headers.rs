@@ -4,6 +4,12 @@ use std::borrow::Cow;
 
 use http::header::{self, HeaderMap, HeaderValue};
 
+/// Tells whether a byte may stand in a token (RFC 9110, section 5.6.2).
+#[must_use]
+pub fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 /// Tells whether a comma-separated list holds a name, in upper or lower case.
 #[must_use]
 pub fn list_contains(list: &[u8], name: &str) -> bool {

@@ -22,8 +22,8 @@ use crate::net::arrival::Arrival;
 use crate::net::body::RequestBody;
 use crate::net::budget::Budget;
 use crate::net::reply::Reply;
-use crate::outgoing;
 use crate::store::{Peer, Store};
+use crate::trust;
 
 /// A node whose listeners are there.
 pub(super) struct Node {
@@ -54,7 +54,7 @@ pub(super) async fn open<H: Send + Sync + 'static>(
     let listeners = bind(listen).await.map_err(named)?;
     let port = listeners.first().ok_or(io::ErrorKind::InvalidInput)?.local_addr()?.port();
     let advertise = config.cluster.advertised(port).ok_or_else(|| wrong("--advertise"))?;
-    let tls = outgoing::tls(config.cluster.cluster_ca.as_deref()).map_err(io::Error::other)?;
+    let tls = trust::tls(config.cluster.cluster_ca.as_deref()).map_err(io::Error::other)?;
     let id = cluster::new_id();
     tracing::info!(node = %id, advertise, "this server is a node of a cluster");
     if !advertise.starts_with("https:") {

@@ -29,7 +29,7 @@ impl Pipes {
     }
 }
 
-/// One of them.
+/// A session in the table, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Pipe {
     pipes: Pipes,

@@ -60,8 +60,8 @@ impl Router {
     }
 
     /// Lets the ends of a node go on at others, while this one serves visitors still: those that come to a tunnel whose end has
-    /// just left wait for it, and are passed on. It lasts for a while also without an end, until balancers know of the stop; but not
-    /// without a node that could take the visitors.
+    /// just left wait for it, and are passed on. It takes its time also without ends, so that balancers notice the stop, but
+    /// returns at once if no other node runs.
     async fn move_ends(&self, until: Instant) {
         let Some(cluster) = self.tokens.cluster() else { return };
         cluster.drain();

@@ -11,8 +11,8 @@ use http_body::Body;
 use http_body_util::BodyExt as _;
 
 use super::record::Record;
+use crate::causes::words;
 use crate::client::visit::{Answering, BodyWriter};
-use crate::outgoing::words;
 use crate::proto::exchange::stream::{AbortCode, MAX_INLINE};
 use crate::proto::exchange::{self as exchange, headers_to_json};
 

@@ -18,8 +18,8 @@ use super::headers::{Names, Public};
 use super::record::Record;
 use super::target::App;
 use super::upload::Upload;
+use crate::causes::words;
 use crate::client::visit::{BodyReader, BodyWriter, Up, Visit};
-use crate::outgoing::words;
 use crate::proto::exchange::stream::AbortCode;
 use crate::proto::exchange::{self as exchange, InlineBody};
 

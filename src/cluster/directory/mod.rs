@@ -259,8 +259,8 @@ impl Directory {
         self.claim_of(ends, until, None)
     }
 
-    /// Begins to announce a claim again that was made with this epoch, for an end that has joined since and of which the directory does
-    /// not know any more. It ends as [`Self::claim`] does.
+    /// Begins a claim with the epoch of an earlier one, whose end has joined after the directory forgot the claim. It ends as
+    /// [`Self::claim`] does.
     #[must_use]
     pub fn reclaim(&mut self, token: Token, (epoch, ends): (u64, usize), until: u64) -> Claim {
         self.claims.begun(token);

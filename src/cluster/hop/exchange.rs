@@ -19,8 +19,8 @@ use super::pool::Open;
 use super::trailers;
 use super::undone::Undone;
 use super::words::{ELSEWHERE, HOP, REFUSED};
+use crate::causes::words;
 use crate::net::body::{BodyError, RequestBody, TakenBody};
-use crate::outgoing::words;
 
 /// What is sent.
 pub(super) struct Asking<'r> {

@@ -41,7 +41,7 @@ pub(super) struct Occupied {
     watched: Watched,
     /// Completes when the visitor has left, if nothing else would tell.
     left: Option<BoxFuture<'static, ()>>,
-    /// Completes when the response cannot come to its end any more. `None` until it is waited for.
+    /// Completes when the visitor or the node is gone. Made when it is polled first.
     lost: Option<BoxFuture<'static, ()>>,
 }
 

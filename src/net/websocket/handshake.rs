@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::{Limits, WebSocket};
 use crate::net::reply::{self, Reply};
 use crate::net::upgrade;
-use crate::proto::headers::list_contains;
+use crate::proto::headers::{is_token, list_contains};
 
 /// Tells whether a request asks for a WebSocket. In HTTP/1.0 none can (RFC 9110, section 7.8): proxies speak it that do not
 /// know what an upgrade is.
@@ -116,7 +116,7 @@ fn subprotocols(headers: &HeaderMap) -> Result<Vec<HeaderValue>, &'static str> {
     let mut named = Vec::new();
     for line in headers.get_all(header::SEC_WEBSOCKET_PROTOCOL) {
         for name in line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-            let is_name = !name.is_empty() && name.iter().copied().all(is_token_character);
+            let is_name = !name.is_empty() && name.iter().copied().all(is_token);
             if !is_name || !seen.insert(name) {
                 return Err(WRONG);
             }
@@ -124,11 +124,6 @@ fn subprotocols(headers: &HeaderMap) -> Result<Vec<HeaderValue>, &'static str> {
         }
     }
     Ok(named)
-}
-
-/// Tells whether a byte may stand in a token (RFC 9110, section 5.6.2).
-fn is_token_character(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn refusal(message: &'static str) -> Box<Reply> {

@@ -22,9 +22,9 @@ pub(super) struct Download {
     exchange: Exchange,
     lease: Lease,
     _seat: Seat,
-    /// What of the announced length has not been taken, in bytes.
+    /// Bytes of the announced length that are still to be sent.
     left: Option<u64>,
-    /// Ends a body of which nothing comes for too long; `None` for one that may be silent.
+    /// Ends a body that stalls; `None` for an event stream, which may be silent.
     idle: Option<Pin<Box<Sleep>>>,
     /// What became of the exchange, if that is known.
     ending: Ending,

@@ -90,7 +90,7 @@ impl EndStreams {
         Self { streams: Streams::new(terms), open: HashMap::new(), limits, grants, max_polled: 0, leaves: None }
     }
 
-    /// Says what holds.
+    /// Sends `ready`: the terms, the limits and the URLs of the tunnel.
     pub(in crate::relay) fn ready<H: Host>(
         &mut self,
         ready: &Ready,

@@ -16,7 +16,7 @@ use crate::relay::failure::Failure;
 use crate::relay::streams::{Message, Waiter};
 use crate::store::Found;
 
-/// What a node has that an end joins.
+/// The result of claiming a tunnel for an end that joins.
 pub(super) struct Claimed {
     /// The tunnel as it is in the store; `None` for a server that is alone, which has just looked.
     pub(super) found: Option<Found>,

@@ -84,7 +84,7 @@ impl TunnelHost {
         Self { tunnels, public_url, url: url.into(), hosts }
     }
 
-    /// Says what holds to an end that streams and has just joined, and returns what its session keeps of its exchanges.
+    /// Sends `ready` to an end that streams and has just joined, and returns the state of its exchanges.
     fn begin_streams(
         &self,
         joined: &Joined<Self>,

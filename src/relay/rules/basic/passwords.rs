@@ -49,7 +49,7 @@ pub(in crate::relay) struct Passwords {
     wrong: Mutex<Expiring<IpAddr, u32>>,
 }
 
-/// Threads that do nothing else for a while.
+/// A bounded number of hashes at once, on threads that may block.
 #[derive(Debug)]
 struct Workers {
     at_once: Arc<Semaphore>,
@@ -178,7 +178,7 @@ impl Workers {
     }
 }
 
-/// A thread's time.
+/// The right to compute one hash.
 struct Place {
     _waiting: Held,
     _permit: OwnedSemaphorePermit,

@@ -1,6 +1,5 @@
-//! What this program's connections to other servers share: whom they trust, and what is said when they fail.
+//! Whom this program trusts when it connects to another server by TLS.
 
-use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,19 +37,4 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
         Ok(found) => Ok(found),
         Err(error) => Err(wrong(error.to_string())),
     }
-}
-
-/// Returns an error's words and those of its causes.
-pub(crate) fn words(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }
