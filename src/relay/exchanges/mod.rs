@@ -4,7 +4,8 @@
 //! `access` has what its line in the log says, `event` makes what the end gets. `hold` lets visitors wait while their tunnel has no
 //! end. `plain` asks an end that answers with its ack, `whole` makes the response of that; `relaying` is what both ways share.
 //!
-//! `finding` tells which node has the tunnel: `here` serves what is this node's own, and `passing` hands the rest on.
+//! `finding` tells which node has the tunnel: `here` serves what is this node's own, and `passing` hands the rest on,
+//! whose answers are `passed` on to visitors.
 //!
 //! An end that streams is asked by `streaming`: `upload` brings it the request's body, `download` the response's body to the
 //! visitor, and `upgraded` has what follows a 101.
@@ -21,6 +22,7 @@ mod exchange;
 mod finding;
 mod here;
 mod hold;
+mod passed;
 mod passing;
 mod plain;
 mod relaying;
@@ -38,6 +40,7 @@ use http::{Method, StatusCode};
 use tokio_util::task::TaskTracker;
 
 use self::exchange::Exchange;
+use self::passed::Passed;
 use self::relaying::{Relaying, Told};
 use self::streaming::Came;
 use self::whole::{timeout_reply, visitor_reply};
@@ -87,6 +90,14 @@ enum Found {
     At(Peer, u64),
     /// Nowhere: why, and the statuses of such a tunnel.
     Nobody(Failure, ErrorStatus),
+}
+
+/// What answers a request.
+enum Answer {
+    /// Another node.
+    Passed(Passed),
+    /// This node: what has come of the request, and the statuses of failures of such a tunnel.
+    Here(Result<Came, Failure>, ErrorStatus),
 }
 
 /// Why a request was not passed on.
@@ -203,27 +214,9 @@ impl Exchanges {
         let id_value = HeaderValue::from(id);
         let name = id_value.to_str().unwrap_or_default();
         let mut incoming = Incoming { head, body, arrival, target, id, name };
-        let (mut tries, mut tried) = (0..TRIES, Tried::default());
-        let (told, statuses) = loop {
-            tries.next();
-            let again = hop.is_none() && !tries.is_empty();
-            match self.find(target, hop.is_some(), tried).await {
-                Found::Here(tunnel) => match self.visit(&mut exchange, &tunnel, &mut incoming, tried).await {
-                    Err(Failure::Elsewhere) if again => (),
-                    told => break (told, self.statuses(tunnel.is_keyed())),
-                },
-                // In a box: its future would be part of every request's.
-                Found::At(peer, epoch) => match Box::pin(self.pass_on(&peer, &mut incoming)).await {
-                    Ok(passed) => return passed.reply(exchange, is_head),
-                    Err(NotPassed::Elsewhere) if again => tried = Tried { epoch, node: Some(peer.node) },
-                    Err(NotPassed::Again) if again => (),
-                    Err(NotPassed::Failed(failure)) => break (Err(failure), self.statuses_elsewhere(target).await),
-                    Err(NotPassed::Elsewhere | NotPassed::Again) => {
-                        break (Err(Failure::Elsewhere), self.statuses_elsewhere(target).await);
-                    }
-                },
-                Found::Nobody(failure, statuses) => break (Err(failure), statuses),
-            }
+        let (told, statuses) = match self.answer(&mut exchange, &mut incoming, hop.is_some()).await {
+            Answer::Passed(passed) => return passed.reply(exchange, is_head),
+            Answer::Here(told, statuses) => (told, statuses),
         };
         // A node that stops has done nothing with what it still holds.
         if hop.is_some() && matches!(told, Err(Failure::Elsewhere | Failure::Stopping)) {
@@ -260,6 +253,35 @@ impl Exchanges {
         };
         reply.headers_mut().insert(REQUEST_ID, id_value);
         exchange.answer(reply, ending, is_head)
+    }
+
+    /// Has a request answered at the node that has the tunnel, which may be another one each time it is looked for.
+    async fn answer(&self, exchange: &mut Exchange, incoming: &mut Incoming<'_>, is_hop: bool) -> Answer {
+        let target = incoming.target;
+        let (mut attempt, mut tried) = (0, Tried::default());
+        loop {
+            attempt += 1;
+            let again = !is_hop && attempt < TRIES;
+            match self.find(target, is_hop, tried).await {
+                Found::Here(tunnel) => match self.visit(exchange, &tunnel, incoming, tried).await {
+                    Err(Failure::Elsewhere) if again => (),
+                    told => return Answer::Here(told, self.statuses(tunnel.is_keyed())),
+                },
+                // In a box: its future would be part of every request's.
+                Found::At(peer, epoch) => match Box::pin(self.pass_on(&peer, incoming)).await {
+                    Ok(passed) => return Answer::Passed(passed),
+                    Err(NotPassed::Elsewhere) if again => tried = Tried { epoch, node: Some(peer.node) },
+                    Err(NotPassed::Again) if again => (),
+                    Err(NotPassed::Failed(failure)) => {
+                        return Answer::Here(Err(failure), self.statuses_elsewhere(target).await);
+                    }
+                    Err(NotPassed::Elsewhere | NotPassed::Again) => {
+                        return Answer::Here(Err(Failure::Elsewhere), self.statuses_elsewhere(target).await);
+                    }
+                },
+                Found::Nobody(failure, statuses) => return Answer::Here(Err(failure), statuses),
+            }
+        }
     }
 
     /// Sets the relay's own headers of what passes for an answer of an end. Whether search engines may list it is the end's to say.
