@@ -1,4 +1,4 @@
-//! What is said of an error.
+//! The words of an error with its causes.
 
 use std::error::Error;
 

@@ -54,7 +54,7 @@ use crate::store::{Seal, Values};
 /// How long a step may take, which is several requests, or a program's run and some.
 const STEP: Duration = Duration::from_secs(150);
 
-/// How often a step is repeated whose nonce the directory has refused. Each request is made with several nonces before.
+/// How often a step is repeated after the directory has refused its nonces. instant-acme tries each request with three.
 const MOST_NONCES: u32 = 3;
 
 /// How long the server that talks with the directory is the one, after it has said so. Longer than a step takes.

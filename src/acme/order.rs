@@ -53,6 +53,7 @@ pub(super) struct Pace {
 impl Work<'_> {
     /// Begins an order, which is kept first. Returns how long to wait before the next step.
     pub(super) async fn begin(&mut self, kind: Kind) -> Result<Duration, Trouble> {
+        self.pace.told = None;
         if self.subject.order.is_none() {
             let key = certificate::new_key().map_err(Trouble::refused)?;
             let key = self.directory.kept.conceal(self.name, &key);

@@ -3,7 +3,7 @@
 //! In reading order:
 //!
 //! - [`server_url`]: the relay's URL; [`dial`]: connections to it, over TCP, a proxy and TLS; [`stream`]: a connection
-//! - [`requests`]: requests to the relay; [`websocket`]: the WebSocket of a session; `frames`: those that it is to write
+//! - [`requests`]: requests to the relay; [`websocket`]: the WebSocket of a session; `frames`: its queue of frames to write
 //! - [`session`]: one session, as the machines of [`crate::proto`] want it; `polling`: its requests on long-polling
 //! - [`exchanges`]: the exchanges of a session, each with a task of a handler; [`visit`]: what such a task gets, and how it answers
 //! - [`api`]: the calls of a tunnel's owner; [`saved`]: tunnels that are kept from run to run

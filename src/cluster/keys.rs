@@ -22,7 +22,7 @@ pub(crate) struct Secret {
     pub(super) sids: Key,
     /// Proves at the begin of a connection that both sides have the secret.
     pub(super) greetings: Key,
-    /// Makes what browsers keep that have shown the page before a tunnel.
+    /// Signs the cookie of a browser that has shown the page before a tunnel.
     pub(super) pages: Key,
 }
 

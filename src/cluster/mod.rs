@@ -141,7 +141,7 @@ impl Cluster {
         self.sids.make()
     }
 
-    /// Returns the key by which all nodes know the browsers that have shown the page before a tunnel.
+    /// Returns the key that signs the cookie of a browser that has shown the page before a tunnel: one for all nodes.
     pub(crate) fn pages(&self) -> Key {
         self.pages.clone()
     }

@@ -30,8 +30,8 @@ impl Seldom {
     }
 }
 
-/// Warns of what strangers can cause without limit: one line of each place in [`LOG_PAUSE`](crate::defaults::LOG_PAUSE), which says how
-/// many were held back. Those are at the level `debug`.
+/// Logs a warning that strangers can cause without limit: at most one line of each call site in each
+/// [`LOG_PAUSE`](crate::defaults::LOG_PAUSE), with the number of those between, which are logged at `debug`.
 macro_rules! warn_seldom {
     ($($line:tt)+) => {{
         static LOG: $crate::net::seldom::Seldom = $crate::net::seldom::Seldom::new($crate::defaults::LOG_PAUSE);

@@ -121,15 +121,14 @@ impl Socket {
     }
 }
 
-/// How long a connection may be silent before its peer's machine is asked whether it is there, the pause between such questions, and
-/// how many may stay without an answer.
+/// TCP keep-alive: idle time before the first probe, pause between probes, and how many of them may stay without an answer.
 pub(crate) type KeepAlive = (Duration, Duration, u32);
 
 /// Between servers: a machine that is gone is noticed within 30 s.
 pub(crate) const OF_SERVERS: KeepAlive = (Duration::from_secs(15), Duration::from_secs(5), 3);
 
-/// Of visitors and ends: 90 s. Other connections than those that may be silent for any time speak more often than once a minute, or are
-/// closed (`--head-timeout`), so that the questions cost nothing there.
+/// For visitors and ends: a machine that is gone is noticed within 90 s. Only upgraded connections and event streams are silent for so
+/// long that a probe is sent: others speak more often, or are closed (`--head-timeout`).
 pub(crate) const OF_CLIENTS: KeepAlive = (Duration::from_secs(60), Duration::from_secs(10), 3);
 
 /// Sets what holds for each connection: what is written is not held back for more to come, and the system notices that the machine at

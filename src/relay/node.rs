@@ -92,8 +92,9 @@ pub(super) async fn leave_when_lost(cluster: Arc<Cluster>, tunnels: Arc<Tunnels>
             }
         };
         tokio::select! {
-            () = tunnels.move_ends(defaults::MOVE_TIME) => (),
+            biased;
             () = regained => tracing::info!(ends = tunnels.ends(), "the ends that have not moved stay: the store is back"),
+            () = tunnels.move_ends(defaults::MOVE_TIME) => (),
         }
     }
 }

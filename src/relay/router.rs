@@ -118,6 +118,9 @@ impl Router {
             }
         }
         let route = route?;
+        if self.blocks.are_unreadable() && route != Route::Health {
+            return Err(Failure::Store);
+        }
         if let Some(cluster) = self.tokens.cluster()
             && let Some(peer) = Box::pin(self.elsewhere(cluster, &route, head)).await
         {
@@ -239,8 +242,11 @@ impl Router {
                 self.exchanges.hit(Limit::Hops);
                 Err(Failure::Busy)
             }
-            // The node is there, and so is its session.
-            Err(Undone::Cut(_)) => Err(Failure::Busy),
+            // A node with a lease is there, and so is its session. What an owner asks for the store has, too.
+            Err(Undone::Cut(_)) if is_poll && cluster.peers().iter().any(|listed| listed.node == peer.node) => {
+                Err(Failure::Busy)
+            }
+            Err(Undone::Cut(_)) => Ok(None),
             Err(Undone::Broken(_)) if is_poll => Err(Failure::Disconnected),
             // The owner of a tunnel may ask again: each call does the same twice.
             Err(Undone::Broken(_)) => Err(Failure::Busy),

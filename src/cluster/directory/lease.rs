@@ -23,7 +23,7 @@ pub(super) struct Lease {
     end: Option<Instant>,
     /// When to renew it; `None` while a renewal is under way.
     due: Option<Instant>,
-    /// Since when and until when it is believed that a peer has the store and this node has not, unless that is heard again.
+    /// When it was heard first and last that a peer has the store and this node has not.
     out: Option<(Instant, Instant)>,
     ticked: Instant,
     /// When the process was found to have stood still; `None` once a renewal is answered that was sent later.
@@ -83,7 +83,7 @@ impl Lease {
     }
 
     pub(super) fn standing(&self, now: Instant) -> Standing {
-        let is_out = self.out.is_some_and(|(since, until)| since + OUT_AFTER <= now && now < until);
+        let is_out = self.out.is_some_and(|(first, last)| last - first >= OUT_AFTER && now < last + HEARD_FOR);
         match (self.is_lapsed(now), is_out) {
             (false, _) => Standing::Member,
             (true, false) => Standing::Alone,
@@ -100,8 +100,8 @@ impl Lease {
     /// Takes up that a peer has a lease that lasts.
     pub(super) fn others_last(&mut self, now: Instant) {
         if self.is_about_to_lapse(now) {
-            let since = self.out.filter(|(_, until)| now < *until).map_or(now, |(since, _)| since);
-            self.out = Some((since, now + HEARD_FOR));
+            let before = self.out.filter(|(_, last)| now < *last + HEARD_FOR);
+            self.out = Some((before.map_or(now, |(first, _)| first), now));
         }
     }
 
@@ -120,7 +120,8 @@ impl Lease {
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        let ask = self.end.map(|end| end.max(self.ask));
+        let about_to_lapse = |end: Instant| Instant::after_origin(end.since_origin().saturating_sub(OUT_AFTER));
+        let ask = self.end.map(|end| about_to_lapse(end).max(self.ask));
         earliest(earliest(self.due, ask), Some(self.ticked + TICK_EVERY))
     }
 }
@@ -155,9 +156,10 @@ mod tests {
         assert_eq!(lease.standing(at(6_000)), Standing::Alone);
         assert!(!lease.asks(at(4_499)) && lease.asks(at(4_500)) && !lease.asks(at(4_999)) && lease.asks(at(5_000)));
         lease.others_last(at(5_000));
-        lease.others_last(at(6_000));
-        assert_eq!((lease.standing(at(6_499)), lease.standing(at(6_500))), (Standing::Alone, Standing::Out));
-        assert_eq!((lease.standing(at(8_999)), lease.standing(at(9_000))), (Standing::Out, Standing::Alone));
+        lease.others_last(at(6_499));
+        assert_eq!(lease.standing(at(6_600)), Standing::Alone);
+        lease.others_last(at(6_700));
+        assert_eq!((lease.standing(at(9_699)), lease.standing(at(9_700))), (Standing::Out, Standing::Alone));
         lease.others_last(at(57_000));
         lease.others_last(at(59_000));
         assert_eq!(

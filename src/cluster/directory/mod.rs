@@ -115,7 +115,7 @@ impl Directory {
     /// Returns a node that may have sessions: one that lives, or one whose lease has lapsed, since it may not know that yet.
     #[must_use]
     pub fn peer_of_session(&self, node: NodeId) -> Option<&Peer> {
-        self.table.find_lapsed(node)
+        self.table.find_or_lapsed(node)
     }
 
     /// Returns how many tunnels the node has claimed.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::proto::node::NodeId;
 use crate::store::{Peer, TableNews};
 
-/// How many nodes are remembered whose leases have lapsed.
+/// The most nodes with a lapsed lease that are remembered; beyond, the one that lapsed first is forgotten.
 const MOST_LAPSED: usize = 64;
 
 /// The other nodes that have a lease, as the store said last.
@@ -34,7 +34,7 @@ impl Table {
     }
 
     /// Returns a node that may have sessions: one of the table, or one whose lease has lapsed.
-    pub(super) fn find_lapsed(&self, node: NodeId) -> Option<&Peer> {
+    pub(super) fn find_or_lapsed(&self, node: NodeId) -> Option<&Peer> {
         self.find(node).or_else(|| self.lapsed.iter().find(|peer| peer.node == node))
     }
 
@@ -64,6 +64,11 @@ impl Table {
             }
         };
         let ids = gone.iter().map(|peer| peer.node).collect();
+        // None twice, and none that lives or that has come back and stopped.
+        self.lapsed.retain(|peer| {
+            self.peers.binary_search_by_key(&peer.node, |peer| peer.node).is_err()
+                && !gone.iter().any(|gone| gone.node == peer.node)
+        });
         self.lapsed.extend(gone.into_iter().filter(|peer| !peer.is_draining));
         self.lapsed.drain(..self.lapsed.len().saturating_sub(MOST_LAPSED));
         ids
@@ -108,9 +113,9 @@ mod tests {
         assert_eq!(table.take_up(9, &TableNews::Whole(after[..1].to_vec()), id(1)), [id(4), id(5)]);
         assert!(table.find(id(2)).is_some() && table.find(id(4)).is_none());
         assert!(
-            table.find_lapsed(id(2)).is_some()
-                && table.find_lapsed(id(4)).is_some()
-                && table.find_lapsed(id(9)).is_none()
+            table.find_or_lapsed(id(2)).is_some()
+                && table.find_or_lapsed(id(4)).is_some()
+                && table.find_or_lapsed(id(9)).is_none()
         );
     }
 
@@ -122,7 +127,16 @@ mod tests {
             table.take_up(u64::from(number), &TableNews::Whole(vec![peer]), id(0));
         }
         table.take_up(201, &TableNews::Whole(vec![]), id(0));
-        let remembered: Vec<u8> = (1..=200).filter(|number| table.find_lapsed(id(*number)).is_some()).collect();
+        let remembered: Vec<u8> = (1..=200).filter(|number| table.find_or_lapsed(id(*number)).is_some()).collect();
         assert_eq!(remembered, (136..=199).collect::<Vec<u8>>());
+        // One that comes and goes takes one place, and none once it has stopped.
+        for is_draining in [false, false, true] {
+            table.take_up(300, &TableNews::Whole(vec![Peer { is_draining, ..peer(199, "") }]), id(0));
+            table.take_up(301, &TableNews::Whole(vec![]), id(0));
+            assert_eq!(
+                (table.lapsed.len(), table.find_or_lapsed(id(199)).is_none()),
+                (64 - usize::from(is_draining), is_draining)
+            );
+        }
     }
 }

@@ -260,5 +260,6 @@ fn a_node_without_a_lease_asks_its_peers_and_steps_down_if_one_has_one() {
         directory.answered(peer(4).node, true, at(time));
         assert_eq!(directory.standing(at(time)), Standing::Alone);
     }
+    directory.answered(peer(4).node, true, at(8_500));
     assert_eq!(directory.standing(at(8_500)), Standing::Out);
 }

@@ -41,8 +41,8 @@ pub const PATIENCE: Duration = Duration::from_millis(500);
 /// How long it is believed that a peer has the store, which is asked again every [`RETRY_EVERY`].
 pub(super) const HEARD_FOR: Duration = Duration::from_secs(3);
 
-/// How long a node whose lease has lapsed hears of peers that have the store before it steps down. If the store was away for all, they
-/// do not notice at the same moment that it is back.
+/// How long a node hears again and again of peers that have the store before it steps down, and how long before its lease lapses it
+/// begins to ask. If the store was away for all, they do not notice at the same moment that it is back.
 pub(super) const OUT_AFTER: Duration = Duration::from_millis(1_500);
 
 /// How much later than this node a peer must have renewed its lease to have the store while this node has not. If the store is away

@@ -40,6 +40,8 @@ pub(in crate::relay) struct Blocks {
     /// Most servers block nothing, and do not look further.
     any: AtomicBool,
     blocked: RwLock<Arc<Blocked>>,
+    /// The store has blocks that this server has never understood: it does not know whom to keep out.
+    are_unreadable: AtomicBool,
     values: Values,
     /// Held from a look at the store until what it has is taken up: what was read first is not taken up last.
     reading: tokio::sync::Mutex<()>,
@@ -56,7 +58,7 @@ pub(super) enum Subject {
 }
 
 /// A block.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Block {
     /// When it ends, in seconds since 1970. `None` is never.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -64,6 +66,9 @@ pub(super) struct Block {
     /// Why, in the operator's words.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub(super) note: String,
+    /// What a later version says of it.
+    #[serde(flatten)]
+    pub(super) more: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Why blocks are not read or changed.
@@ -98,7 +103,13 @@ impl Blocks {
 
     /// Makes blocks that know of none yet.
     pub(in crate::relay) fn new(values: Values) -> Self {
-        Self { any: AtomicBool::new(false), blocked: RwLock::default(), values, reading: tokio::sync::Mutex::default() }
+        Self {
+            any: AtomicBool::new(false),
+            blocked: RwLock::default(),
+            are_unreadable: AtomicBool::new(false),
+            values,
+            reading: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Takes up what the store has.
@@ -120,14 +131,7 @@ impl Blocks {
     pub(in crate::relay) async fn keep(self: Arc<Self>, close: impl Fn(&Token) + Send) -> Infallible {
         let (mut is_known, mut is_told) = (false, false);
         while self.values.are_shared() {
-            match self.load().await {
-                Ok(()) => (is_known, is_told) = (true, false),
-                Err(error @ BlockError::Unreadable(_)) if !is_told => {
-                    is_told = true;
-                    tracing::error!(%error, "the blocks in the store are not taken up");
-                }
-                Err(error) => tracing::debug!(%error, "the store does not tell what is blocked"),
-            }
+            self.look(&mut is_known, &mut is_told).await;
             for subject in self.held().keys() {
                 if let Subject::Tunnel(token) = subject {
                     close(token);
@@ -136,6 +140,29 @@ impl Blocks {
             tokio::time::sleep(if is_known { REFRESH } else { RETRY }).await;
         }
         std::future::pending().await
+    }
+
+    /// Takes up what the store has. `is_known` says whether it was understood once, `is_told` whether the log says that it is not now.
+    async fn look(&self, is_known: &mut bool, is_told: &mut bool) {
+        let loaded = self.load().await;
+        match &loaded {
+            Ok(()) => {
+                (*is_known, *is_told) = (true, false);
+                self.are_unreadable.store(false, Ordering::Relaxed);
+            }
+            Err(error @ BlockError::Unreadable(_)) if !*is_told => {
+                *is_told = true;
+                self.are_unreadable.store(!*is_known, Ordering::Relaxed);
+                tracing::error!(%error, serves = *is_known, "the blocks in the store are not taken up");
+            }
+            Err(error) => tracing::debug!(%error, "the store does not tell what is blocked"),
+        }
+    }
+
+    /// Tells whether the store has blocks of which this server has understood none so far. It serves nobody then, as a server does not
+    /// start whose file has such blocks.
+    pub(in crate::relay) fn are_unreadable(&self) -> bool {
+        self.are_unreadable.load(Ordering::Relaxed)
     }
 
     /// Tells whether an address is kept out.
@@ -192,6 +219,8 @@ impl Blocks {
             let (was, mut blocked) = self.read().await?;
             let now = now();
             blocked.retain(|_, block| block.holds(now));
+            // Whatever becomes of the change, this is what the store has: also after an earlier one that has failed and holds.
+            self.set(blocked.clone());
             change(&mut blocked)?;
             if self.values.put_if(VALUE, was.as_deref(), &written(&blocked)).await? {
                 self.set(blocked);
@@ -300,7 +329,7 @@ mod tests {
     }
 
     fn block(until: Option<u64>) -> Block {
-        Block { until, note: "spam".to_owned() }
+        Block { until, note: "spam".to_owned(), ..Block::default() }
     }
 
     #[tokio::test]
@@ -344,6 +373,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_change_that_failed_and_holds_is_taken_up_when_it_is_repeated() {
+        let values = Store::<()>::in_memory(1).values();
+        let blocks = Blocks::open(values.clone()).await.unwrap();
+        blocks.block(subject("mine"), block(None)).await.unwrap();
+        values.put(VALUE, "{}").await.unwrap();
+        assert_eq!(blocks.unblock(subject("mine")).await, Err(BlockError::Absent));
+        assert!(!blocks.has_tunnel(&Token::from_name("mine").unwrap()));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_understood_the_blocks_of_a_shared_store_says_so_until_it_does() {
+        let values = Store::<()>::in_memory(1).values();
+        let blocks = Blocks::new(values.clone());
+        values.put(VALUE, "[]").await.unwrap();
+        let mut is_known = false;
+        blocks.look(&mut is_known, &mut false).await;
+        assert!(blocks.are_unreadable());
+        values.put(VALUE, r#"{"mine":{"of a later version":1}}"#).await.unwrap();
+        blocks.look(&mut is_known, &mut false).await;
+        assert!(!blocks.are_unreadable() && blocks.has_tunnel(&Token::from_name("mine").unwrap()));
+        blocks.block(subject("192.0.2.1"), block(None)).await.unwrap();
+        assert!(values.get(VALUE).await.unwrap().unwrap().contains(r#""of a later version":1"#));
+        // One that knows some goes on with them.
+        values.put(VALUE, "[]").await.unwrap();
+        blocks.look(&mut is_known, &mut false).await;
+        assert!(!blocks.are_unreadable());
+    }
+
+    #[tokio::test]
     async fn blocks_hold_on_and_are_not_written_over_when_the_store_has_some_that_cannot_be_read() {
         let values = Store::<()>::in_memory(1).values();
         let blocks = Blocks::open(values.clone()).await.unwrap();
@@ -368,11 +426,11 @@ mod tests {
     #[tokio::test]
     async fn there_is_an_end_to_blocks_and_to_notes() {
         let blocks = Blocks::open(Store::<()>::in_memory(1).values()).await.unwrap();
-        let long = Block { until: None, note: "x".repeat(MAX_NOTE + 1) };
+        let long = Block { note: "x".repeat(MAX_NOTE + 1), ..Block::default() };
         assert!(matches!(blocks.block(subject("mine"), long).await, Err(BlockError::WrongNote)));
         for number in 0..MAX_BLOCKS {
             let note = "\"".repeat(MAX_NOTE);
-            blocks.block(subject(&format!("{number:063}")), Block { until: None, note }).await.unwrap();
+            blocks.block(subject(&format!("{number:063}")), Block { note, ..Block::default() }).await.unwrap();
         }
         assert!(matches!(blocks.block(subject("mine"), block(None)).await, Err(BlockError::TooMany)));
     }

@@ -159,27 +159,16 @@ impl Admin {
             serde_json::from_slice(body).map_err(|error| wrong(format!("the body is not as it must be: {error}")))?;
         let subject: Subject = subject.parse().map_err(wrong)?;
         let until = time.map(|time| now().saturating_add(time));
-        self.blocks.block(subject, Block { until, note }).await?;
-        let token = match subject {
-            Subject::Tunnel(token) => Some(token),
-            Subject::Network(_) => None,
-        };
-        if let Some(token) = token {
+        told(by, "block", subject, self.blocks.block(subject, Block { until, note, ..Block::default() }).await)?;
+        if let Subject::Tunnel(token) = subject {
             self.tunnels.close(&token, u64::MAX);
-            audit::line(by, "block", &token);
-        } else {
-            audit::line_about(by, "block", subject);
         }
         Ok(reply::empty(StatusCode::NO_CONTENT))
     }
 
     async fn unblock(&self, by: &str, subject: &str) -> Result<Reply, Failed> {
         let subject: Subject = subject.parse().map_err(|error| Failed(StatusCode::BAD_REQUEST, error))?;
-        self.blocks.unblock(subject).await?;
-        match subject {
-            Subject::Tunnel(token) => audit::line(by, "unblock", &token),
-            Subject::Network(_) => audit::line_about(by, "unblock", subject),
-        }
+        told(by, "unblock", subject, self.blocks.unblock(subject).await)?;
         Ok(reply::empty(StatusCode::NO_CONTENT))
     }
 }
@@ -208,6 +197,18 @@ impl From<BlockError> for Failed {
         };
         Self(status, error.to_string())
     }
+}
+
+/// Tells of a change of blocks in the log.
+fn told(by: &str, action: &'static str, subject: Subject, changed: Result<(), BlockError>) -> Result<(), BlockError> {
+    match (&changed, subject) {
+        (Ok(()), Subject::Tunnel(token)) => audit::line(by, action, &token),
+        (Ok(()), Subject::Network(_)) => audit::line_about(by, action, subject),
+        (Err(BlockError::Store(_)), Subject::Tunnel(token)) => audit::unsure(by, action, &token),
+        (Err(BlockError::Store(_)), Subject::Network(_)) => audit::unsure_about(by, action, subject),
+        (Err(_), _) => (),
+    }
+    changed
 }
 
 fn token_of(text: &str) -> Result<Token, Failed> {

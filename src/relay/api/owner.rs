@@ -85,9 +85,12 @@ impl Owner {
     /// Tells of a change in the log. After one that has failed, the store is asked about the tunnel: it may hold all the same. Only for
     /// the key that the tunnel has here, as others could have the store asked without limit.
     fn told<T>(&self, action: &'static str, changed: Result<T, Failure>) -> Result<T, Failure> {
-        if changed.is_ok() {
-            audit::line(&self.by, action, &self.token);
-        } else if self.tunnels.find(&self.token).is_some_and(|tunnel| tunnel.key() == Some(self.key)) {
+        match changed {
+            Ok(_) => audit::line(&self.by, action, &self.token),
+            Err(Failure::Store) => audit::unsure(&self.by, action, &self.token),
+            Err(_) => (),
+        }
+        if changed.is_err() && self.tunnels.find(&self.token).is_some_and(|tunnel| tunnel.key() == Some(self.key)) {
             self.tunnels.recheck(&self.token);
         }
         changed

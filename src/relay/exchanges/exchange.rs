@@ -50,7 +50,7 @@ pub(super) struct Exchange {
     /// The memory of its request, then of its response.
     memory: Memory,
     counters: Arc<ExchangeCounters>,
-    /// The quota of which its bytes are used when it is over, and the key whose it is.
+    /// Charged with the exchange's bytes when it is over: the quotas, and the tunnel's key.
     quota: Option<(Arc<Quotas>, KeyHash)>,
     _in_flight: TaskTrackerToken,
 }
@@ -113,7 +113,7 @@ impl Exchange {
         }
     }
 
-    /// What the exchange carries is used of a key's quota.
+    /// Has what the exchange carries charged to a key's quota.
     pub(super) fn counts_for(&mut self, quotas: &Arc<Quotas>, key: KeyHash) {
         self.quota = Some((Arc::clone(quotas), key));
     }

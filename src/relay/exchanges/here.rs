@@ -24,7 +24,7 @@ use crate::relay::streams::First;
 use crate::relay::tunnels::Tunnel;
 
 impl Exchanges {
-    /// Lets a request pass to the end of its tunnel if the rules of that have nothing against it.
+    /// Lets a request pass to the end of its tunnel if the tunnel's rules allow it.
     pub(super) async fn visit(
         &self,
         exchange: &mut Exchange,

@@ -66,13 +66,12 @@ struct Passing {
     sending: Sending,
     /// What becomes of the exchange once all of it has come.
     ending: Ending,
-    /// What of the announced length has not come, in bytes.
+    /// Bytes of the announced length that are still to come.
     left: Option<u64>,
 }
 
 impl Source for Passing {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        use http_body::Body as _;
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {

@@ -291,7 +291,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
         occupancy.join(end, most)
     }
 
-    /// Tells whether an end has joined whose key was not [checked](Self::take_ends_of_another_key).
+    /// Takes the mark that an end has joined whose key was not [checked](Self::take_ends_of_another_key). Returns whether it was set.
     pub(super) fn take_check(&self) -> bool {
         self.is_unchecked.swap(false, Ordering::Relaxed)
     }
@@ -323,7 +323,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
         self.is_unchecked.fetch_or(check, Ordering::Relaxed);
     }
 
-    /// Tells whether the tunnel's life counts from now: an end is connected, or the last has left since this was asked last.
+    /// Takes the mark that the last end has left. Returns whether the tunnel's life counts from now: it was set, or an end is connected.
     pub(super) fn take_renewal(&self) -> bool {
         self.is_unrenewed.swap(false, Ordering::Relaxed) || self.has_end()
     }

@@ -146,10 +146,10 @@ impl Link {
         }
     }
 
-    /// Runs a script, and returns what it returns, which is not that it was too late.
+    /// Runs a script, and returns its reply.
     ///
     /// # Errors
-    /// As [`Self::call`].
+    /// As [`Self::call`], and when Redis runs it too late.
     pub(super) async fn texts(&self, script: &ScriptInvocation<'_>) -> Result<Vec<String>, StoreError> {
         let begun = Instant::now();
         let result = match self.connection(begun).await {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisError, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisError, RedisResult, Value};
 use tokio::time::{Instant, timeout_at};
 
 use super::reply::Info;
@@ -186,10 +186,13 @@ fn standing(role: &[Value]) -> Result<Standing, String> {
 }
 
 /// Tells whether a connection is of no use after an error: it has ended, or its server is none that we can write to. Redis 6
-/// says of a write by a script only in the text of its error that it is a replica.
+/// says of a write by a script only in the text of its error that it is a replica. A value that is no text says nothing of that.
 pub(super) fn is_of_no_use(error: &RedisError) -> bool {
     const ELSEWHERE: [&str; 3] = ["READONLY", "MASTERDOWN", "LOADING"];
-    error.is_unrecoverable_error() || error.is_io_error() || ELSEWHERE.iter().any(|code| has_code(error, code))
+    let is_no_text = error.kind() == ErrorKind::Parse && error.to_string().contains("UTF-8");
+    (error.is_unrecoverable_error() && !is_no_text)
+        || error.is_io_error()
+        || ELSEWHERE.iter().any(|code| has_code(error, code))
 }
 
 /// Tells whether an error is that of a master that lacks the replicas without which it is to take no writes.
