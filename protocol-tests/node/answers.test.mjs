@@ -9,6 +9,7 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { freePort } from './free-port.mjs';
 import { serve } from './support.mjs';
 
 const MIB = 1 << 20;
@@ -111,11 +112,7 @@ const UPGRADE = {
 async function proxy(t, server, directives) {
   const folder = mkdtempSync(join(tmpdir(), 'socket2me-nginx-'));
   // nginx says nothing of a port that it chose itself.
-  const probe = net.createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, 'close');
+  const port = await freePort();
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`);
   writeFileSync(join(folder, 'nginx.conf'), `daemon off; master_process off; pid ${folder}/pid; events {}
     http { access_log off; client_max_body_size 0; ${temporary.join(' ')}

@@ -4,7 +4,8 @@ import { execFile } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { Balancer, Ended, folder, freePort, haproxy, Process, Redis, sleep, TcpProxy, until } from './cluster-processes.mjs';
+import { Balancer, Ended, folder, haproxy, Process, Redis, sleep, TcpProxy, until } from './cluster-processes.mjs';
+import { freePort } from './free-port.mjs';
 import { binary, visit } from './support.mjs';
 
 const HOST = '127.0.0.1';

@@ -7,6 +7,7 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePort } from './free-port.mjs';
 import { visit } from './support.mjs';
 
 const HOST = '127.0.0.1';
@@ -43,16 +44,6 @@ export async function until(what, ask, limitMs = 30_000) {
     await sleep(20);
   }
   throw new Error(`there was no ${what} within ${Math.round(performance.now() - begun)} ms${error ? `: ${error.message}` : ''}`);
-}
-
-/** Returns a port that nothing listens at: processes that are started again keep theirs, and others are told of it. */
-export async function freePort() {
-  const probe = net.createServer().listen(0, HOST);
-  await once(probe, 'listening');
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, 'close');
-  return port;
 }
 
 export function folder(t) {

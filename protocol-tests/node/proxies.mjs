@@ -8,6 +8,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import net from 'node:net';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { freePort } from './free-port.mjs';
 import { serve, visit } from './support.mjs';
 
 const sample = (name) => readFileSync(new URL(`../../deploy/${name}`, import.meta.url), 'utf8');
@@ -179,16 +180,6 @@ export const PASSING = {
       stream { server { listen 127.0.0.1:${port}; proxy_pass 127.0.0.1:${upstream}; proxy_protocol on; } }`),
   },
 };
-
-/** Returns a port that nothing listens at: no proxy tells which one it chose itself, and each must be told the other's. */
-async function freePort() {
-  const probe = net.createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, 'close');
-  return port;
-}
 
 const temporary = () => mkdtempSync(join(tmpdir(), 'socket2me-proxy-'));
 

@@ -5,10 +5,10 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { freePort } from './free-port.mjs';
 import { connected, event, serve, visit } from './support.mjs';
 
 const require = createRequire(import.meta.url);
@@ -45,15 +45,6 @@ async function redis(t) {
     if (String(text).includes('Ready to accept connections')) break;
   }
   return { url: `redis://127.0.0.1:${port}`, signal: (name) => child.kill(name) };
-}
-
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** Calls `each` for every client, transport and kind of tunnel, with an `end` that is still to connect. */
