@@ -288,7 +288,7 @@ pub const MIN_CLUSTER_SECRET: usize = 32;
 /// balancer does not know of the stop yet.
 pub const MOVE_TIME: Duration = Duration::from_secs(10);
 
-/// How often a node that stops looks whether another one stays.
+/// How often a node that moves its ends looks whether it has to: whether another one stays, and whether its own lease is back.
 pub const PEERS_LOOK: Duration = Duration::from_millis(100);
 
 /// Other nodes that a node expects, for the bound of their connections to it.

@@ -250,7 +250,7 @@ mod tests {
         let admin = Arc::new(Admin { tokens, tunnels, rulebook, blocks });
         let body = Bytes::from_static(br#"{"subject":"mine"}"#);
         let called = admin.call("the test", &Method::POST, "/blocks", body).now_or_never();
-        assert!(called.is_none(), "it waits for the disk");
+        assert!(called.is_none(), "the caller hangs up before the answer");
         let blocked = async {
             while !admin.blocks.has_tunnel(&Token::parse("mine").unwrap()) {
                 tokio::task::yield_now().await;

@@ -127,7 +127,7 @@ pub(in crate::relay) async fn serve(listener: AdminListener, admin: Arc<Admin>) 
     std::future::pending().await
 }
 
-/// The operator's calls for whoever shows a secret.
+/// Serves the operator's calls to those who show the secret.
 struct Guarded {
     admin: Arc<Admin>,
     secret: Secret,

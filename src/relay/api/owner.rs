@@ -167,7 +167,7 @@ mod tests {
     #[tokio::test]
     async fn a_tunnel_is_deleted_as_a_whole_although_its_owner_hangs_up() {
         let world = World::new("owner-hangs-up").await;
-        assert!(world.owner().delete().now_or_never().is_none(), "it waits for the disk");
+        assert!(world.owner().delete().now_or_never().is_none(), "the owner hangs up before the answer");
         world.until_gone().await;
     }
 

@@ -18,7 +18,7 @@ const MAX_ADDRESSES: usize = 1_000;
 const MAX_REQUESTS: u32 = 1_000_000;
 const MAX_PER: u32 = 24 * 60 * 60;
 
-/// The rule: so many requests in each window of time. Beyond, they are refused until the window ends.
+/// The rule: a number of requests in each window of time. Further ones are refused until the window ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(in crate::relay) struct Rate {
     requests: u32,

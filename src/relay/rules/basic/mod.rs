@@ -46,7 +46,7 @@ pub(in crate::relay) struct BasicWish {
     users: BTreeMap<String, Password>,
 }
 
-/// What a browser shows to whoever is to type a password. It is part of a header, in quotes.
+/// The text that a browser shows where it asks for a password. It is part of a header, in quotes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Realm(String);
 
