@@ -71,6 +71,36 @@ async fn a_name_that_cannot_be_proved_is_tried_by_each_challenge_once_in_an_hour
 }
 
 #[tokio::test]
+async fn a_directory_that_finds_at_once_that_a_name_cannot_be_proved_is_asked_for_the_other_challenge() {
+    let directory = Directory::start().await;
+    directory.rule(|rules| rules.found_at_once = Some("invalid"));
+    let server = Server::start(&directory).await;
+    let has_failed = |state: &State| state.orders.iter().filter(|order| order.status == "invalid").count() == 2;
+    directory.until("both to fail", has_failed).await;
+    directory.rule(|rules| rules.found_at_once = None);
+    rests_over_restarts(&directory, server).await;
+}
+
+#[tokio::test]
+async fn a_directory_that_looks_again_after_it_has_found_nothing_is_waited_for() {
+    let directory = Directory::start().await;
+    directory.rule(|rules| rules.found_at_once = Some("processing"));
+    let server = Server::start(&directory).await;
+    server.certificate(NAME, None).await;
+    assert_eq!((directory.requests(Place::NewOrder), server.attempts(Ending::Failed)), (1, 0));
+}
+
+#[tokio::test]
+async fn a_directory_that_refuses_to_look_is_left_alone_for_an_hour() {
+    let directory = Directory::start().await;
+    directory.rule(|rules| rules.problem = Some((Place::Challenge, "rateLimited", 0)));
+    let server = Server::start(&directory).await;
+    server.has(Ending::Failed).await;
+    assert_eq!((directory.requests(Place::NewOrder), directory.requests(Place::Challenge)), (1, 1));
+    rests_over_restarts(&directory, server).await;
+}
+
+#[tokio::test]
 async fn a_directory_that_is_not_there_is_no_refusal() {
     let directory = Directory::start().await;
     let mut config = settings(&directory, &[NAME]);

@@ -28,6 +28,9 @@ pub(super) struct Rules {
     /// How often an authorization is read before the directory has looked at the name. Until then its challenge says `pending`, as Let's
     /// Encrypt's does, and not `processing`.
     pub(super) looks_pending: usize,
+    /// What a challenge is once the directory was told to look: the answer has the problem, too. `None` for a directory that answers
+    /// before it looks.
+    pub(super) found_at_once: Option<&'static str>,
     /// When certificates begin and end, in seconds from now.
     pub(super) validity: (i64, i64),
     /// When they are to be renewed, in seconds from now; `None` for a directory without ARI.
@@ -221,12 +224,25 @@ impl State {
         Ok(&mut self.orders[number])
     }
 
+    /// Notes what was found at once, and how that leaves a challenge.
+    pub(super) fn found(&mut self, number: usize, status: &'static str) {
+        let problem = Problem::new(403, "connection", "nobody answers");
+        if status == "invalid" {
+            return self.validated(number, Err(problem));
+        }
+        if let Some((_, of, error)) = &mut self.orders[number].challenge {
+            (*of, *error) = (status, Some(problem.json()));
+        }
+    }
+
     /// Notes how a challenge has ended.
     pub(super) fn validated(&mut self, number: usize, result: Result<(), Problem>) {
         let order = &mut self.orders[number];
-        let Some((_, status, error)) = &mut order.challenge else { return };
+        let Some((_, status, error)) = order.challenge.as_mut().filter(|(_, status, _)| *status != "invalid") else {
+            return;
+        };
         match result {
-            Ok(()) => (*status, order.authorization, order.status) = ("valid", "valid", "ready"),
+            Ok(()) => (*status, *error, order.authorization, order.status) = ("valid", None, "valid", "ready"),
             Err(problem) => {
                 *error = Some(problem.json());
                 (*status, order.authorization, order.status) = ("invalid", "invalid", "invalid");

@@ -33,6 +33,11 @@ impl Directory {
         self.http.wait()
     }
 
+    /// Tells whether its last answer says that what was asked for is done.
+    pub(super) fn is_done(&self) -> bool {
+        self.http.is_done()
+    }
+
     /// Returns the account, and opens it if there is none.
     pub(super) async fn account(&mut self) -> Result<Account, Trouble> {
         let mut kept = match (self.kept.account().await?, &self.account) {

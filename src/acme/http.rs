@@ -5,7 +5,7 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -34,7 +34,14 @@ const MAX_ANSWER: usize = 256 << 10;
 pub(super) struct Http {
     tcp: HttpConnector,
     tls: Arc<rustls::ClientConfig>,
-    wait: Arc<AtomicU64>,
+    last: Arc<Last>,
+}
+
+/// What the last answer was.
+#[derive(Debug, Default)]
+struct Last {
+    wait: AtomicU64,
+    is_success: AtomicBool,
 }
 
 /// No answer has come.
@@ -59,12 +66,17 @@ impl Http {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(TIMEOUT / 2));
-        Ok(Self { tcp, tls: Arc::new(tls), wait: Arc::default() })
+        Ok(Self { tcp, tls: Arc::new(tls), last: Arc::default() })
     }
 
     /// Returns for how many seconds the last answer has asked to wait (RFC 8555, section 6.6); 0 if it has not.
     pub(super) fn wait(&self) -> u64 {
-        self.wait.load(Ordering::Relaxed)
+        self.last.wait.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether the last answer says that what was asked for is done.
+    pub(super) fn is_done(&self) -> bool {
+        self.last.is_success.load(Ordering::Relaxed)
     }
 
     async fn send(mut self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, String> {
@@ -105,11 +117,13 @@ impl HttpClient for Http {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         let http = self.clone();
         Box::pin(async move {
-            let wait = Arc::clone(&http.wait);
+            let last = Arc::clone(&http.last);
             let answer = tokio::time::timeout(TIMEOUT, http.send(request)).await;
             let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())));
             let asked = answer.as_ref().map_or(0, |answer| retry_after(&answer.parts.headers, SystemTime::now()));
-            wait.store(asked, Ordering::Relaxed);
+            last.wait.store(asked, Ordering::Relaxed);
+            let is_success = answer.as_ref().is_ok_and(|answer| answer.parts.status.is_success());
+            last.is_success.store(is_success, Ordering::Relaxed);
             answer.map_err(|why| Error::Other(Box::new(Unreached(why))))
         })
     }
