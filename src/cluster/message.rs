@@ -16,6 +16,8 @@ pub enum Message {
     Close(Token, u64),
     /// The node stops through which the WebSocket of a session comes: the session's ends leave once they have answered.
     Move(Sid),
+    /// The node stops through which a poll of a session comes: the poll is answered, also if there is nothing to say.
+    Answer(Sid),
 }
 
 impl Message {
@@ -24,8 +26,10 @@ impl Message {
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let (kind, subject) = (words.next()?, words.next()?);
-        if kind == "move" {
-            return Sid::parse(subject).map(Self::Move);
+        match kind {
+            "move" => return Sid::parse(subject).map(Self::Move),
+            "answer" => return Sid::parse(subject).map(Self::Answer),
+            _ => (),
         }
         let token = Token::parse(subject)?;
         Some(match kind {
@@ -44,6 +48,7 @@ impl fmt::Display for Message {
             Self::Changed(token) => write!(f, "changed {}", token.as_str()),
             Self::Close(token, epoch) => write!(f, "close {} {epoch}", token.as_str()),
             Self::Move(sid) => write!(f, "move {}", sid.as_str()),
+            Self::Answer(sid) => write!(f, "answer {}", sid.as_str()),
         }
     }
 }
@@ -60,13 +65,23 @@ mod tests {
             Message::Changed(token),
             Message::Close(token, 7),
             Message::Move(Sid::from_random([7; 15])),
+            Message::Answer(Sid::from_random([7; 15])),
         ] {
             assert_eq!(Message::parse(&message.to_string()), Some(message));
         }
         // A later version may say more.
         assert_eq!(Message::parse("evict mine 7 because"), Some(Message::Evict(token, 7)));
-        for other in ["", "evict", "evict mine", "evict mine x", "evict a/b 1", "close mine", "else mine", "move mine"]
-        {
+        for other in [
+            "",
+            "evict",
+            "evict mine",
+            "evict mine x",
+            "evict a/b 1",
+            "close mine",
+            "else mine",
+            "move mine",
+            "answer mine",
+        ] {
             assert_eq!(Message::parse(other), None, "{other}");
         }
     }
@@ -83,6 +98,7 @@ mod tests {
             ("changed mine", Message::Changed(mine)),
             ("close mine 1700000000000001", Message::Close(mine, 1_700_000_000_000_001)),
             ("move AQEBAQEBAgICAgICAgICAgICmzyTLTB6", Message::Move(sid)),
+            ("answer AQEBAQEBAgICAgICAgICAgICmzyTLTB6", Message::Answer(sid)),
         ] {
             assert_eq!(message.to_string(), text);
             for more in ["", " ", " later", " 7 later=x {\"a\":1} é"] {

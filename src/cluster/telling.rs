@@ -8,7 +8,6 @@ use futures::{StreamExt as _, stream};
 use tokio::time::timeout;
 
 use super::{Cluster, Message};
-use crate::proto::engine_io::Sid;
 use crate::proto::token::Token;
 use crate::store::{Located, Peer, StoreError};
 
@@ -19,12 +18,12 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const ASKED: usize = 8;
 
 impl Cluster {
-    /// Tells the nodes of these sessions, whose WebSockets come through this one, that it stops. A node that is not reached hears of
-    /// it when the WebSockets end.
-    pub(crate) async fn say_moving(&self, piped: Vec<(Peer, Sid)>) {
+    /// Tells nodes what becomes of their sessions whose clients come through this one, which stops. A node that is not reached hears
+    /// of it when their connections end.
+    pub(crate) async fn say_leaving(&self, messages: Vec<(Peer, Message)>) {
         let mut told: Vec<(Peer, Vec<String>)> = Vec::new();
-        for (peer, sid) in piped {
-            let message = Message::Move(sid).to_string();
+        for (peer, message) in messages {
+            let message = message.to_string();
             match told.iter_mut().find(|(other, _)| other.node == peer.node) {
                 Some((_, messages)) => messages.push(message),
                 None => told.push((peer, vec![message])),
@@ -33,7 +32,7 @@ impl Cluster {
         let telling = told.iter().map(|(peer, messages)| async move {
             let telling = self.hops.tell((peer.node, &peer.advertise), messages);
             if !matches!(timeout(TIMEOUT, telling).await, Ok(Ok(()))) {
-                tracing::debug!(node = %peer.node, "a node is not told that WebSockets to it are about to end");
+                tracing::debug!(node = %peer.node, "a node is not told that connections to it are about to end");
             }
         });
         join_all(telling).await;

@@ -31,6 +31,8 @@ pub(super) enum SessionCommand<C> {
     Candidate { ticket: UpgradeTicket, websocket: Box<SessionWebSocket> },
     /// Free the place that was kept: its WebSocket will not come.
     GiveUp(UpgradeTicket),
+    /// Answer the poll that waits, if one does, also if there are no packets.
+    Answer,
     /// End the session.
     Close(CloseReason),
     /// Let the application handle a command of its own.

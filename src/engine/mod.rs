@@ -142,6 +142,15 @@ impl<A: Application> Engine<A> {
         self.sessions.close_all(reason);
     }
 
+    /// Answers the poll of a session that waits, if one does, as if there were something to say: its client polls again, and may come
+    /// another way.
+    pub fn answer_poll(&self, sid: Sid) {
+        if let Ok(mailbox) = self.sessions.find(sid) {
+            // Lost where the session has much to do: then it answers anyway, or is asked again.
+            let _ = mailbox.offer(SessionCommand::Answer);
+        }
+    }
+
     /// Completes once no session is open and each client that was on a WebSocket has answered its close frame, or has been
     /// given up: after two seconds, or after the connection's stall timeout if it does not even read the frames before.
     ///

@@ -190,6 +190,7 @@ impl<A: Application> SessionTask<A> {
             }
             SessionCommand::Candidate { ticket, websocket } => self.take_candidate(ticket, websocket),
             SessionCommand::GiveUp(ticket) => self.link.candidate_lost(ticket),
+            SessionCommand::Answer => self.link.answer_poll(),
             SessionCommand::Close(reason) => self.link.close(reason, now),
             SessionCommand::Application(command) => {
                 self.registration.sessions.application.command(&mut self.state, command, &mut self.link, now);

@@ -143,6 +143,10 @@ impl World {
         match input.byte() % 20 {
             operation @ 0..=5 => self.request(operation, input),
             operation @ 6..=10 if self.websocket => self.websocket(operation, input),
+            10 => {
+                self.link.answer_poll();
+                assert!(self.link.parked().is_none(), "it was answered, or there was none");
+            }
             11 => self.reserve(input),
             12 | 13 => {
                 if let Some(ticket) = self.candidate {

@@ -7,7 +7,7 @@
 //!   other rooms
 //! - `route` and `router`: which request goes where, and `own_hosts` which hosts are tunnels'; `page`, `failure`, `error_reply` and `code` make the responses of the relay's own,
 //!   `interstitial` says who sees a page before a tunnel's, and `shared_origin` changes those that keep tunnels apart in a browser
-//! - `node`: the relay as one of several that are a cluster; `pipes`: WebSockets of other nodes' sessions that come through it
+//! - `node`: the relay as one of several that are a cluster; `guests`: clients of other nodes' sessions that come through it
 //! - `api`: what the owners of keyed tunnels ask for; `admin`: what the operator asks for; `audit`: who has changed what;
 //!   `bearer`: what both show
 //! - `exchanges`: one visitor's request and its response, from the event to the ack
@@ -31,13 +31,13 @@ mod error_reply;
 mod exchanges;
 mod failure;
 mod figures;
+mod guests;
 mod interstitial;
 mod node;
 mod notices;
 mod ordered;
 mod own_hosts;
 mod page;
-mod pipes;
 mod public_url;
 mod quotas;
 mod redirecting;
@@ -74,8 +74,8 @@ pub use self::bind::bind;
 use self::budgets::Budgets;
 use self::exchanges::Exchanges;
 use self::figures::{FailedRequests, Figures};
+use self::guests::Guests;
 use self::own_hosts::OwnHosts;
-use self::pipes::Pipes;
 use self::public_url::PublicUrl;
 use self::redirecting::Redirecting;
 use self::router::Router;
@@ -205,10 +205,17 @@ pub async fn run(
     let result = until_stopped(&mut vital, &mut serving, shutdown).await;
     // The next server goes on with its order.
     ordering.inspect(tokio::task::AbortHandle::abort);
-    relay.router.drain(relay.config.drain_timeout).await;
-    drop(stop);
-    while let Some(served) = serving.join_next().await {
-        served.map_err(io::Error::other)?;
+    let stopping = async {
+        relay.router.drain(relay.config.drain_timeout).await;
+        drop(stop);
+        while let Some(served) = serving.join_next().await {
+            served.map_err(io::Error::other)?;
+        }
+        io::Result::Ok(())
+    };
+    tokio::select! {
+        stopped = stopping => stopped?,
+        never = relay.router.see_guests_off() => match never {},
     }
     // The process may end as soon as this returns, so the ends must have heard of it before.
     if tokio::time::timeout(CLOSE_TIMEOUT, relay.router.engine.closed()).await.is_err() {
@@ -305,7 +312,7 @@ impl Relay {
             failed_requests: FailedRequests::default(),
             error_status: config.error_status,
             hosts,
-            pipes: Pipes::default(),
+            guests: Guests::default(),
             has_warned_of_proxy: AtomicBool::new(false),
             url,
         };

@@ -108,6 +108,7 @@ impl Router {
             Message::Changed(token) => tunnels.recheck(&token),
             Message::Close(token, epoch) => tunnels.close(&token, epoch),
             Message::Move(sid) => tunnels.move_sessions(&HashSet::from([sid])),
+            Message::Answer(sid) => self.engine.answer_poll(sid),
         }
     }
 }
@@ -124,6 +125,7 @@ impl Called for Router {
         for message in &messages {
             match Message::parse(message) {
                 Some(Message::Move(sid)) => drop(moving.insert(sid)),
+                Some(Message::Answer(sid)) => self.engine.answer_poll(sid),
                 Some(message) => cluster.told(message),
                 // Of a version that knows more.
                 None => (),

@@ -13,9 +13,9 @@ use super::api::{self, Api};
 use super::exchanges::Exchanges;
 use super::failure::Failure;
 use super::figures::FailedRequests;
+use super::guests::{Guests, Way};
 use super::own_hosts::OwnHosts;
 use super::page;
-use super::pipes::Pipes;
 use super::route::{self, Route};
 use super::shared_origin;
 use super::throttle::{Throttle, Verdict};
@@ -28,6 +28,7 @@ use crate::engine::{Engine, Sid, SocketIo};
 use crate::net::arrival::Arrival;
 use crate::net::body::RequestBody;
 use crate::net::reply::{self, Reply};
+use crate::net::websocket;
 use crate::proto::headers::accepts_by_name;
 use crate::proto::limit::Limit;
 use crate::proto::token::Token;
@@ -48,7 +49,7 @@ pub(super) struct Router {
     pub(super) failed_requests: FailedRequests,
     pub(super) error_status: ErrorStatus,
     pub(super) hosts: OwnHosts,
-    pub(super) pipes: Pipes,
+    pub(super) guests: Guests,
     /// The URL by which this server is reached, for the page that says so.
     pub(super) url: String,
     /// A proxy that is not trusted was warned of.
@@ -223,10 +224,15 @@ impl Router {
     ) -> Result<Option<Reply>, Failure> {
         let note = Note::of(if is_poll { "engine" } else { "api" });
         let sid = sid_of(head).and_then(Sid::parse);
-        match cluster.send(peer, head, body, arrival, note).await {
+        let waits = is_poll && head.method == Method::GET && !websocket::is_upgrade(head);
+        let waiting = sid.filter(|_| waits).map(|sid| self.guests.enter(sid, peer.clone(), Way::Poll));
+        let sent = cluster.send(peer, head, body, arrival, note).await;
+        drop(waiting);
+        match sent {
             Ok(mut reply) => {
                 if let Some((piped, sid)) = reply.extensions_mut().remove::<Piped>().zip(sid) {
-                    let open = (self.pipes.open(sid, peer.clone()), self.exchanges.in_flight().token());
+                    let guest = self.guests.enter(sid, peer.clone(), Way::WebSocket);
+                    let open = (guest, self.exchanges.in_flight().token());
                     tokio::spawn(async move {
                         piped.over().await;
                         drop(open);

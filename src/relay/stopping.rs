@@ -1,7 +1,7 @@
 //! How a server stops: its ends hear of it, its exchanges finish, its sessions are closed.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::time::Duration;
 
@@ -72,18 +72,29 @@ impl Router {
         let over = defaults::MOVE_TIME.min(until.saturating_duration_since(Instant::now()) / 2);
         let noticed = Instant::now() + over;
         tracing::info!(ends = self.api.tunnels.ends(), ?over, "moving ends to other nodes");
-        cluster.say_moving(self.pipes.all()).await;
+        cluster.say_leaving(self.guests.take_websockets()).await;
         self.api.tunnels.move_ends(noticed.saturating_duration_since(Instant::now())).await;
         while has_others() && Instant::now() < noticed {
             sleep(defaults::PEERS_LOOK.min(noticed.saturating_duration_since(Instant::now()))).await;
+        }
+    }
+
+    /// Has guests go on through other nodes once balancers have noticed that this one stops: polls are answered, sessions with
+    /// WebSockets move. Again and again, for more come until the listener is closed. Never completes.
+    pub(super) async fn see_guests_off(&self) -> Infallible {
+        let Some(cluster) = self.tokens.cluster() else { return pending().await };
+        loop {
+            sleep(defaults::PEERS_LOOK).await;
+            if self.api.tunnels.is_stopping() {
+                let (websockets, polls) = (self.guests.take_websockets(), self.guests.polls());
+                cluster.say_leaving([websockets, polls].concat()).await;
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-
     use super::*;
 
     #[tokio::test]

@@ -240,7 +240,7 @@ impl Directory {
                 self.changed(&token);
                 Some(Effect::Changed(token))
             }
-            Message::Close(..) | Message::Move(_) => None,
+            Message::Close(..) | Message::Move(_) | Message::Answer(_) => None,
         }
     }
 

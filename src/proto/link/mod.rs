@@ -116,6 +116,11 @@ impl<L: Layer, P> ServerLink<L, P> {
         self.settle();
     }
 
+    /// Answers the poll that waits, see [`Session::answer_poll`].
+    pub fn answer_poll(&mut self) {
+        self.session.answer_poll();
+    }
+
     /// Handles the loss of the client whose poll waits.
     pub fn poll_lost(&mut self, now: Instant) {
         self.session.poll_lost(now);

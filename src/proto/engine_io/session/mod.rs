@@ -324,7 +324,7 @@ impl<P> Session<P> {
                 if release_at.is_some_and(|at| at <= now) =>
             {
                 *release_at = None;
-                self.release_parked();
+                self.answer_poll();
             }
             State::Probing(_) | State::Polling(_) | State::WebSocket => (),
         }
@@ -338,8 +338,8 @@ impl<P> Session<P> {
         }
     }
 
-    /// Answers the poll that waits, so that the client can finish its upgrade.
-    fn release_parked(&mut self) {
+    /// Answers the poll that waits, if one does, also if nothing waits to be sent: its client polls again at once.
+    pub fn answer_poll(&mut self) {
         // The noop is an answer and no part of the outbox, from which it could still end up on the WebSocket.
         if self.outbox.is_empty()
             && let Some(to) = self.state.take_parked()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Output, Session, UpgradeError, UpgradeTicket};
+use super::{Output, PollAnswer, Session, UpgradeError, UpgradeTicket};
 use crate::proto::engine_io::close_reason::CloseReason;
 use crate::proto::engine_io::frame::Frame;
 use crate::proto::engine_io::revision::Revision;
@@ -82,4 +82,26 @@ fn a_session_without_a_place_for_a_websocket_is_told_apart_from_none() {
     assert_eq!(say(&mut polling, first, "2probe", at(1)), [pong(first)], "the first candidate neither");
     polling.close(CloseReason::ForcedServerClose, at(2));
     assert_eq!(reserve(&mut polling, at(2)), Err(UpgradeError::SessionUnknown));
+}
+
+#[test]
+fn a_poll_that_waits_is_answered_by_a_noop_when_it_is_asked_for_and_none_other_is() {
+    let mut session = session(Transport::Polling);
+    let noop = |session: &mut Session<u32>| match session.next_output() {
+        Some(Output::Poll { to, answer: PollAnswer::Packets(batch) }) => Some((to, batch.frames)),
+        _ => None,
+    };
+    session.poll(1, V4, at(0));
+    let (_, opening) = noop(&mut session).unwrap();
+    assert!(matches!(&opening[..], [Frame::Text(text)] if text.starts_with('0')), "{opening:?}");
+    session.answer_poll();
+    session.poll(2, V4, at(1));
+    assert_eq!(session.next_output(), None, "it waits: none has waited before");
+    session.answer_poll();
+    assert_eq!(noop(&mut session), Some((2, vec![Frame::Text("6".into())])));
+    assert_eq!(session.next_output(), None);
+    let mut on_websocket = self::session(Transport::WebSocket);
+    on_websocket.next_frame();
+    on_websocket.answer_poll();
+    assert_eq!((on_websocket.next_output(), on_websocket.next_frame()), (None, None));
 }
