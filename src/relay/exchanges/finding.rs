@@ -17,14 +17,14 @@ const BUSY: usize = 4;
 
 /// Which node has a tunnel.
 enum Where {
-    /// This one, or none. `has_lost_owner` tells that it is none any more, so that the end may come back to any.
-    Here { has_lost_owner: bool },
+    /// This one, or none. `lost` is the epoch of the newest claim, whose end may come back to any node; 0 if none is known.
+    Here { lost: u64 },
     /// Another one, by a claim with this epoch.
     At(Peer, u64),
 }
 
 impl Exchanges {
-    /// Finds the tunnel of a request. A request that another node has passed on goes no further.
+    /// Finds the tunnel of a request. A hop's, which another node has passed on, goes no further.
     pub(super) async fn find(&self, target: &Target, is_hop: bool, tried: Tried) -> Found {
         // The original has no such hosts, so no client of it expects its status there.
         let is_own_host = target.origin == Origin::Own;
@@ -35,21 +35,25 @@ impl Exchanges {
         }
         let find = || self.relaying.tunnels.find(token);
         let mut here = find();
-        let mut is_lost = false;
+        let mut newest = 0;
         if let Some(cluster) = self.tokens.cluster() {
             if is_hop && here.is_none() {
                 here = cluster.find_joining(token, find).await;
             }
             match self.find_in(cluster, token, here.as_ref(), (is_hop, tried)).await {
-                Ok(Where::Here { has_lost_owner }) => is_lost = has_lost_owner,
+                Ok(Where::Here { lost }) => newest = lost,
                 Ok(Where::At(peer, epoch)) => return Found::At(peer, epoch),
                 Err(failure) => return Found::Nobody(failure, self.statuses(target.is_surely_keyed())),
             }
         }
-        match here {
+        let found = match here {
             Some(tunnel) => Found::Here(tunnel),
-            None => self.find_in_store(target, token, is_lost).await,
+            None => self.find_in_store(target, token, newest > 0).await,
+        };
+        if let Found::Here(tunnel) = &found {
+            tunnel.expect_back(newest);
         }
+        found
     }
 
     /// Returns the statuses of failures of a tunnel that another node has.
@@ -80,7 +84,7 @@ impl Exchanges {
         here: Option<&Arc<Tunnel>>,
         (is_hop, tried): (bool, Tried),
     ) -> Result<Where, Failure> {
-        let here_alone = Where::Here { has_lost_owner: false };
+        let here_alone = Where::Here { lost: 0 };
         if is_hop {
             return if here.is_none() {
                 cluster.note_absent(token);
@@ -102,7 +106,7 @@ impl Exchanges {
         let located = cluster.locate(token).await?;
         Ok(match cluster.choose(&located, here.is_some_and(|tunnel| tunnel.has_end()), tried) {
             Some(peer) => Where::At(peer, located.epoch),
-            None => Where::Here { has_lost_owner: located.epoch > 0 },
+            None => Where::Here { lost: located.epoch },
         })
     }
 }

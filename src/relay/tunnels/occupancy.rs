@@ -136,6 +136,13 @@ impl<H: Host> Occupancy<H> {
         turnover
     }
 
+    /// An end is expected back from now on, unless one is connected.
+    pub(super) fn expect_back(&mut self) {
+        if let Self::Vacant { since, .. } = self {
+            *since = Some(Instant::now());
+        }
+    }
+
     /// Tells whether a visitor has to wait. An end that has left is expected back for [`defaults::RETURN_TIME`]. `places` makes
     /// the places of a new queue.
     pub(super) fn prospect(&mut self, places: impl FnOnce() -> Arc<Budget>) -> Prospect {

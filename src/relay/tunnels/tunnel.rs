@@ -49,6 +49,8 @@ pub(in crate::relay) struct Tunnel<H: Host> {
     first_ack: u64,
     next_ack: AtomicU64,
     occupancy: Mutex<Occupancy<H>>,
+    /// The newest claim of whose end this node knows that it has left; 0 on a server that is alone.
+    left: AtomicU64,
     /// An end that streams has joined.
     may_stream: AtomicBool,
 }
@@ -141,6 +143,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
             first_ack,
             next_ack: AtomicU64::new(first_ack),
             occupancy: Mutex::new(Occupancy::Vacant { since: vacant_since, queue: None }),
+            left: AtomicU64::new(0),
             may_stream: AtomicBool::new(false),
         }
     }
@@ -233,6 +236,14 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
     /// Tells when a visitor can reach an end. `places` makes the places of visitors that wait.
     pub(in crate::relay) fn prospect(&self, places: impl FnOnce() -> Arc<Budget>) -> Prospect {
         self.occupancy().prospect(places)
+    }
+
+    /// The end of another node's claim with this epoch is gone. If that was not known, it is expected back from now on, whenever the
+    /// last one left that was here.
+    pub(in crate::relay) fn expect_back(&self, epoch: u64) {
+        if self.left.fetch_max(epoch, Ordering::Relaxed) < epoch {
+            self.occupancy().expect_back();
+        }
     }
 
     /// Chooses the end for an exchange, while one is connected.
@@ -355,6 +366,9 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
 
     fn take(&self, leaves: impl FnMut(&End<H>) -> bool) -> Turnover<H> {
         let turnover = self.occupancy().take(leaves);
+        if let Some(epoch) = turnover.left.iter().map(|end| end.epoch()).max() {
+            self.left.fetch_max(epoch, Ordering::Relaxed);
+        }
         let is_last = turnover.is_vacant && !turnover.left.is_empty();
         self.is_unrenewed.fetch_or(is_last && self.is_keyed(), Ordering::Relaxed);
         turnover
@@ -384,4 +398,29 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
 /// Locks something of a tunnel. Nothing that is done under these locks can panic half-way.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::TunnelHost;
+    use super::*;
+    use crate::defaults::RETURN_TIME;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_another_node_has_lost_is_expected_back_for_a_minute_from_each_loss() {
+        let record = Record { made_at: 0, made_by: None, keyed: None };
+        let tunnel = Tunnel::<TunnelHost>::new(&record, None, None, (false, 0), Budget::new(9), Budget::new(9));
+        let is_expected = || matches!(tunnel.prospect(|| Budget::new(9)), Prospect::Later(_));
+        tunnel.expect_back(0);
+        assert!(!is_expected(), "a server that is alone has lost none");
+        for epoch in [7, 9] {
+            tunnel.expect_back(epoch);
+            assert!(is_expected());
+            tokio::time::sleep(RETURN_TIME).await;
+            tunnel.expect_back(epoch);
+            assert!(!is_expected(), "it is the same loss");
+        }
+        tunnel.expect_back(8);
+        assert!(!is_expected(), "it is older than one that is over");
+    }
 }
