@@ -64,6 +64,12 @@ impl Nodes {
     }
 }
 
+/// Waits until a node says that it stops.
+async fn draining(address: SocketAddr) {
+    let says_so = async || (crate::relay::visitor::get(address, "/readyz").await.status == 503).then_some(());
+    crate::redis::until("the node to stop", says_so).await;
+}
+
 /// Starts a node, and waits until it is one.
 async fn ready(config: ServeConfig) -> Server {
     let server = Server::start(config).await;

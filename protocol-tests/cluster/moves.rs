@@ -2,10 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use super::Nodes;
+use socket2me::client::visit::{Visit, handler};
+use socket2me::proto::engine_io::Revision;
+use socket2me::proto::engine_io::client::Transports;
+use tokio::sync::mpsc;
+
+use super::{Nodes, draining};
+use crate::redis::until;
 use crate::relay::visitor::{Visitor, get, request, visit};
-use crate::support::end::{Body, Heard};
+use crate::support::end::{Body, End, Heard};
 use crate::support::keyed::Keyed;
+use crate::support::streaming_end::StreamingEnd;
+use crate::support::within;
 
 #[tokio::test]
 async fn an_end_takes_over_from_one_at_another_node() {
@@ -90,6 +98,117 @@ async fn a_node_that_stops_sends_its_ends_to_others_and_no_visitor_notices() {
     stopping.stopped().await;
 }
 
+/// Its session was there before, or its client has a connection that a balancer has led here.
+#[tokio::test]
+async fn an_end_that_comes_to_a_node_that_stops_is_sent_on() {
+    let Some(mut cluster) = Nodes::start(2).await else { return };
+    let tunnel = Keyed::make(cluster.at(0), r#"{"name":"mine"}"#).await;
+    let leaving = cluster.nodes.remove(1);
+    let (address, mut end) = (leaving.address, End::open(leaving.address).await);
+    let stopping = leaving.stop();
+    draining(address).await;
+    end.send(&format!(r#"40/mine,{{"key":"{}"}}"#, tunnel.key)).await;
+    loop {
+        match end.hear().await {
+            Heard::Closed(_) | Heard::Lost => break,
+            Heard::Text(text) => assert!(!text.starts_with("40"), "{text}"),
+            Heard::Binary(_) => (),
+        }
+    }
+    stopping.stopped().await;
+}
+
+#[tokio::test]
+async fn a_visitor_that_waits_at_a_node_that_stops_reaches_an_end_at_another() {
+    let Some(mut cluster) = Nodes::start(2).await else { return };
+    let tunnel = Keyed::make(cluster.at(0), r#"{"name":"mine","hold":60}"#).await;
+    let mut end = tunnel.join(cluster.at(1)).await;
+    let (staying, leaving) = (cluster.at(0), cluster.nodes.remove(1));
+    let address = leaving.address;
+    let stopping = leaving.stop();
+    end.until_disconnected().await;
+    // The second has sent half of its body when its end is gone, and the third comes through another node.
+    let mut waiting = Vec::new();
+    for (node, length) in [(address, 0), (address, 100_000), (staying, 100_000)] {
+        let mut visitor = Visitor::connect(node).await;
+        let head = format!("POST /go/mine/ HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        visitor.send(head.as_bytes()).await;
+        visitor.send(&vec![b'b'; length]).await;
+        waiting.push(visitor);
+    }
+    // It is past the time in which balancers notice.
+    until("the node to take no visitors", async || (get(address, "/new").await.status == 503).then_some(())).await;
+    let mut end = tunnel.join(staying).await;
+    for _ in &waiting {
+        let asked = end.asked().await;
+        end.answer(&asked, r#"[200,"moved"]"#, &[]).await;
+    }
+    for visitor in &mut waiting {
+        assert_eq!(visitor.answer(false).await.text(), "moved");
+    }
+    stopping.stopped().await;
+}
+
+/// Ends leave one after the other, and have the same time.
+#[tokio::test]
+async fn an_end_that_streams_and_does_not_answer_before_its_node_stops_is_given_up_with_that_reason() {
+    let Some(mut cluster) = Nodes::with(2, |config| config.drain_timeout = Duration::from_secs(4)).await else {
+        return;
+    };
+    let leaving = cluster.nodes.remove(1);
+    let (address, mut ends, mut waiting) = (leaving.address, Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let token = leaving.token().await;
+        let (tell, mut asked) = mpsc::channel(1);
+        let silent = handler(move |visit: Visit| {
+            let tell = tell.clone();
+            async move {
+                tell.send(()).await.unwrap();
+                let _kept = visit;
+                std::future::pending::<()>().await;
+            }
+        });
+        let by = (Revision::V4, Transports::WebSocket);
+        ends.push(StreamingEnd::connect(address, &token, by, "1", silent).await);
+        let target = format!("/go/{token}/");
+        waiting.push(tokio::spawn(async move { get(address, &target).await }));
+        within("the request", asked.recv()).await.unwrap();
+    }
+    let stopping = leaving.stop();
+    for visitor in waiting {
+        assert_eq!(within("the answer", visitor).await.unwrap().code(), Some("stopping"));
+    }
+    stopping.stopped().await;
+}
+
+/// A balancer that looks into no connection goes on with those that it has.
+#[tokio::test]
+async fn a_node_that_stops_keeps_no_connection() {
+    let Some(mut cluster) = Nodes::start(2).await else { return };
+    let tunnel = Keyed::make(cluster.at(0), r#"{"name":"mine"}"#).await;
+    let mut end = tunnel.join(cluster.at(0)).await;
+    // The last to start knows the others.
+    let leaving = cluster.nodes.remove(1);
+    let address = leaving.address;
+    let mut visitor = Visitor::connect(address).await;
+    let ask = b"GET /go/mine/ HTTP/1.1\r\nHost: a\r\n\r\n";
+    let answered = async |end: &mut End| {
+        let asked = end.asked().await;
+        end.answer(&asked, r#"[200,"answered"]"#, &[]).await;
+    };
+    visitor.send(ask).await;
+    answered(&mut end).await;
+    assert_eq!(visitor.answer(false).await.header("connection"), None);
+    let stopping = leaving.stop();
+    draining(address).await;
+    visitor.send(ask).await;
+    answered(&mut end).await;
+    let last = visitor.answer(false).await;
+    assert_eq!((last.text().as_str(), last.header("connection")), ("answered", Some("close")));
+    visitor.finish().await;
+    stopping.stopped().await;
+}
+
 #[tokio::test]
 async fn a_tunnel_whose_node_is_gone_waits_for_its_end_at_any_node() {
     let Some(mut cluster) = Nodes::start(3).await else { return };
@@ -135,16 +254,18 @@ async fn a_body_that_comes_while_its_end_goes_to_another_node_arrives_there() {
     let Some(cluster) = Nodes::start(2).await else { return };
     let tunnel = Keyed::make(cluster.at(0), r#"{"name":"mine"}"#).await;
     let mut first = tunnel.join(cluster.at(0)).await;
-    for visitor in 0..2 {
+    // Of the larger ones, no node keeps a copy for another try.
+    for (visitor, length) in [(0, 4), (1, 4), (0, 100_000), (1, 100_000)] {
         let mut visitor = Visitor::connect(cluster.at(visitor)).await;
-        visitor
-            .send(b"POST /go/mine/ HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\nfirst")
-            .await;
+        let (last, sum) = ("l".repeat(length), 5 + length);
+        let head =
+            format!("POST /go/mine/ HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: {sum}\r\n\r\n");
+        visitor.send(format!("{head}first").as_bytes()).await;
         let mut second = tunnel.join(cluster.at(1)).await;
         first.until_disconnected().await;
-        visitor.send(b"last").await;
+        visitor.send(last.as_bytes()).await;
         let asked = second.asked().await;
-        assert_eq!(asked.body(), Body::Json(r#""firstlast""#.to_owned()));
+        assert_eq!(asked.body(), Body::Json(format!(r#""first{last}""#)));
         second.answer(&asked, r#"[200,"whole"]"#, &[]).await;
         assert_eq!(visitor.answer(false).await.text(), "whole");
         first = tunnel.join(cluster.at(0)).await;

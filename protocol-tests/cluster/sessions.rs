@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::Nodes;
+use super::{Nodes, draining};
 use crate::redis::until;
 use crate::relay::visitor::{Answer, get, request, visit};
 use crate::support::keyed::Keyed;
@@ -121,7 +121,7 @@ async fn a_session_that_upgrades_through_a_node_that_stops_moves_before_that_end
     let (staying, leaving) = (cluster.at(0), cluster.nodes.remove(1));
     let through = leaving.address;
     let stopping = leaving.stop();
-    until("the node to stop", async || (get(through, "/readyz").await.status == 503).then_some(())).await;
+    draining(through).await;
     let mut websocket = session.upgrade(through).await;
     let visiting = tokio::spawn(async move { get(staying, "/go/mine/").await });
     let event = within("an event", websocket.next()).await.unwrap().unwrap().into_text().unwrap();

@@ -5,9 +5,10 @@ use std::time::Duration;
 use futures::future::join_all;
 use socket2me::config::ServeConfig;
 
-use super::tunnel::{Tunnel, patient};
+use super::tunnel::{Server, Tunnel, patient};
 use super::visitor::{Visitor, get, request};
 use crate::support::end::{End, Heard};
+use crate::support::keyed::Keyed;
 use crate::support::within;
 
 #[tokio::test]
@@ -217,6 +218,20 @@ async fn a_stopping_server_does_not_wait_for_ever() {
     let stopping = tunnel.server.stop();
     let answer = visitor.answer(false).await;
     assert_eq!((answer.status, answer.code()), (500, Some("client-disconnected")));
+    stopping.stopped().await;
+}
+
+#[tokio::test]
+async fn a_request_of_a_keyed_tunnel_that_is_not_answered_when_the_server_ends_fails_with_that_reason() {
+    let server = Server::start(ServeConfig { drain_timeout: Duration::from_millis(50), ..patient() }).await;
+    let tunnel = Keyed::make(server.address, "{}").await;
+    let mut end = tunnel.join(server.address).await;
+    let mut visitor = Visitor::connect(server.address).await;
+    visitor.send(&request("GET", &tunnel.at(""), &[], b"")).await;
+    end.asked().await;
+    let stopping = server.stop();
+    let answer = visitor.answer(false).await;
+    assert_eq!((answer.status, answer.code(), answer.header("retry-after")), (503, Some("stopping"), None));
     stopping.stopped().await;
 }
 

@@ -399,6 +399,11 @@ impl Cluster {
         self.directory().peers().to_vec()
     }
 
+    /// Tells whether another node lives that does not stop.
+    pub(crate) fn has_others(&self) -> bool {
+        self.directory().peers().iter().any(|peer| !peer.is_draining)
+    }
+
     /// Tells whether this node may hand requests to its ends: its lease lasts, or no node has a store that would say otherwise.
     pub(crate) fn serves(&self) -> bool {
         let now = self.clock.now();

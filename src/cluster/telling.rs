@@ -14,13 +14,16 @@ use crate::store::{Located, Peer, StoreError};
 /// Time in which a node answers what it is told or asked.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Time in which a node answers what is said again if it does not.
+const OWNERS_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// Nodes that are asked the same at once.
 pub(super) const ASKED: usize = 8;
 
 impl Cluster {
-    /// Tells nodes what becomes of their sessions whose clients come through this one, which stops. A node that is not reached hears
-    /// of it when their connections end.
-    pub(crate) async fn say_leaving(&self, messages: Vec<(Peer, Message)>) {
+    /// Tells nodes what becomes of their sessions whose clients come through this one, which stops. It is said again, so a node that
+    /// stands still keeps the others waiting for a moment only.
+    pub(crate) async fn tell_owners(&self, messages: Vec<(Peer, Message)>) {
         let mut told: Vec<(Peer, Vec<String>)> = Vec::new();
         for (peer, message) in messages {
             let message = message.to_string();
@@ -31,7 +34,7 @@ impl Cluster {
         }
         let telling = told.iter().map(|(peer, messages)| async move {
             let telling = self.hops.tell((peer.node, &peer.advertise), messages);
-            if !matches!(timeout(TIMEOUT, telling).await, Ok(Ok(()))) {
+            if !matches!(timeout(OWNERS_TIMEOUT, telling).await, Ok(Ok(()))) {
                 tracing::debug!(node = %peer.node, "a node is not told that connections to it are about to end");
             }
         });

@@ -366,6 +366,9 @@ impl fmt::Display for Failure {
             Self::TooManyHeld => f.write_str("client not connected, and too many requests wait for it already"),
             Self::TimedOut(_) => f.write_str("client did not answer in time"),
             Self::AnswerTooLarge => f.write_str("the client's answer is over the limit of the server"),
+            Self::Aborted(AbortCode::Stopping, None) => {
+                f.write_str("the server is stopping, and the client has not answered in time")
+            }
             Self::Aborted(code, None) => write!(f, "client gave the request up: {code}"),
             Self::Aborted(code, Some(message)) => write!(f, "client gave the request up: {code}: {message}"),
             Self::UpgradeUnsupported => {

@@ -19,14 +19,12 @@ struct Book {
     count: u64,
 }
 
-/// One that is here.
+/// A guest: its session, the node of that, and how it comes.
 #[derive(Debug)]
 struct Entry {
     sid: Sid,
     node: Peer,
     way: Way,
-    /// Its node knows that it is to leave.
-    is_told: bool,
 }
 
 /// How a client comes.
@@ -39,33 +37,25 @@ pub(super) enum Way {
 }
 
 impl Guests {
-    /// Notes one, until what this returns is dropped.
+    /// Adds a guest, until what this returns is dropped.
     pub(super) fn enter(&self, sid: Sid, node: Peer, way: Way) -> Guest {
         let mut book = self.book();
         book.count += 1;
         let number = book.count;
-        book.here.insert(number, Entry { sid, node, way, is_told: false });
+        book.here.insert(number, Entry { sid, node, way });
         drop(book);
         Guest { guests: self.clone(), number }
     }
 
-    /// Returns what the nodes of those are to hear that come by WebSockets, because this one stops. Each is returned once.
-    pub(super) fn take_websockets(&self) -> Vec<(Peer, Message)> {
-        let mut book = self.book();
-        let untold = book.here.values_mut().filter(|entry| entry.way == Way::WebSocket && !entry.is_told);
-        untold
-            .map(|entry| {
-                entry.is_told = true;
-                (entry.node.clone(), Message::Move(entry.sid))
-            })
-            .collect()
-    }
-
-    /// Returns what the nodes of those are to hear that wait by polls, because this one stops.
-    pub(super) fn polls(&self) -> Vec<(Peer, Message)> {
+    /// Returns what the nodes of the guests that come one way are to hear when this one stops.
+    pub(super) fn farewells(&self, way: Way) -> Vec<(Peer, Message)> {
+        let message = match way {
+            Way::Poll => Message::Answer,
+            Way::WebSocket => Message::Move,
+        };
         let book = self.book();
-        let polls = book.here.values().filter(|entry| entry.way == Way::Poll);
-        polls.map(|entry| (entry.node.clone(), Message::Answer(entry.sid))).collect()
+        let guests = book.here.values().filter(|entry| entry.way == way);
+        guests.map(|entry| (entry.node.clone(), message(entry.sid))).collect()
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -108,18 +98,15 @@ mod tests {
     }
 
     #[test]
-    fn the_node_of_a_websocket_is_told_once_and_that_of_a_poll_while_it_waits() {
+    fn the_node_of_a_guest_hears_of_it_while_it_is_here() {
         let (guests, sid) = (Guests::default(), Sid::from_random([2; 15]));
+        let of = |guests: &Guests| [Way::WebSocket, Way::Poll].map(|way| guests.farewells(way));
         let websocket = guests.enter(sid, node(), Way::WebSocket);
         let poll = guests.enter(sid, node(), Way::Poll);
-        assert_eq!(guests.take_websockets(), [(node(), Message::Move(sid))]);
-        let other = guests.enter(Sid::from_random([3; 15]), node(), Way::WebSocket);
-        assert_eq!(guests.take_websockets(), [(node(), Message::Move(Sid::from_random([3; 15])))]);
-        assert_eq!(
-            [guests.polls(), guests.polls()],
-            [[(node(), Message::Answer(sid))], [(node(), Message::Answer(sid))]]
-        );
-        drop((websocket, poll, other));
-        assert_eq!((guests.take_websockets(), guests.polls()), (vec![], vec![]));
+        assert_eq!(of(&guests), [[(node(), Message::Move(sid))], [(node(), Message::Answer(sid))]]);
+        drop(websocket);
+        assert_eq!(of(&guests), [vec![], vec![(node(), Message::Answer(sid))]]);
+        drop(poll);
+        assert_eq!(of(&guests), [[], []]);
     }
 }

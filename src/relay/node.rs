@@ -125,7 +125,6 @@ impl Called for Router {
         for message in &messages {
             match Message::parse(message) {
                 Some(Message::Move(sid)) => drop(moving.insert(sid)),
-                Some(Message::Answer(sid)) => self.engine.answer_poll(sid),
                 Some(message) => cluster.told(message),
                 // Of a version that knows more.
                 None => (),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 
 use super::admin::Blocks;
 use super::api::{self, Api};
@@ -68,7 +68,11 @@ impl Router {
             Ok(()) => self.admit(head, body, arrival).await,
             Err(failure) => Err(failure),
         };
-        self.reply(served, page::is_shown(&head.headers), is_for_pages)
+        let reply = self.reply(served, page::is_shown(&head.headers), is_for_pages);
+        // The next connection may be another node's: a balancer may not look into them.
+        let is_leaving = || self.tokens.cluster().is_some_and(|cluster| cluster.is_draining());
+        let may_close = head.version <= Version::HTTP_11 && reply.status() != StatusCode::SWITCHING_PROTOCOLS;
+        if may_close && is_leaving() { last(reply) } else { reply }
     }
 
     /// Serves a request that another node has checked, counted for the rate limit and passed on.
@@ -125,9 +129,9 @@ impl Router {
         if let Some(cluster) = self.tokens.cluster()
             && let Some(peer) = Box::pin(self.elsewhere(cluster, &route, head)).await
         {
-            let is_poll = route == Route::EngineIo;
+            let is_engine = route == Route::EngineIo;
             // In a box: its future would be part of every request's.
-            if let Some(reply) = Box::pin(self.pass_on(cluster, &peer, is_poll, head, body, arrival)).await? {
+            if let Some(reply) = Box::pin(self.pass_on(cluster, &peer, is_engine, head, body, arrival)).await? {
                 return Ok(reply);
             }
         }
@@ -144,8 +148,9 @@ impl Router {
         hop: Option<&Note>,
     ) -> Result<Reply, Failure> {
         if hop.is_some() && route != Route::EngineIo && self.api.tunnels.is_stopping() {
-            // What another node passes on may wait for a node that does not stop.
-            return Ok(hop::elsewhere());
+            // What another node passes on may wait for a node that does not stop. The connection is about to end, and nothing must be
+            // on its way then.
+            return Ok(last(hop::elsewhere()));
         }
         match route {
             // Ends must be able to answer, so they are served while the server stops, too.
@@ -217,22 +222,29 @@ impl Router {
         &self,
         cluster: &Arc<Cluster>,
         peer: &Peer,
-        is_poll: bool,
+        is_engine: bool,
         head: &mut Parts,
         body: &mut RequestBody,
         arrival: &Arrival<'_>,
     ) -> Result<Option<Reply>, Failure> {
-        let note = Note::of(if is_poll { "engine" } else { "api" });
+        let note = Note::of(if is_engine { "engine" } else { "api" });
         let sid = sid_of(head).and_then(Sid::parse);
-        let waits = is_poll && head.method == Method::GET && !websocket::is_upgrade(head);
-        let waiting = sid.filter(|_| waits).map(|sid| self.guests.enter(sid, peer.clone(), Way::Poll));
+        let is_upgrade = websocket::is_upgrade(head);
+        if is_upgrade && self.api.tunnels.is_stopping() {
+            // It would end with this node. The client stays with its polls, or comes another way.
+            return Err(Failure::Stopping);
+        }
+        let is_poll = is_engine && !is_upgrade && head.method == Method::GET;
+        let poll = sid.filter(|_| is_poll).map(|sid| self.guests.enter(sid, peer.clone(), Way::Poll));
+        // What ends have to say is heard before the server stops. A poll waits for what may never come, and is answered then.
+        let in_flight = poll.is_none().then(|| self.exchanges.in_flight().token());
         let sent = cluster.send(peer, head, body, arrival, note).await;
-        drop(waiting);
+        drop(poll);
         match sent {
             Ok(mut reply) => {
                 if let Some((piped, sid)) = reply.extensions_mut().remove::<Piped>().zip(sid) {
                     let guest = self.guests.enter(sid, peer.clone(), Way::WebSocket);
-                    let open = (guest, self.exchanges.in_flight().token());
+                    let open = (guest, in_flight);
                     tokio::spawn(async move {
                         piped.over().await;
                         drop(open);
@@ -249,11 +261,11 @@ impl Router {
                 Err(Failure::Busy)
             }
             // A node with a lease is there, and so is its session. What an owner asks for the store has, too.
-            Err(Undone::Cut(_)) if is_poll && cluster.peers().iter().any(|listed| listed.node == peer.node) => {
+            Err(Undone::Cut(_)) if is_engine && cluster.peers().iter().any(|listed| listed.node == peer.node) => {
                 Err(Failure::Busy)
             }
             Err(Undone::Cut(_)) => Ok(None),
-            Err(Undone::Broken(_)) if is_poll => Err(Failure::Disconnected),
+            Err(Undone::Broken(_)) if is_engine => Err(Failure::Disconnected),
             // The owner of a tunnel may ask again: each call does the same twice.
             Err(Undone::Broken(_)) => Err(Failure::Busy),
         }
@@ -298,6 +310,12 @@ impl Router {
         })?;
         Ok(reply::text(StatusCode::OK, "text/plain; charset=utf-8", "OK"))
     }
+}
+
+/// Makes a reply the last of its connection.
+fn last(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    reply
 }
 
 /// Returns the session's id in a request for the engine.

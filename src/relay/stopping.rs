@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::api::Api;
+use super::guests::Way;
 use super::router::Router;
 use crate::defaults;
 use crate::engine::CLOSE_TIMEOUT;
@@ -37,6 +38,7 @@ impl Router {
         let Self { engine, exchanges, api: Api { tunnels, .. }, .. } = self;
         let until = Instant::now() + timeout;
         engine.stop_opening();
+        tunnels.begin_to_stop();
         self.move_ends(until).await;
         tunnels.stop();
         tunnels.say_stopping();
@@ -50,6 +52,7 @@ impl Router {
         tracing::info!(in_flight = in_flight.len(), ?timeout, "stopping: exchanges in flight may finish");
         if timeout_at(until, in_flight.wait()).await.is_err() {
             tracing::warn!(in_flight = in_flight.len(), "some exchanges did not finish in time");
+            tunnels.give_up();
         }
         let (ends, sessions) = (tunnels.ends(), engine.session_count());
         tracing::info!(ends, sessions, "closing sessions: their clients will reconnect");
@@ -65,29 +68,32 @@ impl Router {
     async fn move_ends(&self, until: Instant) {
         let Some(cluster) = self.tokens.cluster() else { return };
         cluster.drain();
-        let has_others = || cluster.peers().iter().any(|peer| !peer.is_draining);
-        if !has_others() {
+        if !cluster.has_others() {
             return;
         }
         let over = defaults::MOVE_TIME.min(until.saturating_duration_since(Instant::now()) / 2);
         let noticed = Instant::now() + over;
         tracing::info!(ends = self.api.tunnels.ends(), ?over, "moving ends to other nodes");
-        cluster.say_leaving(self.guests.take_websockets()).await;
-        self.api.tunnels.move_ends(noticed.saturating_duration_since(Instant::now())).await;
-        while has_others() && Instant::now() < noticed {
+        let guests = cluster.tell_owners(self.guests.farewells(Way::WebSocket));
+        tokio::join!(guests, self.api.tunnels.move_ends(over));
+        while cluster.has_others() && Instant::now() < noticed {
+            // One that was about to join when the node began to stop.
+            if self.api.tunnels.ends() > 0 {
+                self.api.tunnels.move_ends(Duration::ZERO).await;
+            }
             sleep(defaults::PEERS_LOOK.min(noticed.saturating_duration_since(Instant::now()))).await;
         }
     }
 
     /// Has guests go on through other nodes once balancers have noticed that this one stops: polls are answered, sessions with
-    /// WebSockets move. Again and again, for more come until the listener is closed. Never completes.
+    /// WebSockets move. Again and again: more come until the listener is closed, and not each word arrives. Never completes.
     pub(super) async fn see_guests_off(&self) -> Infallible {
         let Some(cluster) = self.tokens.cluster() else { return pending().await };
         loop {
-            sleep(defaults::PEERS_LOOK).await;
+            sleep(defaults::GUESTS_LOOK).await;
             if self.api.tunnels.is_stopping() {
-                let (websockets, polls) = (self.guests.take_websockets(), self.guests.polls());
-                cluster.say_leaving([websockets, polls].concat()).await;
+                let farewells = [Way::WebSocket, Way::Poll].map(|way| self.guests.farewells(way));
+                cluster.tell_owners(farewells.concat()).await;
             }
         }
     }

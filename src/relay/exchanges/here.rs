@@ -18,6 +18,7 @@ use super::{Exchanges, Incoming};
 use crate::cluster::Tried;
 use crate::net::listener::release_head;
 use crate::net::websocket;
+use crate::proto::exchange::stream::AbortCode;
 use crate::proto::headers::list_contains;
 use crate::relay::failure::Failure;
 use crate::relay::streams::First;
@@ -66,10 +67,10 @@ impl Exchanges {
         admitted: &Admitted,
         tried: Tried,
     ) -> Result<Came, Failure> {
-        let Incoming { head, body, arrival, target, id, name } = incoming;
+        let Incoming { head, body, arrival, target, id, name, may_go } = incoming;
         let token = target.token.as_ref().ok_or(Failure::TokenNotFound)?;
         let (tunnels, budgets, visitor) = (&*self.relaying.tunnels, &self.relaying.budgets, arrival.client);
-        let mut hold = Hold { tunnels, budgets, tunnel, token, visitor, tried, left: None };
+        let mut hold = Hold { tunnels, budgets, tunnel, token, visitor, tried, may_go: *may_go, left: None };
         // A body is read only for an end that can take it.
         if !tunnel.has_end() {
             // In a box: its future would be part of every request's.
@@ -105,6 +106,8 @@ impl Exchanges {
             }
             if request.body_length.is_none() {
                 self.relaying.read_into(exchange, &mut request, body, tunnel).await?;
+                *may_go |= request.body_length.is_some();
+                hold.may_go = *may_go;
             }
             exchange.take_place_in(tunnel)?;
             if may_repeat {
@@ -129,6 +132,13 @@ impl Exchanges {
             Err(_) => Err(Failure::Disconnected),
             // Such an end has streams.
             Ok(First::Head(_) | First::InvalidHead(_) | First::Aborted(..)) => Err(Failure::Bug),
+        };
+        let told = match told {
+            // Its session was closed.
+            Err(Failure::Disconnected) if tunnel.is_keyed() && tunnels.has_given_up() => {
+                Err(Failure::Aborted(AbortCode::Stopping, None))
+            }
+            told => told,
         };
         if let Some(end) = end {
             self.relaying.notify(&end, name, tunnel, &told);

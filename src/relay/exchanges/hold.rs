@@ -21,6 +21,8 @@ pub(super) struct Hold<'h> {
     pub(super) visitor: Client,
     /// Nodes that have no end of it.
     pub(super) tried: Tried,
+    /// The request may go to another node, see [`Incoming::may_go`](super::Incoming).
+    pub(super) may_go: bool,
     /// How long the visitor may still wait. `None` before the first wait.
     pub(super) left: Option<Duration>,
 }
@@ -37,7 +39,7 @@ impl Hold<'_> {
     /// # Errors
     /// - with what a visitor is told of a token without an end, when no end is expected or none has come in time
     /// - [`Failure::TooManyHeld`] when as many wait as may
-    /// - [`Failure::Stopping`] when the server is about to stop
+    /// - [`Failure::Stopping`] when the server is about to stop, and the request may not go to another node, or no time is left for that
     pub(super) async fn wait(&mut self) -> Result<(), Failure> {
         let hold = || self.tunnel.settings().map_or(Duration::ZERO, |settings| settings.hold);
         let until = Instant::now() + self.left.unwrap_or_else(hold);
@@ -60,7 +62,7 @@ impl Hold<'_> {
                 () = queue.over.cancelled() => (),
                 () = tunnels.claimed_elsewhere(self.token, self.tried) => return Err(Failure::Elsewhere),
                 () = tokio::time::sleep_until(until) => (),
-                () = tunnels.stopping() => return Err(Failure::Stopping),
+                () = tunnels.stopping(self.may_go) => return Err(Failure::Stopping),
             }
         }
         if self.tunnel.has_end() { Ok(()) } else { Err(tunnels.without_end(self.token, self.tried).await) }

@@ -125,6 +125,8 @@ struct Incoming<'r> {
     id: ExchangeId,
     /// The id as text.
     name: &'r str,
+    /// It may go to another node: it has come from none, or its body was read here, so that node cannot send it again.
+    may_go: bool,
 }
 
 /// Serves visitors' requests.
@@ -213,8 +215,8 @@ impl Exchanges {
         let mut exchange = Exchange::begin(id, request, Arc::clone(counters), self.in_flight.token());
         let id_value = HeaderValue::from(id);
         let name = id_value.to_str().unwrap_or_default();
-        let mut incoming = Incoming { head, body, arrival, target, id, name };
-        let (told, statuses) = match self.answer(&mut exchange, &mut incoming, hop.is_some()).await {
+        let mut incoming = Incoming { head, body, arrival, target, id, name, may_go: hop.is_none() };
+        let (told, statuses) = match self.answer(&mut exchange, &mut incoming).await {
             Answer::Passed(passed) => return passed.reply(exchange, is_head),
             Answer::Here(told, statuses) => (told, statuses),
         };
@@ -256,15 +258,15 @@ impl Exchanges {
     }
 
     /// Has a request answered at the node that has the tunnel, which may be another one each time it is looked for.
-    async fn answer(&self, exchange: &mut Exchange, incoming: &mut Incoming<'_>, is_hop: bool) -> Answer {
+    async fn answer(&self, exchange: &mut Exchange, incoming: &mut Incoming<'_>) -> Answer {
         let target = incoming.target;
         let (mut attempt, mut tried) = (0, Tried::default());
         loop {
             attempt += 1;
-            let again = !is_hop && attempt < TRIES;
-            match self.find(target, is_hop, tried).await {
+            let again = attempt < TRIES;
+            match self.find(target, !incoming.may_go, tried).await {
                 Found::Here(tunnel) => match self.visit(exchange, &tunnel, incoming, tried).await {
-                    Err(Failure::Elsewhere) if again => (),
+                    Err(Failure::Elsewhere) if again && incoming.may_go => (),
                     told => return Answer::Here(told, self.statuses(tunnel.is_keyed())),
                 },
                 // In a box: its future would be part of every request's.

@@ -41,6 +41,16 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         Ok(Claimed { found: Some(claimed.found), epoch: Some(claimed.epoch) })
     }
 
+    /// Tells whether ends may join: not once the server stops, nor while a node sends those that it has to others.
+    pub(super) fn admits(&self) -> bool {
+        !self.is_stopping() && !self.cluster().is_some_and(|cluster| cluster.is_draining())
+    }
+
+    /// Tells whether another node lives that does not stop.
+    pub(super) fn has_others(&self) -> bool {
+        self.cluster().is_some_and(|cluster| cluster.has_others())
+    }
+
     /// Tells whether another node has the ends of a tunnel that has none here.
     pub(super) async fn is_elsewhere(&self, token: &Token, tried: Tried) -> bool {
         let Some(cluster) = self.cluster() else { return false };

@@ -154,7 +154,7 @@ async fn try_to_admit(tunnels: &Tunnels<TunnelHost>, request: &Connect) -> Resul
             (_, Revision::V3 | Revision::V4) => refused("token-not-found", TOKEN_NOT_FOUND),
         };
     };
-    if tunnels.is_stopping() {
+    if !tunnels.admits() {
         return Err(NotAdmitted::NotNow(Failure::Stopping));
     }
     let not_found = |failure| match failure {

@@ -1,7 +1,7 @@
 //! The tunnels of this process: they are found, joined, left and swept.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -88,8 +88,12 @@ pub(in crate::relay) struct Tunnels<H: Host> {
     started: Instant,
     /// The server is about to stop: no end joins, no exchange begins, and no tunnel is made or changed.
     is_stopping: AtomicBool,
-    /// Cancelled then, for visitors that wait for an end.
+    /// When what ends stream must be over, once the server begins to stop.
+    over_at: OnceLock<Instant>,
+    /// Cancelled when it is about to stop, for visitors that wait for an end and that another node may serve.
     stopping: CancellationToken,
+    /// Cancelled when no time is left, for exchanges and for visitors that wait for an end at another node.
+    given_up: CancellationToken,
 }
 
 impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
@@ -112,8 +116,21 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
             sooner: Notify::new(),
             next_end: AtomicU64::new(0),
             is_stopping: AtomicBool::new(false),
+            over_at: OnceLock::new(),
             stopping: CancellationToken::new(),
+            given_up: CancellationToken::new(),
         })
+    }
+
+    /// Notes that the time has begun that ends have while the server stops.
+    pub(in crate::relay) fn begin_to_stop(&self) {
+        let _ = self.over_at.set(Instant::now() + self.limits.drain);
+    }
+
+    /// Returns how long what an end streams may go on from now, if it is to leave.
+    fn grace(&self) -> Duration {
+        let left = self.over_at.get().map(|at| at.saturating_duration_since(Instant::now()));
+        left.unwrap_or(self.limits.drain)
     }
 
     /// Notes that the server is about to stop.
@@ -127,9 +144,21 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         self.is_stopping.load(Ordering::Relaxed)
     }
 
-    /// Completes when the server is about to stop.
-    pub(in crate::relay) async fn stopping(&self) {
-        self.stopping.cancelled().await;
+    /// Notes that the server, which stops, has no time left for exchanges.
+    pub(in crate::relay) fn give_up(&self) {
+        self.given_up.cancel();
+    }
+
+    /// Tells whether the server has no time left for exchanges.
+    pub(in crate::relay) fn has_given_up(&self) -> bool {
+        self.given_up.is_cancelled()
+    }
+
+    /// Completes when a visitor must wait for an end no longer because the server stops: one that `may_go` to another node when an end
+    /// has joined there, for as long as the server can wait with it.
+    pub(in crate::relay) async fn stopping(&self, may_go: bool) {
+        let waits = may_go && self.has_others();
+        if waits { &self.given_up } else { &self.stopping }.cancelled().await;
     }
 
     /// Returns the tunnel of a token that has or had an end here.
@@ -258,7 +287,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         let left = turnover.map(|turnover| self.count(turnover)).unwrap_or_default();
         for end in left {
             end.notify(Notice { about: About::TakenOver, id: None, message: TAKEN_OVER });
-            end.say_closing(Closing::TakenOver(self.limits.drain));
+            end.say_closing(Closing::TakenOver(self.grace()));
             end.retire();
         }
     }
@@ -266,7 +295,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
     /// Tells ends to go on at another node once they have answered.
     pub(super) fn move_on(&self, turnover: Turnover<H>) {
         for end in self.count(turnover) {
-            end.say_closing(Closing::Moving(self.limits.drain));
+            end.say_closing(Closing::Moving(self.grace()));
             end.move_on();
         }
     }
@@ -319,7 +348,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
     pub(in crate::relay) fn say_stopping(&self) {
         let tunnels: Vec<_> = self.read().values().cloned().collect();
         for tunnel in tunnels {
-            tunnel.each_end(|end| end.say_closing(Closing::Stopping(self.limits.drain)));
+            tunnel.each_end(|end| end.say_closing(Closing::Stopping(self.grace())));
         }
     }
 
