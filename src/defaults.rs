@@ -291,8 +291,7 @@ pub const MOVE_TIME: Duration = Duration::from_secs(10);
 /// How often a node that moves its ends looks whether it has to: whether another one stays, and whether its own lease is back.
 pub const PEERS_LOOK: Duration = Duration::from_millis(100);
 
-/// How often a node that stops tells others of their sessions whose clients come through it: several times while its last connections
-/// may finish.
+/// How often a node that stops tells others of their sessions whose clients come through it.
 pub const GUESTS_LOOK: Duration = Duration::from_millis(250);
 
 /// Other nodes that a node expects, for the bound of their connections to it.

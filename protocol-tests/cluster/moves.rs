@@ -125,19 +125,30 @@ async fn a_visitor_that_waits_at_a_node_that_stops_reaches_an_end_at_another() {
     let mut end = tunnel.join(cluster.at(1)).await;
     let (staying, leaving) = (cluster.at(0), cluster.nodes.remove(1));
     let address = leaving.address;
+    // No node keeps a copy of a body as large as this.
+    let length = 100_000;
+    let head = |length| format!("POST /go/mine/ HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+    // The node that stops reads this one, which has come to the other.
+    let mut early = Visitor::connect(staying).await;
+    early.send(&[head(length), vec![b'b'; length / 2]].concat()).await;
+    let answer = async {
+        let asked = end.asked().await;
+        end.answer(&asked, r#"[200,"before"]"#, &[]).await;
+    };
+    let ((), before) = tokio::join!(answer, get(staying, "/go/mine/"));
+    assert_eq!(before.text(), "before");
     let stopping = leaving.stop();
     end.until_disconnected().await;
-    // The second has sent half of its body when its end is gone, and the third comes through another node.
     let mut waiting = Vec::new();
-    for (node, length) in [(address, 0), (address, 100_000), (staying, 100_000)] {
+    for (node, length) in [(address, 0), (address, length), (staying, length)] {
         let mut visitor = Visitor::connect(node).await;
-        let head = format!("POST /go/mine/ HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
-        visitor.send(head.as_bytes()).await;
-        visitor.send(&vec![b'b'; length]).await;
+        visitor.send(&[head(length), vec![b'b'; length]].concat()).await;
         waiting.push(visitor);
     }
     // It is past the time in which balancers notice.
     until("the node to take no visitors", async || (get(address, "/new").await.status == 503).then_some(())).await;
+    early.send(&vec![b'b'; length / 2]).await;
+    waiting.push(early);
     let mut end = tunnel.join(staying).await;
     for _ in &waiting {
         let asked = end.asked().await;
@@ -207,6 +218,30 @@ async fn a_node_that_stops_keeps_no_connection() {
     assert_eq!((last.text().as_str(), last.header("connection")), ("answered", Some("close")));
     visitor.finish().await;
     stopping.stopped().await;
+}
+
+/// A rule reads the body before there is an end, and the first node keeps no copy of it.
+#[tokio::test]
+async fn a_signed_body_that_waits_at_another_node_reaches_an_end_that_joins_elsewhere() {
+    let Some(cluster) = Nodes::start(2).await else { return };
+    let verify = r#"{"preset":"github","secrets":["a secret of theirs"],"mode":"warn"}"#;
+    let fields = format!(r#"{{"name":"mine","hold":20,"rules":{{"verify":{verify}}}}}"#);
+    let tunnel = Keyed::make(cluster.at(0), &fields).await;
+    let (visitors, mut end) = (cluster.at(0), tunnel.join(cluster.at(1)).await);
+    let first = async {
+        let asked = end.asked().await;
+        end.answer(&asked, r#"[200,"there"]"#, &[]).await;
+    };
+    let ((), there) = tokio::join!(first, get(visitors, "/go/mine/"));
+    assert_eq!(there.text(), "there");
+    // The first node believes for a while that the other one has the end.
+    end.close().await;
+    let mut visitor = Visitor::connect(visitors).await;
+    visitor.send(&request("POST", "/go/mine/", &[], &[b'b'; 100_000])).await;
+    let mut end = tunnel.join(visitors).await;
+    let asked = end.asked().await;
+    end.answer(&asked, r#"[200,"came"]"#, &[]).await;
+    assert_eq!(visitor.answer(false).await.text(), "came");
 }
 
 #[tokio::test]

@@ -34,8 +34,8 @@ impl Directory {
     }
 
     /// Tells whether its last answer says that what was asked for is done.
-    pub(super) fn is_done(&self) -> bool {
-        self.http.is_done()
+    pub(super) fn is_success(&self) -> bool {
+        self.http.is_success()
     }
 
     /// Returns the account, and opens it if there is none.

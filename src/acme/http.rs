@@ -75,7 +75,7 @@ impl Http {
     }
 
     /// Tells whether the last answer says that what was asked for is done.
-    pub(super) fn is_done(&self) -> bool {
+    pub(super) fn is_success(&self) -> bool {
         self.last.is_success.load(Ordering::Relaxed)
     }
 

@@ -169,7 +169,7 @@ impl Work<'_> {
         }
         match challenge.set_ready().await {
             // The answer is the challenge, with what the directory has found at the name by now. The next look tells what became of it.
-            Err(Error::Api(_)) if self.directory.is_done() => (),
+            Err(Error::Api(_)) if self.directory.is_success() => (),
             told => told?,
         }
         self.pace.told = Some(challenge.url.clone());

@@ -14,7 +14,7 @@ use crate::store::{Located, Peer, StoreError};
 /// Time in which a node answers what it is told or asked.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time in which a node answers what is said again if it does not.
+/// Time in which a node answers what is said several times.
 const OWNERS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Nodes that are asked the same at once.

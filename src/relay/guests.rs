@@ -15,8 +15,8 @@ pub(super) struct Guests(Arc<Mutex<Book>>);
 #[derive(Debug, Default)]
 struct Book {
     here: HashMap<u64, Entry>,
-    /// How many have come.
-    count: u64,
+    /// The number of the last that came.
+    last: u64,
 }
 
 /// A guest: its session, the node of that, and how it comes.
@@ -40,8 +40,8 @@ impl Guests {
     /// Adds a guest, until what this returns is dropped.
     pub(super) fn enter(&self, sid: Sid, node: Peer, way: Way) -> Guest {
         let mut book = self.book();
-        book.count += 1;
-        let number = book.count;
+        book.last += 1;
+        let number = book.last;
         book.here.insert(number, Entry { sid, node, way });
         drop(book);
         Guest { guests: self.clone(), number }

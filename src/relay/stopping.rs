@@ -90,10 +90,12 @@ impl Router {
     pub(super) async fn see_guests_off(&self) -> Infallible {
         let Some(cluster) = self.tokens.cluster() else { return pending().await };
         loop {
-            sleep(defaults::GUESTS_LOOK).await;
-            if self.api.tunnels.is_stopping() {
-                let farewells = [Way::WebSocket, Way::Poll].map(|way| self.guests.farewells(way));
-                cluster.tell_owners(farewells.concat()).await;
+            // Polls several times while the last connections may finish. Each session that moves costs its node a look at all tunnels.
+            for way in [Way::WebSocket, Way::Poll, Way::Poll, Way::Poll] {
+                sleep(defaults::GUESTS_LOOK).await;
+                if self.api.tunnels.is_stopping() {
+                    cluster.tell_owners(self.guests.farewells(way)).await;
+                }
             }
         }
     }

@@ -84,7 +84,7 @@ impl Hops {
         if body.is_end_stream() {
             return self.hand_on(to, (head, &note), Content::Whole(Bytes::new()), (watched, None)).await;
         }
-        if length.is_none_or(|length| length > KEPT_BODY as u64) {
+        if !is_kept(body) {
             let mut gone = arrival.gone().boxed();
             let content = Content::Visitors { body: &mut *body, length, gone: &mut gone };
             return self.hand_on(to, (head, &note), content, (watched, Some(arrival.gone().boxed()))).await;
@@ -227,6 +227,11 @@ fn batch(messages: &[String]) -> (String, usize) {
     }
     text.push(']');
     (text, count)
+}
+
+/// Tells whether a node that hands a request on keeps a copy of its body, and so can hand it on once more.
+pub(crate) fn is_kept(body: &RequestBody) -> bool {
+    body.size_hint().exact().is_some_and(|length| length <= KEPT_BODY as u64)
 }
 
 #[cfg(test)]

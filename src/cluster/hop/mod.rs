@@ -39,7 +39,7 @@ mod undone;
 mod words;
 
 pub(crate) use self::callee::{Called, elsewhere, serve};
-pub(crate) use self::caller::{Calling, Hops};
+pub(crate) use self::caller::{Calling, Hops, is_kept};
 pub(crate) use self::incoming::Piped;
 pub(crate) use self::note::Note;
 pub(crate) use self::outgoing::Sending;

@@ -57,6 +57,9 @@ impl Relaying {
             admitted = Admitted { verified: Some(verified), delivery: looked.delivery, ..admitted };
         }
         guard.count(arrival.client)?;
+        if guard.verify().is_some() {
+            incoming.was_read();
+        }
         Ok(admitted)
     }
 

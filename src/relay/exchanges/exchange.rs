@@ -154,9 +154,10 @@ impl Exchange {
         self.memory = memory;
     }
 
-    /// Gives back the memory of the request's body, which another node is to have.
+    /// Gives back the memory of the request's body, which another node is to have, and its place among the tunnel's exchanges here.
     pub(super) fn give_body(&mut self) -> Memory {
         self.request_bytes = 0;
+        self.place = None;
         std::mem::take(&mut self.memory)
     }
 

@@ -24,8 +24,8 @@ enum Where {
 }
 
 impl Exchanges {
-    /// Finds the tunnel of a request. A hop's, which another node has passed on, goes no further.
-    pub(super) async fn find(&self, target: &Target, is_hop: bool, tried: Tried) -> Found {
+    /// Finds the tunnel of a request. With `stays`, it is found at this node or nowhere: another one has passed it on.
+    pub(super) async fn find(&self, target: &Target, stays: bool, tried: Tried) -> Found {
         // The original has no such hosts, so no client of it expects its status there.
         let is_own_host = target.origin == Origin::Own;
         let nobody = |failure| Found::Nobody(failure, self.statuses(is_own_host));
@@ -37,12 +37,17 @@ impl Exchanges {
         let mut here = find();
         let mut newest = 0;
         if let Some(cluster) = self.tokens.cluster() {
-            if is_hop && here.is_none() {
+            if stays && here.is_none() {
                 here = cluster.find_joining(token, find).await;
             }
-            match self.find_in(cluster, token, here.as_ref(), (is_hop, tried)).await {
+            match self.find_in(cluster, token, here.as_ref(), (stays, tried)).await {
                 Ok(Where::Here { lost }) => newest = lost,
-                Ok(Where::At(peer, epoch)) => return Found::At(peer, epoch),
+                Ok(Where::At(peer, epoch)) => {
+                    if let Some(tunnel) = &here {
+                        tunnel.is_at(epoch);
+                    }
+                    return Found::At(peer, epoch);
+                }
                 Err(failure) => return Found::Nobody(failure, self.statuses(target.is_surely_keyed())),
             }
         }
@@ -82,10 +87,10 @@ impl Exchanges {
         cluster: &Arc<Cluster>,
         token: &Token,
         here: Option<&Arc<Tunnel>>,
-        (is_hop, tried): (bool, Tried),
+        (stays, tried): (bool, Tried),
     ) -> Result<Where, Failure> {
         let here_alone = Where::Here { lost: 0 };
-        if is_hop {
+        if stays {
             return if here.is_none() {
                 cluster.note_absent(token);
                 Err(Failure::Elsewhere)

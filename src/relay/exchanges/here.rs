@@ -49,7 +49,14 @@ impl Exchanges {
             quotas.take(&key).map_err(Failure::Quota)?;
             exchange.counts_for(quotas, key);
         }
-        let came = self.run(exchange, tunnel, incoming, &admitted, tried).await?;
+        let came = self.run(exchange, tunnel, incoming, &admitted, tried).await;
+        let came = came.map_err(|failure| match failure {
+            // Its session was closed, without an answer.
+            Failure::Disconnected if tunnel.is_keyed() && self.relaying.tunnels.has_given_up() => {
+                Failure::Aborted(AbortCode::Stopping, None)
+            }
+            failure => failure,
+        })?;
         if let Some(delivery) = admitted.delivery.take()
             && came.status().is_some_and(|status| status.is_success())
         {
@@ -67,7 +74,7 @@ impl Exchanges {
         admitted: &Admitted,
         tried: Tried,
     ) -> Result<Came, Failure> {
-        let Incoming { head, body, arrival, target, id, name, may_go } = incoming;
+        let Incoming { head, body, arrival, target, id, name, is_copied, may_go } = incoming;
         let token = target.token.as_ref().ok_or(Failure::TokenNotFound)?;
         let (tunnels, budgets, visitor) = (&*self.relaying.tunnels, &self.relaying.budgets, arrival.client);
         let mut hold = Hold { tunnels, budgets, tunnel, token, visitor, tried, may_go: *may_go, left: None };
@@ -106,7 +113,7 @@ impl Exchanges {
             }
             if request.body_length.is_none() {
                 self.relaying.read_into(exchange, &mut request, body, tunnel).await?;
-                *may_go |= request.body_length.is_some();
+                *may_go |= !*is_copied;
                 hold.may_go = *may_go;
             }
             exchange.take_place_in(tunnel)?;
@@ -132,13 +139,6 @@ impl Exchanges {
             Err(_) => Err(Failure::Disconnected),
             // Such an end has streams.
             Ok(First::Head(_) | First::InvalidHead(_) | First::Aborted(..)) => Err(Failure::Bug),
-        };
-        let told = match told {
-            // Its session was closed.
-            Err(Failure::Disconnected) if tunnel.is_keyed() && tunnels.has_given_up() => {
-                Err(Failure::Aborted(AbortCode::Stopping, None))
-            }
-            told => told,
         };
         if let Some(end) = end {
             self.relaying.notify(&end, name, tunnel, &told);

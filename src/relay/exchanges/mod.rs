@@ -125,8 +125,17 @@ struct Incoming<'r> {
     id: ExchangeId,
     /// The id as text.
     name: &'r str,
-    /// It may go to another node: it has come from none, or its body was read here, so that node cannot send it again.
+    /// It has come from another node, which has a copy of its body and can send it again.
+    is_copied: bool,
+    /// It may go to another node: it has come from none, or its body was read here, and there is no copy.
     may_go: bool,
+}
+
+impl Incoming<'_> {
+    /// Its body was read here.
+    fn was_read(&mut self) {
+        self.may_go |= !self.is_copied;
+    }
 }
 
 /// Serves visitors' requests.
@@ -215,13 +224,14 @@ impl Exchanges {
         let mut exchange = Exchange::begin(id, request, Arc::clone(counters), self.in_flight.token());
         let id_value = HeaderValue::from(id);
         let name = id_value.to_str().unwrap_or_default();
-        let mut incoming = Incoming { head, body, arrival, target, id, name, may_go: hop.is_none() };
+        let is_copied = hop.is_some() && hop::is_kept(body);
+        let mut incoming = Incoming { head, body, arrival, target, id, name, is_copied, may_go: hop.is_none() };
         let (told, statuses) = match self.answer(&mut exchange, &mut incoming).await {
             Answer::Passed(passed) => return passed.reply(exchange, is_head),
             Answer::Here(told, statuses) => (told, statuses),
         };
         // A node that stops has done nothing with what it still holds.
-        if hop.is_some() && matches!(told, Err(Failure::Elsewhere | Failure::Stopping)) {
+        if !incoming.may_go && matches!(told, Err(Failure::Elsewhere | Failure::Stopping)) {
             exchange.ended(Ending::Failed(Code::NotConnected));
             return hop::elsewhere();
         }

@@ -90,9 +90,9 @@ pub(in crate::relay) struct Tunnels<H: Host> {
     is_stopping: AtomicBool,
     /// When what ends stream must be over, once the server begins to stop.
     over_at: OnceLock<Instant>,
-    /// Cancelled when it is about to stop, for visitors that wait for an end and that another node may serve.
+    /// Cancelled when it is about to stop, for visitors that wait for an end.
     stopping: CancellationToken,
-    /// Cancelled when no time is left, for exchanges and for visitors that wait for an end at another node.
+    /// Cancelled when no time is left for exchanges.
     given_up: CancellationToken,
 }
 
@@ -154,11 +154,13 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnels<H> {
         self.given_up.is_cancelled()
     }
 
-    /// Completes when a visitor must wait for an end no longer because the server stops: one that `may_go` to another node when an end
-    /// has joined there, for as long as the server can wait with it.
+    /// Completes when the server stops, for a visitor that waits for an end. One that `may_go` to another node, where an end may join,
+    /// has the time of an exchange until then.
     pub(in crate::relay) async fn stopping(&self, may_go: bool) {
-        let waits = may_go && self.has_others();
-        if waits { &self.given_up } else { &self.stopping }.cancelled().await;
+        self.stopping.cancelled().await;
+        if may_go && self.has_others() {
+            self.given_up.cancelled().await;
+        }
     }
 
     /// Returns the tunnel of a token that has or had an end here.

@@ -241,9 +241,19 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
     /// The end of another node's claim with this epoch is gone. If that was not known, it is expected back from now on, whenever the
     /// last one left that was here.
     pub(in crate::relay) fn expect_back(&self, epoch: u64) {
-        if self.left.fetch_max(epoch, Ordering::Relaxed) < epoch {
-            self.occupancy().expect_back();
+        if self.left.load(Ordering::Relaxed) >= epoch {
+            return;
         }
+        // Who comes next sees both, or neither.
+        let mut occupancy = self.occupancy();
+        if occupancy.ends().is_empty() && self.left.fetch_max(epoch, Ordering::Relaxed) < epoch {
+            occupancy.expect_back();
+        }
+    }
+
+    /// The end is at another node, by a claim with this epoch: whatever was thought of it before, it has not left yet.
+    pub(in crate::relay) fn is_at(&self, epoch: u64) {
+        self.left.fetch_min(epoch.saturating_sub(1), Ordering::Relaxed);
     }
 
     /// Chooses the end for an exchange, while one is connected.
@@ -422,5 +432,8 @@ mod tests {
         }
         tunnel.expect_back(8);
         assert!(!is_expected(), "it is older than one that is over");
+        tunnel.is_at(9);
+        tunnel.expect_back(9);
+        assert!(is_expected(), "it has come back, and is lost again");
     }
 }
