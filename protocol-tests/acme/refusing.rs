@@ -20,6 +20,12 @@ async fn rests_over_restarts(directory: &Directory, mut server: Server) {
     }
 }
 
+/// Waits until the orders of both challenges have failed.
+async fn both_fail(directory: &Directory) {
+    let have_failed = |state: &State| state.orders.iter().filter(|order| order.status == "invalid").count() == 2;
+    directory.until("both to fail", have_failed).await;
+}
+
 #[tokio::test]
 async fn a_directory_that_refuses_is_left_alone_for_an_hour_over_restarts() {
     let kinds = ["rateLimited", "rejectedIdentifier", "caa"];
@@ -65,8 +71,7 @@ async fn a_name_that_cannot_be_proved_is_tried_by_each_challenge_once_in_an_hour
     let directory = Directory::start().await;
     let server = Server::start(&directory).await;
     directory.rule(|rules| (rules.http, rules.tls_port) = (NOWHERE, 1));
-    let has_failed = |state: &State| state.orders.iter().filter(|order| order.status == "invalid").count() == 2;
-    directory.until("both to fail", has_failed).await;
+    both_fail(&directory).await;
     rests_over_restarts(&directory, server).await;
 }
 
@@ -75,8 +80,7 @@ async fn a_directory_that_finds_at_once_that_a_name_cannot_be_proved_is_asked_fo
     let directory = Directory::start().await;
     directory.rule(|rules| rules.found_at_once = Some("invalid"));
     let server = Server::start(&directory).await;
-    let has_failed = |state: &State| state.orders.iter().filter(|order| order.status == "invalid").count() == 2;
-    directory.until("both to fail", has_failed).await;
+    both_fail(&directory).await;
     directory.rule(|rules| rules.found_at_once = None);
     rests_over_restarts(&directory, server).await;
 }

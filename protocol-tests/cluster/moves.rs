@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::{Nodes, draining};
 use crate::redis::until;
 use crate::relay::visitor::{Visitor, get, request, visit};
-use crate::support::end::{Body, End, Heard};
+use crate::support::end::{Body, End};
 use crate::support::keyed::Keyed;
 use crate::support::streaming_end::StreamingEnd;
 use crate::support::within;
@@ -80,13 +80,7 @@ async fn a_node_that_stops_sends_its_ends_to_others_and_no_visitor_notices() {
     let stopping = leaving.stop();
     end.answer(&asked, r#"[200,"answered"]"#, &[]).await;
     // Official clients come back by themselves after the end of a session, and not after that of a namespace.
-    loop {
-        match end.hear().await {
-            Heard::Closed(_) | Heard::Lost => break,
-            Heard::Text(text) => assert!(!text.starts_with("41"), "{text}"),
-            Heard::Binary(_) => (),
-        }
-    }
+    end.until_closed("41").await;
     assert_eq!(in_flight.await.unwrap().text(), "answered");
     // Another comes while the tunnel has no end.
     let held = tokio::spawn(async move { get(staying, "/go/mine/second").await });
@@ -108,13 +102,7 @@ async fn an_end_that_comes_to_a_node_that_stops_is_sent_on() {
     let stopping = leaving.stop();
     draining(address).await;
     end.send(&format!(r#"40/mine,{{"key":"{}"}}"#, tunnel.key)).await;
-    loop {
-        match end.hear().await {
-            Heard::Closed(_) | Heard::Lost => break,
-            Heard::Text(text) => assert!(!text.starts_with("40"), "{text}"),
-            Heard::Binary(_) => (),
-        }
-    }
+    end.until_closed("40").await;
     stopping.stopped().await;
 }
 

@@ -138,6 +138,17 @@ impl End {
         }
     }
 
+    /// Waits until the session ends. Fails at text that begins with `never`.
+    pub(crate) async fn until_closed(&mut self, never: &str) {
+        loop {
+            match self.hear().await {
+                Heard::Closed(_) | Heard::Lost => return,
+                Heard::Text(text) => assert!(!text.starts_with(never), "{text}"),
+                Heard::Binary(_) => (),
+            }
+        }
+    }
+
     /// Waits for what the server sends next, which must be text.
     pub(crate) async fn text(&mut self) -> String {
         match self.hear().await {

@@ -67,7 +67,7 @@ pub struct Written {
     pub lost: Option<Lost>,
 }
 
-/// The most messages that come with one renewal. After so many there may be more.
+/// The most messages that come with one renewal. If this many come, more may wait.
 pub const INBOX_BATCH: usize = 1_000;
 
 /// The answer to a [`Renewal`].

@@ -85,20 +85,20 @@ fn a_session_without_a_place_for_a_websocket_is_told_apart_from_none() {
 }
 
 #[test]
-fn a_poll_that_waits_is_answered_by_a_noop_when_it_is_asked_for_and_none_other_is() {
+fn a_poll_that_waits_is_answered_by_a_noop_on_request_and_no_later_one_is() {
     let mut session = session(Transport::Polling);
-    let noop = |session: &mut Session<u32>| match session.next_output() {
+    let answered = |session: &mut Session<u32>| match session.next_output() {
         Some(Output::Poll { to, answer: PollAnswer::Packets(batch) }) => Some((to, batch.frames)),
         _ => None,
     };
     session.poll(1, V4, at(0));
-    let (_, opening) = noop(&mut session).unwrap();
+    let (_, opening) = answered(&mut session).unwrap();
     assert!(matches!(&opening[..], [Frame::Text(text)] if text.starts_with('0')), "{opening:?}");
     session.answer_poll();
     session.poll(2, V4, at(1));
     assert_eq!(session.next_output(), None, "it waits: none has waited before");
     session.answer_poll();
-    assert_eq!(noop(&mut session), Some((2, vec![Frame::Text("6".into())])));
+    assert_eq!(answered(&mut session), Some((2, vec![Frame::Text("6".into())])));
     assert_eq!(session.next_output(), None);
     let mut on_websocket = self::session(Transport::WebSocket);
     on_websocket.next_frame();
