@@ -44,7 +44,7 @@ impl Exchanges {
                 Ok(Where::Here { lost }) => newest = lost,
                 Ok(Where::At(peer, epoch)) => {
                     if let Some(tunnel) = &here {
-                        tunnel.is_at(epoch);
+                        tunnel.note_claim(epoch);
                     }
                     return Found::At(peer, epoch);
                 }

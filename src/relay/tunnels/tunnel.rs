@@ -252,7 +252,7 @@ impl<H: Host<Waiter = Waiter, Message = Message>> Tunnel<H> {
     }
 
     /// The end is at another node, by a claim with this epoch: whatever was thought of it before, it has not left yet.
-    pub(in crate::relay) fn is_at(&self, epoch: u64) {
+    pub(in crate::relay) fn note_claim(&self, epoch: u64) {
         self.left.fetch_min(epoch.saturating_sub(1), Ordering::Relaxed);
     }
 
@@ -432,7 +432,7 @@ mod tests {
         }
         tunnel.expect_back(8);
         assert!(!is_expected(), "it is older than one that is over");
-        tunnel.is_at(9);
+        tunnel.note_claim(9);
         tunnel.expect_back(9);
         assert!(is_expected(), "it has come back, and is lost again");
     }
